@@ -1,0 +1,88 @@
+//! Newtypes for the quantities of a profile, so that a unit is never a guess.
+
+use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
+
+/// A time or a duration in picoseconds, counted from the epoch of one trace.
+///
+/// Picoseconds are what XPlane records; an `i64` of them spans 106 days, longer than any trace.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Picos(pub i64);
+
+/// A time or a duration in nanoseconds: on the monotonic clock of one machine where it is a
+/// point in time, unless the name says otherwise.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Nanos(pub i64);
+
+/// A size in bytes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+impl Picos {
+    pub const ZERO: Self = Self(0);
+
+    /// Microseconds, for display and for the JSON contract.
+    #[expect(clippy::cast_precision_loss, reason = "display: 2^53 ps is 2.5 hours to the ps")]
+    pub fn as_micros(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    pub fn saturating_add(self, rhs: Self) -> Self {
+        Self(self.0.saturating_add(rhs.0))
+    }
+}
+
+impl Nanos {
+    pub const ZERO: Self = Self(0);
+
+    /// Milliseconds, for display and for the JSON contract.
+    #[expect(clippy::cast_precision_loss, reason = "display: 2^53 ns is 104 days to the ns")]
+    pub fn as_millis(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl From<Nanos> for Picos {
+    /// Saturates at the range of [`Picos`].
+    fn from(nanos: Nanos) -> Self {
+        Self(nanos.0.saturating_mul(1000))
+    }
+}
+
+impl Add for Picos {
+    type Output = Self;
+    fn add(self, rhs: Self) -> Self {
+        Self(self.0 + rhs.0)
+    }
+}
+
+impl Sub for Picos {
+    type Output = Self;
+    fn sub(self, rhs: Self) -> Self {
+        Self(self.0 - rhs.0)
+    }
+}
+
+impl Add for Nanos {
+    type Output = Self;
+    fn add(self, rhs: Self) -> Self {
+        Self(self.0 + rhs.0)
+    }
+}
+
+impl Sub for Nanos {
+    type Output = Self;
+    fn sub(self, rhs: Self) -> Self {
+        Self(self.0 - rhs.0)
+    }
+}
