@@ -4,7 +4,20 @@
 //! columns, and no message tree is ever built); damaged inputs (a reader gives what can be
 //! saved and says what is wrong); no network, no printing, no async.
 
+pub mod args;
+mod bytes;
 pub mod clock;
+pub mod error;
+pub mod load;
+pub mod model;
+pub mod quality;
+pub mod span;
+pub mod strings;
 pub mod time;
+mod wire;
+mod xplane;
 
+pub use error::Error;
+pub use load::load;
+pub use model::Trace;
 pub use time::{Bytes, Nanos, Picos};

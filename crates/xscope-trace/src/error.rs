@@ -1,0 +1,29 @@
+//! Why a profile could not be read at all.
+
+use std::path::PathBuf;
+
+/// A failure that leaves nothing to analyse.
+///
+/// Damage that leaves something is not an error but a [`crate::quality::Finding`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("cannot read {}; check that it exists and that you may read it", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{} is no profile that xscope knows ({found}); it reads XPlane (*.xplane.pb), Chrome JSON \
+         (*.json, *.json.gz), xscope spans (*.xspan), TensorBoard log directories and run \
+         directories", path.display()
+    )]
+    UnknownFormat { path: PathBuf, found: String },
+    #[error("{} is empty (0 bytes): {hint}", path.display())]
+    Empty { path: PathBuf, hint: &'static str },
+    #[error("{} is damaged at byte {offset}: {what}; {hint}", path.display())]
+    Damaged { path: PathBuf, offset: u64, what: String, hint: String },
+    #[error("{}: {what}", path.display())]
+    NothingFound { path: PathBuf, what: String },
+    #[error("{} grows past {limit} bytes when decompressed; unpack it and give the file itself", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,150 @@
+//! From paths to a [`Trace`]: finds the files, tells their formats by content, reads each.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::bytes::FileBytes;
+use crate::error::{Error, Result};
+use crate::model::{SharedBytes, Trace};
+use crate::quality::{Finding, Severity};
+use crate::xplane;
+
+/// How large a compressed file may grow when it is unpacked into memory.
+const UNPACKED_LIMIT: u64 = 8 << 30;
+
+/// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
+/// a few levels above it.
+const SEARCH_DEPTH: usize = 8;
+
+/// Reads everything that `paths` name (files, TensorBoard log directories, run directories,
+/// folders of such) into one trace.
+///
+/// # Errors
+/// If a named file, or every file of a named directory, cannot be read. A directory with a
+/// broken file beside good ones is read, with a finding for the broken one.
+pub fn load(paths: &[PathBuf]) -> Result<Trace> {
+    let mut trace = Trace::default();
+    for path in paths {
+        match path.is_dir() {
+            true => load_directory(path, &mut trace)?,
+            false => load_file(path, &mut trace)?,
+        }
+    }
+    Ok(trace)
+}
+
+fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
+    let files = find_profiles(directory)?;
+    if files.is_empty() {
+        return Err(Error::NothingFound {
+            path: directory.to_owned(),
+            what: "no profile in it or below it (looked for *.xplane.pb, *.xspan, *.json[.gz]); \
+                   was the capture stopped before it could write?"
+                .to_owned(),
+        });
+    }
+    let mut first_error = None;
+    let before = trace.sources.len();
+    for file in files {
+        if let Err(error) = load_file(&file, trace) {
+            let message = format!("{error} (the other files were read)");
+            trace.findings.push(Finding::new("source.unreadable", Severity::Error, message));
+            first_error.get_or_insert(error);
+        }
+    }
+    match first_error {
+        Some(error) if trace.sources.len() == before => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The profiles below a directory, sorted. Chrome JSON beside an XPlane file of the same host is
+/// left out: JAX writes it from the same data, cut at a million events.
+fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut pending = vec![(directory.to_owned(), 0)];
+    while let Some((folder, depth)) = pending.pop() {
+        let io = |source| Error::Io { path: folder.clone(), source };
+        for entry in fs::read_dir(&folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let kind = fs::symlink_metadata(&path).map_err(io)?.file_type();
+            if kind.is_dir() && depth < SEARCH_DEPTH {
+                pending.push((path, depth + 1));
+            } else if kind.is_file() && is_profile_name(&path) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let twin = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let host = name.strip_suffix(".trace.json.gz")?;
+        Some(path.with_file_name(format!("{host}.xplane.pb")))
+    };
+    let all = files.clone();
+    files.retain(|path| twin(path).is_none_or(|twin| all.binary_search(&twin).is_err()));
+    Ok(files)
+}
+
+fn is_profile_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    [".xplane.pb", ".xplane.pb.gz", ".xspan", ".trace.json", ".trace.json.gz"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
+}
+
+/// Reads one file, of whatever format it is.
+fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
+    let mut bytes = FileBytes::open(path)?;
+    if bytes.is_empty() {
+        return Err(Error::Empty {
+            path: path.to_owned(),
+            hint: "JAX writes an empty file when a profile would be larger than 2 GiB; capture \
+                   for a shorter time, without the Python tracer",
+        });
+    }
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        bytes = unpack(path, &bytes)?;
+    }
+    let name = path.to_string_lossy();
+    match detect(&bytes) {
+        Detected::XPlane => xplane::read(&name, &SharedBytes::new(bytes), trace),
+        Detected::Unknown(found) => {
+            Err(Error::UnknownFormat { path: path.to_owned(), found: found.to_owned() })
+        }
+    }
+}
+
+fn unpack(path: &Path, packed: &[u8]) -> Result<FileBytes> {
+    let mut bytes = Vec::new();
+    let read =
+        flate2::read::MultiGzDecoder::new(packed).take(UNPACKED_LIMIT).read_to_end(&mut bytes);
+    match read {
+        Ok(_) if bytes.len() as u64 >= UNPACKED_LIMIT => {
+            Err(Error::TooLarge { path: path.to_owned(), limit: UNPACKED_LIMIT })
+        }
+        // What came before the damage is kept: the reader says where the data ends.
+        Ok(_) => Ok(FileBytes::Owned(bytes)),
+        Err(_) if !bytes.is_empty() => Ok(FileBytes::Owned(bytes)),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+enum Detected {
+    XPlane,
+    Unknown(&'static str),
+}
+
+/// Tells the format of a file by its first bytes.
+fn detect(bytes: &[u8]) -> Detected {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Detected::Unknown("only white space"),
+        Some(b'{' | b'[') => Detected::Unknown("JSON"),
+        // Field 1 (planes), length-delimited: what every XSpace starts with, unless it has errors
+        // or warnings or host names only.
+        _ if matches!(bytes.first(), Some(0x0a | 0x12 | 0x1a | 0x22)) => Detected::XPlane,
+        _ => Detected::Unknown("unknown bytes"),
+    }
+}

@@ -1,0 +1,365 @@
+//! The model that every format is read into: columns, not objects.
+//!
+//! A trace has tens of millions of slices, so a slice is a row in the columns of its [`Track`],
+//! and what the rows have in common (name, scope, program, cost) is stored once as an
+//! [`EventMeta`]. Each track owns its columns, so tracks decode in parallel and are never copied
+//! together.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::args::ArgStore;
+use crate::quality::Finding;
+use crate::strings::{StrId, Strings};
+use crate::time::{Bytes, Nanos, Picos};
+
+/// Index of a [`Source`] in [`Trace::sources`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u32);
+
+/// Index of a [`Device`] in [`Trace::devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(pub u32);
+
+/// Index of an [`EventMeta`] in [`Trace::metas`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetaId(pub u32);
+
+/// Index of a [`Program`] in [`Trace::programs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramId(pub u32);
+
+/// Everything that was read, from one file or many, on one time axis.
+#[derive(Debug, Default)]
+pub struct Trace {
+    pub strings: Strings,
+    pub sources: Vec<Source>,
+    pub devices: Vec<Device>,
+    pub tracks: Vec<Track>,
+    pub metas: Vec<EventMeta>,
+    pub counters: Vec<Counter>,
+    pub programs: Vec<Program>,
+    pub spans: Vec<RequestSpan>,
+    /// What is wrong with the input, found while reading, in the order of finding.
+    pub findings: Vec<Finding>,
+}
+
+/// One file that went into a trace.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub path: String,
+    pub format: Format,
+    pub size: Bytes,
+    pub host: StrId,
+    pub clock: Clock,
+    /// Facts that the file states of itself: versions, options, flags; sorted by key.
+    pub facts: Vec<(String, String)>,
+}
+
+/// What a file was recognised as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    XPlane,
+    ChromeJson,
+    XSpan,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::XPlane => "xplane",
+            Self::ChromeJson => "chrome_json",
+            Self::XSpan => "xspan",
+        }
+    }
+}
+
+/// How a source's own clock relates to the trace's time axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// When the source's time zero was, in nanoseconds since the Unix epoch, if it says so.
+    pub unix_epoch: Option<Nanos>,
+    /// When the source's time zero was on its machine's monotonic clock, if it says so.
+    pub monotonic_epoch: Option<Nanos>,
+    /// When the profiler session ended, on the source's own axis, if it says so.
+    pub session: Option<Picos>,
+    /// What was added to the source's times to reach the trace's axis.
+    pub offset: Picos,
+    /// How far off `offset` may be; `None` if nothing is known of it.
+    pub error: Option<Picos>,
+}
+
+/// One device that ran work.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub name: StrId,
+    pub kind: DeviceKind,
+    pub ordinal: i64,
+    pub source: SourceId,
+    /// What the device says it is, for example `TPU v6 Lite`; empty if it does not say.
+    pub model: StrId,
+    /// Peak arithmetic rate in FLOP/s, as stated by the trace.
+    pub peak_flops: Option<f64>,
+    /// Peak bandwidth of the main memory in bytes/s, as stated by the trace.
+    pub peak_bytes: Option<f64>,
+}
+
+/// The kind of a [`Device`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeviceKind {
+    Tpu,
+    /// A SparseCore of a TPU chip: not a chip of its own.
+    SparseCore,
+    Gpu,
+    /// A CPU that executes compiled programs (JAX's CPU backend, the built-in engine).
+    Cpu,
+    Custom,
+}
+
+impl DeviceKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tpu => "tpu",
+            Self::SparseCore => "sparse_core",
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+/// What the slices of a track are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrackKind {
+    /// Operations as the device measured them: what busy time and kernel figures are made of.
+    Ops,
+    /// Operations in flight that overlap others (DMA, asynchronous copies); never summed.
+    AsyncOps,
+    /// Executions of whole programs.
+    Modules,
+    /// Training or serving steps.
+    Steps,
+    /// Slices that a tool or a recorder derived from others (scopes, framework names): to be
+    /// looked at, never summed with operations.
+    Derived,
+    /// A thread of a host process.
+    HostThread,
+    /// A named track that is no thread (async slices of Chrome JSON, for example).
+    Other,
+}
+
+/// A row of slices: a thread, a stream, a line of a device.
+#[derive(Debug)]
+pub struct Track {
+    pub kind: TrackKind,
+    pub name: StrId,
+    pub source: SourceId,
+    /// The plane or process that the track belongs to.
+    pub process: StrId,
+    /// Process id where the format has one.
+    pub pid: i64,
+    /// The line or thread id; may be negative, and is unique only within its process.
+    pub tid: i64,
+    pub device: Option<DeviceId>,
+    pub slices: Slices,
+}
+
+/// The columns of one track, ordered by start, then by descending duration (so a parent comes
+/// before its children).
+#[derive(Debug, Default)]
+pub struct Slices {
+    pub start: Vec<Picos>,
+    pub dur: Vec<Picos>,
+    pub meta: Vec<MetaId>,
+    /// Execution (`run_id`) that each slice belongs to, 0 where it has none; empty if no slice
+    /// of the track has one.
+    pub run: Vec<i64>,
+    pub args: ArgStore,
+}
+
+impl Slices {
+    pub fn len(&self) -> usize {
+        self.start.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start.is_empty()
+    }
+
+    /// End of row `row`, saturating.
+    pub fn end(&self, row: usize) -> Picos {
+        self.start[row].saturating_add(self.dur[row])
+    }
+
+    /// The execution of row `row`, if it belongs to one.
+    pub fn run_of(&self, row: usize) -> Option<i64> {
+        self.run.get(row).copied().filter(|&run| run != 0)
+    }
+
+    /// Start of the first and end of the last slice.
+    pub fn extent(&self) -> Option<(Picos, Picos)> {
+        let first = *self.start.first()?;
+        let last = (0..self.len()).map(|row| self.end(row)).max()?;
+        Some((first, last))
+    }
+
+    /// Brings the rows into the order that the type promises; a no-op if they are in it.
+    pub(crate) fn sort(&mut self) {
+        let ordered =
+            self.start.windows(2).zip(self.dur.windows(2)).all(|(start, dur)| {
+                start[0] < start[1] || (start[0] == start[1] && dur[0] >= dur[1])
+            });
+        if ordered {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&row| (self.start[row], std::cmp::Reverse(self.dur[row])));
+        self.start = order.iter().map(|&row| self.start[row]).collect();
+        self.dur = order.iter().map(|&row| self.dur[row]).collect();
+        self.meta = order.iter().map(|&row| self.meta[row]).collect();
+        if !self.run.is_empty() {
+            self.run = order.iter().map(|&row| self.run[row]).collect();
+        }
+        self.args.reorder(&order);
+    }
+}
+
+/// What all slices of one kind of event have in common.
+#[derive(Debug, Clone, Default)]
+pub struct EventMeta {
+    /// The name as recorded (on TPU the whole HLO text).
+    pub name: StrId,
+    /// A short name to show, if the format has one; else empty.
+    pub display: StrId,
+    /// The category that the recorder gave (`hlo_category`, Chrome's `cat`); else empty.
+    pub category: StrId,
+    /// The program that the operation belongs to.
+    pub program: Option<ProgramId>,
+    /// The operation of that program, if it is not the name itself (GPU kernels).
+    pub op: StrId,
+    /// Scope path (the op name of HLO metadata), if the recorder gave one; else empty. Use
+    /// [`Trace::scope_of`], which also asks the program.
+    pub scope: StrId,
+    /// Floating-point operations per execution, as recorded.
+    pub flops: Option<u64>,
+    /// Bytes read and written per execution, as recorded.
+    pub bytes: Option<u64>,
+}
+
+/// A compiled program (an HLO module), as far as the trace carries it.
+#[derive(Debug, Default)]
+pub struct Program {
+    pub name: StrId,
+    /// The id that events of the same source refer to it by.
+    pub id: i64,
+    pub source: Option<SourceId>,
+    /// Instructions of all computations; names are unique within a program.
+    pub instructions: Vec<Instruction>,
+    pub by_name: FxHashMap<StrId, u32>,
+}
+
+impl Program {
+    pub fn instruction(&self, name: StrId) -> Option<&Instruction> {
+        self.by_name.get(&name).and_then(|&index| self.instructions.get(index as usize))
+    }
+}
+
+/// One instruction of a [`Program`].
+#[derive(Debug, Clone, Default)]
+pub struct Instruction {
+    pub name: StrId,
+    pub opcode: StrId,
+    /// The op name of its metadata: the scope path with the primitive at the end.
+    pub op_name: StrId,
+    /// Source file and line of the code that it came from, `file:line`; empty if unknown.
+    pub source: StrId,
+    /// The computations that it calls (a fusion's members, a loop's body and condition), each as
+    /// a range of instructions of the program.
+    pub members: Vec<Range<u32>>,
+}
+
+/// A value over time.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    pub name: StrId,
+    /// What it is counted in, for example `bytes`; empty if unknown.
+    pub unit: StrId,
+    pub source: SourceId,
+    /// Samples ordered by time.
+    pub at: Vec<Picos>,
+    pub value: Vec<f64>,
+}
+
+/// A span that carries the identity of requests or batches: what joins processes and devices.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestSpan {
+    pub name: StrId,
+    pub source: SourceId,
+    pub start: Picos,
+    pub dur: Picos,
+    /// The thread that it ran on.
+    pub tid: u32,
+    /// The request, 0 for none.
+    pub request: u64,
+    /// The batch, 0 for none; a batch's device work carries the same number as `run_id`.
+    pub batch: u64,
+    /// One figure of the span and its name, [`StrId::EMPTY`] for none.
+    pub arg: (StrId, i64),
+}
+
+/// A mapped or owned file, shared by the readers and by what is decoded on demand.
+pub type SharedBytes = Arc<crate::bytes::FileBytes>;
+
+impl Trace {
+    /// The name of an event to show: the short one if there is one.
+    pub fn label(&self, meta: MetaId) -> &str {
+        let meta = &self.metas[meta.0 as usize];
+        self.strings.get(if meta.display.is_empty() { meta.name } else { meta.display })
+    }
+
+    pub fn meta(&self, meta: MetaId) -> &EventMeta {
+        &self.metas[meta.0 as usize]
+    }
+
+    /// The instruction behind an event, if the trace carries its program.
+    pub fn instruction(&self, meta: MetaId) -> Option<&Instruction> {
+        let meta = self.meta(meta);
+        let program = &self.programs[meta.program?.0 as usize];
+        let op = if !meta.op.is_empty() {
+            meta.op
+        } else if !meta.display.is_empty() {
+            meta.display
+        } else {
+            meta.name
+        };
+        program.instruction(op)
+    }
+
+    /// The scope path of an event: what the recorder says, else what the program says.
+    pub fn scope_of(&self, meta: MetaId) -> StrId {
+        let recorded = self.meta(meta).scope;
+        if !recorded.is_empty() {
+            return recorded;
+        }
+        self.instruction(meta).map_or(StrId::EMPTY, |instruction| instruction.op_name)
+    }
+
+    /// Tracks of one kind that belong to `device`.
+    pub fn device_tracks(&self, device: DeviceId, kind: TrackKind) -> impl Iterator<Item = &Track> {
+        self.tracks.iter().filter(move |track| track.device == Some(device) && track.kind == kind)
+    }
+
+    /// Number of slices in all tracks.
+    pub fn slice_count(&self) -> usize {
+        self.tracks.iter().map(|track| track.slices.len()).sum()
+    }
+
+    /// Start of the first and end of the last slice or span.
+    pub fn extent(&self) -> Option<(Picos, Picos)> {
+        let tracks = self.tracks.iter().filter_map(|track| track.slices.extent());
+        let spans = self.spans.iter().map(|span| (span.start, span.start.saturating_add(span.dur)));
+        tracks.chain(spans).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}

@@ -1,0 +1,421 @@
+//! Reading an `.xspan` file, whole or damaged, from its bytes.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::span::{
+    Counter, Fields, MAGIC, NameId, PART_BYTES, RECORD_BYTES, RecordIndex, STATE_CLOSED, Span,
+    ThreadId, VALUE_SHIFT, Value, WORDS, Words, halves, kind,
+};
+use crate::time::Nanos;
+
+/// The first bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Header {
+    pub pid: u32,
+    /// Add this to a time of the file to get wall time.
+    pub wall_offset: Nanos,
+    /// Error of `wall_offset`, ±.
+    pub wall_offset_error: Nanos,
+    /// Records lost because the file was full.
+    pub dropped: u64,
+    /// The most records that the file may hold.
+    pub capacity: u64,
+    /// When the file was created, on the monotonic clock.
+    pub created: Nanos,
+    /// The writer ended in order.
+    pub closed: bool,
+}
+
+/// A span and where it stood.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SpanRow {
+    pub record: RecordIndex,
+    pub span: Span,
+}
+
+/// A sample and where it stood.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CounterRow {
+    pub record: RecordIndex,
+    pub counter: Counter,
+}
+
+/// A further argument of the span at `record`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExtraArg {
+    pub record: RecordIndex,
+    pub key: NameId,
+    pub value: Value,
+}
+
+/// What a file holds, in the order in which it was written.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct SpanFile<'a> {
+    pub header: Header,
+    pub strings: Strings<'a>,
+    pub spans: Vec<SpanRow>,
+    pub counters: Vec<CounterRow>,
+    /// The last name of each thread.
+    pub threads: BTreeMap<ThreadId, NameId>,
+    /// Sorted by record; of one record, in the order in which they were written.
+    pub extra_args: Vec<ExtraArg>,
+}
+
+/// The texts of a file by their id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Strings<'a> {
+    texts: FxHashMap<NameId, Cow<'a, str>>,
+}
+
+impl Strings<'_> {
+    /// The text of an id; `None` for id 0 and for ids that the file does not define.
+    pub fn get(&self, id: NameId) -> Option<&str> {
+        self.texts.get(&id).map(AsRef::as_ref)
+    }
+
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+/// Something wrong with a file. At most one for each code: the message counts the cases, the
+/// offset is that of the first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpanIssue {
+    /// A stable word: `not_xspan`, `truncated`, `not_closed`, `dropped`, `hole`,
+    /// `unknown_kind`, `incomplete_string`, `invalid_utf8`, `undefined_string`,
+    /// `missing_value`, `negative_duration`, `dangling_arg`, `bad_record_size`.
+    pub code: &'static str,
+    pub message: String,
+    /// In bytes from the start of the file.
+    pub offset: u64,
+}
+
+/// Reads a file, or as much of one as there is.
+///
+/// Any bytes give an answer. Memory is bounded by a small multiple of `bytes`.
+pub fn read(bytes: &[u8]) -> (SpanFile<'_>, Vec<SpanIssue>) {
+    let mut issues = Issues::default();
+    let file = read_file(bytes, &mut issues);
+    (file.unwrap_or_default(), issues.finish())
+}
+
+fn read_file<'a>(bytes: &'a [u8], issues: &mut Issues) -> Option<SpanFile<'a>> {
+    let (header, record_bytes) = read_header(bytes, issues)?;
+    let mut reader = Reader {
+        bytes,
+        file: SpanFile { header, ..SpanFile::default() },
+        issues,
+        parts: Vec::new(),
+    };
+    let records = bytes[RECORD_BYTES..].chunks(record_bytes);
+    let mut unused = Unused::default();
+    for (index, record) in (0..).zip(records) {
+        let offset = RECORD_BYTES + index * record_bytes;
+        let Some((record, _)) = record.split_first_chunk::<RECORD_BYTES>() else {
+            reader.issues.add("truncated", offset, "record is cut off at the end of the file");
+            break;
+        };
+        if record[0] == 0 {
+            unused.add(offset);
+            continue;
+        }
+        unused.flush(reader.issues);
+        reader.record(RecordIndex(index as u64), offset, record);
+    }
+    reader.assemble_strings();
+    reader.check(record_bytes);
+    Some(reader.file)
+}
+
+fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize)> {
+    let Some((head, _)) = bytes.split_first_chunk::<RECORD_BYTES>() else {
+        issues.add("not_xspan", 0, "file is shorter than a header");
+        return None;
+    };
+    let words = words(head);
+    if head[..MAGIC.len() - 1] != MAGIC[..MAGIC.len() - 1] {
+        issues.add("not_xspan", 0, "file does not begin with the magic of a span file");
+        return None;
+    }
+    if head[MAGIC.len() - 1] != MAGIC[MAGIC.len() - 1] {
+        issues.add("not_xspan", 7, "file has a format version that this reader does not know");
+        return None;
+    }
+    let (pid, record_bytes) = halves(words[1]);
+    let record_bytes = usize::try_from(record_bytes)
+        .ok()
+        .filter(|&size| size >= RECORD_BYTES && size % size_of::<u64>() == 0)
+        .unwrap_or_else(|| {
+            issues.add("bad_record_size", 8, "header names an impossible record size; took 64");
+            RECORD_BYTES
+        });
+    let header = Header {
+        pid,
+        wall_offset: Nanos(words[2].cast_signed()),
+        wall_offset_error: Nanos(words[3].cast_signed()),
+        dropped: words[4],
+        capacity: words[5],
+        created: Nanos(words[6].cast_signed()),
+        closed: words[7] == STATE_CLOSED,
+    };
+    if !header.closed {
+        let what = "writer did not close the file: it still runs or was killed";
+        issues.add("not_closed", 56, what);
+    }
+    if header.dropped > 0 {
+        issues.add_many("dropped", 32, header.dropped, "record was dropped: the file was full");
+    }
+    Some((header, record_bytes))
+}
+
+/// One part of a string, as found.
+struct Part {
+    id: NameId,
+    part: u16,
+    total: u32,
+    offset: usize,
+}
+
+struct Reader<'a, 'i> {
+    bytes: &'a [u8],
+    file: SpanFile<'a>,
+    issues: &'i mut Issues,
+    parts: Vec<Part>,
+}
+
+impl Reader<'_, '_> {
+    fn record(&mut self, record: RecordIndex, offset: usize, bytes: &[u8; RECORD_BYTES]) {
+        let words = words(bytes);
+        let fields = Fields::from_words(&words);
+        match fields.kind {
+            kind::STRING => self.parts.push(Part {
+                id: NameId(fields.name),
+                part: u16::from_le_bytes([bytes[2], bytes[3]]),
+                total: fields.thread,
+                offset,
+            }),
+            kind::SPAN => self.span(record, offset, Span::from(&fields)),
+            kind::COUNTER => {
+                let Some(value) = self.required_value(&fields, offset) else { return };
+                let (name, thread) = (NameId(fields.name), ThreadId(fields.thread));
+                let ts = Nanos(fields.start.cast_signed());
+                let counter = Counter { name, thread, ts, value };
+                self.file.counters.push(CounterRow { record, counter });
+            }
+            kind::THREAD => {
+                self.file.threads.insert(ThreadId(fields.thread), NameId(fields.name));
+            }
+            kind::EXTRA_ARG => {
+                let Some(value) = self.required_value(&fields, offset) else { return };
+                let (record, key) = (RecordIndex(fields.start), NameId(fields.key));
+                self.file.extra_args.push(ExtraArg { record, key, value });
+            }
+            _ => self.issues.add("unknown_kind", offset, "record is of an unknown kind; skipped"),
+        }
+    }
+
+    fn span(&mut self, record: RecordIndex, offset: usize, mut span: Span) {
+        if span.dur < Nanos::ZERO {
+            let what = "span has a negative duration; took 0";
+            self.issues.add("negative_duration", offset, what);
+            span.dur = Nanos::ZERO;
+        }
+        self.file.spans.push(SpanRow { record, span });
+    }
+
+    fn required_value(&mut self, fields: &Fields, offset: usize) -> Option<Value> {
+        let value = fields.value(VALUE_SHIFT);
+        if value.is_none() {
+            self.issues.add("missing_value", offset, "counter or argument has no value; skipped");
+        }
+        value
+    }
+
+    fn assemble_strings(&mut self) {
+        let mut parts = std::mem::take(&mut self.parts);
+        // Stable: the first definition of a part comes first, and the others are passed over.
+        parts.sort_by_key(|part| (part.id, part.part));
+        parts.dedup_by_key(|part| (part.id, part.part));
+        for string in parts.chunk_by(|a, b| a.id == b.id) {
+            let text = self.assemble(string);
+            self.file.strings.texts.insert(string[0].id, text);
+        }
+    }
+}
+
+impl<'a> Reader<'a, '_> {
+    /// Puts together the parts of one string, which are sorted, unique and at least one.
+    fn assemble(&mut self, parts: &[Part]) -> Cow<'a, str> {
+        let first = &parts[0];
+        let total = usize::try_from(first.total).unwrap_or(usize::MAX);
+        let mut pieces = Vec::new();
+        let mut length = 0;
+        for (expected, part) in (0..).zip(parts) {
+            if part.part != expected || length == total && total > 0 {
+                break;
+            }
+            let piece = &self.bytes[part.offset + 12..part.offset + RECORD_BYTES];
+            let piece = &piece[..PART_BYTES.min(total - length)];
+            length += piece.len();
+            pieces.push(piece);
+        }
+        if length < total {
+            let what = "string lacks a part; took what stands before it";
+            self.issues.add("incomplete_string", first.offset, what);
+        }
+        let bytes = match pieces[..] {
+            [piece] => Cow::Borrowed(piece),
+            _ => Cow::Owned(pieces.concat()),
+        };
+        let (text, valid) = decode(bytes);
+        // A string that lacks its end may end inside of a character.
+        if !valid && length == total {
+            let what = "string is not UTF-8; replaced what is not";
+            self.issues.add("invalid_utf8", first.offset, what);
+        }
+        text
+    }
+
+    /// Finds references that lead nowhere: reports ids without a text, drops arguments without
+    /// a span.
+    fn check(&mut self, record_bytes: usize) {
+        let SpanFile { strings, spans, counters, extra_args, .. } = &mut self.file;
+        extra_args.sort_by_key(|arg| arg.record);
+        extra_args.retain(|arg| {
+            let found = spans.binary_search_by_key(&arg.record, |row| row.record).is_ok();
+            if !found {
+                let offset = offset_of(arg.record, record_bytes);
+                let what = "argument belongs to a record that is no span; skipped";
+                self.issues.add("dangling_arg", offset, what);
+            }
+            found
+        });
+        let mut check = |record: RecordIndex, ids: &[NameId]| {
+            for id in ids {
+                if *id != NameId::default() && !strings.texts.contains_key(id) {
+                    let offset = offset_of(record, record_bytes);
+                    self.issues.add("undefined_string", offset, "string id has no text");
+                }
+            }
+        };
+        for &SpanRow { record, span } in &*spans {
+            let (key, value) = span.arg.unzip();
+            let texts = [span.request, span.batch, value].map(text_id);
+            check(record, &[span.name, key.unwrap_or_default()]);
+            check(record, &texts);
+        }
+        for &CounterRow { record, counter } in &*counters {
+            check(record, &[counter.name, text_id(Some(counter.value))]);
+        }
+        for arg in &*extra_args {
+            check(arg.record, &[arg.key, text_id(Some(arg.value))]);
+        }
+    }
+}
+
+/// The text of some bytes, and whether they were UTF-8.
+fn decode(bytes: Cow<'_, [u8]>) -> (Cow<'_, str>, bool) {
+    match bytes {
+        Cow::Borrowed(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            let valid = matches!(text, Cow::Borrowed(_));
+            (text, valid)
+        }
+        Cow::Owned(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => (Cow::Owned(text), true),
+            Err(error) => {
+                (Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned()), false)
+            }
+        },
+    }
+}
+
+fn text_id(value: Option<Value>) -> NameId {
+    match value {
+        Some(Value::Text(id)) => id,
+        _ => NameId::default(),
+    }
+}
+
+fn offset_of(record: RecordIndex, record_bytes: usize) -> usize {
+    usize::try_from(record.0)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(record_bytes)
+        .saturating_add(RECORD_BYTES)
+}
+
+fn words(bytes: &[u8; RECORD_BYTES]) -> Words {
+    let mut words = [0; WORDS];
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_le_bytes(*chunk);
+    }
+    words
+}
+
+/// A stretch of unused records: holes if a used one follows, and just the room at the end if not.
+#[derive(Default)]
+struct Unused {
+    first: usize,
+    count: u64,
+}
+
+impl Unused {
+    fn add(&mut self, offset: usize) {
+        if self.count == 0 {
+            self.first = offset;
+        }
+        self.count += 1;
+    }
+
+    fn flush(&mut self, issues: &mut Issues) {
+        if self.count > 0 {
+            let what = "record was begun and never finished: its thread was killed in it";
+            issues.add_many("hole", self.first, self.count, what);
+        }
+        self.count = 0;
+    }
+}
+
+/// Counts issues by their code, so that a broken file of a gigabyte gives ten lines.
+#[derive(Default)]
+struct Issues {
+    by_code: BTreeMap<&'static str, (usize, u64, &'static str)>,
+}
+
+impl Issues {
+    fn add(&mut self, code: &'static str, offset: usize, what: &'static str) {
+        self.add_many(code, offset, 1, what);
+    }
+
+    fn add_many(&mut self, code: &'static str, offset: usize, count: u64, what: &'static str) {
+        let (first, total, _) = self.by_code.entry(code).or_insert((offset, 0, what));
+        *first = offset.min(*first);
+        *total = total.saturating_add(count);
+    }
+
+    fn finish(self) -> Vec<SpanIssue> {
+        self.by_code
+            .into_iter()
+            .map(|(code, (offset, count, what))| SpanIssue {
+                code,
+                message: if count == 1 {
+                    what.to_owned()
+                } else {
+                    format!("{count} times: {what}")
+                },
+                offset: offset as u64,
+            })
+            .collect()
+    }
+}

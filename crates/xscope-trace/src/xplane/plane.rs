@@ -1,0 +1,395 @@
+//! The tables of one plane: what its numbers stand for, and where its lines are.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::line::Role;
+use crate::args::{ArgValue, StatNames};
+use crate::model::{DeviceKind, EventMeta};
+use crate::strings::{StrId, Strings};
+use crate::wire::{Message, Value, WireError};
+
+/// What a plane is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaneKind {
+    Host,
+    Device(DeviceKind),
+    Other,
+}
+
+/// One event metadata entry.
+pub(super) struct EventEntry {
+    pub meta: EventMeta,
+    /// The program that the metadata names, 0 for none.
+    pub program: i64,
+}
+
+/// An HLO proto that a plane carries.
+pub(super) struct ProgramEntry<'a> {
+    pub id: i64,
+    pub name: StrId,
+    pub hlo: Message<'a>,
+}
+
+/// Everything of a plane except the events of its lines.
+pub(super) struct PlaneTables<'a> {
+    pub offset: u64,
+    pub name: StrId,
+    pub kind: PlaneKind,
+    pub ordinal: i64,
+    pub process_id: i64,
+    pub device_model: StrId,
+    pub peak_flops: Option<f64>,
+    pub peak_bytes: Option<f64>,
+    pub lines: Vec<Message<'a>>,
+    pub events: FxHashMap<i64, EventEntry>,
+    pub stat_names: StatNames,
+    /// The stats that decide where an event belongs.
+    pub roles: FxHashMap<i64, Role>,
+    pub programs: Vec<ProgramEntry<'a>>,
+    pub session_start: Option<i64>,
+    pub session_stop: Option<i64>,
+    pub monotonic_start: Option<i64>,
+    pub facts: Vec<(String, String)>,
+    pub damage: Option<WireError>,
+}
+
+/// The parts of a plane as they lie in the file; metadata may come after the lines that use it.
+#[derive(Default)]
+struct Parts<'a> {
+    name: &'a [u8],
+    lines: Vec<Message<'a>>,
+    events: Vec<Message<'a>>,
+    stat_metas: Vec<Message<'a>>,
+    damage: Option<WireError>,
+}
+
+/// Reads the tables of one plane.
+pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTables<'a> {
+    let mut parts = Parts::default();
+    for field in message.fields() {
+        match field {
+            Ok((2, value)) => parts.name = value.bytes(),
+            Ok((3, value)) => parts.lines.extend(value.message()),
+            Ok((4, value)) => parts.events.extend(value.message()),
+            Ok((5, value)) => parts.stat_metas.extend(value.message()),
+            Ok(_) => {}
+            Err(error) => parts.damage = Some(error),
+        }
+    }
+    let name = strings.intern_bytes(parts.name);
+    let text = String::from_utf8_lossy(parts.name);
+    let (kind, ordinal) = classify(&text);
+    let stat_names = Arc::new(stat_names(&parts.stat_metas, strings));
+    let mut tables = PlaneTables {
+        offset: message.offset,
+        name,
+        kind,
+        ordinal,
+        process_id: 0,
+        device_model: StrId::EMPTY,
+        peak_flops: None,
+        peak_bytes: None,
+        lines: parts.lines,
+        events: FxHashMap::default(),
+        roles: roles(&stat_names, strings),
+        stat_names,
+        programs: Vec::new(),
+        session_start: None,
+        session_stop: None,
+        monotonic_start: None,
+        facts: Vec::new(),
+        damage: parts.damage,
+    };
+    tables.read_plane_stats(message, strings);
+    for &entry in &parts.events {
+        tables.read_event(entry, text.starts_with("/host:metadata"), strings);
+    }
+    tables
+}
+
+/// A plane's kind and device number. Sub-process planes carry a ` [pid]` suffix.
+fn classify(name: &str) -> (PlaneKind, i64) {
+    let name = name.split_once(" [").map_or(name, |(plain, _)| plain);
+    let number = |text: &str| {
+        text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    };
+    if let Some(rest) = name.strip_prefix("/device:TPU:") {
+        let kind = match rest.bytes().all(|b| b.is_ascii_digit()) {
+            true => DeviceKind::Tpu,
+            false => DeviceKind::SparseCore,
+        };
+        return (PlaneKind::Device(kind), number(rest));
+    }
+    if let Some(rest) = name.strip_prefix("/device:GPU:") {
+        return (PlaneKind::Device(DeviceKind::Gpu), number(rest));
+    }
+    if let Some(rest) = name.strip_prefix("/device:") {
+        let kind = match rest.to_ascii_lowercase().contains("cpu") {
+            true => DeviceKind::Cpu,
+            false => DeviceKind::Custom,
+        };
+        return (PlaneKind::Device(kind), number(rest));
+    }
+    match name.starts_with("/host:") {
+        true => (PlaneKind::Host, 0),
+        false => (PlaneKind::Other, 0),
+    }
+}
+
+fn roles(stat_names: &FxHashMap<i64, StrId>, strings: &Strings) -> FxHashMap<i64, Role> {
+    stat_names.iter().filter_map(|(&id, &name)| Some((id, Role::of(strings.get(name))?))).collect()
+}
+
+/// Names of stats by id. A `ref_value` refers to a stat metadata whose name is the string, so this
+/// table resolves those too.
+fn stat_names(entries: &[Message<'_>], strings: &mut Strings) -> FxHashMap<i64, StrId> {
+    let mut names = FxHashMap::default();
+    for &entry in entries {
+        let (mut id, mut name) = (None, StrId::EMPTY);
+        for (number, value) in entry.fields().flatten() {
+            match number {
+                1 => id = id.or(Some(value.int())),
+                2 => {
+                    for (number, value) in value.message().iter().flat_map(|m| m.fields().flatten())
+                    {
+                        match number {
+                            1 => id = Some(value.int()),
+                            2 => name = strings.intern_bytes(value.bytes()),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        names.insert(id.unwrap_or(0), name);
+    }
+    names
+}
+
+impl<'a> PlaneTables<'a> {
+    fn read_plane_stats(&mut self, message: Message<'_>, strings: &mut Strings) {
+        let stats = decode_stats(message, 6, &self.stat_names, strings);
+        let mut model = None;
+        for (key, value) in stats {
+            let int = || match value {
+                ArgValue::Int(value) => Some(value),
+                ArgValue::Uint(value) => Some(value.cast_signed()),
+                _ => None,
+            };
+            match key {
+                "profile_start_time" => self.session_start = int(),
+                "profile_stop_time" => self.session_stop = int(),
+                "xscope_monotonic_start_ns" => self.monotonic_start = int(),
+                "process_id" => self.process_id = int().unwrap_or(0),
+                "peak_teraflops_per_second" => self.peak_flops = value.as_f64().map(|v| v * 1e12),
+                "peak_hbm_bw_gigabytes_per_second" => {
+                    self.peak_bytes = value.as_f64().map(|v| v * 1e9);
+                }
+                "memory_bandwidth" => self.peak_bytes = value.as_f64(),
+                "device_type_string" | "gpu_device_name" => {
+                    if let ArgValue::Text(text) = &value {
+                        model = Some(text.clone());
+                    }
+                }
+                _ => {}
+            }
+            let text = match value {
+                ArgValue::Int(value) => value.to_string(),
+                ArgValue::Uint(value) => value.to_string(),
+                ArgValue::Float(value) => value.to_string(),
+                ArgValue::Text(text) => text,
+                ArgValue::Bytes(_) => continue,
+            };
+            self.facts.push((key.to_owned(), text));
+        }
+        if let Some(model) = model {
+            self.device_model = strings.intern(&model);
+        }
+    }
+
+    /// Reads one event metadata entry: a map entry of key and message.
+    fn read_event(&mut self, entry: Message<'a>, holds_programs: bool, strings: &mut Strings) {
+        let (mut id, mut message) = (0, None);
+        for (number, value) in entry.fields().flatten() {
+            match number {
+                1 => id = value.int(),
+                2 => message = value.message(),
+                _ => {}
+            }
+        }
+        let Some(message) = message else { return };
+        let mut meta = EventMeta::default();
+        let mut program = 0;
+        let mut stats = Vec::new();
+        for (number, value) in message.fields().flatten() {
+            match number {
+                2 => meta.name = strings.intern_bytes(value.bytes()),
+                4 => meta.display = strings.intern_bytes(value.bytes()),
+                5 => stats.extend(value.message()),
+                _ => {}
+            }
+        }
+        if holds_programs {
+            self.programs.extend(self.read_program(id, meta.name, &stats, strings));
+            return;
+        }
+        for stat in stats {
+            self.read_event_stat(stat, &mut meta, &mut program, strings);
+        }
+        self.events.insert(id, EventEntry { meta, program });
+    }
+
+    /// The program of one entry of `/host:metadata`.
+    ///
+    /// Its id is the `program_id` stat; else the number in the name's parentheses; else the map
+    /// key, which libtpu 0.0.37 fills with something else.
+    fn read_program(
+        &self,
+        key: i64,
+        name: StrId,
+        stats: &[Message<'a>],
+        strings: &Strings,
+    ) -> Option<ProgramEntry<'a>> {
+        let mut hlo = None;
+        let mut id = None;
+        for (stat, value) in stats.iter().filter_map(|&stat| split_stat(stat)) {
+            let stat = self.stat_names.get(&stat).map_or("", |&name| strings.get(name));
+            match (stat, value) {
+                ("program_id", value) => id = value.as_uint().map(u64::cast_signed),
+                (stat, StatValue::Bytes(message)) if stat.eq_ignore_ascii_case("hlo proto") => {
+                    hlo = Some(message);
+                }
+                _ => {}
+            }
+        }
+        let text = strings.get(name);
+        let in_name = text.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        let in_name = in_name.and_then(|n| n.parse::<u64>().ok().map(u64::cast_signed));
+        Some(ProgramEntry { id: id.or(in_name).unwrap_or(key), name, hlo: hlo? })
+    }
+
+    fn read_event_stat(
+        &self,
+        stat: Message<'_>,
+        meta: &mut EventMeta,
+        program: &mut i64,
+        strings: &mut Strings,
+    ) {
+        let Some((id, value)) = split_stat(stat) else { return };
+        let Some(&name) = self.stat_names.get(&id) else { return };
+        let text = |strings: &mut Strings| match value {
+            StatValue::Ref(id) => self.stat_names.get(&id).copied().unwrap_or_default(),
+            StatValue::Text(bytes) => strings.intern_bytes(bytes),
+            _ => StrId::EMPTY,
+        };
+        match strings.get(name) {
+            "hlo_category" => meta.category = text(strings),
+            "tf_op" => {
+                let raw = text(strings);
+                meta.scope = strip_op_type(raw, strings);
+            }
+            "flops" => meta.flops = value.as_uint(),
+            "bytes_accessed" => meta.bytes = value.as_uint(),
+            "program_id" => *program = value.as_uint().unwrap_or(0).cast_signed(),
+            _ => {}
+        }
+    }
+}
+
+/// `tf_op` is `scope/path:op_type`; the type is empty for JAX.
+fn strip_op_type(raw: StrId, strings: &mut Strings) -> StrId {
+    let text = strings.get(raw);
+    match text.rsplit_once(':') {
+        Some((path, kind)) if !kind.contains('/') => {
+            let path = path.to_owned();
+            strings.intern(&path)
+        }
+        _ => raw,
+    }
+}
+
+/// The value of a stat as it lies in the file.
+#[derive(Clone, Copy)]
+pub(super) enum StatValue<'a> {
+    Double(f64),
+    Uint(u64),
+    Int(i64),
+    Text(&'a [u8]),
+    Bytes(Message<'a>),
+    Ref(i64),
+    Compressed(&'a [u8]),
+}
+
+impl StatValue<'_> {
+    /// Numbers of either signedness: recorders disagree on which they use.
+    pub(super) fn as_uint(&self) -> Option<u64> {
+        match self {
+            Self::Uint(value) => Some(*value),
+            Self::Int(value) => Some(value.cast_unsigned()),
+            _ => None,
+        }
+    }
+}
+
+/// The id and value of one XStat message.
+pub(super) fn split_stat(stat: Message<'_>) -> Option<(i64, StatValue<'_>)> {
+    let (mut id, mut result) = (0, None);
+    for (number, value) in stat.fields().flatten() {
+        match (number, value) {
+            (1, value) => id = value.int(),
+            (2, value) => result = Some(StatValue::Double(value.double())),
+            (3, value) => result = Some(StatValue::Uint(value.uint())),
+            (4, value) => result = Some(StatValue::Int(value.int())),
+            (5, value) => result = Some(StatValue::Text(value.bytes())),
+            (6, Value::Bytes(message)) => result = Some(StatValue::Bytes(message)),
+            (7, value) => result = Some(StatValue::Ref(value.int())),
+            (8, value) => result = Some(StatValue::Compressed(value.bytes())),
+            _ => {}
+        }
+    }
+    result.map(|value| (id, value))
+}
+
+/// All stats in the fields numbered `field` of a message, decoded.
+pub(super) fn decode_stats<'s>(
+    message: Message<'_>,
+    field: u32,
+    names: &FxHashMap<i64, StrId>,
+    strings: &'s Strings,
+) -> Vec<(&'s str, ArgValue)> {
+    let name = |id: i64| names.get(&id).map(|&name| strings.get(name));
+    message
+        .fields()
+        .flatten()
+        .filter(|(number, _)| *number == field)
+        .filter_map(|(_, value)| split_stat(value.message()?))
+        .filter_map(|(id, value)| {
+            let value = match value {
+                StatValue::Double(value) => ArgValue::Float(value),
+                StatValue::Uint(value) => ArgValue::Uint(value),
+                StatValue::Int(value) => ArgValue::Int(value),
+                StatValue::Text(bytes) => {
+                    ArgValue::Text(String::from_utf8_lossy(bytes).into_owned())
+                }
+                StatValue::Bytes(message) => ArgValue::Bytes(message.bytes.len()),
+                StatValue::Ref(id) => ArgValue::Text(name(id).unwrap_or_default().to_owned()),
+                StatValue::Compressed(bytes) => ArgValue::Text(gunzip_text(bytes)),
+            };
+            Some((name(id)?, value))
+        })
+        .collect()
+}
+
+/// Text of a `compressed_str_value`: gzip, bounded because its size comes from the file.
+fn gunzip_text(bytes: &[u8]) -> String {
+    use std::io::Read as _;
+    const LIMIT: u64 = 1 << 20;
+    let mut text = Vec::new();
+    match flate2::read::GzDecoder::new(bytes).take(LIMIT).read_to_end(&mut text) {
+        Ok(_) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) => format!("<unreadable compressed value: {error}>"),
+    }
+}

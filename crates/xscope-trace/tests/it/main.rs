@@ -1,0 +1,5 @@
+//! Tests of the crate from outside.
+
+// `cfg(test)` tells clippy that helpers in here may unwrap, too.
+#[cfg(test)]
+mod span;
