@@ -1,0 +1,51 @@
+//! What can go wrong with a load as a whole. A single request that fails is not an error of this
+//! type: it is a row with a [`Failure`](crate::check::Failure).
+
+use std::time::Duration;
+
+use crate::{check::Failure, record::LoadSummary};
+
+/// Why a load or a probe did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The address cannot be used as it is.
+    #[error("cannot use {url:?} as the address of a server: {reason}")]
+    Url { url: String, reason: String },
+
+    /// TLS is not spoken here.
+    #[error(
+        "cannot load {url:?}: https is not supported, only plain http; use the server's http:// \
+         port, or a tunnel that ends TLS on this machine"
+    )]
+    Https { url: String },
+
+    /// The workload asks for requests that cannot be made, or that would hurt a server.
+    #[error("cannot make this workload: {field} {reason}")]
+    Workload { field: &'static str, reason: String },
+
+    /// The server went away, so the rest of the load was not sent. What was measured until then
+    /// is in `summary`, and its rows have been handed out.
+    #[error(
+        "server at {url} is gone ({} requests answered before): {reason}; look at the end of the \
+         server's own log, restart it and run again",
+        summary.answered
+    )]
+    ServerGone { url: String, reason: String, summary: Box<LoadSummary> },
+
+    /// The server did not become ready in time.
+    #[error(
+        "server at {url} was not ready after {:.1} s: {last}; check that it runs and listens \
+         there, or wait longer",
+        waited.as_secs_f64()
+    )]
+    NotReady { url: String, waited: Duration, last: String },
+
+    /// One call beside the load (a probe, the profiler's switches) failed.
+    #[error("{method} {url} failed: {failure}")]
+    Call { method: &'static str, url: String, failure: Failure },
+
+    /// A task of the load itself died: a defect of xscope.
+    #[error("a worker of the load died, which is a defect of xscope: please report it")]
+    Worker { source: tokio::task::JoinError },
+}
