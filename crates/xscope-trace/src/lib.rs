@@ -4,14 +4,17 @@
 //! columns, and no message tree is ever built); damaged inputs (a reader gives what can be
 //! saved and says what is wrong); no network, no printing, no async.
 
+mod align;
 pub mod args;
 mod bytes;
 pub mod clock;
 pub mod error;
 pub mod load;
+pub mod metric;
 pub mod model;
 pub mod quality;
 pub mod span;
+mod spans;
 pub mod strings;
 pub mod time;
 mod wire;
@@ -19,5 +22,6 @@ mod xplane;
 
 pub use error::Error;
 pub use load::load;
+pub use metric::Metric;
 pub use model::Trace;
 pub use time::{Bytes, Nanos, Picos};

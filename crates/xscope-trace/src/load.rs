@@ -4,14 +4,19 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use crate::align::align;
 use crate::bytes::FileBytes;
 use crate::error::{Error, Result};
-use crate::model::{SharedBytes, Trace};
+use crate::model::{DeviceId, SharedBytes, Trace};
 use crate::quality::{Finding, Severity};
+use crate::spans;
 use crate::xplane;
 
 /// How large a compressed file may grow when it is unpacked into memory.
 const UNPACKED_LIMIT: u64 = 8 << 30;
+
+/// The client's rows in a run directory.
+const REQUESTS: &str = "requests.jsonl";
 
 /// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
 /// a few levels above it.
@@ -31,7 +36,27 @@ pub fn load(paths: &[PathBuf]) -> Result<Trace> {
             false => load_file(path, &mut trace)?,
         }
     }
+    sort_devices(&mut trace);
+    align(&mut trace);
     Ok(trace)
+}
+
+/// Brings devices into the order of their sources and numbers: readers meet them in the order of
+/// their first operation.
+fn sort_devices(trace: &mut Trace) {
+    let mut order: Vec<usize> = (0..trace.devices.len()).collect();
+    order.sort_by_key(|&index| {
+        let device = &trace.devices[index];
+        (device.source, device.kind, device.ordinal)
+    });
+    let mut place = vec![0; order.len()];
+    for (new, &old) in order.iter().enumerate() {
+        place[old] = u32::try_from(new).unwrap_or(u32::MAX);
+    }
+    trace.devices = order.iter().map(|&index| trace.devices[index].clone()).collect();
+    for device in trace.tracks.iter_mut().filter_map(|track| track.device.as_mut()) {
+        *device = DeviceId(place[device.0 as usize]);
+    }
 }
 
 fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
@@ -89,9 +114,10 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
 
 fn is_profile_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    [".xplane.pb", ".xplane.pb.gz", ".xspan", ".trace.json", ".trace.json.gz"]
-        .iter()
-        .any(|suffix| name.ends_with(suffix))
+    name == REQUESTS
+        || [".xplane.pb", ".xplane.pb.gz", ".xspan", ".trace.json", ".trace.json.gz"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
 }
 
 /// Reads one file, of whatever format it is.
@@ -108,8 +134,13 @@ fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
         bytes = unpack(path, &bytes)?;
     }
     let name = path.to_string_lossy();
+    if path.file_name().is_some_and(|file| file == REQUESTS) {
+        spans::read_requests(&name, &bytes, trace);
+        return Ok(());
+    }
     match detect(&bytes) {
         Detected::XPlane => xplane::read(&name, &SharedBytes::new(bytes), trace),
+        Detected::XSpan => spans::read_xspan(&name, &bytes, trace),
         Detected::Unknown(found) => {
             Err(Error::UnknownFormat { path: path.to_owned(), found: found.to_owned() })
         }
@@ -133,11 +164,15 @@ fn unpack(path: &Path, packed: &[u8]) -> Result<FileBytes> {
 
 enum Detected {
     XPlane,
+    XSpan,
     Unknown(&'static str),
 }
 
 /// Tells the format of a file by its first bytes.
 fn detect(bytes: &[u8]) -> Detected {
+    if bytes.starts_with(b"XSPAN") {
+        return Detected::XSpan;
+    }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Detected::Unknown("only white space"),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::args::ArgStore;
+use crate::args::{ArgCell, ArgStore};
 use crate::quality::Finding;
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
@@ -42,6 +42,7 @@ pub struct Trace {
     pub counters: Vec<Counter>,
     pub programs: Vec<Program>,
     pub spans: Vec<RequestSpan>,
+    pub client: Vec<ClientRequest>,
     /// What is wrong with the input, found while reading, in the order of finding.
     pub findings: Vec<Finding>,
 }
@@ -64,6 +65,8 @@ pub enum Format {
     XPlane,
     ChromeJson,
     XSpan,
+    /// `requests.jsonl`, the client's side of a run.
+    Requests,
 }
 
 impl Format {
@@ -72,6 +75,7 @@ impl Format {
             Self::XPlane => "xplane",
             Self::ChromeJson => "chrome_json",
             Self::XSpan => "xspan",
+            Self::Requests => "requests",
         }
     }
 }
@@ -292,8 +296,15 @@ pub struct Counter {
     pub value: Vec<f64>,
 }
 
+/// The identity of a request or a batch, as its recorder wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SpanKey {
+    Number(i64),
+    Text(StrId),
+}
+
 /// A span that carries the identity of requests or batches: what joins processes and devices.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RequestSpan {
     pub name: StrId,
     pub source: SourceId,
@@ -301,12 +312,32 @@ pub struct RequestSpan {
     pub dur: Picos,
     /// The thread that it ran on.
     pub tid: u32,
-    /// The request, 0 for none.
-    pub request: u64,
-    /// The batch, 0 for none; a batch's device work carries the same number as `run_id`.
-    pub batch: u64,
-    /// One figure of the span and its name, [`StrId::EMPTY`] for none.
-    pub arg: (StrId, i64),
+    pub request: Option<SpanKey>,
+    /// The batch; its device work carries the same number as `run_id`.
+    pub batch: Option<SpanKey>,
+    pub args: Vec<(StrId, ArgCell)>,
+}
+
+impl RequestSpan {
+    pub fn end(&self) -> Picos {
+        self.start.saturating_add(self.dur)
+    }
+}
+
+/// What the client of a run saw of one request.
+#[derive(Debug, Clone)]
+pub struct ClientRequest {
+    /// The id that joins it to the server's spans.
+    pub id: String,
+    pub source: SourceId,
+    /// Whether it was sent to warm the server up: in no figure.
+    pub is_warmup: bool,
+    pub ok: bool,
+    pub items: u64,
+    pub labels: u64,
+    pub intended: Picos,
+    pub sent: Option<Picos>,
+    pub end: Picos,
 }
 
 /// A mapped or owned file, shared by the readers and by what is decoded on demand.
@@ -359,7 +390,8 @@ impl Trace {
     /// Start of the first and end of the last slice or span.
     pub fn extent(&self) -> Option<(Picos, Picos)> {
         let tracks = self.tracks.iter().filter_map(|track| track.slices.extent());
-        let spans = self.spans.iter().map(|span| (span.start, span.start.saturating_add(span.dur)));
-        tracks.chain(spans).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        let spans = self.spans.iter().map(|span| (span.start, span.end()));
+        let client = self.client.iter().map(|request| (request.intended, request.end));
+        tracks.chain(spans).chain(client).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 }

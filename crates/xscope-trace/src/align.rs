@@ -1,0 +1,68 @@
+//! Puts all sources of a trace on one time axis.
+//!
+//! Sources of one machine that stamp the monotonic clock are placed by it, exactly. Others are
+//! placed by the wall time that they state, as good as that machine's clock is. A source that
+//! states neither stays where it is, and the trace says so.
+
+use crate::model::{SourceId, Trace};
+use crate::quality::{Finding, Severity};
+use crate::time::{Nanos, Picos};
+
+/// Shifts every source so that the earliest time zero is the trace's.
+pub(crate) fn align(trace: &mut Trace) {
+    let clocks = trace.sources.iter().map(|source| source.clock);
+    let wall_minus_monotonic = clocks
+        .clone()
+        .find_map(|clock| Some(clock.unix_epoch?.0.saturating_sub(clock.monotonic_epoch?.0)));
+    let zeros: Vec<Option<i64>> = clocks
+        .map(|clock| match (clock.monotonic_epoch, wall_minus_monotonic) {
+            (Some(monotonic), Some(offset)) => Some(monotonic.0.saturating_add(offset)),
+            (Some(monotonic), None) => Some(monotonic.0),
+            (None, _) => clock.unix_epoch.map(|epoch| epoch.0),
+        })
+        .collect();
+    let Some(first) = zeros.iter().flatten().min().copied() else { return };
+    let unplaced = zeros.iter().filter(|zero| zero.is_none()).count();
+    if unplaced > 0 && zeros.len() > 1 {
+        trace.findings.push(
+            Finding::new(
+                "clock.unknown",
+                Severity::Warning,
+                "sources do not say when they began; their times cannot be compared with those \
+                 of the others",
+            )
+            .times(unplaced as u64),
+        );
+    }
+    let shifts: Vec<Picos> = zeros
+        .iter()
+        .map(|zero| zero.map_or(Picos::ZERO, |zero| Picos::from(Nanos(zero.saturating_sub(first)))))
+        .collect();
+    for (source, &shift) in trace.sources.iter_mut().zip(&shifts) {
+        source.clock.offset = shift;
+    }
+    shift_times(trace, |source| shifts.get(source.0 as usize).copied().unwrap_or_default());
+}
+
+fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
+    let shift = |times: &mut [Picos], by: Picos| {
+        if by != Picos::ZERO {
+            times.iter_mut().for_each(|time| *time = time.saturating_add(by));
+        }
+    };
+    for track in &mut trace.tracks {
+        shift(&mut track.slices.start, shift_of(track.source));
+    }
+    for counter in &mut trace.counters {
+        shift(&mut counter.at, shift_of(counter.source));
+    }
+    for span in &mut trace.spans {
+        span.start = span.start.saturating_add(shift_of(span.source));
+    }
+    for request in &mut trace.client {
+        let by = shift_of(request.source);
+        request.intended = request.intended.saturating_add(by);
+        request.sent = request.sent.map(|sent| sent.saturating_add(by));
+        request.end = request.end.saturating_add(by);
+    }
+}

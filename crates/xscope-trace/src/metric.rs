@@ -1,0 +1,58 @@
+//! Numbers that say whether they can be trusted.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a [`Metric`] can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Valid,
+    /// There is a value, but something is known to distort it.
+    Degraded,
+    /// There is no value; it is not zero, it is unknown.
+    Unavailable,
+}
+
+/// A figure with its unit and its status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Present unless the status is unavailable.
+    pub value: Option<f64>,
+    pub unit: String,
+    pub status: Status,
+    /// Why the status is not valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Metric {
+    pub fn valid(value: f64, unit: &str) -> Self {
+        Self { value: Some(value), unit: unit.to_owned(), status: Status::Valid, reason: None }
+    }
+
+    pub fn degraded(value: f64, unit: &str, reason: impl Into<String>) -> Self {
+        Self {
+            value: Some(value),
+            unit: unit.to_owned(),
+            status: Status::Degraded,
+            reason: Some(reason.into()),
+        }
+    }
+
+    pub fn unavailable(unit: &str, reason: impl Into<String>) -> Self {
+        Self {
+            value: None,
+            unit: unit.to_owned(),
+            status: Status::Unavailable,
+            reason: Some(reason.into()),
+        }
+    }
+
+    /// Valid if there is a value, else unavailable for `reason`.
+    pub fn known(value: Option<f64>, unit: &str, reason: &str) -> Self {
+        match value {
+            Some(value) => Self::valid(value, unit),
+            None => Self::unavailable(unit, reason),
+        }
+    }
+}
