@@ -1,1 +1,52 @@
-//! xscope-model
+//! The forward pass of small decoder-only models, for scoring, with every operation recorded.
+//!
+//! This is what the built-in engine computes with. Design constraints: it runs anywhere (plain
+//! CPU, no download: see [`ModelSource::Preset`]); its scores are those of Hugging Face
+//! transformers in f32; every tensor operation goes through an [`OpRecorder`], which is cheap
+//! enough to be always on. Scoring is prefill only: there is no cache between calls, and logits
+//! are computed after each prompt's last token only.
+//!
+//! ```
+//! use xscope_model::{
+//!     Device, LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch, Tokenizer,
+//! };
+//!
+//! # fn main() -> xscope_model::Result<()> {
+//! let source = ModelSource::Preset;
+//! let options = LoadOptions {
+//!     format: LoadFormat::Dummy,
+//!     config_overrides: None,
+//!     seed: 0,
+//!     device: Device::Cpu,
+//! };
+//! let model = Model::load(&source, &options)?;
+//! let tokens = Tokenizer::load(&source)?.encode("Is water wet? Yes")?;
+//!
+//! let mut rec = OpRecorder::new();
+//! let logits = model.forward(&PaddedBatch { tokens: vec![tokens] }, &mut rec)?;
+//! assert_eq!(logits.rows().len(), 1);
+//! let slowest = rec.ops().iter().max_by_key(|op| op.dur).expect("operations were recorded");
+//! println!("{} in {}", slowest.op, rec.scope_path(slowest.scope));
+//! # Ok(())
+//! # }
+//! ```
+
+mod config;
+mod error;
+mod layers;
+mod model;
+mod ops;
+mod owner;
+mod rope;
+mod tokenizer;
+mod weights;
+
+pub use crate::{
+    config::{Family, ModelConfig, RopeScaling},
+    error::{ModelError, Result},
+    model::{Device, LoadOptions, Logits, Model, ModelSource, PaddedBatch},
+    ops::{Op, OpRecord, OpRecorder, ScopeId, ScopeName, ScopeRecord, category},
+    owner::Owner,
+    tokenizer::Tokenizer,
+    weights::LoadFormat,
+};

@@ -1,0 +1,265 @@
+//! The model: from a folder or built in, and its forward pass over a batch of prompts.
+
+use std::path::PathBuf;
+
+use candle_core::Tensor;
+
+use crate::{
+    config::{ModelConfig, PRESET},
+    error::{ModelError, Result},
+    layers::{Layer, Linear, RmsNorm, Step, run},
+    ops::{Op, OpRecorder, ScopeName},
+    rope::RopeTable,
+    weights::{LoadFormat, Weights},
+};
+
+/// The longest prompt of any model, in tokens: attention scores grow with its square, and at
+/// this length one head's are 1 GiB.
+const MAX_PROMPT_TOKENS: usize = 16_384;
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// The built-in tiny model, which needs no file; its weights are always dummies.
+    Preset,
+    /// A Hugging Face model folder: `config.json`, `*.safetensors`, `tokenizer.json`.
+    Dir(PathBuf),
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor, with as many threads as `RAYON_NUM_THREADS` or the machine says.
+    Cpu,
+    /// An NVIDIA GPU by number; needs the feature `cuda`.
+    Cuda(usize),
+    /// An Apple GPU by number; needs the feature `metal`.
+    Metal(usize),
+}
+
+/// How to load a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Where the weights come from.
+    pub format: LoadFormat,
+    /// A JSON object whose fields replace those of `config.json`.
+    pub config_overrides: Option<String>,
+    /// The seed of dummy weights.
+    pub seed: u64,
+    /// What computes.
+    pub device: Device,
+}
+
+/// Prompts to run at once, as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaddedBatch {
+    /// One row per prompt; the forward pass pads each to the longest.
+    pub tokens: Vec<Vec<u32>>,
+}
+
+impl PaddedBatch {
+    /// The length of the longest row, in tokens.
+    pub fn padded_len(&self) -> usize {
+        self.tokens.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Tokens of all rows, without padding.
+    pub fn real_tokens(&self) -> usize {
+        self.tokens.iter().map(Vec::len).sum()
+    }
+
+    /// Tokens that are computed: rows times the padded length.
+    pub fn padded_tokens(&self) -> usize {
+        self.tokens.len() * self.padded_len()
+    }
+}
+
+/// The logits after each row's last token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits {
+    values: Vec<f32>,
+    vocab_size: usize,
+}
+
+impl Logits {
+    /// One logit per token id, in the order of the batch's rows.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values.chunks_exact(self.vocab_size)
+    }
+}
+
+/// A loaded model. It is immutable, so threads can share it.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    device: candle_core::Device,
+    rope: RopeTable,
+    /// `[vocab, hidden]`.
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    lm_head: Linear,
+}
+
+impl Model {
+    /// Reads or makes up a model's weights.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read, a config that is impossible or unsupported, weights that are
+    /// damaged or do not fit it, a device that is not there: each by its own variant.
+    pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self> {
+        let overrides = options.config_overrides.as_deref();
+        let config = match source {
+            ModelSource::Preset => ModelConfig::from_json(PRESET, overrides)?,
+            ModelSource::Dir(dir) => {
+                let path = dir.join("config.json");
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| ModelError::Read { path, source })?;
+                ModelConfig::from_json(&text, overrides)?
+            }
+        };
+        let device = open_device(options.device)?;
+        let weights = match (source, options.format) {
+            (ModelSource::Dir(dir), LoadFormat::Auto) => Weights::open(dir, &device)?,
+            _ => Weights::dummy(options.seed, &device),
+        };
+        Self::build(config, &weights, device)
+    }
+
+    fn build(config: ModelConfig, weights: &Weights, device: candle_core::Device) -> Result<Self> {
+        let table = [config.vocab_size, config.hidden_size];
+        let embedding = weights.get("model.embed_tokens.weight", &table)?;
+        let head = if config.tie_word_embeddings {
+            embedding.clone()
+        } else {
+            weights.get("lm_head.weight", &table)?
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::load(weights, index, &config))
+            .collect::<Result<_>>()?;
+        let norm = RmsNorm::load(weights, "model.norm", config.hidden_size, &config)?;
+        let rope = RopeTable::new(&config, max_prompt_tokens(&config), &device)?;
+        let lm_head = Linear::new(head, None);
+        Ok(Self { config, device, rope, embedding, layers, norm, lm_head })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The longest prompt that [`Model::forward`] takes, in tokens.
+    pub fn max_prompt_tokens(&self) -> usize {
+        max_prompt_tokens(&self.config)
+    }
+
+    /// The logits after each row's last token, with every operation in `rec`.
+    ///
+    /// Rows are padded to the longest on the right. Padding never changes a result: attention
+    /// is causal, so no real token sees what stands after it. Positions count from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Batch`] if there is no row, a row is empty or too long, or a token id is not
+    /// in the vocabulary; [`ModelError::Compute`] if the tensor library fails.
+    pub fn forward(&self, batch: &PaddedBatch, rec: &mut OpRecorder) -> Result<Logits> {
+        self.check(batch)?;
+        let (mut x, step) = rec.scope("embed", |rec| self.embed(batch, rec))?;
+        for (index, layer) in (0_u32..).zip(&self.layers) {
+            let name = ScopeName::Indexed("layer", index);
+            x = rec.scope(name, |rec| layer.forward(&x, &step, rec))?;
+        }
+        let last = rec.scope("norm", |rec| {
+            let last = self.last_tokens(batch, &x, rec)?;
+            self.norm.forward(&last, rec)
+        })?;
+        rec.scope("logits", |rec| {
+            let logits = self.lm_head.forward(&last, rec)?;
+            let n = logits.elem_count();
+            let values =
+                rec.op(Op::movement("to_host", n, n), || logits.flatten_all()?.to_vec1::<f32>())?;
+            Ok(Logits { values, vocab_size: self.config.vocab_size })
+        })
+    }
+
+    fn check(&self, batch: &PaddedBatch) -> Result<()> {
+        let fail = |problem| Err(ModelError::Batch { problem });
+        let (vocab, max) = (self.config.vocab_size, self.max_prompt_tokens());
+        if batch.tokens.is_empty() {
+            return fail("it has no prompt".to_owned());
+        }
+        for (row, tokens) in batch.tokens.iter().enumerate() {
+            if tokens.is_empty() {
+                return fail(format!("prompt {row} has no token"));
+            }
+            if tokens.len() > max {
+                return fail(format!(
+                    "prompt {row} has {} tokens, at most {max} fit",
+                    tokens.len()
+                ));
+            }
+            let known = |&&id: &&u32| usize::try_from(id).is_ok_and(|id| id < vocab);
+            if let Some(id) = tokens.iter().find(|id| !known(id)) {
+                return fail(format!(
+                    "prompt {row} has token id {id}, the model's go from 0 to {}",
+                    vocab - 1
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The embeddings `[batch * len, hidden]`, and what all layers share.
+    fn embed(&self, batch: &PaddedBatch, rec: &mut OpRecorder) -> Result<(Tensor, Step)> {
+        let (rows, len, hidden) = (batch.tokens.len(), batch.padded_len(), self.config.hidden_size);
+        let n = rows * len;
+        let ids = run(rec, Op::movement("to_device", n, n), || {
+            // Padding can be any token: nothing sees it.
+            let mut ids = vec![0_u32; n];
+            for (row, tokens) in ids.chunks_exact_mut(len).zip(&batch.tokens) {
+                row[..tokens.len()].copy_from_slice(tokens);
+            }
+            Tensor::from_vec(ids, n, &self.device)
+        })?;
+        let op = Op::movement("embedding", n + n * hidden, n * hidden);
+        let x = run(rec, op, || self.embedding.index_select(&ids, 0))?;
+        let mask = run(rec, Op::movement("causal_mask", 0, len * len), || {
+            let row =
+                |query| (0..len).map(move |key| if key <= query { 0.0 } else { f32::NEG_INFINITY });
+            let mask: Vec<f32> = (0..len).flat_map(row).collect();
+            Tensor::from_vec(mask, (len, len), &self.device)
+        })?;
+        let (cos, sin) = self.rope.first(len)?;
+        Ok((x, Step { batch: rows, len, cos, sin, mask }))
+    }
+
+    /// The hidden state of each row's last real token: `[batch, hidden]`.
+    fn last_tokens(&self, batch: &PaddedBatch, x: &Tensor, rec: &mut OpRecorder) -> Result<Tensor> {
+        let (rows, len) = (batch.tokens.len(), batch.padded_len());
+        let n = rows * self.config.hidden_size;
+        run(rec, Op::movement("last_tokens", rows + n, n), || {
+            let positions = batch.tokens.iter().enumerate();
+            let positions = positions.map(|(row, tokens)| row * len + tokens.len() - 1);
+            let positions = positions.map(|position| u32::try_from(position).unwrap_or(u32::MAX));
+            let positions = Tensor::from_vec(positions.collect(), rows, &self.device)?;
+            x.index_select(&positions, 0)
+        })
+    }
+}
+
+fn max_prompt_tokens(config: &ModelConfig) -> usize {
+    config.max_position_embeddings.min(MAX_PROMPT_TOKENS)
+}
+
+fn open_device(device: Device) -> Result<candle_core::Device> {
+    let opened = match device {
+        Device::Cpu => return Ok(candle_core::Device::Cpu),
+        Device::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal),
+        Device::Metal(ordinal) => candle_core::Device::new_metal(ordinal),
+    };
+    opened.map_err(|source| ModelError::Device {
+        device: format!("{device:?}"),
+        source: Box::new(source),
+    })
+}
