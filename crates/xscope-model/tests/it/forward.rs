@@ -1,0 +1,75 @@
+//! The forward pass: padding, batches, and what cannot be run.
+
+use xscope_model::{LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch};
+
+use crate::{OPTIONS, fixture, logits, max_difference, preset};
+
+fn prompt(len: u32, seed: u32) -> Vec<u32> {
+    (0..len).map(|position| (position * 37 + seed * 101) % 4096).collect()
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let model = preset();
+    let prompts = [prompt(3, 1), prompt(50, 2), prompt(1, 3), prompt(17, 4)];
+    let together = logits(&model, &prompts);
+    for (prompt, together) in prompts.iter().zip(&together) {
+        let alone = logits(&model, std::slice::from_ref(prompt));
+        assert!(max_difference(&alone[0], together) < 1e-4, "{} tokens", prompt.len());
+    }
+}
+
+#[test]
+fn different_prompts_score_differently_and_equal_ones_alike() {
+    let model = preset();
+    let rows = logits(&model, &[prompt(9, 1), prompt(9, 2), prompt(9, 1)]);
+    assert!(max_difference(&rows[0], &rows[1]) > 0.1);
+    assert_eq!(rows[0], rows[2]);
+    assert_eq!(logits(&preset(), &[prompt(9, 1)])[0].len(), 4096);
+}
+
+#[test]
+fn batches_that_cannot_run_say_why() {
+    let model = preset();
+    let too_long = vec![0; model.max_prompt_tokens() + 1];
+    for (tokens, expected) in [
+        (vec![], "it has no prompt"),
+        (vec![vec![1], vec![]], "prompt 1 has no token"),
+        (vec![too_long], "prompt 0 has 4097 tokens, at most 4096 fit"),
+        (vec![vec![5, 4096]], "prompt 0 has token id 4096, the model's go from 0 to 4095"),
+    ] {
+        let error = model.forward(&PaddedBatch { tokens }, &mut OpRecorder::new()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn dummy_weights_need_no_file_but_the_config() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("qwen3").join("config.json"), dir.path().join("config.json")).unwrap();
+    let source = ModelSource::Dir(dir.path().to_owned());
+    let options = LoadOptions {
+        format: LoadFormat::Dummy,
+        config_overrides: Some(r#"{"num_hidden_layers": 1}"#.to_owned()),
+        ..OPTIONS
+    };
+    let model = Model::load(&source, &options).unwrap();
+    assert_eq!(model.config().num_hidden_layers, 1);
+    assert!(logits(&model, &[vec![1, 2, 3]])[0].iter().all(|logit| logit.is_finite()));
+
+    let error = Model::load(&source, &OPTIONS).unwrap_err();
+    assert!(error.to_string().contains("load with format dummy"), "{error}");
+}
+
+#[test]
+fn weights_that_do_not_fit_the_config_are_named() {
+    for (overrides, expected) in [
+        (r#"{"num_hidden_layers": 3}"#, "tensor model.layers.2.input_layernorm.weight"),
+        (r#"{"intermediate_size": 97}"#, "but the model's config asks for [97, 64]"),
+        (r#"{"attention_bias": true}"#, "tensor model.layers.0.self_attn.q_proj.bias"),
+    ] {
+        let options = LoadOptions { config_overrides: Some(overrides.to_owned()), ..OPTIONS };
+        let error = Model::load(&ModelSource::Dir(fixture("qwen3")), &options).unwrap_err();
+        assert!(error.to_string().contains(expected), "{overrides}: {error}");
+    }
+}

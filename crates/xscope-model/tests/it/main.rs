@@ -1,0 +1,34 @@
+//! The model crate from outside.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod forward;
+mod reference;
+mod work;
+
+use std::path::{Path, PathBuf};
+
+use xscope_model::{Device, LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch};
+
+const OPTIONS: LoadOptions =
+    LoadOptions { format: LoadFormat::Auto, config_overrides: None, seed: 0, device: Device::Cpu };
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
+}
+
+fn preset() -> Model {
+    Model::load(&ModelSource::Preset, &OPTIONS).unwrap()
+}
+
+/// The logits of each prompt, run as one batch.
+fn logits(model: &Model, tokens: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let batch = PaddedBatch { tokens: tokens.to_vec() };
+    let logits = model.forward(&batch, &mut OpRecorder::new()).unwrap();
+    logits.rows().map(<[f32]>::to_vec).collect()
+}
+
+fn max_difference(left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    left.iter().zip(right).map(|(left, right)| (left - right).abs()).fold(0.0, f32::max)
+}
