@@ -1,5 +1,5 @@
 //! What can go wrong with a load as a whole. A single request that fails is not an error of this
-//! type: it is a row with a [`Failure`](crate::check::Failure).
+//! type: it is a row with a [`Failure`].
 
 use std::time::Duration;
 
