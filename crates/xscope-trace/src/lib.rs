@@ -6,6 +6,7 @@
 
 mod align;
 pub mod args;
+mod atomic;
 mod bytes;
 pub mod clock;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod strings;
 pub mod time;
 mod wire;
 mod xplane;
+pub mod xplane_write;
 
 pub use error::Error;
 pub use load::load;

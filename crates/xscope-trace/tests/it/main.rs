@@ -3,3 +3,5 @@
 // `cfg(test)` tells clippy that helpers in here may unwrap, too.
 #[cfg(test)]
 mod span;
+#[cfg(test)]
+mod xplane_write;
