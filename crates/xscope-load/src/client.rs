@@ -154,10 +154,6 @@ impl Client {
         Self { base, limits, connection: None }
     }
 
-    pub fn set_request_limit(&mut self, limit: Duration) {
-        self.limits.request = limit;
-    }
-
     /// Opens the connection if it is not open, with retries.
     pub async fn connect(&mut self) -> Result<(), Failure> {
         if self.connection.as_ref().is_some_and(|connection| !connection.sender.is_closed()) {
@@ -215,6 +211,10 @@ impl Client {
             };
             let limits = self.limits;
             let answer = async {
+                // The connection may still be busy with the end of the answer before.
+                if connection.sender.ready().await.is_err() {
+                    return Ok(None);
+                }
                 exchange.sent = Some(monotonic());
                 match connection.sender.try_send_request(request).await {
                     Ok(response) => {

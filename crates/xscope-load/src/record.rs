@@ -147,7 +147,9 @@ pub struct PointSummary {
     pub failed: u64,
     /// Failed requests by reason.
     pub failures: BTreeMap<FailureKind, u64>,
-    /// From the intended send time to the last byte of the answer.
+    /// From the intended send time to the last byte of the answer. In JSON its figures stand
+    /// beside the others, under the names of the benchmark's contract (`p50_ms`, ...).
+    #[serde(flatten)]
     pub latency: Durations,
     /// From the intended to the actual send time: what the client itself added.
     pub send_lag: Durations,
@@ -317,6 +319,24 @@ mod tests {
         let reason = "needs 100 samples, has 99".to_owned();
         assert_eq!(durations(1..=99).p99_ms, Figure::Unavailable { reason });
         assert_eq!(durations(std::iter::empty()).mean_ms.value(), None);
+    }
+
+    #[test]
+    fn points_have_the_names_of_the_contract_in_json() {
+        let summary = Samples::default().summary(Point { batch_size: 4, label_count: 2 }, 0);
+        let json = serde_json::to_value(&summary).unwrap();
+        for name in [
+            "batch_size",
+            "label_count",
+            "p50_ms",
+            "p95_ms",
+            "p99_ms",
+            "mean_ms",
+            "throughput_items_per_sec",
+        ] {
+            assert!(json.get(name).is_some(), "{name} in {json}");
+        }
+        assert_eq!(serde_json::from_value::<PointSummary>(json).unwrap(), summary);
     }
 
     #[test]

@@ -38,8 +38,9 @@ pub struct LoadOptions {
     /// In warm-up, from the sending of a request to the last byte: servers compile meanwhile.
     pub warmup_request: Duration,
     pub tolerance: Tolerance,
-    /// The server counts as gone when this many requests per worker in a row got no answer. It
-    /// also does as soon as it cannot be connected to.
+    /// The server counts as gone when this many requests per worker in a row got no answer, so
+    /// that one that hangs costs this many times the limit of a request. One that cannot be
+    /// connected to counts as gone at once.
     pub give_up_after: u32,
     /// Beginning of the request ids, for example the run's name; `None`: made from the clock.
     pub request_id_prefix: Option<String>,
@@ -51,7 +52,7 @@ impl Default for LoadOptions {
             limits: ClientLimits::default(),
             warmup_request: Duration::from_mins(10),
             tolerance: Tolerance::default(),
-            give_up_after: 5,
+            give_up_after: 2,
             request_id_prefix: None,
         }
     }
@@ -159,7 +160,8 @@ impl ClosedLoop {
         Ok(())
     }
 
-    /// Loads the point at `index` of the workload's list. A second call adds to the first.
+    /// Loads the point at `index` of the workload's list. A second call sends the same
+    /// requests again and adds to the figures of the first.
     pub async fn measure(
         &mut self,
         index: usize,

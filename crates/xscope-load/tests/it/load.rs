@@ -49,7 +49,8 @@ async fn load(
     (result, rows)
 }
 
-#[tokio::test]
+// On several threads, since keeping a connection is a matter of which task runs first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_point_is_warmed_up_and_measured() {
     let server = Server::start(|asked| {
         assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/v1/score"));
@@ -224,7 +225,7 @@ async fn a_server_that_closes_without_an_answer_ends_the_load() {
     let workload = ScoreWorkload { requests: 1000, ..workload() };
     let (result, rows) = load(&server.url, &workload, options()).await;
     assert!(matches!(result, Err(LoadError::ServerGone { .. })), "{result:?}");
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 2);
     assert!(rows.iter().all(|row| row.failure == Some(FailureKind::Closed)));
 }
 
