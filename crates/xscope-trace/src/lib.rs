@@ -13,6 +13,7 @@ pub mod error;
 pub mod load;
 pub mod metric;
 pub mod model;
+mod naming;
 pub mod quality;
 pub mod span;
 mod spans;

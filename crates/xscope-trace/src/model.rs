@@ -40,6 +40,8 @@ pub struct Trace {
     pub tracks: Vec<Track>,
     pub metas: Vec<EventMeta>,
     pub counters: Vec<Counter>,
+    pub processes: Vec<Process>,
+    pub flows: Vec<Flow>,
     pub programs: Vec<Program>,
     pub spans: Vec<RequestSpan>,
     pub client: Vec<ClientRequest>,
@@ -87,6 +89,9 @@ pub struct Clock {
     pub unix_epoch: Option<Nanos>,
     /// When the source's time zero was on its machine's monotonic clock, if it says so.
     pub monotonic_epoch: Option<Nanos>,
+    /// What was subtracted from the times in the file, because picoseconds since the zero that
+    /// they count from do not fit an `i64`; 0 for most sources.
+    pub base: Nanos,
     /// When the profiler session ended, on the source's own axis, if it says so.
     pub session: Option<Picos>,
     /// What was added to the source's times to reach the trace's axis.
@@ -162,7 +167,7 @@ pub struct Track {
     pub source: SourceId,
     /// The plane or process that the track belongs to.
     pub process: StrId,
-    /// Process id where the format has one.
+    /// Process id where the format has one; [`Track::NO_PROCESS`] for a track of no process.
     pub pid: i64,
     /// The line or thread id; may be negative, and is unique only within its process.
     pub tid: i64,
@@ -170,11 +175,42 @@ pub struct Track {
     pub slices: Slices,
 }
 
+impl Track {
+    /// The process id of a track that belongs to the whole trace.
+    pub const NO_PROCESS: i64 = -1;
+}
+
+/// A process, as a source describes it; those that the format does not describe are not listed.
+#[derive(Debug, Clone)]
+pub struct Process {
+    pub source: SourceId,
+    pub pid: i64,
+    pub name: StrId,
+    /// What the recorder says of it besides its name, for example `GPU 0`; else empty.
+    pub labels: StrId,
+}
+
+/// A slice, by its track in [`Trace::tracks`] and its row there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SliceRef {
+    pub track: u32,
+    pub row: u32,
+}
+
+/// A cause and its effect: a launch and the kernel that it started, for example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    pub from: SliceRef,
+    pub to: SliceRef,
+}
+
 /// The columns of one track, ordered by start, then by descending duration (so a parent comes
 /// before its children).
 #[derive(Debug, Default)]
 pub struct Slices {
     pub start: Vec<Picos>,
+    /// Durations; [`Picos::UNFINISHED`] for a slice whose end was never seen, so that whoever sums
+    /// them leaves out what is negative.
     pub dur: Vec<Picos>,
     pub meta: Vec<MetaId>,
     /// Execution (`run_id`) that each slice belongs to, 0 where it has none; empty if no slice
@@ -192,9 +228,9 @@ impl Slices {
         self.start.is_empty()
     }
 
-    /// End of row `row`, saturating.
+    /// End of row `row`, saturating; an unfinished slice ends where it starts.
     pub fn end(&self, row: usize) -> Picos {
-        self.start[row].saturating_add(self.dur[row])
+        self.start[row].saturating_add(self.dur[row].max(Picos::ZERO))
     }
 
     /// The execution of row `row`, if it belongs to one.
@@ -211,15 +247,16 @@ impl Slices {
 
     /// Brings the rows into the order that the type promises; a no-op if they are in it.
     pub(crate) fn sort(&mut self) {
-        let ordered =
-            self.start.windows(2).zip(self.dur.windows(2)).all(|(start, dur)| {
-                start[0] < start[1] || (start[0] == start[1] && dur[0] >= dur[1])
-            });
+        // What never ended encloses whatever starts with it.
+        let length = |dur: Picos| if dur < Picos::ZERO { Picos(i64::MAX) } else { dur };
+        let ordered = self.start.windows(2).zip(self.dur.windows(2)).all(|(start, dur)| {
+            start[0] < start[1] || (start[0] == start[1] && length(dur[0]) >= length(dur[1]))
+        });
         if ordered {
             return;
         }
         let mut order: Vec<usize> = (0..self.len()).collect();
-        order.sort_by_key(|&row| (self.start[row], std::cmp::Reverse(self.dur[row])));
+        order.sort_by_key(|&row| (self.start[row], std::cmp::Reverse(length(self.dur[row]))));
         self.start = order.iter().map(|&row| self.start[row]).collect();
         self.dur = order.iter().map(|&row| self.dur[row]).collect();
         self.meta = order.iter().map(|&row| self.meta[row]).collect();
@@ -291,6 +328,8 @@ pub struct Counter {
     /// What it is counted in, for example `bytes`; empty if unknown.
     pub unit: StrId,
     pub source: SourceId,
+    /// Process id where the format has one, else [`Track::NO_PROCESS`].
+    pub pid: i64,
     /// Samples ordered by time.
     pub at: Vec<Picos>,
     pub value: Vec<f64>,

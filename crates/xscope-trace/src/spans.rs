@@ -127,6 +127,7 @@ impl Import<'_, '_> {
 
     fn add_counters(&mut self) {
         let mut counters: BTreeMap<(StrId, ThreadId), Counter> = BTreeMap::new();
+        let pid = i64::from(self.file.header.pid);
         for row in &self.file.counters {
             let name = self.text(row.counter.name);
             let value = match row.counter.value {
@@ -143,6 +144,7 @@ impl Import<'_, '_> {
                 name,
                 unit,
                 source,
+                pid,
                 at: Vec::new(),
                 value: Vec::new(),
             });

@@ -30,6 +30,8 @@ pub struct Bytes(pub u64);
 
 impl Picos {
     pub const ZERO: Self = Self(0);
+    /// The duration of what never ended, as Perfetto writes it.
+    pub const UNFINISHED: Self = Self(-1);
 
     /// Microseconds, for display and for the JSON contract.
     #[expect(clippy::cast_precision_loss, reason = "display: 2^53 ps is 2.5 hours to the ps")]

@@ -2,7 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::plane::{PlaneKind, PlaneTables, StatValue, split_stat};
+use super::plane::{PlaneTables, StatValue, split_stat};
+use crate::naming::PlaneKind;
 use crate::time::{Nanos, Picos};
 use crate::wire::{Message, Value, WireError};
 

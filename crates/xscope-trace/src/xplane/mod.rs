@@ -19,15 +19,16 @@ use crate::args::{ArgStore, ArgValue, LazyArgs, StatNames};
 use crate::error::{Error, Result};
 use crate::model::{
     Clock, Device, DeviceId, DeviceKind, EventMeta, Format, MetaId, ProgramId, SharedBytes, Slices,
-    Source, SourceId, Trace, Track, TrackKind,
+    Source, SourceId, Trace, Track,
 };
+use crate::naming::{PlaneKind, host_from_path, track_kind};
 use crate::quality::{Finding, Severity};
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 use crate::wire::{Message, WireError};
 
 use line::{DecodedLine, LocalMeta, OpRef, Rows};
-use plane::{PlaneKind, PlaneTables};
+use plane::PlaneTables;
 
 /// Reads one XPlane file into `trace`.
 ///
@@ -157,7 +158,7 @@ fn describe(
     trace: &mut Trace,
 ) -> Source {
     let host = space.hostnames.first().map(String::as_str).unwrap_or_default();
-    let host = if host.is_empty() { host_from_path(path) } else { host };
+    let host = if host.is_empty() { host_from_path(path, ".xplane.pb") } else { host };
     let find = |get: fn(&PlaneTables<'_>) -> Option<i64>| planes.iter().find_map(get);
     let start = find(|plane| plane.session_start);
     let session = start
@@ -180,12 +181,6 @@ fn describe(
         },
         facts,
     }
-}
-
-/// The host that a file name in TensorBoard's layout (`<host>.xplane.pb`) names.
-fn host_from_path(path: &str) -> &str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.split_once(".xplane.pb").map_or("localhost", |(host, _)| host)
 }
 
 fn report_damage(space: &Space<'_>, planes: &[PlaneTables<'_>], trace: &mut Trace) {
@@ -426,7 +421,7 @@ fn empty_track(
     line_name: &str,
 ) -> Track {
     Track {
-        kind: track_kind(plane.kind, ordinal, line_name),
+        kind: track_kind(plane.kind, ordinal.is_some(), line_name),
         name: key.name,
         source,
         process: plane.name,
@@ -434,29 +429,6 @@ fn empty_track(
         tid: key.line,
         device: key.device,
         slices: Slices::default(),
-    }
-}
-
-/// What a line is, by its plane and its name. On GPUs streams are measured and everything else is
-/// derived from them; on TPUs the `XLA Ops` line is measured.
-fn track_kind(plane: PlaneKind, ordinal: Option<i64>, line: &str) -> TrackKind {
-    match plane {
-        PlaneKind::Device(DeviceKind::Gpu) if line.starts_with("Stream #") => TrackKind::Ops,
-        PlaneKind::Device(DeviceKind::Gpu) => match line {
-            "XLA Modules" => TrackKind::Modules,
-            "Steps" => TrackKind::Steps,
-            _ => TrackKind::Derived,
-        },
-        PlaneKind::Device(_) => match line {
-            "XLA Ops" | "Sparse Core Ops" => TrackKind::Ops,
-            "Async XLA Ops" => TrackKind::AsyncOps,
-            "XLA Modules" | "Sparse Core Modules" => TrackKind::Modules,
-            "Steps" | "Sparse Core Steps" => TrackKind::Steps,
-            _ => TrackKind::Derived,
-        },
-        PlaneKind::Host if ordinal.is_some() => TrackKind::Ops,
-        PlaneKind::Host => TrackKind::HostThread,
-        PlaneKind::Other => TrackKind::Other,
     }
 }
 

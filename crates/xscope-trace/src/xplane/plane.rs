@@ -6,17 +6,10 @@ use rustc_hash::FxHashMap;
 
 use super::line::Role;
 use crate::args::{ArgValue, StatNames};
-use crate::model::{DeviceKind, EventMeta};
+use crate::model::EventMeta;
+use crate::naming::{PlaneKind, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
 use crate::wire::{Message, Value, WireError};
-
-/// What a plane is, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PlaneKind {
-    Host,
-    Device(DeviceKind),
-    Other,
-}
 
 /// One event metadata entry.
 pub(super) struct EventEntry {
@@ -107,35 +100,6 @@ pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTabl
         tables.read_event(entry, text.starts_with("/host:metadata"), strings);
     }
     tables
-}
-
-/// A plane's kind and device number. Sub-process planes carry a ` [pid]` suffix.
-fn classify(name: &str) -> (PlaneKind, i64) {
-    let name = name.split_once(" [").map_or(name, |(plain, _)| plain);
-    let number = |text: &str| {
-        text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
-    };
-    if let Some(rest) = name.strip_prefix("/device:TPU:") {
-        let kind = match rest.bytes().all(|b| b.is_ascii_digit()) {
-            true => DeviceKind::Tpu,
-            false => DeviceKind::SparseCore,
-        };
-        return (PlaneKind::Device(kind), number(rest));
-    }
-    if let Some(rest) = name.strip_prefix("/device:GPU:") {
-        return (PlaneKind::Device(DeviceKind::Gpu), number(rest));
-    }
-    if let Some(rest) = name.strip_prefix("/device:") {
-        let kind = match rest.to_ascii_lowercase().contains("cpu") {
-            true => DeviceKind::Cpu,
-            false => DeviceKind::Custom,
-        };
-        return (PlaneKind::Device(kind), number(rest));
-    }
-    match name.starts_with("/host:") {
-        true => (PlaneKind::Host, 0),
-        false => (PlaneKind::Other, 0),
-    }
 }
 
 fn roles(stat_names: &FxHashMap<i64, StrId>, strings: &Strings) -> FxHashMap<i64, Role> {
@@ -296,18 +260,6 @@ impl<'a> PlaneTables<'a> {
             "program_id" => *program = value.as_uint().unwrap_or(0).cast_signed(),
             _ => {}
         }
-    }
-}
-
-/// `tf_op` is `scope/path:op_type`; the type is empty for JAX.
-fn strip_op_type(raw: StrId, strings: &mut Strings) -> StrId {
-    let text = strings.get(raw);
-    match text.rsplit_once(':') {
-        Some((path, kind)) if !kind.contains('/') => {
-            let path = path.to_owned();
-            strings.intern(&path)
-        }
-        _ => raw,
     }
 }
 

@@ -1,0 +1,84 @@
+//! What the names of planes, lines and files of JAX and XLA profiles mean, whatever format they are
+//! written in.
+
+use crate::model::{DeviceKind, TrackKind};
+use crate::strings::{StrId, Strings};
+
+/// What a plane is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaneKind {
+    Host,
+    Device(DeviceKind),
+    Other,
+}
+
+/// A plane's kind and device number. Sub-process planes carry a ` [pid]` suffix.
+pub(crate) fn classify(name: &str) -> (PlaneKind, i64) {
+    let name = name.split_once(" [").map_or(name, |(plain, _)| plain);
+    let number = |text: &str| {
+        text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    };
+    if let Some(rest) = name.strip_prefix("/device:TPU:") {
+        let kind = match rest.bytes().all(|b| b.is_ascii_digit()) {
+            true => DeviceKind::Tpu,
+            false => DeviceKind::SparseCore,
+        };
+        return (PlaneKind::Device(kind), number(rest));
+    }
+    if let Some(rest) = name.strip_prefix("/device:GPU:") {
+        return (PlaneKind::Device(DeviceKind::Gpu), number(rest));
+    }
+    if let Some(rest) = name.strip_prefix("/device:") {
+        let kind = match rest.to_ascii_lowercase().contains("cpu") {
+            true => DeviceKind::Cpu,
+            false => DeviceKind::Custom,
+        };
+        return (PlaneKind::Device(kind), number(rest));
+    }
+    match name.starts_with("/host:") {
+        true => (PlaneKind::Host, 0),
+        false => (PlaneKind::Other, 0),
+    }
+}
+
+/// What a line is, by its plane and its name. On GPUs streams are measured and everything else is
+/// derived from them; on TPUs the `XLA Ops` line is measured. `names_device` says that the rows
+/// name their device themselves, as operations of the CPU backend do.
+pub(crate) fn track_kind(plane: PlaneKind, names_device: bool, line: &str) -> TrackKind {
+    match plane {
+        PlaneKind::Device(DeviceKind::Gpu) if line.starts_with("Stream #") => TrackKind::Ops,
+        PlaneKind::Device(DeviceKind::Gpu) => match line {
+            "XLA Modules" => TrackKind::Modules,
+            "Steps" => TrackKind::Steps,
+            _ => TrackKind::Derived,
+        },
+        PlaneKind::Device(_) => match line {
+            "XLA Ops" | "Sparse Core Ops" => TrackKind::Ops,
+            "Async XLA Ops" => TrackKind::AsyncOps,
+            "XLA Modules" | "Sparse Core Modules" => TrackKind::Modules,
+            "Steps" | "Sparse Core Steps" => TrackKind::Steps,
+            _ => TrackKind::Derived,
+        },
+        PlaneKind::Host if names_device => TrackKind::Ops,
+        PlaneKind::Host => TrackKind::HostThread,
+        PlaneKind::Other => TrackKind::Other,
+    }
+}
+
+/// `tf_op` is `scope/path:op_type`; the type is empty for JAX.
+pub(crate) fn strip_op_type(raw: StrId, strings: &mut Strings) -> StrId {
+    let text = strings.get(raw);
+    match text.rsplit_once(':') {
+        Some((path, kind)) if !kind.contains('/') => {
+            let path = path.to_owned();
+            strings.intern(&path)
+        }
+        _ => raw,
+    }
+}
+
+/// The host that a file name in TensorBoard's layout (`<host><suffix>`) names.
+pub(crate) fn host_from_path<'a>(path: &'a str, suffix: &str) -> &'a str {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.split_once(suffix).map_or("localhost", |(host, _)| host)
+}
