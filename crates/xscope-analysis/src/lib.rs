@@ -1,1 +1,24 @@
-//! xscope-analysis
+//! What a profile says: pure functions from a [`Trace`](xscope_trace::Trace) to typed reports.
+//!
+//! Nothing here reads files, prints, or looks at a clock. Every report is serialisable (the JSON
+//! contract in `FORMAT.md`), sorted, and says with each figure whether it can be trusted.
+//!
+//! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
+//! float only where a report shows it.
+
+pub mod analyze;
+pub mod batches;
+pub mod category;
+pub mod devices;
+mod intervals;
+pub mod kernels;
+pub mod layers;
+pub mod memory;
+mod nesting;
+pub mod profile;
+pub mod quality;
+pub mod requests;
+pub mod stats;
+
+pub use analyze::{AnalyzeReport, analyze};
+pub use profile::{ProfileReport, profile};

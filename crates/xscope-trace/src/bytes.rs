@@ -1,8 +1,7 @@
 //! The bytes of a file: mapped where that pays, owned where the file is small, compressed or may
 //! change under us.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File};
 use std::ops::Deref;
 use std::path::Path;
 
@@ -35,12 +34,9 @@ impl FileBytes {
     /// [`Error::Io`] if it cannot be opened, mapped or read.
     pub fn open(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
-        if size <= COPY_BELOW {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(io)?;
-            return Ok(Self::Owned(bytes));
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() <= COPY_BELOW {
+            return fs::read(path).map(Self::Owned).map_err(io);
         }
         // SAFETY: the map is read-only and private to this process. Another process that
         // truncates the file while it is read ends this one with SIGBUS; finished profiles are

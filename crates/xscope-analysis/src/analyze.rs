@@ -1,0 +1,80 @@
+//! The report on any profile: what is in it, what is wrong, where the time goes.
+
+use serde::Serialize;
+use xscope_trace::quality::Finding;
+use xscope_trace::{Picos, Trace};
+
+use crate::devices::{DeviceRow, devices};
+use crate::kernels::{CategoryRow, KernelRow, categories, kernels};
+use crate::layers::{LayerNode, layers};
+use crate::memory::{MemoryReport, memory};
+use crate::quality::quality;
+
+/// Version of [`AnalyzeReport`] as JSON.
+pub const SCHEMA: &str = "xscope/analyze/1";
+
+/// What a profile says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnalyzeReport {
+    pub schema: &'static str,
+    pub sources: Vec<SourceRow>,
+    /// Slices on all tracks.
+    pub events: u64,
+    /// From the start of the first event to the end of the last.
+    pub window_us: f64,
+    pub quality: Vec<Finding>,
+    pub devices: Vec<DeviceRow>,
+    pub categories: Vec<CategoryRow>,
+    /// By self time, largest first.
+    pub kernels: Vec<KernelRow>,
+    pub layers: LayerNode,
+    pub memory: MemoryReport,
+}
+
+/// One file that was read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceRow {
+    pub path: String,
+    pub format: &'static str,
+    pub bytes: u64,
+    pub host: String,
+    /// Where its time zero lies on the report's time axis.
+    pub offset_us: f64,
+    /// How far off that may be; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset_error_us: Option<f64>,
+}
+
+/// Analyses a trace.
+pub fn analyze(trace: &Trace) -> AnalyzeReport {
+    let devices = devices(trace);
+    let kernels = kernels(trace);
+    let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
+    AnalyzeReport {
+        schema: SCHEMA,
+        sources: sources(trace),
+        events: trace.slice_count() as u64,
+        window_us: window.as_micros(),
+        quality: quality(trace, &devices, &kernels),
+        categories: categories(&kernels),
+        layers: layers(trace, &kernels),
+        memory: memory(trace),
+        devices,
+        kernels,
+    }
+}
+
+fn sources(trace: &Trace) -> Vec<SourceRow> {
+    trace
+        .sources
+        .iter()
+        .map(|source| SourceRow {
+            path: source.path.clone(),
+            format: source.format.name(),
+            bytes: source.size.0,
+            host: trace.strings.get(source.host).to_owned(),
+            offset_us: source.clock.offset.as_micros(),
+            offset_error_us: source.clock.error.map(Picos::as_micros),
+        })
+        .collect()
+}

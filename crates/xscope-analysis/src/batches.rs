@@ -1,0 +1,206 @@
+//! What each batch cost the device, and which request owes how much of it.
+//!
+//! A batch's device time is shared out among its requests by their tokens; the tokens that only
+//! fill the batch up to its padded size are an entry of their own. Shares are integers and add up
+//! to the batch exactly.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::model::{SpanKey, TrackKind};
+use xscope_trace::{Picos, Trace};
+
+use crate::intervals::Intervals;
+use crate::requests::{BATCH, arg};
+use crate::stats::{millis, share};
+
+/// One batch and its shares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchView {
+    pub batch: SpanKey,
+    pub rows: u64,
+    /// Tokens of its requests, and what the batch was padded to.
+    pub tokens: u64,
+    pub padded_tokens: u64,
+    /// Time in which at least one of its operations ran on a device.
+    pub device: Picos,
+    /// Each request's share, by request.
+    pub shares: Vec<(SpanKey, Picos)>,
+    /// The share of tokens that are no request's.
+    pub padding: Picos,
+}
+
+/// All batches together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchSummary {
+    pub count: u64,
+    /// Sequences per batch, on average.
+    pub mean_rows: f64,
+    pub device_ms: f64,
+    /// Share of device time spent on padding.
+    pub padding_share: f64,
+}
+
+/// All batches that a recorder gave an identity, by it.
+pub fn batches(trace: &Trace) -> Vec<BatchView> {
+    let mut members: BTreeMap<SpanKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
+    let mut sizes: BTreeMap<SpanKey, (u64, u64)> = BTreeMap::new();
+    for span in &trace.spans {
+        let Some(batch) = span.batch else { continue };
+        let name = trace.strings.get(span.name);
+        match span.request {
+            Some(request) if name == "forward" => {
+                let tokens = arg(trace, span, "tokens").unwrap_or(0);
+                *members.entry(batch).or_default().entry(request).or_default() += tokens;
+            }
+            None if name == BATCH => {
+                let figure = |key| arg(trace, span, key).unwrap_or(0);
+                sizes.insert(batch, (figure("rows"), figure("padded_tokens")));
+            }
+            _ => {}
+        }
+    }
+    let device = device_time_by_run(trace);
+    members
+        .into_iter()
+        .map(|(batch, members)| {
+            let tokens: u64 = members.values().sum();
+            let (rows, padded) = sizes.get(&batch).copied().unwrap_or((0, 0));
+            let time = match batch {
+                SpanKey::Number(run) => device.get(&run).copied().unwrap_or_default(),
+                SpanKey::Text(_) => Picos::ZERO,
+            };
+            let padded_tokens = padded.max(tokens);
+            let shares: Vec<(SpanKey, Picos)> = members
+                .into_iter()
+                .map(|(request, own)| (request, fraction(time, own, padded_tokens)))
+                .collect();
+            let given = shares.iter().fold(Picos::ZERO, |sum, &(_, time)| sum + time);
+            BatchView {
+                batch,
+                rows,
+                tokens,
+                padded_tokens,
+                device: time,
+                shares,
+                padding: time - given,
+            }
+        })
+        .collect()
+}
+
+/// `time * part / whole`, rounded down, without overflow.
+fn fraction(time: Picos, part: u64, whole: u64) -> Picos {
+    let product = i128::from(time.0) * i128::from(part);
+    let quotient = product.checked_div(i128::from(whole)).unwrap_or(0);
+    Picos(i64::try_from(quotient).unwrap_or(i64::MAX))
+}
+
+/// Time in which operations of each execution ran.
+fn device_time_by_run(trace: &Trace) -> BTreeMap<i64, Picos> {
+    let mut intervals: BTreeMap<i64, Vec<(Picos, Picos)>> = BTreeMap::new();
+    let tracks = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
+    for slices in tracks.map(|track| &track.slices) {
+        for row in 0..slices.run.len() {
+            if let Some(run) = slices.run_of(row) {
+                intervals.entry(run).or_default().push((slices.start[row], slices.end(row)));
+            }
+        }
+    }
+    intervals.into_iter().map(|(run, times)| (run, Intervals::of(times).total())).collect()
+}
+
+/// The summary of `views`; `None` if there are none.
+#[expect(clippy::cast_precision_loss, reason = "counts of batches are small")]
+pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
+    if views.is_empty() {
+        return None;
+    }
+    let total = |get: fn(&BatchView) -> Picos| {
+        views.iter().fold(Picos::ZERO, |sum, view| sum.saturating_add(get(view)))
+    };
+    let device = total(|view| view.device);
+    let rows: u64 = views.iter().map(|view| view.rows).sum();
+    Some(BatchSummary {
+        count: views.len() as u64,
+        mean_rows: rows as f64 / views.len() as f64,
+        device_ms: millis(device),
+        padding_share: share(total(|view| view.padding), device),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::{
+        DeviceId, MetaId, RequestSpan, Slices, SourceId, SpanKey, Track, TrackKind,
+    };
+    use xscope_trace::strings::StrId;
+    use xscope_trace::{Picos, Trace};
+
+    use super::batches;
+
+    /// A trace of one batch whose device work took `device`, padded to `padded` tokens.
+    fn one_batch(device: i64, tokens: &[u64], padded: u64) -> Trace {
+        let mut trace = Trace::default();
+        let int = |value: u64| ArgCell::Int(i64::try_from(value).unwrap());
+        let [forward, batch, tokens_key, padded_key] =
+            ["forward", "batch", "tokens", "padded_tokens"].map(|name| trace.strings.intern(name));
+        let mut span = |name, request, args| {
+            trace.spans.push(RequestSpan {
+                name,
+                source: SourceId(0),
+                start: Picos(0),
+                dur: Picos(device),
+                tid: 1,
+                request,
+                batch: Some(SpanKey::Number(7)),
+                args,
+            });
+        };
+        for (request, &own) in (1..).zip(tokens) {
+            span(forward, Some(SpanKey::Number(request)), vec![(tokens_key, int(own))]);
+        }
+        span(batch, None, vec![(padded_key, int(padded))]);
+        trace.tracks.push(Track {
+            kind: TrackKind::Ops,
+            name: StrId::EMPTY,
+            source: SourceId(0),
+            process: StrId::EMPTY,
+            pid: 0,
+            tid: 0,
+            device: Some(DeviceId(0)),
+            slices: Slices {
+                start: vec![Picos(0)],
+                dur: vec![Picos(device)],
+                meta: vec![MetaId(0)],
+                run: vec![7],
+                ..Slices::default()
+            },
+        });
+        trace
+    }
+
+    #[test]
+    fn padding_is_an_entry_of_its_own() {
+        let views = batches(&one_batch(1000, &[10, 30], 80));
+        let [view] = views.as_slice() else { panic!("one batch expected") };
+        let shares: Vec<i64> = view.shares.iter().map(|(_, time)| time.0).collect();
+        assert_eq!((shares, view.padding), (vec![125, 375], Picos(500)));
+    }
+
+    proptest! {
+        #[test]
+        fn shares_add_up_to_the_batch(
+            device in 0_i64..i64::MAX / 2,
+            tokens in proptest::collection::vec(0_u64..100_000, 1..20),
+            padded in 0_u64..1_000_000,
+        ) {
+            let views = batches(&one_batch(device, &tokens, padded));
+            let given: i64 = views[0].shares.iter().map(|(_, time)| time.0).sum();
+            prop_assert!(views[0].padding >= Picos::ZERO);
+            prop_assert_eq!(given + views[0].padding.0, device);
+        }
+    }
+}

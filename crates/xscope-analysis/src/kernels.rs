@@ -1,0 +1,149 @@
+//! Every operation that ran on a device: how often, how long, at what cost.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use xscope_trace::model::{DeviceId, MetaId, TrackKind};
+use xscope_trace::{Metric, Picos, Trace};
+
+use crate::category::category;
+use crate::nesting::self_times;
+use crate::stats::{mean_micros, percentile, share, sum};
+
+/// One operation on one device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelRow {
+    pub name: String,
+    pub category: String,
+    /// Scope path as recorded or as the program says; empty if neither does.
+    pub scope: String,
+    /// The program that it belongs to; empty if unknown.
+    pub program: String,
+    pub device: String,
+    pub count: u64,
+    pub total_us: f64,
+    /// Total without the time of operations nested in it.
+    pub self_us: f64,
+    pub mean_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// Floating-point operations of one execution.
+    pub flops: Metric,
+    /// Bytes read and written by one execution.
+    pub bytes: Metric,
+    #[serde(skip)]
+    pub meta: MetaId,
+    #[serde(skip)]
+    pub self_time: Picos,
+    #[serde(skip)]
+    pub total: Picos,
+}
+
+/// Self time of one category over all devices.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CategoryRow {
+    pub name: String,
+    pub count: u64,
+    pub self_us: f64,
+    /// Share of all operations' self time.
+    pub share: f64,
+}
+
+/// Durations and self times of one operation on one device.
+#[derive(Default)]
+struct Group {
+    durations: Vec<Picos>,
+    own: Picos,
+}
+
+/// All operations of all devices, ordered by self time, then by name.
+///
+/// Operations are one row if they have the same name, program and device.
+pub fn kernels(trace: &Trace) -> Vec<KernelRow> {
+    let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
+    let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
+    let mut rows: Vec<KernelRow> =
+        ids.par_iter().flat_map_iter(|&device| device_rows(trace, device)).collect();
+    rows.sort_by(|a, b| {
+        (b.self_time, &a.name, &a.device, &a.program).cmp(&(
+            a.self_time,
+            &b.name,
+            &b.device,
+            &b.program,
+        ))
+    });
+    rows
+}
+
+fn device_rows(trace: &Trace, device: DeviceId) -> Vec<KernelRow> {
+    let mut groups: FxHashMap<MetaId, Group> = FxHashMap::default();
+    for track in trace.device_tracks(device, TrackKind::Ops) {
+        let own = self_times(&track.slices);
+        for (row, own) in own.into_iter().enumerate() {
+            let group = groups.entry(track.slices.meta[row]).or_default();
+            group.durations.push(track.slices.dur[row].max(Picos::ZERO));
+            group.own = group.own.saturating_add(own);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_unstable_by_key(|(meta, _)| *meta);
+    groups.into_iter().map(|(meta, group)| kernel_row(trace, device, meta, group)).collect()
+}
+
+fn kernel_row(trace: &Trace, device: DeviceId, meta: MetaId, mut group: Group) -> KernelRow {
+    group.durations.sort_unstable();
+    let total = sum(&group.durations);
+    let count = group.durations.len() as u64;
+    let event = trace.meta(meta);
+    let text = |id| trace.strings.get(id).to_owned();
+    let cost = |value: Option<u64>, unit: &str| {
+        Metric::known(value.map(as_f64), unit, "the trace does not say it for this operation")
+    };
+    KernelRow {
+        name: trace.label(meta).to_owned(),
+        category: category(trace, meta),
+        scope: text(trace.scope_of(meta)),
+        program: event
+            .program
+            .map_or_else(String::new, |program| text(trace.programs[program.0 as usize].name)),
+        device: text(trace.devices[device.0 as usize].name),
+        count,
+        total_us: total.as_micros(),
+        self_us: group.own.as_micros(),
+        mean_us: mean_micros(total, count),
+        p50_us: percentile(&group.durations, 50).as_micros(),
+        p99_us: percentile(&group.durations, 99).as_micros(),
+        flops: cost(event.flops, "FLOP"),
+        bytes: cost(event.bytes, "B"),
+        meta,
+        self_time: group.own,
+        total,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "costs are shown to three digits")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}
+
+/// Self time by category, largest first.
+pub fn categories(kernels: &[KernelRow]) -> Vec<CategoryRow> {
+    let mut groups: FxHashMap<&str, (u64, Picos)> = FxHashMap::default();
+    for kernel in kernels {
+        let group = groups.entry(&kernel.category).or_default();
+        group.0 += kernel.count;
+        group.1 = group.1.saturating_add(kernel.self_time);
+    }
+    let whole = kernels.iter().fold(Picos::ZERO, |sum, k| sum.saturating_add(k.self_time));
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|&(name, (_, time))| (std::cmp::Reverse(time), name));
+    groups
+        .into_iter()
+        .map(|(name, (count, time))| CategoryRow {
+            name: name.to_owned(),
+            count,
+            self_us: time.as_micros(),
+            share: share(time, whole),
+        })
+        .collect()
+}

@@ -1,0 +1,268 @@
+//! The report on a profiled scoring run: requests joined to the work that they caused.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::model::SpanKey;
+use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::{Metric, Picos, Trace};
+
+use crate::analyze::{AnalyzeReport, analyze};
+use crate::batches::{BatchSummary, BatchView, batches, summary};
+use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests, stages};
+use crate::stats::{mean_micros, millis, percentile, share, sum};
+
+/// Version of [`ProfileReport`] as JSON.
+pub const SCHEMA: &str = "xscope/profile/1";
+
+/// Unaccounted share of wall time above which the waterfall is degraded.
+const MUCH_UNACCOUNTED: f64 = 0.02;
+
+/// Fewest requests that have one above their 99th percentile.
+const ENOUGH_FOR_P99: usize = 100;
+
+/// What a profiled run says.
+///
+/// The fields of [`Profiled`] at its top are those of the typical request: the measured one whose
+/// latency is the median.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProfileReport {
+    pub schema: &'static str,
+    /// The run directory, as given to the command.
+    pub run_dir: String,
+    /// Whether the run came to its end.
+    pub complete: bool,
+    #[serde(flatten)]
+    pub typical: Profiled,
+    pub requests: RequestCounts,
+    pub latency: Latency,
+    pub stages: Vec<StageRow>,
+    pub slowest: Option<Profiled>,
+    pub batches: Option<BatchSummary>,
+    /// The device's side of the run.
+    pub analysis: AnalyzeReport,
+}
+
+/// One profiled request, with the names that users of the Score API have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Profiled {
+    pub request_id: String,
+    pub total_latency_ms: f64,
+    pub tokenization_ms: Metric,
+    pub queue_wait_ms: Metric,
+    pub model_forward_ms: Metric,
+    pub logprob_extraction_ms: Metric,
+    pub softmax_ms: Metric,
+    /// Sequences in the largest batch that it was part of.
+    pub batch_size: Metric,
+    pub num_items: u64,
+    pub num_label_tokens: u64,
+    /// Tokens of all its sequences together, as the server counted them.
+    pub tokens: Metric,
+    /// Its share of the device time of its batches, by tokens.
+    pub device_ms: Metric,
+    pub peak_hbm_mb: Metric,
+    pub activation_memory_mb: Metric,
+    /// Every stage with its time; they add up to `total_latency_ms`.
+    pub waterfall: BTreeMap<String, f64>,
+}
+
+/// How many requests there were, and of what kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestCounts {
+    pub measured: u64,
+    pub warmup: u64,
+    pub failed: u64,
+}
+
+/// Latency of the measured requests, from the intended send time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Latency {
+    pub n: u64,
+    pub p50_ms: Metric,
+    pub p95_ms: Metric,
+    pub p99_ms: Metric,
+    pub mean_ms: Metric,
+    /// Items that were scored per second of the measured window.
+    pub items_per_sec: Metric,
+}
+
+/// Analyses the trace of a run directory.
+pub fn profile(trace: &Trace, run_dir: &str, complete: bool) -> ProfileReport {
+    let views = requests(trace);
+    let batches = batches(trace);
+    let measured: Vec<&RequestView> =
+        views.iter().filter(|view| !view.is_warmup && view.ok).collect();
+    let mut by_latency = measured.clone();
+    by_latency.sort_by(|a, b| (a.total, &a.id).cmp(&(b.total, &b.id)));
+    let mut analysis = analyze(trace);
+    analysis.quality.extend(request_findings(&measured));
+    let shares = shares_by_request(&batches);
+    let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, &analysis);
+    let typical = by_latency.get(by_latency.len().saturating_sub(1) / 2);
+    ProfileReport {
+        schema: SCHEMA,
+        run_dir: run_dir.to_owned(),
+        complete,
+        typical: typical.map_or_else(no_request, describe),
+        requests: RequestCounts {
+            measured: measured.len() as u64,
+            warmup: views.iter().filter(|view| view.is_warmup).count() as u64,
+            failed: views.iter().filter(|view| !view.ok).count() as u64,
+        },
+        latency: latency(&measured),
+        stages: stages(&measured),
+        slowest: by_latency.last().map(describe),
+        batches: summary(&batches),
+        analysis,
+    }
+}
+
+fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let unjoined = measured.iter().filter(|view| !view.has_server).count() as u64;
+    if unjoined > 0 {
+        findings.push(
+            Finding::new(
+                "requests.unjoined",
+                Severity::Warning,
+                "requests have no span of the server; where their time went inside it is unknown: \
+                 start the server under `xscope run`, or profile the built-in engine",
+            )
+            .times(unjoined),
+        );
+    }
+    let total = sum(&measured.iter().map(|view| view.total).collect::<Vec<_>>());
+    let lost = sum(&measured.iter().map(|view| view.stage(UNACCOUNTED)).collect::<Vec<_>>());
+    if unjoined == 0 && share(lost, total) > MUCH_UNACCOUNTED {
+        findings.push(Finding::new(
+            "requests.unaccounted",
+            Severity::Warning,
+            format!(
+                "{:.1} % of the requests' wall time is in no stage",
+                100.0 * share(lost, total)
+            ),
+        ));
+    }
+    findings
+}
+
+fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {
+    let mut shares: BTreeMap<SpanKey, Picos> = BTreeMap::new();
+    for &(request, time) in batches.iter().flat_map(|batch| &batch.shares) {
+        let sum = shares.entry(request).or_default();
+        *sum = sum.saturating_add(time);
+    }
+    shares
+}
+
+fn profiled(
+    trace: &Trace,
+    view: &RequestView,
+    batches: &[BatchView],
+    shares: &BTreeMap<SpanKey, Picos>,
+    analysis: &AnalyzeReport,
+) -> Profiled {
+    let stage = |name: &str| match view.has_server {
+        true => Metric::valid(millis(view.stage(name)), "ms"),
+        false => Metric::unavailable("ms", "the server recorded no spans for this request"),
+    };
+    let mine: Vec<&BatchView> =
+        batches.iter().filter(|batch| view.batches.contains(&batch.batch)).collect();
+    let key =
+        mine.iter().flat_map(|batch| &batch.shares).map(|(key, _)| *key).find(|key| match key {
+            SpanKey::Number(number) => number.to_string() == view.id,
+            SpanKey::Text(id) => trace.strings.get(*id) == view.id,
+        });
+    let device = key.and_then(|key| shares.get(&key)).map(|&time| millis(time));
+    let count = |value: u64| Metric::known((value > 0).then_some(to_f64(value)), "1", "no spans");
+    Profiled {
+        request_id: view.id.clone(),
+        total_latency_ms: millis(view.total),
+        tokenization_ms: stage("tokenize"),
+        queue_wait_ms: stage("queue.wait"),
+        model_forward_ms: stage("forward"),
+        logprob_extraction_ms: stage("logprob.extract"),
+        softmax_ms: stage("softmax"),
+        batch_size: count(mine.iter().map(|batch| batch.rows).max().unwrap_or(0)),
+        num_items: view.items,
+        num_label_tokens: view.labels,
+        tokens: count(view.tokens),
+        device_ms: Metric::known(device, "ms", "no device work could be joined to the request"),
+        peak_hbm_mb: hbm_peak(trace, analysis),
+        activation_memory_mb: Metric::known(
+            analysis.memory.owner_peak("activations"),
+            "MB",
+            "the trace has no memory counters by owner",
+        ),
+        waterfall: view.stages.iter().map(|(name, &time)| (name.clone(), millis(time))).collect(),
+    }
+}
+
+fn hbm_peak(trace: &Trace, analysis: &AnalyzeReport) -> Metric {
+    use xscope_trace::model::DeviceKind;
+    let on_cpu = trace.devices.iter().all(|device| device.kind == DeviceKind::Cpu);
+    match on_cpu && !trace.devices.is_empty() {
+        true => Metric::unavailable("MB", "the device is a CPU; see memory for its peak"),
+        false => analysis.memory.peak.clone(),
+    }
+}
+
+fn no_request() -> Profiled {
+    let none = |unit: &str| Metric::unavailable(unit, "no request was measured");
+    Profiled {
+        request_id: String::new(),
+        total_latency_ms: 0.0,
+        tokenization_ms: none("ms"),
+        queue_wait_ms: none("ms"),
+        model_forward_ms: none("ms"),
+        logprob_extraction_ms: none("ms"),
+        softmax_ms: none("ms"),
+        batch_size: none("1"),
+        num_items: 0,
+        num_label_tokens: 0,
+        tokens: none("1"),
+        device_ms: none("ms"),
+        peak_hbm_mb: none("MB"),
+        activation_memory_mb: none("MB"),
+        waterfall: BTreeMap::new(),
+    }
+}
+
+fn latency(measured: &[&RequestView]) -> Latency {
+    let mut times: Vec<Picos> = measured.iter().map(|view| view.total).collect();
+    times.sort_unstable();
+    let n = times.len();
+    let at = |percent| match n {
+        0 => Metric::unavailable("ms", "no request was measured"),
+        _ if percent == 99 && n < ENOUGH_FOR_P99 => Metric::degraded(
+            millis(percentile(&times, percent)),
+            "ms",
+            format!("only {n} samples: fewer than {ENOUGH_FOR_P99} have none above their p99"),
+        ),
+        _ => Metric::valid(millis(percentile(&times, percent)), "ms"),
+    };
+    let mean = (n > 0).then(|| mean_micros(sum(&times), n as u64) / 1e3);
+    Latency {
+        n: n as u64,
+        p50_ms: at(50),
+        p95_ms: at(95),
+        p99_ms: at(99),
+        mean_ms: Metric::known(mean, "ms", "no request was measured"),
+        items_per_sec: items_per_sec(measured),
+    }
+}
+
+fn items_per_sec(measured: &[&RequestView]) -> Metric {
+    let start = measured.iter().map(|view| view.start).min();
+    let end = measured.iter().map(|view| view.start.saturating_add(view.total)).max();
+    let seconds = start.zip(end).map(|(start, end)| (end - start).as_micros() / 1e6);
+    let items: u64 = measured.iter().map(|view| view.items).sum();
+    let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| to_f64(items) / seconds);
+    Metric::known(rate, "items/s", "no request was measured")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of requests and tokens are small")]
+fn to_f64(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,167 @@
+//! What makes the figures of a profile wrong: what the readers found, and what only shows when
+//! the whole is looked at. Each finding says what to do about it.
+
+use xscope_trace::model::{Format, TrackKind};
+use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::{Picos, Trace};
+
+use crate::devices::DeviceRow;
+use crate::kernels::KernelRow;
+use crate::stats::share;
+
+/// Idle share above which a profile says little about the work.
+const MOSTLY_IDLE: f64 = 0.9;
+
+/// Share of device time without scope above which the layer tree is incomplete.
+const MUCH_UNSCOPED: f64 = 0.2;
+
+/// Names of host events that are compilations.
+const COMPILE_EVENTS: [&str; 4] = [
+    "backend_compile_and_load",
+    "backend_compile",
+    "PjRtCpuClient::Compile",
+    "PjRtStreamExecutorClient::Compile",
+];
+
+/// All findings, worst first; equal ones are counted together.
+pub fn quality(trace: &Trace, devices: &[DeviceRow], kernels: &[KernelRow]) -> Vec<Finding> {
+    let mut findings = trace.findings.clone();
+    findings.extend(missing_devices(trace, devices));
+    findings.extend(idle(trace, devices));
+    findings.extend(python_tracer(trace));
+    findings.extend(compilation(trace));
+    findings.extend(unscoped(kernels));
+    findings.extend(missing_hlo(trace, kernels));
+    findings.sort_by(|a, b| {
+        b.severity.cmp(&a.severity).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))
+    });
+    findings.dedup_by(|next, kept| {
+        let same = next.code == kept.code && next.message == kept.message;
+        if same {
+            kept.count += next.count;
+        }
+        same
+    });
+    findings
+}
+
+fn missing_devices(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
+    let has_profile =
+        trace.sources.iter().any(|s| matches!(s.format, Format::XPlane | Format::ChromeJson));
+    let busy = devices.iter().any(|device| device.busy > Picos::ZERO);
+    (has_profile && !busy).then(|| {
+        Finding::new(
+            "device.missing",
+            Severity::Error,
+            "no operation of any device is in the trace; check that work was running while it \
+             was captured and that the device tracer was on",
+        )
+    })
+}
+
+fn idle(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
+    let session = trace.sources.iter().filter_map(|source| source.clock.session).max();
+    let window = devices.iter().map(|device| device.window).max()?.max(session.unwrap_or_default());
+    let busiest = devices.iter().map(|device| device.busy).max()?;
+    let idle = 1.0 - share(busiest, window);
+    (busiest > Picos::ZERO && idle > MOSTLY_IDLE).then(|| {
+        Finding::new(
+            "window.idle",
+            Severity::Warning,
+            format!(
+                "the busiest device was idle for {:.2} % of the window ({:.3} s); averages over \
+                 it say little: capture under load, or look at single executions",
+                100.0 * idle,
+                window.as_micros() / 1e6
+            ),
+        )
+    })
+}
+
+fn python_tracer(trace: &Trace) -> Option<Finding> {
+    let mut count = 0;
+    let mut extent = Picos::ZERO;
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+        let python = |meta| trace.strings.get(trace.meta(meta).name).starts_with('$');
+        let here = track.slices.meta.iter().filter(|&&meta| python(meta)).count() as u64;
+        if here > 0 {
+            count += here;
+            let span = track.slices.extent().map_or(Picos::ZERO, |(start, end)| end - start);
+            extent = extent.max(span);
+        }
+    }
+    (count > 0).then(|| {
+        Finding::new(
+            "python_tracer.on",
+            Severity::Warning,
+            format!(
+                "the Python tracer was on ({count} events in {:.3} s): host times are stretched \
+                 and the file is larger than it need be; capture with python_tracer_level 0",
+                extent.as_micros() / 1e6
+            ),
+        )
+        .times(count)
+    })
+}
+
+fn compilation(trace: &Trace) -> Option<Finding> {
+    let mut count = 0;
+    let mut time = Picos::ZERO;
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+        let mut until = Picos(i64::MIN);
+        for row in 0..track.slices.len() {
+            let meta = track.slices.meta[row];
+            // One compilation shows as several nested events: count the outermost.
+            if COMPILE_EVENTS.contains(&trace.label(meta)) && track.slices.start[row] >= until {
+                count += 1;
+                time = time.saturating_add(track.slices.dur[row]);
+                until = track.slices.end(row);
+            }
+        }
+    }
+    (count > 0).then(|| {
+        Finding::new(
+            "compile.in_window",
+            Severity::Warning,
+            format!(
+                "{count} compilations ran inside the window and took {:.3} s; requests that \
+                 waited for them are slow for that reason: warm up with the same shapes first",
+                time.as_micros() / 1e6
+            ),
+        )
+        .times(count)
+    })
+}
+
+fn unscoped(kernels: &[KernelRow]) -> Option<Finding> {
+    let total = |scoped_only: bool| {
+        kernels
+            .iter()
+            .filter(|kernel| !scoped_only || !kernel.scope.is_empty())
+            .fold(Picos::ZERO, |sum, kernel| sum.saturating_add(kernel.self_time))
+    };
+    let missing = 1.0 - share(total(true), total(false));
+    (total(false) > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
+        Finding::new(
+            "scopes.missing",
+            Severity::Info,
+            format!(
+                "{:.1} % of device time has no named scope, so the layer tree is incomplete; \
+                 wrap the model's parts in jax.named_scope",
+                100.0 * missing
+            ),
+        )
+    })
+}
+
+fn missing_hlo(trace: &Trace, kernels: &[KernelRow]) -> Option<Finding> {
+    let has_xplane = trace.sources.iter().any(|source| source.format == Format::XPlane);
+    (has_xplane && trace.programs.is_empty() && !kernels.is_empty()).then(|| {
+        Finding::new(
+            "hlo.missing",
+            Severity::Info,
+            "the trace carries no HLO, so fusions cannot be looked into; capture with \
+             enable_hlo_proto (JAX's default)",
+        )
+    })
+}

@@ -1,0 +1,296 @@
+//! The waterfall of each request: every moment of its wall time belongs to exactly one stage.
+//!
+//! The window of a request is what its client waited: from the intended send time to the end of
+//! the answer, or, without a client, the server's `request` span. The server's stage spans are
+//! laid into it in order of their start; what overlaps an earlier one is cut, what none covers is
+//! *unaccounted*. Stages therefore add up to the wall time by construction, and the unaccounted
+//! rest says how good the instrumentation is.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use xscope_trace::args::ArgCell;
+use xscope_trace::model::{RequestSpan, SpanKey};
+use xscope_trace::{Picos, Trace};
+
+use crate::stats::{mean_micros, millis, percentile, share, sum};
+
+/// The name of the span that a server puts around a whole request.
+pub const REQUEST: &str = "request";
+/// The name of the span around a whole batch.
+pub const BATCH: &str = "batch";
+/// Time of a request that no stage covers.
+pub const UNACCOUNTED: &str = "unaccounted";
+
+/// The pipeline's stages in the order in which a request takes them.
+pub const PIPELINE: [&str; 14] = [
+    "client.wait",
+    "client.send",
+    "http.parse",
+    "tokenize",
+    "batch.build",
+    "ipc.send",
+    "queue.wait",
+    "schedule",
+    "forward",
+    "logprob.extract",
+    "softmax",
+    "http.respond",
+    "client.receive",
+    UNACCOUNTED,
+];
+
+/// One request, cut into stages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestView {
+    pub id: String,
+    pub start: Picos,
+    pub total: Picos,
+    /// Time in each stage; the values add up to `total`.
+    pub stages: BTreeMap<String, Picos>,
+    /// The batches that served it, in order.
+    pub batches: Vec<SpanKey>,
+    /// Tokens of its sequences as the server counted them, in order of its batches.
+    pub tokens: u64,
+    pub items: u64,
+    pub labels: u64,
+    pub is_warmup: bool,
+    pub ok: bool,
+    /// Whether the client's side is known.
+    pub has_client: bool,
+    /// Whether any span of the server is known.
+    pub has_server: bool,
+}
+
+impl RequestView {
+    /// Time in `stage`, zero if it was never there.
+    pub fn stage(&self, stage: &str) -> Picos {
+        self.stages.get(stage).copied().unwrap_or_default()
+    }
+}
+
+/// Statistics of one stage over the measured requests.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageRow {
+    pub name: String,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub mean_ms: f64,
+    /// Share of all requests' wall time; the shares of all stages add up to 1.
+    pub share: f64,
+}
+
+/// All requests of a trace, by start.
+pub fn requests(trace: &Trace) -> Vec<RequestView> {
+    let mut spans: FxHashMap<SpanKey, Vec<&RequestSpan>> = FxHashMap::default();
+    for span in &trace.spans {
+        if let Some(request) = span.request {
+            spans.entry(request).or_default().push(span);
+        }
+    }
+    let mut views = Vec::new();
+    for client in &trace.client {
+        let key = key_of(trace, &client.id, &spans);
+        let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
+        let mut pieces = server_pieces(trace, &server);
+        let sent = client.sent.unwrap_or(client.intended);
+        pieces.push(("client.wait", client.intended, sent));
+        if let Some((start, end)) = server_window(trace, &server) {
+            pieces.push(("client.send", sent, start));
+            pieces.push(("client.receive", end, client.end));
+        }
+        let mut view = tile(client.id.clone(), (client.intended, client.end), pieces);
+        describe(trace, &server, &mut view);
+        view.has_client = true;
+        (view.is_warmup, view.ok) = (client.is_warmup, client.ok);
+        (view.items, view.labels) = (client.items, client.labels);
+        views.push(view);
+    }
+    let mut rest: Vec<_> = spans.into_iter().collect();
+    rest.sort_unstable_by_key(|(key, _)| *key);
+    for (key, server) in rest {
+        let Some(window) = server_window(trace, &server) else { continue };
+        let mut view = tile(key_text(trace, key), window, server_pieces(trace, &server));
+        describe(trace, &server, &mut view);
+        view.ok = true;
+        views.push(view);
+    }
+    views.sort_by(|a, b| (a.start, &a.id).cmp(&(b.start, &b.id)));
+    views
+}
+
+/// The key that the server's spans have for the id that the client knows.
+fn key_of(
+    trace: &Trace,
+    id: &str,
+    spans: &FxHashMap<SpanKey, Vec<&RequestSpan>>,
+) -> Option<SpanKey> {
+    let text = trace.strings.find(id).map(SpanKey::Text);
+    let number = id.parse().ok().map(SpanKey::Number);
+    [text, number].into_iter().flatten().find(|key| spans.contains_key(key))
+}
+
+fn key_text(trace: &Trace, key: SpanKey) -> String {
+    match key {
+        SpanKey::Number(number) => number.to_string(),
+        SpanKey::Text(id) => trace.strings.get(id).to_owned(),
+    }
+}
+
+/// The server's `request` span, or the extent of its spans if that one was lost.
+fn server_window(trace: &Trace, spans: &[&RequestSpan]) -> Option<(Picos, Picos)> {
+    let whole = spans.iter().find(|span| trace.strings.get(span.name) == REQUEST);
+    if let Some(span) = whole {
+        return Some((span.start, span.end()));
+    }
+    let start = spans.iter().map(|span| span.start).min()?;
+    let end = spans.iter().map(|span| span.end()).max()?;
+    Some((start, end))
+}
+
+fn server_pieces<'a>(trace: &'a Trace, spans: &[&RequestSpan]) -> Vec<(&'a str, Picos, Picos)> {
+    spans
+        .iter()
+        .map(|span| (trace.strings.get(span.name), span.start, span.end()))
+        .filter(|(name, ..)| *name != REQUEST)
+        .collect()
+}
+
+/// Lays pieces into a window so that every moment belongs to one.
+fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<(&str, Picos, Picos)>) -> RequestView {
+    pieces.sort_by_key(|&(name, start, end)| (start, end, name));
+    let (start, end) = (window.0, window.1.max(window.0));
+    let mut stages: BTreeMap<String, Picos> = BTreeMap::new();
+    let mut add = |name: &str, time: Picos| {
+        if time > Picos::ZERO {
+            let sum = stages.entry(name.to_owned()).or_default();
+            *sum = sum.saturating_add(time);
+        }
+    };
+    let mut at = start;
+    for (name, piece_start, piece_end) in pieces {
+        let from = piece_start.clamp(at, end);
+        let to = piece_end.clamp(from, end);
+        add(UNACCOUNTED, from - at);
+        add(name, to - from);
+        at = to;
+    }
+    add(UNACCOUNTED, end - at);
+    RequestView {
+        id,
+        start,
+        total: end - start,
+        stages,
+        batches: Vec::new(),
+        tokens: 0,
+        items: 0,
+        labels: 0,
+        is_warmup: false,
+        ok: false,
+        has_client: false,
+        has_server: false,
+    }
+}
+
+fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
+    view.has_server = !spans.is_empty();
+    let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
+    for span in spans {
+        if trace.strings.get(span.name) == "forward" {
+            batches.extend(span.batch.map(|batch| (span.start, batch)));
+            view.tokens += arg(trace, span, "tokens").unwrap_or(0);
+        }
+    }
+    batches.sort_unstable();
+    batches.dedup_by_key(|(_, batch)| *batch);
+    view.batches = batches.into_iter().map(|(_, batch)| batch).collect();
+}
+
+/// An integer argument of a span.
+pub(crate) fn arg(trace: &Trace, span: &RequestSpan, key: &str) -> Option<u64> {
+    let (_, cell) = span.args.iter().find(|(name, _)| trace.strings.get(*name) == key)?;
+    match cell {
+        ArgCell::Int(value) => u64::try_from(*value).ok(),
+        ArgCell::Float(_) | ArgCell::Str(_) => None,
+    }
+}
+
+/// Statistics of every stage, in pipeline order; other stages follow by name.
+pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
+    let whole = sum(&views.iter().map(|view| view.total).collect::<Vec<_>>());
+    let mut names: Vec<&str> =
+        views.iter().flat_map(|view| view.stages.keys().map(String::as_str)).collect();
+    names.sort_by_key(|name| {
+        (PIPELINE.iter().position(|stage| stage == name).unwrap_or(100), *name)
+    });
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let mut times: Vec<Picos> = views.iter().map(|view| view.stage(name)).collect();
+            times.sort_unstable();
+            let total = sum(&times);
+            StageRow {
+                name: name.to_owned(),
+                p50_ms: millis(percentile(&times, 50)),
+                p99_ms: millis(percentile(&times, 99)),
+                mean_ms: mean_micros(total, times.len() as u64) / 1e3,
+                share: share(total, whole),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use xscope_trace::Picos;
+
+    use super::{UNACCOUNTED, stages, tile};
+
+    fn stage(pieces: &[(&'static str, i64, i64)], window: (i64, i64)) -> Vec<(String, i64)> {
+        let pieces = pieces.iter().map(|&(name, s, e)| (name, Picos(s), Picos(e))).collect();
+        let view = tile("r".to_owned(), (Picos(window.0), Picos(window.1)), pieces);
+        view.stages.into_iter().map(|(name, time)| (name, time.0)).collect()
+    }
+
+    fn named(rows: &[(&str, i64)]) -> Vec<(String, i64)> {
+        rows.iter().map(|&(name, time)| (name.to_owned(), time)).collect()
+    }
+
+    #[test]
+    fn gaps_are_unaccounted_and_overlaps_are_cut() {
+        let pieces = [("tokenize", 10, 20), ("forward", 30, 60), ("queue.wait", 15, 40)];
+        assert_eq!(
+            stage(&pieces, (0, 70)),
+            named(&[("forward", 20), ("queue.wait", 20), ("tokenize", 10), (UNACCOUNTED, 20)])
+        );
+    }
+
+    #[test]
+    fn pieces_outside_the_window_do_not_count() {
+        let pieces = [("a", -10, 5), ("b", 90, 120), ("c", 200, 300)];
+        assert_eq!(stage(&pieces, (0, 100)), named(&[("a", 5), ("b", 10), (UNACCOUNTED, 85)]));
+    }
+
+    proptest! {
+        #[test]
+        fn stages_add_up_to_the_wall_time(
+            pieces in proptest::collection::vec((0_usize..4, -20_i64..120, -5_i64..60), 0..12),
+            end in 0_i64..100,
+        ) {
+            let names = ["a", "b", "c", "d"];
+            let pieces: Vec<_> = pieces
+                .into_iter()
+                .map(|(name, start, dur)| (names[name], Picos(start), Picos(start + dur)))
+                .collect();
+            let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces);
+            let total: i64 = view.stages.values().map(|time| time.0).sum();
+            prop_assert_eq!(total, end);
+            let shares: f64 = stages(&[&view]).iter().map(|row| row.share).sum();
+            let expected = if end > 0 { 1.0 } else { 0.0 };
+            prop_assert!((shares - expected).abs() < 1e-9, "{shares}");
+        }
+    }
+}
