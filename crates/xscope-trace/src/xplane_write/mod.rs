@@ -9,6 +9,22 @@
 //! The wire schema is `tensorflow.profiler.XSpace` of `xplane.proto` in openxla/xla. Times of
 //! events are picoseconds after the `timestamp_ns` of their line; the lines of a file share one
 //! origin, the start of the session, whose wall time stands on the plane `Task Environment`.
+//!
+//! # What XProf shows of it
+//!
+//! Tried with xprof 2.24 (`tests/xprof_check.py` does it again):
+//!
+//! - The trace viewer shows planes named `/device:CUSTOM:<any>` and `/host:CPU` with all lines
+//!   under their own names. An event is shown by its `display_name`, with `name` as an argument.
+//!   `flops`, `program_id`, `symbol_id` and `core_type` are read but not shown.
+//! - The overview makes a step of each event on `/host:CPU` with the stat `_r` = 1 and of what
+//!   nests in it, names it by the event and a number, and leaves out the first and the last.
+//! - The framework op table has a row for each `tf_op` stat (`path:Type`) on *events* of
+//!   `/host:CPU`; on event metadata it is not looked for.
+//! - The tables of HLO ops (`hlo_stats`, `op_profile`, the roofline) read planes named
+//!   `/device:TPU:` and `/device:GPU:` only, and stay empty for a CPU: the price of naming the
+//!   hardware as it is.
+//! - Of several planes named `/host:CPU` only the first is read, hence [`compact`].
 
 mod chunk;
 mod compact;
