@@ -1,1 +1,11 @@
-//! xscope-view
+//! What people look at: reports as text for a terminal.
+//!
+//! Formats reports and computes nothing: every figure here comes from `xscope-analysis`. Text is
+//! readable without colour and uses none.
+
+mod analyze;
+mod profile;
+mod text;
+
+pub use analyze::analyze_text;
+pub use profile::profile_text;

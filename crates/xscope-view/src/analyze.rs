@@ -1,0 +1,194 @@
+//! The report on any profile, as text.
+
+use std::fmt::Write as _;
+
+use xscope_analysis::AnalyzeReport;
+use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::layers::LayerNode;
+use xscope_trace::quality::{Finding, Severity};
+
+use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
+
+/// How many rows a table of the first page has.
+const ROWS: usize = 12;
+
+/// How deep the layer tree is shown, and how small a share is left out.
+const LAYER_DEPTH: usize = 4;
+const LAYER_SHARE: f64 = 0.005;
+
+/// The report as text for a terminal.
+pub fn analyze_text(report: &AnalyzeReport) -> String {
+    let mut out = String::new();
+    sources(report, &mut out);
+    out += &quality_text(&report.quality);
+    out += &devices_text(report);
+    out += &categories_text(report);
+    out += &kernels_text(&report.kernels);
+    out += &layers_text(&report.layers);
+    out += &memory_text(report);
+    out
+}
+
+fn sources(report: &AnalyzeReport, out: &mut String) {
+    for source in &report.sources {
+        let host = if source.host.is_empty() { "" } else { " on " };
+        line(out, &format!(
+            "{} ({}, {}{host}{})",
+            source.path,
+            source.format,
+            si(as_f64(source.bytes), "B"),
+            source.host
+        ));
+    }
+    line(out, &format!("{} events in {}", report.events, duration(report.window_us)));
+}
+
+pub(crate) fn quality_text(findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for finding in findings {
+        let mark = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "note",
+        };
+        let times = if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
+        line(&mut out, &format!("{mark}: {}{times} [{}]", shorten(&finding.message, 400), finding.code));
+    }
+    if out.is_empty() { out } else { format!("\nQuality\n{out}") }
+}
+
+pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
+    let columns = [
+        Column::Text("device"),
+        Column::Text("model"),
+        Column::Number("window"),
+        Column::Number("busy"),
+        Column::Number("idle"),
+        Column::Number("busy share"),
+        Column::Text(""),
+    ];
+    let rows = report.devices.iter().map(|device| {
+        vec![
+            shorten(&device.name, 40),
+            shorten(&device.model, 24),
+            duration(device.window_us),
+            duration(device.busy_us),
+            duration(device.idle_us),
+            percent(device.busy_share),
+            bar(device.busy_share, 12),
+        ]
+    });
+    section("Devices", &columns, rows.collect())
+}
+
+fn categories_text(report: &AnalyzeReport) -> String {
+    let columns = [
+        Column::Text("category"),
+        Column::Number("count"),
+        Column::Number("self time"),
+        Column::Number("share"),
+        Column::Text(""),
+    ];
+    let rows = report.categories.iter().take(ROWS).map(|row| {
+        vec![
+            shorten(&row.name, 40),
+            row.count.to_string(),
+            duration(row.self_us),
+            percent(row.share),
+            bar(row.share, 12),
+        ]
+    });
+    section("Time by category", &columns, rows.collect())
+}
+
+pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
+    let columns = [
+        Column::Text("kernel"),
+        Column::Text("device"),
+        Column::Number("count"),
+        Column::Number("self time"),
+        Column::Number("mean"),
+        Column::Number("p99"),
+        Column::Number("FLOP"),
+        Column::Number("bytes"),
+        Column::Text("scope"),
+    ];
+    let rows = kernels.iter().take(ROWS).map(|kernel| {
+        let cost = |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |v| si(v, unit));
+        vec![
+            shorten(&kernel.name, 36),
+            shorten(&kernel.device, 24),
+            kernel.count.to_string(),
+            duration(kernel.self_us),
+            duration(kernel.mean_us),
+            duration(kernel.p99_us),
+            cost(kernel.flops.value, ""),
+            cost(kernel.bytes.value, "B"),
+            shorten(&kernel.scope, 48),
+        ]
+    });
+    let mut out = section("Kernels by self time", &columns, rows.collect());
+    if kernels.len() > ROWS {
+        line(&mut out, &format!("({} more: --json has all)", kernels.len() - ROWS));
+    }
+    out
+}
+
+pub(crate) fn layers_text(root: &LayerNode) -> String {
+    if root.total_us == 0.0 {
+        return String::new();
+    }
+    let columns =
+        [Column::Text("scope"), Column::Number("time"), Column::Number("share"), Column::Text("")];
+    let mut rows = Vec::new();
+    layer_rows(root, root.total_us, 0, &mut rows);
+    section("Layers (device time by named scope)", &columns, rows)
+}
+
+fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<String>>) {
+    let share = node.total_us / whole;
+    if depth > LAYER_DEPTH || share < LAYER_SHARE {
+        return;
+    }
+    rows.push(vec![
+        format!("{}{}", "  ".repeat(depth), shorten(&node.name, 40)),
+        duration(node.total_us),
+        percent(share),
+        bar(share, 12),
+    ]);
+    for child in &node.children {
+        layer_rows(child, whole, depth + 1, rows);
+    }
+}
+
+pub(crate) fn memory_text(report: &AnalyzeReport) -> String {
+    let memory = &report.memory;
+    if memory.owners.is_empty() {
+        return String::new();
+    }
+    let columns = [Column::Text("owner"), Column::Number("peak MB"), Column::Number("last MB")];
+    let rows = memory.owners.iter().map(|owner| {
+        vec![owner.owner.clone(), format!("{:.2}", owner.peak_mb), format!("{:.2}", owner.last_mb)]
+    });
+    let mut out = section("Memory by owner", &columns, rows.collect());
+    line(&mut out, &format!("peak of all together: {} MB", metric(&memory.peak, 2)));
+    out
+}
+
+/// A titled table, nothing if it has no rows.
+pub(crate) fn section(title: &str, columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    match rows.is_empty() {
+        true => String::new(),
+        false => format!("\n{title}\n{}", table(columns, rows)),
+    }
+}
+
+pub(crate) fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    writeln!(out, "{text}").unwrap_or_default();
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a file size shown to three digits")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}

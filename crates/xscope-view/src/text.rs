@@ -1,0 +1,117 @@
+//! Numbers, bars and tables as text.
+
+use comfy_table::{CellAlignment, Table, presets};
+use xscope_trace::Metric;
+use xscope_trace::metric::Status;
+
+/// A column of a table: its heading and whether it holds numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Column {
+    Text(&'static str),
+    Number(&'static str),
+}
+
+/// A table without borders, two spaces between columns.
+pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(columns.iter().map(|column| match column {
+        Column::Text(name) | Column::Number(name) => *name,
+    }));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (index, column) in columns.iter().enumerate() {
+        if let (Column::Number(_), Some(shown)) = (column, table.column_mut(index)) {
+            shown.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let text: Vec<String> =
+        table.lines().map(|line| line.trim_end().to_owned()).collect();
+    text.join("\n") + "\n"
+}
+
+/// A duration given in microseconds, in the unit that suits it.
+pub(crate) fn duration(us: f64) -> String {
+    match us.abs() {
+        x if x >= 1e6 => format!("{:.3} s", us / 1e6),
+        x if x >= 1e3 => format!("{:.3} ms", us / 1e3),
+        x if x >= 1.0 || x == 0.0 => format!("{us:.2} us"),
+        _ => format!("{:.3} ns", us * 1e3),
+    }
+}
+
+/// A count or rate with an SI prefix.
+pub(crate) fn si(value: f64, unit: &str) -> String {
+    let steps = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match steps.iter().find(|(step, _)| value.abs() >= *step) {
+        Some((step, prefix)) => format!("{:.2} {prefix}{unit}", value / step),
+        None => format!("{value:.0} {unit}"),
+    }
+}
+
+/// A metric's value, marked if it is degraded; `-` if it has none.
+pub(crate) fn metric(metric: &Metric, digits: usize) -> String {
+    match (metric.value, metric.status) {
+        (Some(value), Status::Valid) => format!("{value:.digits$}"),
+        (Some(value), _) => format!("{value:.digits$}?"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+/// A bar of up to `width` cells for a share between 0 and 1.
+pub(crate) fn bar(share: f64, width: u8) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to 0..=8 * width"
+    )]
+    let eighths = (share.clamp(0.0, 1.0) * f64::from(width) * 8.0).round() as usize;
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+/// A name cut to `width` characters, the middle left out: the ends tell names apart.
+pub(crate) fn shorten(name: &str, width: usize) -> String {
+    let chars: Vec<char> = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if chars.len() <= width {
+        return chars.into_iter().collect();
+    }
+    let tail = width / 3;
+    let head = width.saturating_sub(tail + 1);
+    let start: String = chars[..head].iter().collect();
+    let end: String = chars[chars.len() - tail..].iter().collect();
+    format!("{start}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bar, duration, shorten, si};
+
+    #[test]
+    fn durations_take_the_unit_that_suits() {
+        for (us, expected) in
+            [(1_234_567.0, "1.235 s"), (1_234.5, "1.234 ms"), (12.345, "12.35 us"), (0.5, "500.000 ns")]
+        {
+            assert_eq!(duration(us), expected);
+        }
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_share() {
+        assert_eq!(bar(1.0, 4), "████");
+        assert_eq!(bar(0.5, 3), "█▌");
+        assert_eq!(bar(f64::NAN, 3), "");
+    }
+
+    #[test]
+    fn long_names_keep_both_ends() {
+        assert_eq!(shorten("abcdefghij", 7), "abcd…ij");
+        assert_eq!(shorten("a\x1b[31mb", 20), "a\u{fffd}[31mb");
+        assert_eq!(si(918e12, "FLOP/s"), "918.00 TFLOP/s");
+    }
+}
