@@ -1,5 +1,7 @@
 //! Decodes the events of one line into columns.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use super::plane::{PlaneTables, StatValue, split_stat};
@@ -52,6 +54,8 @@ pub(super) struct DecodedLine<'a> {
     pub rows: Vec<(Option<i64>, Rows)>,
     pub metas: Vec<LocalMeta>,
     pub texts: Vec<&'a [u8]>,
+    /// The module name of each program that events name.
+    pub modules: BTreeMap<i64, OpRef>,
     /// Events without a position in time.
     pub aggregated: u64,
     pub damage: Option<WireError>,
@@ -61,6 +65,7 @@ pub(super) struct DecodedLine<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     HloOp,
+    HloModule,
     ProgramId,
     RunId,
     DeviceOrdinal,
@@ -70,6 +75,7 @@ impl Role {
     pub(super) fn of(stat: &str) -> Option<Self> {
         match stat {
             "hlo_op" => Some(Self::HloOp),
+            "hlo_module" => Some(Self::HloModule),
             "program_id" => Some(Self::ProgramId),
             "run_id" => Some(Self::RunId),
             "device_ordinal" => Some(Self::DeviceOrdinal),
@@ -138,6 +144,7 @@ impl DecodedLine<'_> {
             rows: Vec::new(),
             metas: Vec::new(),
             texts: Vec::new(),
+            modules: BTreeMap::new(),
             aggregated: 0,
             damage: None,
         }
@@ -158,6 +165,7 @@ struct Decoder<'a, 'p> {
 #[derive(Default)]
 struct Stats<'a> {
     op: Option<StatValue<'a>>,
+    module: Option<StatValue<'a>>,
     program: i64,
     run: i64,
     ordinal: i64,
@@ -185,13 +193,13 @@ impl<'a> Decoder<'a, '_> {
             self.line.aggregated += 1;
             return;
         }
-        let op = match stats.op {
-            None => OpRef::None,
-            Some(StatValue::Ref(id)) => OpRef::Stat(id),
-            Some(StatValue::Text(text)) => OpRef::Text(self.text(text)),
-            Some(_) => OpRef::None,
-        };
+        let op = self.op_ref(stats.op);
+        let known = self.line.metas.len();
         let meta = self.local_meta(LocalMeta { event: id, program: stats.program, op });
+        if self.line.metas.len() > known && stats.program != 0 {
+            let module = self.op_ref(stats.module);
+            self.line.modules.insert(stats.program, module);
+        }
         // On the CPU backend operations run on host threads and say which device they belong to.
         let device = (self.is_host && op != OpRef::None).then_some(stats.ordinal);
         let rows = rows_of(&mut self.line.rows, device);
@@ -203,6 +211,14 @@ impl<'a> Decoder<'a, '_> {
         rows.at.push(at);
     }
 
+    fn op_ref(&mut self, value: Option<StatValue<'a>>) -> OpRef {
+        match value {
+            Some(StatValue::Ref(id)) => OpRef::Stat(id),
+            Some(StatValue::Text(text)) => OpRef::Text(self.text(text)),
+            _ => OpRef::None,
+        }
+    }
+
     fn read_stat(&self, stat: Message<'a>, stats: &mut Stats<'a>) {
         // The id comes first in every writer's output, so most stats are left after one field.
         let Some(Ok((1, id))) = stat.fields().next() else { return };
@@ -211,6 +227,7 @@ impl<'a> Decoder<'a, '_> {
         let int = value.as_uint().unwrap_or(0).cast_signed();
         match role {
             Role::HloOp => stats.op = Some(value),
+            Role::HloModule => stats.module = Some(value),
             Role::ProgramId => stats.program = int,
             Role::RunId => stats.run = int,
             Role::DeviceOrdinal => stats.ordinal = int,

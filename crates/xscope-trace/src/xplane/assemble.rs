@@ -1,0 +1,242 @@
+//! Puts decoded lines together into the tracks, metas and devices of a trace.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::line::{DecodedLine, LocalMeta, OpRef, Rows};
+use super::plane::PlaneTables;
+use super::programs::Programs;
+use crate::args::{ArgStore, LazyArgs, StatNames};
+use crate::model::{
+    Device, DeviceId, DeviceKind, EventMeta, MetaId, SharedBytes, Slices, SourceId, Trace, Track,
+};
+use crate::naming::{PlaneKind, track_kind};
+use crate::quality::{Finding, Severity};
+use crate::strings::StrId;
+use crate::wire::WireError;
+
+/// Puts decoded lines together into tracks, merging the chunks of one line.
+pub(super) struct Assembly<'a, 'b> {
+    pub source: SourceId,
+    pub bytes: &'a SharedBytes,
+    pub planes: &'a [PlaneTables<'b>],
+    pub programs: &'a Programs,
+    pub trace: &'a mut Trace,
+}
+
+/// What makes two decoded pieces parts of one track.
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+struct TrackKey {
+    plane: StrId,
+    line: i64,
+    name: StrId,
+    device: Option<DeviceId>,
+}
+
+impl Assembly<'_, '_> {
+    pub(super) fn assemble(mut self, lines: Vec<DecodedLine<'_>>) {
+        let mut tracks: FxHashMap<TrackKey, usize> = FxHashMap::default();
+        let mut metas: FxHashMap<(StrId, LocalMeta), MetaId> = FxHashMap::default();
+        let first = self.trace.tracks.len();
+        let (mut aggregated, mut damaged) = (0, Vec::new());
+        for line in lines {
+            let plane = &self.planes[line.plane];
+            aggregated += line.aggregated;
+            damaged.extend(line.damage);
+            let map = self.resolve_metas(plane, &line, &mut metas);
+            let name = self.trace.strings.intern_bytes(line.name);
+            for (ordinal, rows) in line.rows {
+                let device = self.device_for(plane, ordinal);
+                let key = TrackKey { plane: plane.name, line: line.id, name, device };
+                let index = *tracks.entry(key).or_insert_with(|| {
+                    self.trace.tracks.push(empty_track(
+                        self.source,
+                        plane,
+                        &key,
+                        ordinal,
+                        self.trace.strings.get(name),
+                    ));
+                    self.trace.tracks.len() - 1
+                });
+                append(&mut self.trace.tracks[index].slices, rows, &map, plane, self.bytes);
+            }
+        }
+        self.trace.tracks[first..].par_iter_mut().for_each(|track| track.slices.sort());
+        self.report(aggregated, &damaged);
+    }
+
+    fn report(self, aggregated: u64, damaged: &[WireError]) {
+        if aggregated > 0 {
+            self.trace.findings.push(
+                Finding::new(
+                    "xplane.aggregated_events",
+                    Severity::Info,
+                    "events carry a count instead of a time and are not on the time line",
+                )
+                .times(aggregated),
+            );
+        }
+        if let Some(first) = damaged.first() {
+            self.trace.findings.push(
+                Finding::new(
+                    "xplane.damaged_line",
+                    Severity::Error,
+                    format!(
+                        "lines are damaged, the first at byte {}: {}; their later events are lost",
+                        first.offset, first.what
+                    ),
+                )
+                .times(damaged.len() as u64),
+            );
+        }
+    }
+
+    /// The metas of one line, by their local index.
+    fn resolve_metas(
+        &mut self,
+        plane: &PlaneTables<'_>,
+        line: &DecodedLine<'_>,
+        known: &mut FxHashMap<(StrId, LocalMeta), MetaId>,
+    ) -> Vec<MetaId> {
+        let mut map = Vec::with_capacity(line.metas.len());
+        for &local in &line.metas {
+            let key = match local.op {
+                // Text is numbered per line, so it cannot be shared between lines by number.
+                OpRef::Text(_) => None,
+                OpRef::None | OpRef::Stat(_) => Some((plane.name, local)),
+            };
+            if let Some(&meta) = key.and_then(|key| known.get(&key)) {
+                map.push(meta);
+                continue;
+            }
+            let meta = MetaId(u32::try_from(self.trace.metas.len()).unwrap_or(u32::MAX));
+            let described = self.describe_meta(plane, line, local);
+            self.trace.metas.push(described);
+            if let Some(key) = key {
+                known.insert(key, meta);
+            }
+            map.push(meta);
+        }
+        map
+    }
+
+    fn describe_meta(
+        &mut self,
+        plane: &PlaneTables<'_>,
+        line: &DecodedLine<'_>,
+        local: LocalMeta,
+    ) -> EventMeta {
+        let mut meta = match plane.events.get(&local.event) {
+            Some(event) => event.meta.clone(),
+            None => {
+                let name = self.trace.strings.intern(&format!("event {}", local.event));
+                EventMeta { name, ..EventMeta::default() }
+            }
+        };
+        let program = match local.program {
+            0 => plane.events.get(&local.event).map_or(0, |event| event.program),
+            program => program,
+        };
+        meta.program = self.programs.find(program);
+        meta.op = match local.op {
+            OpRef::None => StrId::EMPTY,
+            OpRef::Stat(id) => plane.stat_names.get(&id).copied().unwrap_or_default(),
+            OpRef::Text(index) => self.trace.strings.intern_bytes(line.texts[index as usize]),
+        };
+        meta
+    }
+
+    /// The device that rows of a plane belong to: the plane's own, or on the CPU backend the one
+    /// that the operations name.
+    fn device_for(&mut self, plane: &PlaneTables<'_>, ordinal: Option<i64>) -> Option<DeviceId> {
+        let (kind, number, name) = match (plane.kind, ordinal) {
+            (PlaneKind::Device(kind), _) => (kind, plane.ordinal, plane.name),
+            (_, Some(ordinal)) => {
+                let name = self.trace.strings.intern(&format!("cpu:{ordinal}"));
+                (DeviceKind::Cpu, ordinal, name)
+            }
+            _ => return None,
+        };
+        let source = self.source;
+        let found = self
+            .trace
+            .devices
+            .iter()
+            .position(|device| device.source == source && device.name == name);
+        let index = found.unwrap_or_else(|| {
+            self.trace.devices.push(Device {
+                name,
+                kind,
+                ordinal: number,
+                source,
+                model: plane.device_model,
+                peak_flops: plane.peak_flops,
+                peak_bytes: plane.peak_bytes,
+            });
+            self.trace.devices.len() - 1
+        });
+        u32::try_from(index).ok().map(DeviceId)
+    }
+}
+
+fn empty_track(
+    source: SourceId,
+    plane: &PlaneTables<'_>,
+    key: &TrackKey,
+    ordinal: Option<i64>,
+    line_name: &str,
+) -> Track {
+    Track {
+        kind: track_kind(plane.kind, ordinal.is_some(), line_name),
+        name: key.name,
+        source,
+        process: plane.name,
+        pid: plane.process_id,
+        tid: key.line,
+        device: key.device,
+        slices: Slices::default(),
+    }
+}
+
+/// Appends decoded rows to the columns of a track.
+fn append(
+    slices: &mut Slices,
+    rows: Rows,
+    map: &[MetaId],
+    plane: &PlaneTables<'_>,
+    bytes: &SharedBytes,
+) {
+    let before = slices.len();
+    if rows.has_runs && slices.run.is_empty() {
+        slices.run.resize(before, 0);
+    }
+    if rows.has_runs || !slices.run.is_empty() {
+        slices.run.extend(&rows.run);
+    }
+    let metas = rows.meta.iter().map(|&local| map[local as usize]);
+    if before == 0 {
+        slices.meta = metas.collect();
+        slices.start = rows.start;
+        slices.dur = rows.dur;
+    } else {
+        slices.meta.extend(metas);
+        slices.start.extend(rows.start);
+        slices.dur.extend(rows.dur);
+    }
+    let names = (plane.offset, StatNames::clone(&plane.stat_names));
+    match &mut slices.args {
+        ArgStore::XPlane(lazy) => {
+            lazy.at.extend(rows.at);
+            if lazy.planes.last().is_some_and(|(offset, _)| *offset < plane.offset) {
+                lazy.planes.push(names);
+            }
+        }
+        args => {
+            *args = ArgStore::XPlane(LazyArgs {
+                bytes: SharedBytes::clone(bytes),
+                at: rows.at,
+                planes: vec![names],
+            });
+        }
+    }
+}
