@@ -15,6 +15,7 @@ pub mod metric;
 pub mod model;
 mod naming;
 pub mod quality;
+pub mod run;
 pub mod span;
 mod spans;
 pub mod strings;

@@ -16,7 +16,7 @@
 //!
 //! - The trace viewer shows planes named `/device:CUSTOM:<any>` and `/host:CPU` with all lines
 //!   under their own names. An event is shown by its `display_name`, with `name` as an argument.
-//!   `flops`, `program_id`, `symbol_id` and `core_type` are read but not shown.
+//!   `flops`, `program_id` and `symbol_id` are not among them.
 //! - The overview makes a step of each event on `/host:CPU` with the stat `_r` = 1 and of what
 //!   nests in it, names it by the event and a number, and leaves out the first and the last.
 //! - The framework op table has a row for each `tf_op` stat (`path:Type`) on *events* of

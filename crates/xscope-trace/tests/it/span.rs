@@ -1,6 +1,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -141,6 +142,51 @@ fn threads_write_at_once() {
     for thread in 1..=4 {
         let starts = file.spans.iter().filter(|row| row.span.thread == ThreadId(thread));
         assert!(starts.map(|row| row.span.start.0).eq(0..15_000));
+    }
+}
+
+/// The process that `kill_nine_loses_at_most_what_was_being_written` starts and kills.
+#[test]
+fn child_that_is_killed() {
+    let Some(path) = std::env::var_os("XSCOPE_TEST_SPAN_FILE") else { return };
+    let writer = SpanWriter::create(Path::new(&path), Bytes(1 << 30)).unwrap();
+    thread::scope(|scope| {
+        for thread in 1..=2 {
+            let writer = &writer;
+            scope.spawn(move || {
+                for start in 0.. {
+                    let span =
+                        Span { thread: ThreadId(thread), start: Nanos(start), ..Span::default() };
+                    writer.span(&span);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn kill_nine_loses_at_most_what_was_being_written() {
+    let scratch = Scratch::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "span::child_that_is_killed"])
+        .env("XSCOPE_TEST_SPAN_FILE", scratch.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let spans = || fs::read(scratch.path()).map_or(0, |bytes| span::read(&bytes).0.spans.len());
+    while spans() < 50_000 {
+        assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
+        thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let bytes = scratch.bytes();
+    let (file, issues) = span::read(&bytes);
+    assert!(issues.iter().all(|issue| ["hole", "not_closed"].contains(&issue.code)), "{issues:?}");
+    for thread in 1..=2 {
+        let starts = file.spans.iter().filter(|row| row.span.thread == ThreadId(thread));
+        // Every span of the thread up to where it was killed.
+        assert!((0..).zip(starts).all(|(start, row)| row.span.start.0 == start));
     }
 }
 
