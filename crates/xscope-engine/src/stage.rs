@@ -1,0 +1,166 @@
+//! The stages of a request, and the clock that cuts a request into them.
+//!
+//! A request is cut by consecutive time stamps: the end of one piece is the start of the next.
+//! The pieces therefore never overlap and add up to the whole by construction, whatever path the
+//! request takes (an error, a prompt list that is spread over several batches).
+
+use xscope_trace::{Nanos, clock};
+
+/// A stage of the scoring pipeline. Names and order are fixed: reports depend on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Reading the body and checking its shape.
+    HttpParse,
+    /// Text to token ids (and the range check of ids that came as ids).
+    Tokenize,
+    /// Making the prompts of all items.
+    BatchBuild,
+    /// Handing the request to the scheduler, and the answer back.
+    IpcSend,
+    /// Waiting for a batch.
+    QueueWait,
+    /// Forming and padding the batch.
+    Schedule,
+    /// The model's forward pass of the batch.
+    Forward,
+    /// Log-probabilities of the labels, out of the logits of the batch.
+    LogprobExtract,
+    /// `exp` of, or softmax over, the labels' log-probabilities.
+    Softmax,
+    /// Making the response body.
+    HttpRespond,
+}
+
+impl Stage {
+    /// All stages in pipeline order.
+    pub const ALL: [Self; 10] = [
+        Self::HttpParse,
+        Self::Tokenize,
+        Self::BatchBuild,
+        Self::IpcSend,
+        Self::QueueWait,
+        Self::Schedule,
+        Self::Forward,
+        Self::LogprobExtract,
+        Self::Softmax,
+        Self::HttpRespond,
+    ];
+
+    /// The span name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HttpParse => "http.parse",
+            Self::Tokenize => "tokenize",
+            Self::BatchBuild => "batch.build",
+            Self::IpcSend => "ipc.send",
+            Self::QueueWait => "queue.wait",
+            Self::Schedule => "schedule",
+            Self::Forward => "forward",
+            Self::LogprobExtract => "logprob.extract",
+            Self::Softmax => "softmax",
+            Self::HttpRespond => "http.respond",
+        }
+    }
+}
+
+/// A stretch of one request that belongs to one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    pub stage: Stage,
+    pub start: Nanos,
+    pub end: Nanos,
+    /// The batch that it belongs to; 0 outside the scheduler.
+    pub batch: u64,
+}
+
+/// Cuts one request into pieces.
+#[derive(Debug)]
+pub struct StageClock {
+    pieces: Vec<Piece>,
+    start: Nanos,
+    /// Where the open piece starts.
+    at: Nanos,
+    stage: Stage,
+    batch: u64,
+}
+
+impl StageClock {
+    /// Starts in [`Stage::HttpParse`], at a time that has been taken already.
+    pub fn starting_at(start: Nanos) -> Self {
+        Self { pieces: Vec::with_capacity(12), start, at: start, stage: Stage::HttpParse, batch: 0 }
+    }
+
+    /// Ends the open piece now and opens the next.
+    pub fn enter(&mut self, next: Stage) {
+        self.enter_at(next, clock::monotonic(), 0);
+    }
+
+    /// Ends the open piece at `at` (not before its start) and opens the next, which belongs to
+    /// `batch` (0 for none).
+    pub fn enter_at(&mut self, next: Stage, at: Nanos, batch: u64) {
+        let end = at.max(self.at);
+        self.pieces.push(Piece { stage: self.stage, start: self.at, end, batch: self.batch });
+        (self.at, self.stage, self.batch) = (end, next, batch);
+    }
+
+    /// Ends the open piece and with it the request.
+    pub fn finish(&mut self) {
+        self.enter(Stage::HttpRespond);
+    }
+
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    pub fn start(&self) -> Nanos {
+        self.start
+    }
+
+    /// From the start to the end of the last piece that has ended.
+    pub fn total(&self) -> Nanos {
+        self.at - self.start
+    }
+
+    /// Time per stage, in the order of [`Stage::ALL`].
+    pub fn by_stage(&self) -> [Nanos; Stage::ALL.len()] {
+        let mut sums = [Nanos::ZERO; Stage::ALL.len()];
+        for piece in &self.pieces {
+            let sum = &mut sums[piece.stage as usize];
+            *sum = *sum + (piece.end - piece.start);
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_tile_the_request_even_where_stamps_run_backwards() {
+        let mut clock = StageClock::starting_at(Nanos(100));
+        clock.enter_at(Stage::IpcSend, Nanos(150), 0);
+        clock.enter_at(Stage::QueueWait, Nanos(140), 0);
+        clock.enter_at(Stage::Schedule, Nanos(180), 7);
+        clock.enter_at(Stage::HttpRespond, Nanos(200), 0);
+        let mut at = clock.start();
+        for piece in clock.pieces() {
+            assert_eq!(piece.start, at);
+            at = piece.end;
+        }
+        let sum: i64 = clock.by_stage().iter().map(|time| time.0).sum();
+        assert_eq!((at, sum), (Nanos(200), clock.total().0));
+        assert_eq!(
+            clock.pieces()[3],
+            Piece { stage: Stage::Schedule, start: Nanos(180), end: Nanos(200), batch: 7 }
+        );
+    }
+
+    #[test]
+    fn stages_are_indexed_by_their_position() {
+        for (index, stage) in Stage::ALL.iter().enumerate() {
+            assert_eq!(*stage as usize, index);
+        }
+    }
+}
