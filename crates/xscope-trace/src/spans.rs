@@ -11,6 +11,7 @@ use crate::model::{
     SourceId, SpanKey, Trace, Track, TrackKind,
 };
 use crate::quality::{Finding, Severity};
+use crate::run::read_jsonl;
 use crate::span::{self, NameId, SpanFile, ThreadId, Value};
 use crate::strings::StrId;
 use crate::time::{Bytes, Nanos, Picos};
@@ -215,19 +216,11 @@ struct ClientRow {
 /// Reads the client's rows of a run into `trace`. A torn last line, which a killed client leaves,
 /// is a finding.
 pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
-    let mut rows: Vec<ClientRow> = Vec::new();
-    let mut unreadable = 0;
-    for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line) {
-            Ok(row) => rows.push(row),
-            Err(_) => unreadable += 1,
-        }
-    }
-    if unreadable > 0 {
-        let message = format!("{path}: lines are no request rows; a kill leaves one at the end");
-        trace
-            .findings
-            .push(Finding::new("requests.torn", Severity::Warning, message).times(unreadable));
+    let (rows, issues) = read_jsonl::<ClientRow>(bytes);
+    for issue in issues {
+        let message = format!("{path}, line {}: {}", issue.line, issue.message);
+        let finding = Finding::new(&format!("requests.{}", issue.code), Severity::Warning, message);
+        trace.findings.push(finding.times(issue.count as u64));
     }
     let Some(zero) = rows.iter().map(|row| row.intended_ns).min() else { return };
     let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));

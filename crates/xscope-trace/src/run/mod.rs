@@ -20,6 +20,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::Value;
 
 pub use host::{HostInfo, ProcessId};
@@ -120,7 +121,7 @@ impl RunDir {
         };
         let dir = Self { path, manifest, issues: Vec::new() };
         dir.write_manifest()?;
-        for path in [dir.spans_dir(), dir.trace_dir(), dir.memory_dir(), dir.logs_dir()] {
+        for path in [dir.spans_dir(), dir.capture_dir(), dir.memory_dir(), dir.logs_dir()] {
             fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         }
         Ok(dir)
@@ -190,10 +191,10 @@ impl RunDir {
         self.path.join("spans")
     }
 
-    /// Of this run's session, in TensorBoard's layout: `<host>.xplane.pb` files.
-    pub fn trace_dir(&self) -> PathBuf {
-        let session = Utc::from_wall(self.manifest.started_wall).session();
-        self.path.join("trace/plugins/profile").join(session)
+    /// What servers are told to write their profiles to: a TensorBoard log directory, in which
+    /// each makes `plugins/profile/<stamp>/<host>.xplane.pb`.
+    pub fn capture_dir(&self) -> PathBuf {
+        self.path.join("trace")
     }
 
     /// Device memory profiles.
@@ -219,13 +220,21 @@ impl RunDir {
         self.path.join("report.json")
     }
 
-    fn write_manifest(&self) -> Result<(), RunError> {
-        let path = self.path.join(MANIFEST);
-        let mut json = serde_json::to_vec_pretty(&self.manifest)
-            .map_err(|source| RunError::Encode { path: path.clone(), source })?;
+    /// Writes a document of the run, such as [`RunDir::report_path`], in one step.
+    ///
+    /// # Errors
+    ///
+    /// `document` is no JSON, or the file cannot be written; it is then as it was.
+    pub fn write_json(&self, path: &Path, document: &impl Serialize) -> Result<(), RunError> {
+        let mut json = serde_json::to_vec_pretty(document)
+            .map_err(|source| RunError::Encode { path: path.into(), source })?;
         json.push(b'\n');
-        atomic::replace(&path, |file| file.write_all(&json))
-            .map_err(|source| RunError::Write { path, source })
+        atomic::replace(path, |file| file.write_all(&json))
+            .map_err(|source| RunError::Write { path: path.into(), source })
+    }
+
+    fn write_manifest(&self) -> Result<(), RunError> {
+        self.write_json(&self.path.join(MANIFEST), &self.manifest)
     }
 
     /// All files but `run.json`, hidden ones and links, sorted by path.

@@ -41,8 +41,8 @@ fn a_run_from_begin_to_end() {
     let name = "20261124T101500Z-score-qwen3_0.6b-tpu_v6e-1";
     assert_eq!(run.path(), runs.join(name));
     assert_eq!(json_of(&run)["status"], "running");
-    assert!(run.trace_dir().ends_with("trace/plugins/profile/2026_11_24_10_15_00"));
-    assert!(run.trace_dir().is_dir() && run.spans_dir().is_dir() && run.logs_dir().is_dir());
+    assert_eq!(run.capture_dir(), run.path().join("trace"));
+    assert!(run.capture_dir().is_dir() && run.spans_dir().is_dir() && run.logs_dir().is_dir());
     assert_eq!(RunDir::open(run.path()).unwrap().manifest, run.manifest);
 
     fs::write(run.spans_dir().join("12.xspan"), "123456789").unwrap();

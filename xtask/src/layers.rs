@@ -1,0 +1,129 @@
+//! Which crate may use which: the table of ARCHITECTURE.md, enforced.
+//!
+//! Data runs one way, from the target to the views, so a crate may use only those below it. Also
+//! enforced: nothing below the binary knows `anyhow`, and nothing below load knows `tokio`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+/// Every crate and what it may use of the workspace.
+const LAYERS: [(&str, &[&str]); 9] = [
+    ("xscope-trace", &[]),
+    ("xscope-analysis", &["xscope-trace"]),
+    ("xscope-view", &["xscope-analysis", "xscope-trace"]),
+    ("xscope-model", &["xscope-trace"]),
+    ("xscope-engine", &["xscope-model", "xscope-trace"]),
+    ("xscope-load", &["xscope-trace"]),
+    ("xscope-capture", &["xscope-load", "xscope-trace"]),
+    (
+        "xscope",
+        &[
+            "xscope-analysis",
+            "xscope-capture",
+            "xscope-engine",
+            "xscope-load",
+            "xscope-trace",
+            "xscope-view",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Libraries that only some crates may use, and why.
+const RESERVED: [(&str, &[&str], &str); 3] = [
+    ("anyhow", &["xscope", "xtask"], "libraries have typed errors"),
+    (
+        "tokio",
+        &["xscope", "xscope-capture", "xscope-engine", "xscope-load"],
+        "nothing that reads or analyses is async",
+    ),
+    ("candle-core", &["xscope-model"], "only the model computes"),
+];
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+}
+
+/// Checks the workspace's dependencies.
+pub(crate) fn check() -> Result<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
+        .output()
+        .context("cannot run cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    let problems = problems(&metadata);
+    if !problems.is_empty() {
+        bail!(
+            "wrong dependencies (see the table in ARCHITECTURE.md):\n  {}",
+            problems.join("\n  ")
+        );
+    }
+    Ok(format!("layers: {} crates use only what they may", metadata.packages.len()))
+}
+
+fn problems(metadata: &Metadata) -> Vec<String> {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        LAYERS.iter().map(|(name, uses)| (*name, uses.iter().copied().collect())).collect();
+    let mut problems = Vec::new();
+    for package in &metadata.packages {
+        let Some(may_use) = allowed.get(package.name.as_str()) else {
+            problems.push(format!("{} is not in the table of layers", package.name));
+            continue;
+        };
+        let shipped = package.dependencies.iter().filter(|d| d.kind.as_deref() != Some("dev"));
+        for dependency in shipped.map(|dependency| dependency.name.as_str()) {
+            if allowed.contains_key(dependency) && !may_use.contains(dependency) {
+                problems.push(format!("{} must not use {dependency}", package.name));
+            }
+            let reserved = RESERVED.iter().find(|(name, ..)| *name == dependency);
+            if let Some((name, users, reason)) = reserved
+                && !users.contains(&package.name.as_str())
+            {
+                problems.push(format!("{} must not use {name}: {reason}", package.name));
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dependency, Metadata, Package, problems};
+
+    fn check(package: &str, dependency: &str, kind: Option<&str>, expected: usize) {
+        let dependency =
+            Dependency { name: dependency.to_owned(), kind: kind.map(ToOwned::to_owned) };
+        let package = Package { name: package.to_owned(), dependencies: vec![dependency] };
+        let found = problems(&Metadata { packages: vec![package] });
+        assert_eq!(found.len(), expected, "{found:?}");
+    }
+
+    #[test]
+    fn upward_and_reserved_dependencies_are_found() {
+        check("xscope-analysis", "xscope-trace", None, 0);
+        check("xscope-trace", "xscope-analysis", None, 1);
+        check("xscope-trace", "xscope-analysis", Some("dev"), 0);
+        check("xscope-analysis", "tokio", None, 1);
+        check("xscope-load", "tokio", None, 0);
+        check("xscope-new", "serde", None, 1);
+    }
+}
