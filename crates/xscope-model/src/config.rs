@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{ModelError, Result};
 
-/// More than this is no small model: 32 Gi parameters are 128 GiB in f32.
-const MAX_PARAMETERS: usize = 1 << 35;
+/// More than this is no small model: 4 Gi parameters are 16 GiB in f32.
+const MAX_PARAMETERS: u64 = 1 << 32;
 
 /// `config.json` of the built-in model.
 pub(crate) const PRESET: &str = r#"{"architectures": ["Qwen3ForCausalLM"], "hidden_size": 256,
@@ -136,45 +136,41 @@ impl ModelConfig {
     }
 
     /// The number of parameters; the embedding counts once if it is tied.
-    pub fn parameters(&self) -> usize {
-        // Cannot overflow: `check` bounded it, and each of its terms.
-        self.checked_parameters().unwrap_or(usize::MAX)
-    }
-
-    fn checked_parameters(&self) -> Option<usize> {
-        let heads =
-            self.num_key_value_heads.checked_mul(2)?.checked_add(self.num_attention_heads)?;
-        let qkv = heads.checked_mul(self.head_dim)?;
-        let q = self.num_attention_heads.checked_mul(self.head_dim)?;
-        let columns = qkv.checked_add(q)?.checked_add(self.intermediate_size.checked_mul(3)?)?;
-        let norms = self.hidden_size.checked_mul(2)?;
-        let head_norms = if self.family == Family::Qwen3 { 2 * self.head_dim } else { 0 };
-        let biases = if self.attention_bias { qkv.checked_add(self.hidden_size)? } else { 0 };
-        let layer = self.hidden_size.checked_mul(columns)?.checked_add(norms)?;
-        let layer = layer.checked_add(head_norms)?.checked_add(biases)?;
+    pub fn parameters(&self) -> u64 {
+        let [hidden, intermediate, layers, heads, kv_heads, head_dim, vocab] = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+            self.num_attention_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.vocab_size,
+        ]
+        .map(|size| u64::try_from(size).unwrap_or(u64::MAX));
+        // No product overflows: `check` bounds each factor.
+        let qkv = (heads + 2 * kv_heads) * head_dim;
+        let head_norms = if self.family == Family::Qwen3 { 2 * head_dim } else { 0 };
+        let biases = if self.attention_bias { qkv + hidden } else { 0 };
+        let matrices = hidden * (qkv + heads * head_dim + 3 * intermediate);
         let embeddings = if self.tie_word_embeddings { 1 } else { 2 };
-        self.vocab_size
-            .checked_mul(self.hidden_size)?
-            .checked_mul(embeddings)?
-            .checked_add(self.num_hidden_layers.checked_mul(layer)?)?
-            .checked_add(self.hidden_size)
+        let layer = matrices + 2 * hidden + head_norms + biases;
+        embeddings * vocab * hidden + layers * layer + hidden
     }
 
     fn check(&self) -> Result<()> {
         let fail = |field, problem: String| Err(ModelError::Config { field, problem });
-        for (field, value) in [
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
+        for (field, value, max) in [
+            ("hidden_size", self.hidden_size, 1 << 16),
+            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_attention_heads", self.num_attention_heads, 1 << 10),
+            ("num_key_value_heads", self.num_key_value_heads, 1 << 10),
+            ("head_dim", self.head_dim, 1 << 10),
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 30),
         ] {
-            // Token ids, and sizes with them, are 32-bit.
-            if value == 0 || u32::try_from(value).is_err() {
-                return fail(field, format!("is {value}, expected 1 to 4294967295"));
+            if !(1..=max).contains(&value) {
+                return fail(field, format!("is {value}, expected 1 to {max}"));
             }
         }
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
@@ -195,18 +191,16 @@ impl ModelConfig {
                 return fail(field, format!("is {value}, expected a positive number"));
             }
         }
-        match self.checked_parameters() {
-            Some(parameters) if parameters <= MAX_PARAMETERS => Ok(()),
-            _ => {
-                let problem = format!(
-                    "is {} with hidden_size {} and vocab_size {}: more than the {MAX_PARAMETERS} \
-                     parameters that the built-in engine takes; profile a server of that model \
-                     instead",
-                    self.num_hidden_layers, self.hidden_size, self.vocab_size
-                );
-                fail("num_hidden_layers", problem)
-            }
+        let parameters = self.parameters();
+        if parameters > MAX_PARAMETERS {
+            let problem = format!(
+                "is {} with hidden_size {} and vocab_size {}: {parameters} parameters, but the \
+                 built-in engine takes {MAX_PARAMETERS}; profile a server of that model instead",
+                self.num_hidden_layers, self.hidden_size, self.vocab_size
+            );
+            return fail("num_hidden_layers", problem);
         }
+        Ok(())
     }
 }
 
@@ -402,7 +396,8 @@ mod tests {
             (r#"{"num_key_value_heads": 5}"#, "does not divide num_attention_heads 16"),
             (r#"{"head_dim": 127}"#, "head_dim is 127: rotary positions need it even"),
             (r#"{"head_dim": null, "num_attention_heads": 24}"#, "head_dim is absent"),
-            (r#"{"num_hidden_layers": 4000000000}"#, "profile a server of that model instead"),
+            (r#"{"num_hidden_layers": 1000}"#, "profile a server of that model instead"),
+            (r#"{"num_hidden_layers": 4000000000}"#, "4000000000, expected 1 to 1024"),
             (r#"{"hidden_size": 99999999999}"#, "hidden_size is 99999999999, expected 1 to"),
             (r#"{"rms_norm_eps": 0}"#, "rms_norm_eps is 0, expected a positive number"),
             (r#"{"architectures": ["MixtralForCausalLM"]}"#, "architectures is MixtralForCausalLM"),

@@ -167,7 +167,7 @@ impl Attention {
             Ok((q, k))
         })?;
         let scores = rec.scope("qk", |rec| self.scores(&q, &k, step, rec))?;
-        let probs = rec.scope("softmax", |rec| softmax(&scores, step, rec))?;
+        let probs = rec.scope("softmax", |rec| softmax(scores, step, rec))?;
         let mixed = rec.scope("output", |rec| self.mix(&probs, &v, step, rec))?;
         rec.scope("o_proj", |rec| self.o_proj.forward(&mixed, rec))
     }
@@ -237,10 +237,11 @@ fn rope(x: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
     run(rec, op, || rotary_emb::rope(x, &step.cos, &step.sin))
 }
 
-fn softmax(scores: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
+/// Takes the scores so that they are freed as soon as they are masked.
+fn softmax(scores: Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
     let n = scores.elem_count();
     let mask = Op::elementwise("mask", 1, n + step.mask.elem_count(), n);
-    let scores = run(rec, mask, || scores.broadcast_add(&step.mask))?;
+    let scores = run(rec, mask, move || scores.broadcast_add(&step.mask))?;
     // Per element: maximum, difference, exponential, sum, quotient.
     run(rec, Op::reduction("softmax", 5, n, n), || kernels::softmax_last_dim(&scores))
 }

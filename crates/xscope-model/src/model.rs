@@ -13,9 +13,12 @@ use crate::{
     weights::{LoadFormat, Weights},
 };
 
-/// The longest prompt of any model, in tokens: attention scores grow with its square, and at
-/// this length one head's are 1 GiB.
+/// The longest prompt of any model, in tokens.
 const MAX_PROMPT_TOKENS: usize = 16_384;
+
+/// The largest tensor that a forward pass may make: 4 GiB of f32. About two of that size are
+/// alive at once. A failed allocation ends the process, so what is too large is refused.
+const MAX_TENSOR_ELEMENTS: usize = 1 << 30;
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +157,16 @@ impl Model {
         max_prompt_tokens(&self.config)
     }
 
+    /// How many prompts fit in one batch if the longest has `len` tokens: attention scores
+    /// grow with the square of the length. It is at least 1 up to
+    /// [`Model::max_prompt_tokens`].
+    pub fn max_rows(&self, len: usize) -> usize {
+        let config = &self.config;
+        let scores = config.num_attention_heads.saturating_mul(len).saturating_mul(len);
+        let row = scores.max(widest(config).saturating_mul(len)).max(config.vocab_size);
+        MAX_TENSOR_ELEMENTS / row
+    }
+
     /// The logits after each row's last token, with every operation in `rec`.
     ///
     /// Rows are padded to the longest on the right. Padding never changes a result: attention
@@ -161,8 +174,8 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`ModelError::Batch`] if there is no row, a row is empty or too long, or a token id is not
-    /// in the vocabulary; [`ModelError::Compute`] if the tensor library fails.
+    /// [`ModelError::Batch`] if there is no row or there are more than [`Model::max_rows`], a row
+    /// is empty or too long, or a token id is not in the vocabulary; [`ModelError::Compute`] if the tensor library fails.
     pub fn forward(&self, batch: &PaddedBatch, rec: &mut OpRecorder) -> Result<Logits> {
         self.check(batch)?;
         let (mut x, step) = rec.scope("embed", |rec| self.embed(batch, rec))?;
@@ -207,6 +220,14 @@ impl Model {
                 ));
             }
         }
+        let (rows, len) = (batch.tokens.len(), batch.padded_len());
+        let fit = self.max_rows(len);
+        if rows > fit {
+            return fail(format!(
+                "{rows} prompts of up to {len} tokens do not fit in memory at once, {fit} do; \
+                 split it"
+            ));
+        }
         Ok(())
     }
 
@@ -249,7 +270,15 @@ impl Model {
 }
 
 fn max_prompt_tokens(config: &ModelConfig) -> usize {
-    config.max_position_embeddings.min(MAX_PROMPT_TOKENS)
+    let by_scores = (MAX_TENSOR_ELEMENTS / config.num_attention_heads).isqrt();
+    let by_width = MAX_TENSOR_ELEMENTS / widest(config);
+    config.max_position_embeddings.min(MAX_PROMPT_TOKENS).min(by_scores).min(by_width)
+}
+
+/// Elements per token of the widest tensor outside attention.
+fn widest(config: &ModelConfig) -> usize {
+    let qkv = (config.num_attention_heads + 2 * config.num_key_value_heads) * config.head_dim;
+    qkv.max(config.hidden_size).max(config.intermediate_size)
 }
 
 fn open_device(device: Device) -> Result<candle_core::Device> {

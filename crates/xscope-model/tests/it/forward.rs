@@ -36,6 +36,7 @@ fn batches_that_cannot_run_say_why() {
         (vec![], "it has no prompt"),
         (vec![vec![1], vec![]], "prompt 1 has no token"),
         (vec![too_long], "prompt 0 has 4097 tokens, at most 4096 fit"),
+        (vec![vec![0; 4096]; 9], "9 prompts of up to 4096 tokens do not fit in memory at once, 8"),
         (vec![vec![5, 4096]], "prompt 0 has token id 4096, the model's go from 0 to 4095"),
     ] {
         let error = model.forward(&PaddedBatch { tokens }, &mut OpRecorder::new()).unwrap_err();
