@@ -101,12 +101,20 @@ pub struct PlaneBuilder {
     id: i64,
     name: String,
     stat_ids: FxHashMap<Box<str>, StatId>,
-    stat_entries: Vec<Entry>,
-    event_entries: Vec<Entry>,
+    stat_entries: Entries,
+    event_entries: Entries,
     lines: Vec<Line>,
     /// Encoded stats of the plane that no chunk has carried.
     stats: Vec<u8>,
     scratch: Scratch,
+}
+
+/// The metadata entries of one kind, and which of them the next chunk must carry.
+#[derive(Debug, Default)]
+struct Entries {
+    all: Vec<Entry>,
+    /// Indices. A chunk costs what it carries, however many entries a long capture has made.
+    pending: Vec<usize>,
 }
 
 /// A metadata entry, encoded as the field of its plane.
@@ -116,8 +124,7 @@ struct Entry {
     field: Vec<u8>,
     /// The stats that it uses.
     uses: Vec<StatId>,
-    /// The next chunk must carry it.
-    pending: bool,
+    is_pending: bool,
 }
 
 #[derive(Debug)]
@@ -142,8 +149,8 @@ impl PlaneBuilder {
             id,
             name: name.to_owned(),
             stat_ids: FxHashMap::default(),
-            stat_entries: Vec::new(),
-            event_entries: Vec::new(),
+            stat_entries: Entries::default(),
+            event_entries: Entries::default(),
             lines: Vec::new(),
             stats: Vec::new(),
             scratch: Scratch::default(),
@@ -159,7 +166,7 @@ impl PlaneBuilder {
         if let Some(&id) = self.stat_ids.get(name) {
             return id;
         }
-        let id = next_id(self.stat_entries.len());
+        let id = self.stat_entries.next_id();
         let mut message = Vec::new();
         put_int(&mut message, 1, id);
         put_bytes(&mut message, 2, name.as_bytes());
@@ -171,7 +178,7 @@ impl PlaneBuilder {
 
     /// Defines a kind of event. Each call defines another one: keep the id.
     pub fn event(&mut self, meta: EventMeta<'_>) -> EventId {
-        let id = next_id(self.event_entries.len());
+        let id = self.event_entries.next_id();
         self.event_with_id(id, meta)
     }
 
@@ -223,7 +230,7 @@ impl PlaneBuilder {
         put_int(message, 3, event.dur.0);
         put_stats(message, 4, event.stats, &mut self.scratch.stat);
         put_bytes(&mut self.lines[line.0].events, 4, message);
-        self.mark_event(event.id);
+        self.event_entries.mark(event.id.0);
         self.mark_stats(event.stats);
     }
 
@@ -237,22 +244,21 @@ impl PlaneBuilder {
     pub fn encode_into(&mut self, out: &mut Vec<u8>) {
         let idle = self.pending_bytes() == 0
             && self.stats.is_empty()
-            && !self.event_entries.iter().chain(&self.stat_entries).any(|entry| entry.pending);
+            && self.event_entries.pending.is_empty()
+            && self.stat_entries.pending.is_empty();
         if idle {
             return;
         }
         let mut plane = Vec::with_capacity(self.pending_bytes() + 4096);
         put_int(&mut plane, 1, self.id);
         put_bytes(&mut plane, 2, self.name.as_bytes());
-        for entry in self.event_entries.iter_mut().filter(|entry| entry.pending) {
-            entry.pending = false;
+        for entry in self.event_entries.take_pending() {
             plane.extend_from_slice(&entry.field);
             for &StatId(id) in &entry.uses {
-                mark(&mut self.stat_entries, id);
+                self.stat_entries.mark(id);
             }
         }
-        for entry in self.stat_entries.iter_mut().filter(|entry| entry.pending) {
-            entry.pending = false;
+        for entry in self.stat_entries.take_pending() {
             plane.extend_from_slice(&entry.field);
         }
         plane.append(&mut self.stats);
@@ -266,16 +272,49 @@ impl PlaneBuilder {
 }
 
 impl PlaneBuilder {
-    fn mark_event(&mut self, id: EventId) {
-        mark(&mut self.event_entries, id.0);
-    }
-
     fn mark_stats(&mut self, stats: &[(StatId, StatValue<'_>)]) {
         for (id, value) in stats {
             for StatId(id) in used_stats(*id, value) {
-                mark(&mut self.stat_entries, id);
+                self.stat_entries.mark(id);
             }
         }
+    }
+}
+
+impl Entries {
+    fn next_id(&self) -> i64 {
+        i64::try_from(self.all.len() + 1).unwrap_or(i64::MAX)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.pending.push(self.all.len());
+        self.all.push(entry);
+    }
+
+    /// Has the next chunk carry the entry. Ids count from 1 in the order of the entries, but for
+    /// those of the caller's choice.
+    fn mark(&mut self, id: i64) {
+        let has_id = |index: &usize| self.all.get(*index).is_some_and(|entry| entry.id == id);
+        let index = usize::try_from(id - 1)
+            .ok()
+            .filter(has_id)
+            .or_else(|| self.all.iter().position(|entry| entry.id == id));
+        if let Some(index) = index
+            && !self.all[index].is_pending
+        {
+            self.all[index].is_pending = true;
+            self.pending.push(index);
+        }
+    }
+
+    /// What the next chunk must carry, in the order of definition; then nothing is pending.
+    fn take_pending(&mut self) -> impl Iterator<Item = &Entry> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_unstable();
+        for &index in &pending {
+            self.all[index].is_pending = false;
+        }
+        pending.into_iter().map(|index| &self.all[index])
     }
 }
 
@@ -286,22 +325,7 @@ impl Entry {
         put_bytes(&mut entry, 2, message);
         let mut encoded = Vec::with_capacity(entry.len() + 8);
         put_bytes(&mut encoded, field, &entry);
-        Self { id, field: encoded, uses, pending: true }
-    }
-}
-
-fn next_id(count: usize) -> i64 {
-    i64::try_from(count + 1).unwrap_or(i64::MAX)
-}
-
-/// Ids count from 1 in the order of the entries, but for ids of the caller's choice.
-fn mark(entries: &mut [Entry], id: i64) {
-    let index = usize::try_from(id - 1)
-        .ok()
-        .filter(|&index| entries.get(index).is_some_and(|entry| entry.id == id));
-    let index = index.or_else(|| entries.iter().position(|entry| entry.id == id));
-    if let Some(index) = index {
-        entries[index].pending = true;
+        Self { id, field: encoded, uses, is_pending: true }
     }
 }
 

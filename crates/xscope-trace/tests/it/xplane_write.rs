@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::slice;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use xscope_trace::xplane_write::{
@@ -206,6 +207,30 @@ fn an_existing_file_is_not_overwritten() {
     fs::write(&path, "precious").unwrap();
     let error = ChunkWriter::create(&path, "h").unwrap_err();
     assert!(error.to_string().contains("host-1.xplane.pb"), "{error}");
+}
+
+/// Prints the cost of an event; a number to read, not a limit that a busy machine could miss.
+#[test]
+fn cost_of_an_event() {
+    if std::env::var_os("XSCOPE_SLOW_TESTS").is_none() {
+        return;
+    }
+    for batches_per_chunk in [1, 100] {
+        let mut engine = Engine::new();
+        let mut out = Vec::new();
+        let begin = Instant::now();
+        for batch in 0..100_000 {
+            engine.batch(batch);
+            if batch % batches_per_chunk == 0 {
+                out.clear();
+                for plane in engine.planes() {
+                    plane.encode_into(&mut out);
+                }
+            }
+        }
+        let each = begin.elapsed().as_nanos() / 700_000;
+        println!("{each} ns per event, in chunks of {}", batches_per_chunk * 7);
+    }
 }
 
 /// Leaves a file for `xprof_check.py`, which needs XProf and so is not part of this.
