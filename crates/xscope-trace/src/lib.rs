@@ -8,6 +8,7 @@ mod align;
 pub mod args;
 mod atomic;
 mod bytes;
+pub mod chrome;
 pub mod clock;
 pub mod error;
 pub mod load;

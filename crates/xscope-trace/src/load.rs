@@ -4,8 +4,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use flate2::read::MultiGzDecoder;
+
 use crate::align::align;
 use crate::bytes::FileBytes;
+use crate::chrome;
 use crate::error::{Error, Result};
 use crate::model::{DeviceId, SharedBytes, Trace};
 use crate::quality::{Finding, Severity};
@@ -130,16 +133,21 @@ fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
                    for a shorter time, without the Python tracer",
         });
     }
+    let name = path.to_string_lossy();
     if bytes.starts_with(&[0x1f, 0x8b]) {
+        // JSON is read as a stream: unpacked, it is ten times as large and read only once.
+        if matches!(detect(&unpacked_head(&bytes)), Detected::ChromeJson) {
+            return chrome::read(&name, MultiGzDecoder::new(&bytes[..]), trace);
+        }
         bytes = unpack(path, &bytes)?;
     }
-    let name = path.to_string_lossy();
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
         return Ok(());
     }
     match detect(&bytes) {
         Detected::XPlane => xplane::read(&name, &SharedBytes::new(bytes), trace),
+        Detected::ChromeJson => chrome::read(&name, &bytes[..], trace),
         Detected::XSpan => spans::read_xspan(&name, &bytes, trace),
         Detected::Unknown(found) => {
             Err(Error::UnknownFormat { path: path.to_owned(), found: found.to_owned() })
@@ -147,10 +155,17 @@ fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
     }
 }
 
+/// The first bytes of a compressed file, unpacked.
+fn unpacked_head(packed: &[u8]) -> Vec<u8> {
+    let mut head = vec![0; 256];
+    let read = MultiGzDecoder::new(packed).read(&mut head).unwrap_or(0);
+    head.truncate(read);
+    head
+}
+
 fn unpack(path: &Path, packed: &[u8]) -> Result<FileBytes> {
     let mut bytes = Vec::new();
-    let read =
-        flate2::read::MultiGzDecoder::new(packed).take(UNPACKED_LIMIT).read_to_end(&mut bytes);
+    let read = MultiGzDecoder::new(packed).take(UNPACKED_LIMIT).read_to_end(&mut bytes);
     match read {
         Ok(_) if bytes.len() as u64 >= UNPACKED_LIMIT => {
             Err(Error::TooLarge { path: path.to_owned(), limit: UNPACKED_LIMIT })
@@ -164,6 +179,7 @@ fn unpack(path: &Path, packed: &[u8]) -> Result<FileBytes> {
 
 enum Detected {
     XPlane,
+    ChromeJson,
     XSpan,
     Unknown(&'static str),
 }
@@ -174,12 +190,15 @@ fn detect(bytes: &[u8]) -> Detected {
         return Detected::XSpan;
     }
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Detected::Unknown("only white space"),
-        Some(b'{' | b'[') => Detected::Unknown("JSON"),
-        // Field 1 (planes), length-delimited: what every XSpace starts with, unless it has errors
-        // or warnings or host names only.
-        _ if matches!(bytes.first(), Some(0x0a | 0x12 | 0x1a | 0x22)) => Detected::XPlane,
+    let mut marks = text.iter().filter(|byte| !byte.is_ascii_whitespace());
+    // Field 1 (planes), length-delimited: what every XSpace starts with, unless it has errors or
+    // warnings or host names only. The tag is a line feed and the length may be a bracket.
+    let is_plane = matches!(bytes.first(), Some(0x0a | 0x12 | 0x1a | 0x22));
+    match (marks.next(), marks.next()) {
+        (None, _) => Detected::Unknown("only white space"),
+        (Some(b'{' | b'['), Some(next)) if is_plane && !next.is_ascii_graphic() => Detected::XPlane,
+        (Some(b'{' | b'['), _) => Detected::ChromeJson,
+        _ if is_plane => Detected::XPlane,
         _ => Detected::Unknown("unknown bytes"),
     }
 }
