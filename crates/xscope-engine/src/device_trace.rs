@@ -14,8 +14,8 @@ use xscope_trace::{
     Nanos, Picos, clock,
     span::ThreadId,
     xplane_write::{
-        ChunkWriter, Compacted, Event, EventId, EventMeta, LineKey, PlaneBuilder, START_TIME,
-        STOP_TIME, StatId, StatValue, TASK_ENVIRONMENT, XPlaneWriteError,
+        ChunkWriter, Compacted, Event, EventId, EventMeta, LineKey, MONOTONIC_START, PlaneBuilder,
+        START_TIME, STOP_TIME, StatId, StatValue, TASK_ENVIRONMENT, XPlaneWriteError,
     },
 };
 
@@ -23,9 +23,6 @@ use crate::{scheduler::THREAD_NAME, telemetry::BatchDone};
 
 /// The plane of what the model does. XProf shows planes of this prefix as devices.
 pub(crate) const DEVICE_PLANE: &str = "/device:CUSTOM:xscope-cpu:0";
-
-/// Stat of `Task Environment`: the monotonic clock at the origin of the file, in nanoseconds.
-pub(crate) const MONOTONIC_START: &str = "xscope_monotonic_start_ns";
 
 /// Which parts are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +51,7 @@ struct Host {
     line: LineKey,
     batch: EventId,
     batch_forward: EventId,
-    stats: [StatId; 4],
+    stats: [StatId; 5],
 }
 
 #[derive(Debug)]
@@ -107,7 +104,7 @@ impl DeviceTrace {
         let start = environment.stat_id(START_TIME);
         environment.plane_stat(start, StatValue::U64(unsigned(origin + wall_offset)));
         let monotonic = environment.stat_id(MONOTONIC_START);
-        environment.plane_stat(monotonic, StatValue::U64(unsigned(origin)));
+        environment.plane_stat(monotonic, StatValue::I64(origin.0));
         let mut trace = Self {
             path: path.to_owned(),
             file,
@@ -163,18 +160,21 @@ impl Host {
         let batch = plane.event(EventMeta { name: "batch", ..EventMeta::default() });
         let batch_forward =
             plane.event(EventMeta { name: "batch.forward", ..EventMeta::default() });
-        let stats = ["run_id", "rows", "tokens", "padded_tokens"].map(|name| plane.stat_id(name));
+        // XProf makes a step of each event with `_r` = 1.
+        let stats =
+            ["run_id", "rows", "tokens", "padded_tokens", "_r"].map(|name| plane.stat_id(name));
         Self { plane, line, batch, batch_forward, stats }
     }
 
     fn batch(&mut self, done: &BatchDone, origin: Nanos) {
-        let [run_id, rows, tokens, padded_tokens] = self.stats;
+        let [run_id, rows, tokens, padded_tokens, root] = self.stats;
         let run_id = (run_id, StatValue::U64(done.batch));
         let stats = [
             run_id,
             (rows, StatValue::U64(done.size.rows)),
             (tokens, StatValue::U64(done.size.tokens)),
             (padded_tokens, StatValue::U64(done.size.padded_tokens)),
+            (root, StatValue::I64(1)),
         ];
         let event = |id, start, end, stats| Event {
             id,

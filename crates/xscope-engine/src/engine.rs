@@ -156,8 +156,9 @@ impl EngineHandle {
             stop.send(()).ok();
         }
         if let (Some(runtime), Some(served)) = (&self.runtime, self.served.take()) {
-            // The timer is the engine's: the caller's runtime may have none.
-            let patience = runtime.spawn(tokio::time::timeout(PATIENCE, served));
+            // On the engine's runtime: the caller's may have no timer.
+            let patience =
+                runtime.spawn(async move { tokio::time::timeout(PATIENCE, served).await });
             drop(patience.await);
         }
         self.scheduler.shut_down();

@@ -19,7 +19,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use xscope_model::{Logits, Model, OpRecorder, PaddedBatch};
+use xscope_model::{Logits, Model, OpRecorder, Owner, PaddedBatch};
 use xscope_trace::{
     Nanos, clock,
     span::{ThreadId, current_thread},
@@ -312,6 +312,9 @@ impl State {
     }
 
     fn forward(&mut self, batch: u64, rows: &PaddedBatch) -> Result<Logits, String> {
+        if self.telemetry_on() {
+            memory::set_owner(Owner::Activations);
+        }
         let hook = self.scheduler.before_forward.as_ref();
         let model = &self.scheduler.model;
         let recorder = &mut self.recorder;
@@ -323,8 +326,8 @@ impl State {
             }
             model.forward(rows, recorder)
         }));
-        // A panic leaves the owner of whatever it interrupted.
-        memory::set_owner(xscope_model::Owner::Other);
+        // Not what was before: a panic leaves the owner of whatever it interrupted.
+        memory::set_owner(Owner::Other);
         match result {
             Ok(Ok(logits)) => Ok(logits),
             Ok(Err(error)) => Err(chain(&error)),
