@@ -27,7 +27,7 @@ pub(crate) async fn start(url: &str, run: &Path) -> Result<(), String> {
         "python_tracer_level": 0,
     });
     let answer = post_json(url, "/start_profile", &body, START_LIMIT).await;
-    outcome("/start_profile", answer.map_err(|error| error.to_string())?)
+    outcome("/start_profile", &answer.map_err(|error| error.to_string())?)
 }
 
 /// Stops the profiler and waits until its files are written.
@@ -36,10 +36,10 @@ pub(crate) async fn start(url: &str, run: &Path) -> Result<(), String> {
 /// Why it could not be stopped, as a sentence.
 pub(crate) async fn stop(url: &str) -> Result<(), String> {
     let answer = post_json(url, "/stop_profile", &json!({}), STOP_LIMIT).await;
-    outcome("/stop_profile", answer.map_err(|error| error.to_string())?)
+    outcome("/stop_profile", &answer.map_err(|error| error.to_string())?)
 }
 
-fn outcome(path: &str, answer: TextAnswer) -> Result<(), String> {
+fn outcome(path: &str, answer: &TextAnswer) -> Result<(), String> {
     if answer.is_success() {
         return Ok(());
     }

@@ -1,8 +1,10 @@
-//! The command line: argument types and nothing else.
+//! The command line: argument types and nothing else. Nothing below `cmd` sees clap.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use xscope_engine::{Device, LoadFormat};
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?
 #[derive(Debug, Parser)]
@@ -14,6 +16,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Profile scoring requests at five levels, on the built-in engine or a running server
+    Profile(ProfileArgs),
+    /// Serve the built-in engine: POST /v1/score, /start_profile, /metrics ...
+    Serve(ServeArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
 }
@@ -27,12 +33,141 @@ pub(crate) struct AnalyzeArgs {
     pub output: OutputArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// Profile the server at this address instead of the built-in engine
+    #[arg(long, value_name = "URL", conflicts_with_all = ["model", "load_format", "overrides"])]
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    /// Where the run's directory is made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub output_dir: PathBuf,
+    /// How long the server may take to get ready, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 60)]
+    pub ready_timeout_secs: u64,
+    /// Do not show progress on stderr
+    #[arg(long)]
+    pub no_progress: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 30_000)]
+    pub port: u16,
+    /// Profiles are only written below this directory, whatever a request asks for
+    #[arg(long, value_name = "DIR", env = "SGLANG_JAX_PROFILER_DIR", default_value = ".")]
+    pub profile_root: PathBuf,
+}
+
+/// The built-in engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Built-in engine")]
+pub(crate) struct EngineArgs {
+    /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) of a Llama or Qwen3
+    /// model; without it a tiny built-in model is used
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Where the weights come from: auto (the folder's files) or dummy (made up)
+    #[arg(long, value_parser = load_format, default_value = "auto")]
+    pub load_format: LoadFormat,
+    /// A JSON object whose fields replace those of config.json
+    #[arg(long = "json-model-override-args", value_name = "JSON")]
+    pub overrides: Option<String>,
+    /// What computes: cpu, cuda, cuda:1, metal
+    #[arg(long, value_parser = device, default_value = "cpu")]
+    pub device: Device,
+    /// Most tokens of a batch, padding included
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub max_batch_tokens: usize,
+    /// Most sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_batch_rows: usize,
+}
+
+/// What is sent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub(crate) struct WorkloadArgs {
+    /// Items of a request; several sizes, separated by commas, are measured one after the other
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "8")]
+    pub batch_sizes: Vec<u32>,
+    /// Labels scored for each item; several counts are combined with every batch size
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "2")]
+    pub label_counts: Vec<u32>,
+    /// The label token ids themselves, instead of drawn ones
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub label_token_ids: Option<Vec<u32>>,
+    /// Measured requests of each combination
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub requests: u32,
+    /// Requests in flight at once
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub concurrency: u32,
+    /// Rounds of warm-up with the same shapes
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub warmup: u32,
+    /// Tokens of a query
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub query_tokens: u32,
+    /// Tokens of an item
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub item_tokens: u32,
+    /// Send token ids instead of text, so that the server does not tokenize
+    #[arg(long)]
+    pub token_ids: bool,
+    /// Put the item before the query
+    #[arg(long)]
+    pub item_first: bool,
+    /// Ask for probabilities under the full vocabulary instead of a softmax over the labels
+    #[arg(long)]
+    pub no_softmax: bool,
+    /// Size of the model's vocabulary, if the server does not say it
+    #[arg(long, value_name = "N")]
+    pub vocab_size: Option<u32>,
+    /// The model's name in the requests, if the server does not say it
+    #[arg(long, value_name = "NAME")]
+    pub model_name: Option<String>,
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
 /// How a command reports.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// Print the report as JSON, with the fields that FORMAT.md lists
     #[arg(long)]
     pub json: bool,
+}
+
+fn load_format(text: &str) -> Result<LoadFormat, String> {
+    match text {
+        "auto" => Ok(LoadFormat::Auto),
+        "dummy" => Ok(LoadFormat::Dummy),
+        _ => Err("expected auto or dummy".to_owned()),
+    }
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    let (name, number) = text.split_once(':').unwrap_or((text, "0"));
+    let number =
+        number.parse().map_err(|error| format!("{number:?} is no device number: {error}"))?;
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda(number)),
+        "metal" => Ok(Device::Metal(number)),
+        _ => Err("expected cpu, cuda, cuda:N, metal or metal:N".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -47,8 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn analyze_needs_a_path() {
-        assert!(Cli::try_parse_from(["xscope", "analyze"]).is_err());
-        assert!(Cli::try_parse_from(["xscope", "analyze", "a", "b", "--json"]).is_ok());
+    fn profile_takes_lists_and_either_a_server_or_a_model() {
+        let parse = |args: &[&str]| Cli::try_parse_from([&["xscope"], args].concat());
+        assert!(parse(&["profile"]).is_ok());
+        assert!(parse(&["profile", "--batch-sizes", "1,4,16", "--label-counts", "2,4"]).is_ok());
+        assert!(parse(&["profile", "--url", "http://127.0.0.1:1", "--model", "m"]).is_err());
+        assert!(parse(&["profile", "--device", "tpu"]).is_err());
+        assert!(parse(&["analyze"]).is_err());
     }
 }

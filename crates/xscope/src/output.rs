@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "this module is the program's voice")]
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -27,6 +27,67 @@ pub(crate) fn json<T: Serialize>(report: &T) -> Result<()> {
 /// Tells the user what is happening.
 pub(crate) fn progress(message: &str) {
     eprintln!("{message}");
+}
+
+/// Progress of a command on stderr: one line that is rewritten on a terminal, one line for each
+/// phase elsewhere.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    enabled: bool,
+    terminal: bool,
+    phase: String,
+    done: u32,
+    total: u32,
+}
+
+impl Progress {
+    pub(crate) fn new(enabled: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self { enabled, terminal, phase: String::new(), done: 0, total: 0 }
+    }
+
+    pub(crate) fn say(&self, message: &str) {
+        if self.enabled {
+            progress(message);
+        }
+    }
+
+    /// Says that something is missing; not silenced by `--no-progress`.
+    pub(crate) fn warn(&mut self, message: &str) {
+        self.end();
+        progress(&format!("warning: {message}"));
+    }
+
+    pub(crate) fn begin(&mut self, phase: &str, total: u32) {
+        self.end();
+        (self.done, self.total) = (0, total);
+        phase.clone_into(&mut self.phase);
+        if self.enabled && !self.terminal {
+            progress(&format!("{phase}: {total} requests"));
+        }
+    }
+
+    pub(crate) fn step(&mut self) {
+        self.done += 1;
+        let redraw = self.done == self.total || self.done.is_multiple_of(1 + self.total / 100);
+        if self.enabled && self.terminal && redraw {
+            eprint!("\r{}: {}/{}\x1b[K", self.phase, self.done, self.total);
+        }
+    }
+
+    /// Ends the line that is being rewritten.
+    pub(crate) fn end(&mut self) {
+        if self.enabled && self.terminal && self.done > 0 {
+            eprintln!();
+        }
+        self.done = 0;
+    }
+}
+
+/// Ends the program at once, after a second Ctrl-C: what is on disk is all there is.
+pub(crate) fn abort() -> ! {
+    #[expect(clippy::exit, reason = "the user asked twice; unwinding would wait for the server")]
+    std::process::exit(130)
 }
 
 /// Tells the user why the command failed, with all causes.

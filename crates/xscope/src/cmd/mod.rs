@@ -1,10 +1,14 @@
 //! One module for each command.
 
 mod analyze;
+mod engine;
+mod profile;
+mod serve;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
+use xscope_capture::CaptureError;
 
 use crate::cli::{Cli, Command};
 
@@ -14,6 +18,10 @@ pub(crate) enum Exit {
     Fine,
     /// Wrong usage or input.
     Usage,
+    /// The target failed.
+    Target,
+    /// Stopped by Ctrl-C: 128 + SIGINT, as shells expect.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -21,6 +29,8 @@ impl From<Exit> for ExitCode {
         match exit {
             Exit::Fine => Self::SUCCESS,
             Exit::Usage => Self::from(2),
+            Exit::Target => Self::from(3),
+            Exit::Interrupted => Self::from(130),
         }
     }
 }
@@ -28,11 +38,16 @@ impl From<Exit> for ExitCode {
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
+        Command::Profile(args) => profile::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
     }
 }
 
 /// The exit code of a failure.
-pub(crate) fn exit_of(_error: &anyhow::Error) -> Exit {
-    Exit::Usage
+pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
+    match error.downcast_ref::<CaptureError>() {
+        Some(CaptureError::Load(_)) => Exit::Target,
+        _ => Exit::Usage,
+    }
 }

@@ -1,0 +1,129 @@
+//! `xscope profile`: the main job. Gets a run, reads it back from disk as anybody would, and
+//! reports.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use xscope_capture::{ProfileEvent, ProfileOptions, Profiled};
+use xscope_engine::{Engine, EngineHandle};
+use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
+use xscope_trace::clock;
+use xscope_trace::run::{RunDir, RunStatus};
+
+use crate::cli::{ProfileArgs, WorkloadArgs};
+use crate::cmd::{Exit, engine};
+use crate::output::{self, Progress};
+
+pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("xscope-load")
+        .enable_all()
+        .build()?;
+    let options = ProfileOptions {
+        output_dir: args.output_dir.clone(),
+        workload: workload(args.workload),
+        ready: Duration::from_secs(args.ready_timeout_secs),
+        command_line: std::env::args().collect(),
+        git_commit: git_commit(),
+    };
+    let progress = Progress::new(!args.no_progress);
+    let engine = match &args.url {
+        Some(_) => None,
+        None => {
+            progress.say("starting the built-in engine");
+            let mut config = engine::config(args.engine);
+            config.port = 0;
+            config.profile_root = std::path::absolute(&args.output_dir)?;
+            Some(Engine::start(config).context("cannot start the built-in engine")?)
+        }
+    };
+    let url = args.url.or_else(|| engine.as_ref().map(EngineHandle::url)).unwrap_or_default();
+    let result = runtime.block_on(take(&url, options, progress));
+    if let Some(engine) = engine {
+        runtime.block_on(engine.shutdown());
+    }
+    let Profiled { mut run, .. } = result?;
+    report(&mut run, args.output.json)
+}
+
+/// Takes the run; the first Ctrl-C ends it early, the second ends the program.
+async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Result<Profiled> {
+    let cancel = Cancel::new();
+    let on_signal = cancel.clone();
+    let watcher = tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if on_signal.is_cancelled() {
+                output::abort();
+            }
+            output::progress(
+                "\ninterrupted: stopping the profiler and writing the run (again to abort)",
+            );
+            on_signal.cancel();
+        }
+    });
+    let result = xscope_capture::profile(url, options, &cancel, |event| match event {
+        ProfileEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
+        ProfileEvent::ProfilerStarted => progress.say("profiler on"),
+        ProfileEvent::Warning(what) => progress.warn(&what),
+        ProfileEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
+            let (items, labels) = (point.batch_size, point.label_count);
+            let phase = format!("{phase:?}").to_lowercase();
+            progress.begin(&format!("{phase}: {items} items, {labels} labels"), requests);
+        }
+        ProfileEvent::Load(LoadEvent::Row(_)) => progress.step(),
+        _ => {}
+    })
+    .await;
+    watcher.abort();
+    progress.end();
+    Ok(result?)
+}
+
+/// Analyses the run's directory, writes `report.json` into it and prints the report.
+fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
+    let status = run.manifest.status;
+    let trace = xscope_trace::load(&[run.path().to_owned()])?;
+    let complete = status == RunStatus::Complete;
+    let report = xscope_analysis::profile(&trace, &run.path().display().to_string(), complete);
+    run.write_json(&run.report_path(), &report)?;
+    run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
+    match json {
+        true => output::json(&report)?,
+        false => output::text(&xscope_view::profile_text(&report))?,
+    }
+    Ok(if complete { Exit::Fine } else { Exit::Interrupted })
+}
+
+fn workload(args: WorkloadArgs) -> ScoreWorkload {
+    let labels = match &args.label_token_ids {
+        Some(ids) => u32::try_from(ids.len()).map(|count| vec![count]).unwrap_or_default(),
+        None => args.label_counts,
+    };
+    ScoreWorkload {
+        points: Point::grid(&args.batch_sizes, &labels),
+        labels: args.label_token_ids.map_or(Labels::Drawn, Labels::Ids),
+        query_tokens: args.query_tokens,
+        item_tokens: args.item_tokens,
+        form: if args.token_ids { PromptForm::TokenIds } else { PromptForm::Text },
+        vocab_size: args.vocab_size.unwrap_or(0),
+        seed: args.seed,
+        requests: args.requests,
+        distinct: None,
+        concurrency: args.concurrency,
+        warmup_rounds: args.warmup,
+        item_first: args.item_first,
+        apply_softmax: !args.no_softmax,
+        model: args.model_name.unwrap_or_default(),
+    }
+}
+
+/// The commit of the source tree that the command runs in, if it is one.
+fn git_commit() -> Option<String> {
+    let output =
+        Command::new("git").args(["rev-parse", "HEAD"]).current_dir(Path::new(".")).output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+}

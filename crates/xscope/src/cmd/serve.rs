@@ -1,0 +1,29 @@
+//! `xscope serve`: the built-in engine as a server.
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use xscope_engine::Engine;
+
+use crate::cli::ServeArgs;
+use crate::cmd::{Exit, engine};
+use crate::output;
+
+pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
+    let mut config = engine::config(args.engine);
+    (config.host, config.port) = (args.host, args.port);
+    config.profile_root = std::path::absolute(&args.profile_root)
+        .with_context(|| format!("cannot resolve {}", args.profile_root.display()))?;
+    let handle = Engine::start(config).context("cannot start the built-in engine")?;
+    output::progress(&format!("serving on {}; Ctrl-C ends it", handle.url()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result?,
+            _ = terminate.recv() => {}
+        }
+        output::progress("finishing the requests that are under way");
+        handle.shutdown().await;
+        Ok(Exit::Fine)
+    })
+}
