@@ -142,6 +142,13 @@ impl EngineHandle {
         self.telemetry.recent()
     }
 
+    /// Switches the recording of stages, batches, scopes and ops, from the next batch on. It is
+    /// there to measure what recording costs, on and off on the same engine in turn: two engines
+    /// would differ by where their memory happens to lie.
+    pub fn set_telemetry(&self, enabled: bool) {
+        self.telemetry.set_enabled(enabled);
+    }
+
     /// What the last capture has left behind; `None` if there was none, or it still runs.
     pub fn last_capture(&self) -> Option<CaptureReport> {
         let status = self.captures.read();

@@ -132,15 +132,9 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// Runs until it is told to end, or nobody is left to tell it anything.
     pub(crate) fn run(self, commands: &Receiver<Command>) {
-        let mut recorder = OpRecorder::new();
-        recorder.set_enabled(self.telemetry.enabled());
-        if self.telemetry.enabled() && memory::installed() {
-            recorder.set_owner_hook(Some(memory::set_owner));
-            recorder.set_live_probe(Some(memory::live_or_zero));
-        }
         let mut state = State {
             thread: current_thread(),
-            recorder,
+            recorder: OpRecorder::new(),
             waiting: VecDeque::new(),
             last_batch: 0,
             closing: false,
@@ -238,10 +232,7 @@ impl State {
         self.last_batch += 1;
         let batch = self.last_batch;
         let sink = self.scheduler.captures.before_batch(batch, schedule);
-        self.recorder.clear();
-        if self.telemetry_on() {
-            memory::reset_peak();
-        }
+        self.prepare_recorder();
 
         let forward = clock::monotonic();
         let logits = self.forward(batch, &selection.batch);
@@ -261,6 +252,19 @@ impl State {
         let done = BatchDone { batch, size, schedule, forward, extract, end, queue_items, memory };
         self.scheduler.telemetry.batch(&done, &self.recorder);
         self.scheduler.captures.after_batch(&done, &self.recorder);
+    }
+
+    /// Telemetry can be switched between batches.
+    fn prepare_recorder(&mut self) {
+        let on = self.telemetry_on();
+        self.recorder.clear();
+        self.recorder.set_enabled(on);
+        let count = on && memory::installed();
+        self.recorder.set_owner_hook(count.then_some(memory::set_owner));
+        self.recorder.set_live_probe(count.then_some(memory::live_or_zero));
+        if count {
+            memory::reset_peak();
+        }
     }
 
     fn telemetry_on(&self) -> bool {

@@ -99,7 +99,7 @@ pub(crate) struct RequestIds {
 
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    enabled: bool,
+    enabled: AtomicBool,
     pub(crate) metrics: Metrics,
     ring: Mutex<Ring>,
     scope_paths: Mutex<Vec<String>>,
@@ -143,7 +143,7 @@ impl Telemetry {
         };
         let records = vec![blank; ring_records].into_boxed_slice();
         Self {
-            enabled,
+            enabled: AtomicBool::new(enabled),
             metrics: Metrics::new(),
             ring: Mutex::new(Ring { records, recorded: 0, next: 0 }),
             scope_paths: Mutex::new(Vec::new()),
@@ -154,7 +154,11 @@ impl Telemetry {
     }
 
     pub(crate) fn enabled(&self) -> bool {
-        self.enabled
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
     }
 
     /// From here on requests are written to `sink`; `None` ends that.
@@ -196,7 +200,7 @@ impl Telemetry {
     /// A score request has been answered. `sink` is where the batches that it was in were
     /// written to; without it the request is written where requests are written now.
     pub(crate) fn request(&self, ids: &RequestIds, clock: &StageClock, sink: Option<SinkRef>) {
-        if !self.enabled {
+        if !self.enabled() {
             return;
         }
         self.metrics.scored(clock.total(), &clock.by_stage());
@@ -226,7 +230,7 @@ impl Telemetry {
 
     /// A batch has run; `recorder` holds its scopes and ops.
     pub(crate) fn batch(&self, done: &BatchDone, recorder: &OpRecorder) {
-        if !self.enabled {
+        if !self.enabled() {
             return;
         }
         self.metrics.batch(done.size, done.memory.map(|memory| memory.peak));
