@@ -44,7 +44,10 @@ pub const PIPELINE: [&str; 14] = [
 /// One request, cut into stages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestView {
+    /// The id that the client knows, or the server's own.
     pub id: String,
+    /// What the server's spans call it.
+    pub key: Option<SpanKey>,
     pub start: Picos,
     pub total: Picos,
     /// Time in each stage; the values add up to `total`.
@@ -89,9 +92,10 @@ pub fn requests(trace: &Trace) -> Vec<RequestView> {
             spans.entry(request).or_default().push(span);
         }
     }
+    let names = names_of_requests(trace);
     let mut views = Vec::new();
     for client in &trace.client {
-        let key = key_of(trace, &client.id, &spans);
+        let key = names.get(client.id.as_str()).copied();
         let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
         let mut pieces = server_pieces(trace, &server);
         let sent = client.sent.unwrap_or(client.intended);
@@ -103,6 +107,7 @@ pub fn requests(trace: &Trace) -> Vec<RequestView> {
         let mut view = tile(client.id.clone(), (client.intended, client.end), pieces);
         describe(trace, &server, &mut view);
         view.has_client = true;
+        view.key = key.filter(|_| view.has_server);
         (view.is_warmup, view.ok) = (client.is_warmup, client.ok);
         (view.items, view.labels) = (client.items, client.labels);
         views.push(view);
@@ -114,21 +119,29 @@ pub fn requests(trace: &Trace) -> Vec<RequestView> {
         let mut view = tile(key_text(trace, key), window, server_pieces(trace, &server));
         describe(trace, &server, &mut view);
         view.ok = true;
+        view.key = Some(key);
         views.push(view);
     }
     views.sort_by(|a, b| (a.start, &a.id).cmp(&(b.start, &b.id)));
     views
 }
 
-/// The key that the server's spans have for the id that the client knows.
-fn key_of(
-    trace: &Trace,
-    id: &str,
-    spans: &FxHashMap<SpanKey, Vec<&RequestSpan>>,
-) -> Option<SpanKey> {
-    let text = trace.strings.find(id).map(SpanKey::Text);
-    let number = id.parse().ok().map(SpanKey::Number);
-    [text, number].into_iter().flatten().find(|key| spans.contains_key(key))
+/// The key that a server's spans have for each name that a client may know: the number itself,
+/// or the text that its `request` span gives as `request_id`.
+pub(crate) fn names_of_requests(trace: &Trace) -> FxHashMap<String, SpanKey> {
+    let mut names = FxHashMap::default();
+    for span in &trace.spans {
+        let Some(key) = span.request else { continue };
+        let given = span.args.iter().find_map(|&(name, cell)| match cell {
+            ArgCell::Str(text) if trace.strings.get(name) == "request_id" => Some(text),
+            _ => None,
+        });
+        if let Some(text) = given {
+            names.insert(trace.strings.get(text).to_owned(), key);
+        }
+        names.entry(key_text(trace, key)).or_insert(key);
+    }
+    names
 }
 
 fn key_text(trace: &Trace, key: SpanKey) -> String {
@@ -179,6 +192,7 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<(&str, Picos, Picos)
     add(UNACCOUNTED, end - at);
     RequestView {
         id,
+        key: None,
         start,
         total: end - start,
         stages,

@@ -32,13 +32,16 @@ pub fn analyze_text(report: &AnalyzeReport) -> String {
 fn sources(report: &AnalyzeReport, out: &mut String) {
     for source in &report.sources {
         let host = if source.host.is_empty() { "" } else { " on " };
-        line(out, &format!(
-            "{} ({}, {}{host}{})",
-            source.path,
-            source.format,
-            si(as_f64(source.bytes), "B"),
-            source.host
-        ));
+        line(
+            out,
+            &format!(
+                "{} ({}, {}{host}{})",
+                source.path,
+                source.format,
+                si(as_f64(source.bytes), "B"),
+                source.host
+            ),
+        );
     }
     line(out, &format!("{} events in {}", report.events, duration(report.window_us)));
 }
@@ -51,8 +54,12 @@ pub(crate) fn quality_text(findings: &[Finding]) -> String {
             Severity::Warning => "warning",
             Severity::Info => "note",
         };
-        let times = if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
-        line(&mut out, &format!("{mark}: {}{times} [{}]", shorten(&finding.message, 400), finding.code));
+        let times =
+            if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
+        line(
+            &mut out,
+            &format!("{mark}: {}{times} [{}]", shorten(&finding.message, 400), finding.code),
+        );
     }
     if out.is_empty() { out } else { format!("\nQuality\n{out}") }
 }

@@ -107,7 +107,11 @@ fn waterfall(title: &str, request: &Profiled) -> String {
         metric(&request.tokens, 0),
         metric(&request.device_ms, 3),
     );
-    section(&title, &[Column::Text("stage"), Column::Number("ms"), Column::Text("")], rows.collect())
+    section(
+        &title,
+        &[Column::Text("stage"), Column::Number("ms"), Column::Text("")],
+        rows.collect(),
+    )
 }
 
 fn batches_text(report: &ProfileReport) -> String {

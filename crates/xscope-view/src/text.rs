@@ -26,8 +26,7 @@ pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Strin
             shown.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let text: Vec<String> =
-        table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     text.join("\n") + "\n"
 }
 
@@ -77,7 +76,8 @@ pub(crate) fn bar(share: f64, width: u8) -> String {
 
 /// A name cut to `width` characters, the middle left out: the ends tell names apart.
 pub(crate) fn shorten(name: &str, width: usize) -> String {
-    let chars: Vec<char> = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let chars: Vec<char> =
+        name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if chars.len() <= width {
         return chars.into_iter().collect();
     }
@@ -94,9 +94,12 @@ mod tests {
 
     #[test]
     fn durations_take_the_unit_that_suits() {
-        for (us, expected) in
-            [(1_234_567.0, "1.235 s"), (1_234.5, "1.234 ms"), (12.345, "12.35 us"), (0.5, "500.000 ns")]
-        {
+        for (us, expected) in [
+            (1_234_567.0, "1.235 s"),
+            (1_234.5, "1.234 ms"),
+            (12.345, "12.35 us"),
+            (0.5, "500.000 ns"),
+        ] {
             assert_eq!(duration(us), expected);
         }
     }
