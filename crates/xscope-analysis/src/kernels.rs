@@ -1,5 +1,7 @@
 //! Every operation that ran on a device: how often, how long, at what cost.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -124,6 +126,57 @@ fn kernel_row(trace: &Trace, device: DeviceId, meta: MetaId, mut group: Group) -
 #[expect(clippy::cast_precision_loss, reason = "costs are shown to three digits")]
 fn as_f64(value: u64) -> f64 {
     value as f64
+}
+
+/// One operation over all devices and programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelGroup<'a> {
+    pub name: &'a str,
+    pub scope: &'a str,
+    /// How many devices ran it.
+    pub devices: usize,
+    pub count: u64,
+    pub self_time: Picos,
+    pub total: Picos,
+    /// Largest p99 of its rows, in microseconds.
+    pub p99_us: f64,
+    /// Mean cost of an execution, if every row has one.
+    pub flops: Option<f64>,
+    pub bytes: Option<f64>,
+}
+
+/// Operations of one name and scope taken together, ordered by self time, then by name.
+pub fn by_name_and_scope(kernels: &[KernelRow]) -> Vec<KernelGroup<'_>> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&KernelRow>> = BTreeMap::new();
+    for kernel in kernels {
+        groups.entry((&kernel.name, &kernel.scope)).or_default().push(kernel);
+    }
+    let mut groups: Vec<_> = groups.into_iter().map(group).collect();
+    groups.sort_by(|a, b| (b.self_time, a.name, a.scope).cmp(&(a.self_time, b.name, b.scope)));
+    groups
+}
+
+fn group<'a>(((name, scope), rows): ((&'a str, &'a str), Vec<&KernelRow>)) -> KernelGroup<'a> {
+    let count = rows.iter().map(|row| row.count).sum();
+    let time = |get: fn(&KernelRow) -> Picos| {
+        rows.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(get(row)))
+    };
+    let mean = |get: fn(&KernelRow) -> &Metric| {
+        let costs = rows.iter().map(|row| get(row).value.map(|cost| cost * as_f64(row.count)));
+        costs.sum::<Option<f64>>().map(|sum| sum / as_f64(count))
+    };
+    let devices: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    KernelGroup {
+        name,
+        scope,
+        devices: devices.len(),
+        count,
+        self_time: time(|row| row.self_time),
+        total: time(|row| row.total),
+        p99_us: rows.iter().map(|row| row.p99_us).fold(0.0, f64::max),
+        flops: mean(|row| &row.flops),
+        bytes: mean(|row| &row.bytes),
+    }
 }
 
 /// Self time by category, largest first.

@@ -169,12 +169,7 @@ fn profiled(
     };
     let mine: Vec<&BatchView> =
         batches.iter().filter(|batch| view.batches.contains(&batch.batch)).collect();
-    let key =
-        mine.iter().flat_map(|batch| &batch.shares).map(|(key, _)| *key).find(|key| match key {
-            SpanKey::Number(number) => number.to_string() == view.id,
-            SpanKey::Text(id) => trace.strings.get(*id) == view.id,
-        });
-    let device = key.and_then(|key| shares.get(&key)).map(|&time| millis(time));
+    let device = view.key.and_then(|key| shares.get(&key)).map(|&time| millis(time));
     let count = |value: u64| Metric::known((value > 0).then_some(to_f64(value)), "1", "no spans");
     Profiled {
         request_id: view.id.clone(),

@@ -156,7 +156,8 @@ fn unscoped(kernels: &[KernelRow]) -> Option<Finding> {
 
 fn missing_hlo(trace: &Trace, kernels: &[KernelRow]) -> Option<Finding> {
     let has_xplane = trace.sources.iter().any(|source| source.format == Format::XPlane);
-    (has_xplane && trace.programs.is_empty() && !kernels.is_empty()).then(|| {
+    let unscoped = kernels.iter().any(|kernel| kernel.scope.is_empty());
+    (has_xplane && trace.programs.is_empty() && unscoped).then(|| {
         Finding::new(
             "hlo.missing",
             Severity::Info,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
 use xscope_analysis::layers::LayerNode;
 use xscope_trace::quality::{Finding, Severity};
 
@@ -76,7 +76,7 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
     ];
     let rows = report.devices.iter().map(|device| {
         vec![
-            shorten(&device.name, 40),
+            shorten(short_device(&device.name), 40),
             shorten(&device.model, 24),
             duration(device.window_us),
             duration(device.busy_us),
@@ -86,6 +86,12 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
         ]
     });
     section("Devices", &columns, rows.collect())
+}
+
+/// A device's name without what all of them start with.
+fn short_device(name: &str) -> &str {
+    let name = name.strip_prefix("/device:").unwrap_or(name);
+    name.strip_prefix("CUSTOM:").unwrap_or(name)
 }
 
 fn categories_text(report: &AnalyzeReport) -> String {
@@ -111,7 +117,7 @@ fn categories_text(report: &AnalyzeReport) -> String {
 pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
     let columns = [
         Column::Text("kernel"),
-        Column::Text("device"),
+        Column::Number("devices"),
         Column::Number("count"),
         Column::Number("self time"),
         Column::Number("mean"),
@@ -120,23 +126,24 @@ pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
         Column::Number("bytes"),
         Column::Text("scope"),
     ];
-    let rows = kernels.iter().take(ROWS).map(|kernel| {
+    let groups = by_name_and_scope(kernels);
+    let rows = groups.iter().take(ROWS).map(|kernel| {
         let cost = |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |v| si(v, unit));
         vec![
-            shorten(&kernel.name, 36),
-            shorten(&kernel.device, 24),
+            shorten(kernel.name, 36),
+            kernel.devices.to_string(),
             kernel.count.to_string(),
-            duration(kernel.self_us),
-            duration(kernel.mean_us),
+            duration(kernel.self_time.as_micros()),
+            duration(kernel.total.as_micros() / as_f64(kernel.count)),
             duration(kernel.p99_us),
-            cost(kernel.flops.value, ""),
-            cost(kernel.bytes.value, "B"),
-            shorten(&kernel.scope, 48),
+            cost(kernel.flops, ""),
+            cost(kernel.bytes, "B"),
+            shorten(kernel.scope, 48),
         ]
     });
     let mut out = section("Kernels by self time", &columns, rows.collect());
-    if kernels.len() > ROWS {
-        line(&mut out, &format!("({} more: --json has all)", kernels.len() - ROWS));
+    if groups.len() > ROWS {
+        line(&mut out, &format!(" ({} more: --json has all, by device)", groups.len() - ROWS));
     }
     out
 }

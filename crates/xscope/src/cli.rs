@@ -100,7 +100,7 @@ pub(crate) struct EngineArgs {
 #[command(next_help_heading = "Requests")]
 pub(crate) struct WorkloadArgs {
     /// Items of a request; several sizes, separated by commas, are measured one after the other
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "8")]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "4")]
     pub batch_sizes: Vec<u32>,
     /// Labels scored for each item; several counts are combined with every batch size
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "2")]
@@ -118,10 +118,10 @@ pub(crate) struct WorkloadArgs {
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub warmup: u32,
     /// Tokens of a query
-    #[arg(long, value_name = "N", default_value_t = 24)]
+    #[arg(long, value_name = "N", default_value_t = 12)]
     pub query_tokens: u32,
     /// Tokens of an item
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     pub item_tokens: u32,
     /// Send token ids instead of text, so that the server does not tokenize
     #[arg(long)]
