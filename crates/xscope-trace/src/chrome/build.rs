@@ -2,11 +2,15 @@
 
 use rustc_hash::FxHashMap;
 
+use super::columns::{
+    Binding, Class, FlowEnd, FlowKey, FlowPoint, Mark, Place, ProcessEntry, Rows, Series, Tally,
+    Thread, keep_args,
+};
 use super::decimal::picos_from_micros;
 use super::event::{Args, Event, Id, Time};
 use super::json::Text;
-use crate::args::{ArgCell, ArgTable};
-use crate::model::{EventMeta, MetaId, Program, ProgramId, Slices, SourceId, Track};
+use crate::args::ArgCell;
+use crate::model::{EventMeta, MetaId, Program, ProgramId, SourceId};
 use crate::naming::{PlaneKind, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
 use crate::time::Picos;
@@ -17,136 +21,11 @@ const ABSOLUTE_ABOVE: i128 = 4_000_000 * PICOS_PER_SECOND;
 
 pub(super) const PICOS_PER_SECOND: i128 = 1_000_000_000_000;
 
+/// Tracks of one thread that are looked up in a list; honest files have at most three.
+const MAX_LISTED: usize = 8;
+
 /// Numbers for processes and threads that are named instead of numbered count down from here.
 const NAMED_IDS_BELOW: i64 = -0x8000_0000;
-
-/// What the rows of one thread are; each kind gets a track of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// What the process and thread names say.
-    Plain,
-    /// Kernels and copies that a GPU ran, by its number.
-    GpuOps(i64),
-    /// What Kineto projects from the host onto a GPU.
-    GpuDerived(i64),
-    /// Operations of XLA's CPU backend, by the number of the device that they ran for.
-    CpuOps(i64),
-}
-
-/// Where a track hangs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    /// Index of the thread.
-    Thread(u32),
-    Process(i64),
-    Global,
-    /// Asynchronous slices: the process that they belong to, if any, and their name.
-    Async(Option<i64>, StrId),
-}
-
-/// The columns of one track while they are filled.
-#[derive(Debug)]
-pub(super) struct Rows {
-    pub place: Place,
-    pub class: Class,
-    pub slices: Slices,
-    pub args: ArgTable,
-    /// Begins and ends, matched when all are there: files need not be in the order of time.
-    pub marks: Vec<Mark>,
-}
-
-/// One half of a slice.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
-    pub at: Picos,
-    /// What it can match: 0 for a thread, else one asynchronous operation.
-    pub stack: u32,
-    /// The row of a begin; `None` for an end.
-    pub row: Option<u32>,
-    pub name: StrId,
-    pub category: StrId,
-    /// First argument and number of arguments of an end.
-    pub args: (u32, u32),
-}
-
-#[derive(Debug)]
-pub(super) struct Thread {
-    pub pid: i64,
-    pub tid: i64,
-    pub name: StrId,
-    pub tracks: Vec<(Class, u32)>,
-}
-
-#[derive(Debug)]
-pub(super) struct ProcessEntry {
-    pub pid: i64,
-    pub name: StrId,
-    pub labels: StrId,
-    pub plane: PlaneKind,
-    pub ordinal: i64,
-}
-
-/// Where a flow touches a thread.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FlowPoint {
-    pub key: FlowKey,
-    pub at: Picos,
-    pub thread: u32,
-    pub end: FlowEnd,
-    pub binding: Binding,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FlowKey {
-    pub id: u64,
-    pub category: StrId,
-    pub name: StrId,
-}
-
-/// Ordered as they follow each other at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FlowEnd {
-    Start,
-    Step,
-    Finish,
-}
-
-/// Which slice a flow's point belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Binding {
-    Enclosing,
-    Next,
-    /// The slice of this kind that starts there.
-    Own(MetaId),
-}
-
-/// A counter while it is filled.
-#[derive(Debug)]
-pub(super) struct Series {
-    pub pid: i64,
-    pub name: StrId,
-    pub samples: Vec<(Picos, f64)>,
-}
-
-/// What was counted while reading.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    /// Events other than metadata.
-    pub events: u64,
-    pub metadata: u64,
-    pub bad: u64,
-    /// Offset of the first bad event, and what is wrong with it.
-    pub first_bad: Option<(u64, &'static str)>,
-    /// Events of phases that say nothing about time.
-    pub ignored: u64,
-}
-
-impl Tally {
-    pub(super) fn bad(&mut self, offset: u64, what: &'static str) {
-        self.bad += 1;
-        self.first_bad.get_or_insert((offset, what));
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct MetaKey {
@@ -219,10 +98,12 @@ pub(super) struct Builder {
     labels_key: StrId,
     meta_ids: FxHashMap<MetaKey, MetaId>,
     program_ids: FxHashMap<StrId, ProgramId>,
-    process_ids: FxHashMap<i64, usize>,
+    pub process_ids: FxHashMap<i64, usize>,
     thread_ids: FxHashMap<(i64, i64), u32>,
     last_thread: Option<((i64, i64), u32)>,
     named_ids: FxHashMap<StrId, i64>,
+    /// Tracks of threads that have too many for a list.
+    crowded: FxHashMap<(u32, Class), u32>,
     places: FxHashMap<Place, u32>,
     asyncs: FxHashMap<AsyncKey, (u32, u32)>,
     series_ids: FxHashMap<(i64, StrId, StrId, StrId), usize>,
@@ -262,6 +143,7 @@ impl Builder {
             thread_ids: FxHashMap::default(),
             last_thread: None,
             named_ids: FxHashMap::default(),
+            crowded: FxHashMap::default(),
             places: FxHashMap::default(),
             asyncs: FxHashMap::default(),
             series_ids: FxHashMap::default(),
@@ -320,7 +202,7 @@ impl Builder {
         let dur = if dur < 0 { Err("a `dur` below zero")? } else { Picos(dur) };
         let thread = self.thread(event);
         let (meta, track, run) = self.describe_on_thread(event, args, thread);
-        self.push(track, (at, dur), meta, run, args);
+        self.rows[track as usize].push((at, dur), meta, run, args);
         self.add_bound_flow(event, thread, at, meta);
         Ok(())
     }
@@ -379,7 +261,7 @@ impl Builder {
                 if matches!(phase, b'b' | b'S') {
                     self.push_begin(track, (meta, roles.run), event, args, (at, stack));
                 } else {
-                    self.push(track, (at, Picos::ZERO), meta, roles.run, args);
+                    self.rows[track as usize].push((at, Picos::ZERO), meta, roles.run, args);
                 }
             }
         }
@@ -400,7 +282,7 @@ impl Builder {
                 (self.meta(event, &roles), self.track_at(place), roles.run)
             }
         };
-        self.push(track, (at, Picos::ZERO), meta, run, args);
+        self.rows[track as usize].push((at, Picos::ZERO), meta, run, args);
         Ok(())
     }
 
@@ -594,8 +476,15 @@ impl Builder {
         if let Some((_, track)) = known.iter().find(|(known, _)| *known == class) {
             return *track;
         }
+        if let Some(&track) = self.crowded.get(&(thread, class)) {
+            return track;
+        }
         let track = self.new_track(Place::Thread(thread), class);
-        self.threads[thread as usize].tracks.push((class, track));
+        if self.threads[thread as usize].tracks.len() < MAX_LISTED {
+            self.threads[thread as usize].tracks.push((class, track));
+        } else {
+            self.crowded.insert((thread, class), track);
+        }
         track
     }
 
@@ -612,8 +501,7 @@ impl Builder {
     }
 
     fn new_track(&mut self, place: Place, class: Class) -> u32 {
-        let (slices, args) = (Slices::default(), ArgTable::default());
-        self.rows.push(Rows { place, class, slices, args, marks: Vec::new() });
+        self.rows.push(Rows::new(place, class));
         u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -664,13 +552,17 @@ impl Builder {
         } else {
             Class::Plain
         };
-        let meta = self.meta(event, &roles);
+        let meta = self.meta_in(event, category, &roles);
         (meta, self.thread_track(thread, class), roles.run)
     }
 
     fn meta(&mut self, event: &Event<'_>, roles: &Roles) -> MetaId {
-        let name = self.intern(event.name);
         let category = self.intern(event.category);
+        self.meta_in(event, category, roles)
+    }
+
+    fn meta_in(&mut self, event: &Event<'_>, category: StrId, roles: &Roles) -> MetaId {
+        let name = self.intern(event.name);
         let key = MetaKey {
             name,
             category: if category.is_empty() { roles.hlo_category } else { category },
@@ -717,12 +609,11 @@ impl Builder {
         args: &Args,
         (at, stack): (Picos, u32),
     ) {
-        let row = self.rows[track as usize].slices.len();
-        let row = Some(u32::try_from(row).unwrap_or(u32::MAX));
         let (name, category) = (self.intern(event.name), self.intern(event.category));
-        self.push(track, (at, Picos::UNFINISHED), meta, run, args);
-        let mark = Mark { at, stack, row, name, category, args: (0, 0) };
-        self.rows[track as usize].marks.push(mark);
+        let rows = &mut self.rows[track as usize];
+        let row = Some(u32::try_from(rows.slices.len()).unwrap_or(u32::MAX));
+        rows.push((at, Picos::UNFINISHED), meta, run, args);
+        rows.marks.push(Mark { at, stack, row, name, category, args: (0, 0) });
     }
 
     fn push_end(&mut self, track: u32, event: &Event<'_>, args: &Args, at: Picos, stack: u32) {
@@ -731,37 +622,10 @@ impl Builder {
         let args = keep_args(&mut rows.args, args);
         rows.marks.push(Mark { at, stack, row: None, name, category, args });
     }
-
-    fn push(&mut self, track: u32, (at, dur): (Picos, Picos), meta: MetaId, run: i64, args: &Args) {
-        let rows = &mut self.rows[track as usize];
-        if run != 0 && rows.slices.run.is_empty() {
-            rows.slices.run.resize(rows.slices.start.len(), 0);
-        }
-        if run != 0 || !rows.slices.run.is_empty() {
-            rows.slices.run.push(run);
-        }
-        rows.slices.start.push(at);
-        rows.slices.dur.push(dur);
-        rows.slices.meta.push(meta);
-        let range = keep_args(&mut rows.args, args);
-        rows.args.rows.push(range);
-    }
 }
 
 /// Why an event could not be kept.
 type Outcome = Result<(), &'static str>;
-
-/// Puts arguments into a table and returns where they lie. A table holds 2^32 of them; those that
-/// come after are lost.
-fn keep_args(table: &mut ArgTable, args: &Args) -> (u32, u32) {
-    let (Ok(first), Ok(count)) = (u32::try_from(table.keys.len()), u32::try_from(args.cells.len()))
-    else {
-        return (0, 0);
-    };
-    table.keys.extend(args.cells.iter().map(|(key, _)| *key));
-    table.values.extend(args.cells.iter().map(|(_, cell)| *cell));
-    (first, count)
-}
 
 /// A whole number, also where it is written `12.0`.
 fn whole_number(digits: &[u8]) -> Option<i64> {
@@ -792,13 +656,4 @@ fn counter_value(cell: ArgCell, strings: &Strings) -> Option<f64> {
         ArgCell::Str(id) => strings.get(id).parse().ok()?,
     };
     value.is_finite().then_some(value)
-}
-
-/// The process id that a track of this place shows.
-pub(super) fn pid_of(place: Place, threads: &[Thread]) -> i64 {
-    match place {
-        Place::Thread(thread) => threads[thread as usize].pid,
-        Place::Process(pid) | Place::Async(Some(pid), _) => pid,
-        Place::Global | Place::Async(None, _) => Track::NO_PROCESS,
-    }
 }

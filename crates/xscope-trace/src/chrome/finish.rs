@@ -1,10 +1,10 @@
 //! Turns filled columns into the tracks of a trace.
 
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
-use super::build::{
-    Binding, Builder, Class, FlowEnd, FlowPoint, Mark, Place, ProcessEntry, Rows, Thread, pid_of,
-};
+use super::build::Builder;
+use super::columns::{Binding, Class, FlowEnd, FlowPoint, Mark, Place, ProcessEntry, Rows, Thread};
 use super::header::Header;
 use crate::args::{ArgStore, ArgTable};
 use crate::model::{
@@ -33,7 +33,7 @@ pub(super) struct Unmatched {
 
 /// Moves everything that was read into `trace`, whose strings the builder holds.
 pub(super) fn finish(builder: Builder, header: &Header, trace: &mut Trace) -> Unmatched {
-    let Builder { strings, source, metas, programs, processes, threads, .. } = builder;
+    let Builder { strings, source, metas, programs, processes, process_ids, threads, .. } = builder;
     let (mut rows, series, flows) = (builder.rows, builder.series, builder.flows);
     trace.strings = strings;
     trace.metas.extend(metas);
@@ -61,7 +61,10 @@ pub(super) fn finish(builder: Builder, header: &Header, trace: &mut Trace) -> Un
         let unit = StrId::EMPTY;
         Counter { name: series.name, unit, source, pid: series.pid, at, value }
     }));
-    Tracks { source, processes: &processes, threads: &threads, header, trace }.add(rows);
+    let devices = FxHashMap::default();
+    let known =
+        Known { processes: &processes, process_ids: &process_ids, threads: &threads, header };
+    Tracks { source, known, devices, trace }.add(rows);
     trace.processes.extend(processes.into_iter().map(|process| {
         let ProcessEntry { pid, name, labels, .. } = process;
         Process { source, pid, name, labels }
@@ -223,12 +226,19 @@ fn bind_on_track(
     }
 }
 
+/// What the file says of processes, threads and devices.
+struct Known<'a> {
+    processes: &'a [ProcessEntry],
+    process_ids: &'a FxHashMap<i64, usize>,
+    threads: &'a [Thread],
+    header: &'a Header,
+}
+
 /// Adds tracks and the devices that they belong to.
 struct Tracks<'a> {
     source: SourceId,
-    processes: &'a [ProcessEntry],
-    threads: &'a [Thread],
-    header: &'a Header,
+    known: Known<'a>,
+    devices: FxHashMap<StrId, DeviceId>,
     trace: &'a mut Trace,
 }
 
@@ -236,11 +246,12 @@ impl Tracks<'_> {
     fn add(mut self, rows: Vec<Rows>) {
         let mut pending = Vec::with_capacity(rows.len());
         for rows in rows {
-            let pid = pid_of(rows.place, self.threads);
-            let process = self.processes.iter().find(|process| process.pid == pid);
+            let pid = rows.place.pid(self.known.threads);
+            let process =
+                self.known.process_ids.get(&pid).and_then(|&index| self.known.processes.get(index));
             let (tid, name) = match rows.place {
                 Place::Thread(thread) => {
-                    let thread = &self.threads[thread as usize];
+                    let thread = &self.known.threads[thread as usize];
                     (thread.tid, thread.name)
                 }
                 Place::Async(_, name) => (pending.len().try_into().unwrap_or(i64::MAX), name),
@@ -304,19 +315,19 @@ impl Tracks<'_> {
     }
 
     fn device(&mut self, name: StrId, kind: DeviceKind, ordinal: i64) -> Option<DeviceId> {
+        if let Some(&device) = self.devices.get(&name) {
+            return Some(device);
+        }
+        let id = DeviceId(u32::try_from(self.trace.devices.len()).ok()?);
         let source = self.source;
-        let devices = &mut self.trace.devices;
-        let found =
-            devices.iter().position(|device| device.source == source && device.name == name);
-        let index = found.unwrap_or_else(|| {
-            let model = match kind {
-                DeviceKind::Gpu => self.trace.strings.intern(self.header.model_of(ordinal)),
-                _ => StrId::EMPTY,
-            };
-            let (peak_flops, peak_bytes) = (None, None);
-            devices.push(Device { name, kind, ordinal, source, model, peak_flops, peak_bytes });
-            devices.len() - 1
-        });
-        u32::try_from(index).ok().map(DeviceId)
+        let model = match kind {
+            DeviceKind::Gpu => self.trace.strings.intern(self.known.header.model_of(ordinal)),
+            _ => StrId::EMPTY,
+        };
+        let (peak_flops, peak_bytes) = (None, None);
+        let device = Device { name, kind, ordinal, source, model, peak_flops, peak_bytes };
+        self.trace.devices.push(device);
+        self.devices.insert(name, id);
+        Some(id)
     }
 }

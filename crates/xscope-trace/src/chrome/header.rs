@@ -90,7 +90,14 @@ fn plain_text(value: Value<'_>) -> Option<String> {
 fn read_models(cursor: &mut Cursor<'_>) -> Parsed<Vec<(i64, String)>> {
     let mut models = Vec::new();
     while cursor.next_item()? {
-        let Value::Object = cursor.value()? else { break };
+        match cursor.value()? {
+            Value::Object => {}
+            Value::Array => {
+                cursor.skip_rest()?;
+                continue;
+            }
+            _ => continue,
+        }
         let members = read_members(cursor, "")?;
         let find = |name: &str| {
             members.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -103,7 +110,8 @@ fn read_models(cursor: &mut Cursor<'_>) -> Parsed<Vec<(i64, String)>> {
 
 impl Header {
     pub(super) fn keep(&mut self, values: HeaderValues) {
-        self.models.extend(values.models);
+        let room = MAX_FACTS.saturating_sub(self.models.len());
+        self.models.extend(values.models.into_iter().take(room));
         for (key, text) in values.facts {
             if key == "baseTimeNanoseconds" {
                 self.base_nanos = text.parse().ok();

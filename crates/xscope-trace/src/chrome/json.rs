@@ -323,6 +323,29 @@ fn find_quote(bytes: &[u8]) -> Option<usize> {
     Some(at + tail)
 }
 
+/// Length of the element at the start of `bytes`, by its brackets alone: what is between them may
+/// be no JSON. `None` if it is longer than `limit` or does not end where an element can.
+pub(super) fn balanced_len(bytes: &[u8], limit: usize) -> Option<usize> {
+    let bytes = &bytes[..bytes.len().min(limit)];
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        match bytes.get(at)? {
+            b'"' => at += string_len(&bytes[at + 1..])?.0 + 1,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    break;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let next = bytes[at + 1..].iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(next, Some(b',' | b']' | b'{')).then_some(at + 1)
+}
+
 /// Appends JSON text without the white space between its tokens.
 pub(super) fn append_compact(json: &[u8], out: &mut String) {
     let mut rest = json;

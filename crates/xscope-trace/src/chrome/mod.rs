@@ -10,6 +10,7 @@
 //! operations, and what is subtracted from times too large for picoseconds.
 
 mod build;
+mod columns;
 mod decimal;
 mod event;
 mod finish;
@@ -117,11 +118,14 @@ impl<R: Read> Reader<R> {
     }
 
     fn cut(&self, what: &str) -> End {
-        let what = match self.window.failure() {
+        End::Cut { offset: self.window.offset(), what: self.with_failure(what) }
+    }
+
+    fn with_failure(&self, what: &str) -> String {
+        match self.window.failure() {
             Some(failure) => format!("{what} ({failure})"),
             None => what.to_owned(),
-        };
-        End::Cut { offset: self.window.offset(), what }
+        }
     }
 
     /// Reads the members of the outermost object.
@@ -228,12 +232,17 @@ impl<R: Read> Reader<R> {
 
     /// Finds the next event behind one that cannot be read.
     fn recover(&mut self, offset: u64, what: &'static str) -> std::result::Result<(), End> {
-        self.builder.tally.bad(offset, what);
+        while self.window.rest().len() < RECOVERY_WINDOW && self.window.more() {}
+        if let Some(len) = json::balanced_len(self.window.rest(), RECOVERY_WINDOW) {
+            self.builder.tally.bad(offset, what);
+            self.window.advance(len);
+            return Ok(());
+        }
         loop {
             // The element itself may start with what looks like an event: step over its brace.
             self.window.advance(1);
             let Some(skip) = self.next_candidate() else {
-                return Err(End::Cut { offset, what: what.to_owned() });
+                return Err(End::Cut { offset, what: self.with_failure(what) });
             };
             self.window.advance(skip);
             self.recoveries += 1;
@@ -241,6 +250,7 @@ impl<R: Read> Reader<R> {
                 return Err(self.cut("damaged in too many places"));
             }
             if self.looks_like_event() {
+                self.builder.tally.bad(offset, what);
                 return Ok(());
             }
         }

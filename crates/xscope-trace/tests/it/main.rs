@@ -13,6 +13,7 @@ mod xplane_write;
 use std::path::{Path, PathBuf};
 
 /// The folder of real traces, which a clean clone does not have.
+#[cfg(test)]
 fn traces() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
     let folder = std::env::var_os("XSCOPE_TRACES").map_or(beside, PathBuf::from);
