@@ -28,6 +28,27 @@ use crate::{
 /// How long the end of a capture waits for requests of its batches to be answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where a capture that the engine's own process asks for is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureLayout {
+    /// TensorBoard's log directory: the XPlane file goes to `plugins/profile/<stamp>/` in it.
+    pub output_dir: PathBuf,
+    /// For the `.xspan` file.
+    pub spans_dir: PathBuf,
+}
+
+impl From<&CaptureLayout> for Plan {
+    fn from(layout: &CaptureLayout) -> Self {
+        Self {
+            output_dir: layout.output_dir.clone(),
+            spans_dir: layout.spans_dir.clone(),
+            num_steps: None,
+            start_step: None,
+            planes: Planes { host: true, device: true },
+        }
+    }
+}
+
 /// What to capture, and where to.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -66,21 +87,31 @@ pub(crate) struct Status {
     pub(crate) last: Option<CaptureReport>,
 }
 
+/// Who is told when a capture has ended and its files are complete.
+pub(crate) type Waiter = oneshot::Sender<Result<CaptureReport, EngineError>>;
+
 /// The published status.
 #[derive(Debug)]
-pub(crate) struct StatusBoard(Mutex<Status>);
+pub(crate) struct StatusBoard(Mutex<Board>);
+
+#[derive(Debug)]
+struct Board {
+    status: Status,
+    waiters: Vec<Waiter>,
+}
 
 impl StatusBoard {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Status { output_dir: None, last: None })))
+        let status = Status { output_dir: None, last: None };
+        Arc::new(Self(Mutex::new(Board { status, waiters: Vec::new() })))
     }
 
     pub(crate) fn read(&self) -> Status {
-        self.lock().clone()
+        self.lock().status.clone()
     }
 
     fn begin(&self, output_dir: &Path) -> Result<(), EngineError> {
-        let mut status = self.lock();
+        let status = &mut self.lock().status;
         if let Some(output_dir) = status.output_dir.clone() {
             return Err(EngineError::CaptureInProgress { output_dir });
         }
@@ -88,15 +119,36 @@ impl StatusBoard {
         Ok(())
     }
 
-    fn end(&self, report: Option<CaptureReport>) {
-        let mut status = self.lock();
-        status.output_dir = None;
-        if report.is_some() {
-            status.last = report;
+    /// Nothing came of what began.
+    fn call_off(&self) {
+        self.lock().status.output_dir = None;
+    }
+
+    /// Lets `waiter` know of the end, or at once that nothing is in progress.
+    fn wait(&self, waiter: Waiter) {
+        let mut board = self.lock();
+        if board.status.output_dir.is_some() {
+            board.waiters.push(waiter);
+        } else {
+            // Whoever asked may have gone.
+            drop(waiter.send(Err(EngineError::CaptureIdle)));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Status> {
+    fn end(&self, report: &CaptureReport) {
+        let mut board = self.lock();
+        board.status = Status { output_dir: None, last: Some(report.clone()) };
+        for waiter in board.waiters.drain(..) {
+            let result = match &report.error {
+                None => Ok(report.clone()),
+                Some(error) => Err(EngineError::Capture(error.clone())),
+            };
+            // As above.
+            drop(waiter.send(result));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,7 +228,7 @@ impl Captures {
         });
         match made {
             Ok(()) => self.active = Some(active),
-            Err(_) => self.status.end(None),
+            Err(_) => self.status.call_off(),
         }
         made
     }
@@ -209,18 +261,15 @@ impl Captures {
         }
         let enough = active.plan.num_steps.is_some_and(|steps| active.batches >= steps);
         if enough || active.error.is_some() {
-            self.finish(None);
+            self.finish();
         }
     }
 
-    /// Ends the capture; the answer comes when its files are complete.
-    pub(crate) fn stop(&mut self, reply: oneshot::Sender<Result<(), EngineError>>) {
-        if self.active.is_some() {
-            self.finish(Some(reply));
-        } else {
-            // Whoever asked may have gone.
-            drop(reply.send(Err(EngineError::CaptureIdle)));
-        }
+    /// Ends the capture. `waiter` hears of it when the files are complete, also where the
+    /// capture is ending by itself already.
+    pub(crate) fn stop(&mut self, waiter: Waiter) {
+        self.status.wait(waiter);
+        self.finish();
     }
 
     /// Ends the capture, if there is one, before this returns. For the end of the engine.
@@ -228,11 +277,11 @@ impl Captures {
         if let Some((ended, _)) = self.take() {
             let report = ended.close();
             self.telemetry.count_dropped(report.spans_dropped);
-            self.status.end(Some(report));
+            self.status.end(&report);
         }
     }
 
-    fn finish(&mut self, reply: Option<oneshot::Sender<Result<(), EngineError>>>) {
+    fn finish(&mut self) {
         let Some((ended, gone)) = self.take() else { return };
         let status = Arc::clone(&self.status);
         let blocking = self.runtime.clone();
@@ -243,16 +292,14 @@ impl Captures {
                 // Late requests are missing from the file: better than to wait for ever.
                 drop(tokio::time::timeout(PATIENCE, gone.recv()).await);
             }
-            let report = blocking.spawn_blocking(move || ended.close()).await.ok();
-            telemetry.count_dropped(report.as_ref().map_or(0, |report| report.spans_dropped));
-            let result = match report.as_ref().and_then(|report| report.error.clone()) {
-                Some(error) => Err(EngineError::Capture(error)),
-                None => Ok(()),
-            };
-            status.end(report);
-            if let Some(reply) = reply {
-                drop(reply.send(result));
-            }
+            let closing = ended.report.clone();
+            let report = blocking.spawn_blocking(move || ended.close()).await;
+            let report = report.unwrap_or_else(|error| CaptureReport {
+                error: Some(format!("closing the files failed: {error}")),
+                ..closing
+            });
+            telemetry.count_dropped(report.spans_dropped);
+            status.end(&report);
             drop(running);
         });
     }

@@ -18,13 +18,13 @@ use tokio::{
 use xscope_model::{LoadFormat, LoadOptions, Model, ModelSource, Owner, Tokenizer};
 
 use crate::{
-    capture::{CaptureReport, Captures, StatusBoard},
+    capture::{CaptureLayout, CaptureReport, Captures, Plan, StatusBoard},
     config::EngineConfig,
     error::EngineError,
     http::{App, router},
     memory,
     queue::Queue,
-    scheduler::{self, Budget, Scheduler, SchedulerHandle, THREAD_NAME},
+    scheduler::{self, Budget, Command, Scheduler, SchedulerHandle, THREAD_NAME},
     telemetry::{Recent, Telemetry},
     validate::Limits,
 };
@@ -147,6 +147,25 @@ impl EngineHandle {
     /// would differ by where their memory happens to lie.
     pub fn set_telemetry(&self, enabled: bool) {
         self.telemetry.set_enabled(enabled);
+    }
+
+    /// Starts a capture, as `/start_profile` does, without the restriction to the profile root.
+    ///
+    /// # Errors
+    ///
+    /// One is in progress, telemetry is off, or the files cannot be made.
+    pub async fn start_capture(&self, layout: &CaptureLayout) -> Result<(), EngineError> {
+        let plan = Box::new(Plan::from(layout));
+        self.scheduler.ask(|reply| Command::StartCapture(plan, reply)).await
+    }
+
+    /// Ends the capture; returns when its files are complete.
+    ///
+    /// # Errors
+    ///
+    /// None is in progress, or its files are not complete.
+    pub async fn stop_capture(&self) -> Result<CaptureReport, EngineError> {
+        self.scheduler.ask(Command::StopCapture).await
     }
 
     /// What the last capture has left behind; `None` if there was none, or it still runs.

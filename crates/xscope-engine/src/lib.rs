@@ -35,10 +35,10 @@ pub mod stage;
 pub mod telemetry;
 mod validate;
 
-pub use xscope_model::{Device, LoadFormat, ModelSource};
+pub use xscope_model::{Device, LoadFormat, ModelSource, Owner};
 
 pub use crate::{
-    capture::CaptureReport,
+    capture::{CaptureLayout, CaptureReport},
     config::{EngineConfig, ForwardHook},
     engine::{Engine, EngineHandle},
     error::EngineError,

@@ -2,7 +2,9 @@
 //!
 //! A binary installs it with `#[global_allocator]`. Where it is not installed every figure is
 //! `None`, never 0. What is counted is what was asked for (not what the system's allocator makes
-//! of it), on the heap of this process: the memory of a GPU is not seen.
+//! of it), on the heap of this process: the memory of a GPU is not seen. What a forward pass
+//! allocates in threads of the tensor library counts as [`Owner::Other`], and the room that the
+//! recorder of ops takes in the first batch, some ten kilobytes, as [`Owner::Activations`].
 
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement; nothing else here is")]
 

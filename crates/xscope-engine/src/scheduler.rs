@@ -26,7 +26,7 @@ use xscope_trace::{
 };
 
 use crate::{
-    capture::{Captures, Plan},
+    capture::{Captures, Plan, Waiter},
     config::ForwardHook,
     error::EngineError,
     memory,
@@ -45,7 +45,7 @@ pub(crate) const THREAD_NAME: &str = "xscope-sched";
 pub(crate) enum Command {
     Score(Job),
     StartCapture(Box<Plan>, oneshot::Sender<Result<(), EngineError>>),
-    StopCapture(oneshot::Sender<Result<(), EngineError>>),
+    StopCapture(Waiter),
     /// Finish what waits, then end.
     Shutdown,
 }
@@ -96,6 +96,16 @@ pub(crate) struct SchedulerHandle {
 }
 
 impl SchedulerHandle {
+    /// Sends the command that `make` makes of a way to answer, and waits for the answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Command,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(make(reply))?;
+        answer.await.unwrap_or(Err(EngineError::Closed))
+    }
+
     pub(crate) fn send(&self, command: Command) -> Result<(), EngineError> {
         self.commands.try_send(command).map_err(|error| match error {
             // There is room for as many jobs as the queue has places, so this takes hundreds
@@ -200,7 +210,7 @@ impl State {
                 // Whoever asked may have gone; the capture runs all the same.
                 drop(reply.send(started));
             }
-            Command::StopCapture(reply) => self.scheduler.captures.stop(reply),
+            Command::StopCapture(waiter) => self.scheduler.captures.stop(waiter),
             Command::Shutdown => self.closing = true,
         }
     }

@@ -13,14 +13,12 @@ use axum::{
     http::Response,
 };
 use serde_json::{Map, Value, json};
-use tokio::sync::oneshot;
 use xscope_trace::Bytes;
 
 use crate::{
     body::shorten,
     capture::Plan,
     device_trace::Planes,
-    error::EngineError,
     http::{
         App,
         body::read,
@@ -40,8 +38,8 @@ pub(crate) async fn start(State(app): State<Arc<App>>, request: Request) -> Resp
 }
 
 pub(crate) async fn stop(State(app): State<Arc<App>>) -> Response<Body> {
-    match command(&app, Command::StopCapture).await {
-        Ok(()) => typed("Stop profiling. This will take some time.\n", "text/plain; charset=utf-8"),
+    match app.scheduler.ask(Command::StopCapture).await {
+        Ok(_) => typed("Stop profiling. This will take some time.\n", "text/plain; charset=utf-8"),
         Err(error) => ApiError::from(error).into_response(),
     }
 }
@@ -61,18 +59,8 @@ async fn try_start(app: &App, request: Request) -> Result<(), ApiError> {
     let bytes = read(request.into_body(), BODY_LIMIT, app.body_timeout).await?;
     let fields = parse(&bytes)?;
     let plan = plan(&fields, &app.profile_root)?;
-    command(app, |reply| Command::StartCapture(Box::new(plan), reply)).await?;
-    Ok(())
-}
-
-/// Asks the scheduler and waits for its answer.
-pub(crate) async fn command(
-    app: &App,
-    make: impl FnOnce(oneshot::Sender<Result<(), EngineError>>) -> Command,
-) -> Result<(), EngineError> {
-    let (reply, answer) = oneshot::channel();
-    app.scheduler.send(make(reply))?;
-    answer.await.unwrap_or(Err(EngineError::Closed))
+    let started = app.scheduler.ask(|reply| Command::StartCapture(Box::new(plan), reply)).await;
+    Ok(started?)
 }
 
 fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     body,
+    error::EngineError,
     http::{
         App, Arrival,
         body::read,
@@ -179,8 +180,5 @@ async fn run(
     let (reply, done) = oneshot::channel();
     app.scheduler.send(Command::Score(Job { prompts, labels, places, reply }))?;
     clock.enter(Stage::QueueWait);
-    match done.await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(crate::error::EngineError::Closed.into()),
-    }
+    Ok(done.await.unwrap_or(Err(EngineError::Closed))?)
 }

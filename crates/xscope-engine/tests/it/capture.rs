@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use xscope_engine::{Engine, EngineHandle};
+use xscope_engine::{CaptureLayout, Engine, EngineHandle};
 use xscope_trace::{
     Nanos,
     model::{Trace, TrackKind},
@@ -280,6 +280,38 @@ fn starting_twice_and_stopping_idle_say_the_way_out() {
     assert_eq!(status(addr)["status"], "idle");
     assert_eq!(get(addr, "/start_profile").status, 200);
     stop_profile(addr);
+}
+
+#[test]
+fn stopping_what_stops_by_itself_waits_for_its_files() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    start_profile(engine.addr(), &json!({ "num_steps": 1 }));
+    score_items(engine.addr(), 1);
+    // Depending on who is faster it is being written or is complete.
+    let stop = post(engine.addr(), "/stop_profile", "");
+    assert!([200, 409].contains(&stop.status), "{stop:?}");
+    assert_eq!(status(engine.addr())["status"], "idle");
+    assert_eq!(names(&load(root.path()), TrackKind::Steps, "Steps"), ["1"]);
+}
+
+#[test]
+fn the_engines_own_process_can_capture_anywhere() {
+    let root = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let engine = engine(root.path());
+    let layout = CaptureLayout {
+        output_dir: elsewhere.path().join("trace"),
+        spans_dir: elsewhere.path().join("spans"),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(engine.start_capture(&layout)).unwrap();
+    score_items(engine.addr(), 1);
+    let report = runtime.block_on(engine.stop_capture()).unwrap();
+    assert_eq!((report.batches, report.error), (1, None));
+    assert!(report.spans.unwrap().starts_with(&layout.spans_dir));
+    assert!(report.xplane.unwrap().exists());
+    assert!(runtime.block_on(engine.stop_capture()).is_err());
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use serde_json::json;
-use xscope_engine::{Engine, EngineHandle, ForwardHook};
+use xscope_engine::{Engine, EngineHandle, ForwardHook, stage::Stage, telemetry::RecordKind};
 
 use crate::{
     client::{get, open, post_head, receive, score},
@@ -99,6 +100,29 @@ fn a_full_queue_says_when_to_come_back_and_recovers() {
     gate.leave.send(()).unwrap();
     assert_eq!(score(addr, &body()).status, 200);
     assert!(get(addr, "/metrics").body.contains("xscope_queue_items 0\n"));
+}
+
+#[test]
+fn a_batch_waits_for_company_if_told_to() {
+    let mut config = config(&std::env::temp_dir());
+    config.batch_wait = Duration::from_secs(600);
+    config.max_batch_rows = 4;
+    let engine = Engine::start(config).unwrap();
+    let addr = engine.addr();
+    let first = open(addr, &post_head("/v1/score"), BODY.as_bytes());
+    while !get(addr, "/metrics").body.contains("xscope_queue_items 2\n") {
+        thread::yield_now();
+    }
+    assert_eq!(score(addr, &body()).status, 200);
+    assert_eq!(receive(first).status, 200);
+    let recent = engine.recent();
+    let batches: Vec<u64> = recent
+        .records
+        .iter()
+        .filter(|record| record.kind == RecordKind::Stage(Stage::Forward))
+        .map(|record| record.batch)
+        .collect();
+    assert_eq!(batches, [1, 1]);
 }
 
 #[test]
