@@ -114,8 +114,8 @@ fn compilation(trace: &Trace) -> Option<Finding> {
             // One compilation shows as several nested events: count the outermost.
             if COMPILE_EVENTS.contains(&trace.label(meta)) && track.slices.start[row] >= until {
                 count += 1;
-                time = time.saturating_add(track.slices.dur[row]);
                 until = track.slices.end(row);
+                time = time.saturating_add(until - track.slices.start[row]);
             }
         }
     }

@@ -167,7 +167,9 @@ impl<'a> Iterator for Fields<'a> {
 mod tests {
     use super::{Message, Value};
 
-    fn fields(bytes: &[u8]) -> Vec<Result<(u32, u64), (u64, &'static str)>> {
+    type Field = Result<(u32, u64), (u64, &'static str)>;
+
+    fn fields(bytes: &[u8]) -> Vec<Field> {
         Message { bytes, offset: 100 }
             .fields()
             .map(|field| field.map(|(n, v)| (n, v.uint())).map_err(|e| (e.offset, e.what)))

@@ -3,105 +3,13 @@
 //! One process writes one file, through a shared memory mapping, in records of a fixed size. What
 //! is in the mapping belongs to the kernel's page cache, so a process that dies by `SIGKILL`
 //! loses at most the records that its threads were writing at that instant. (A machine that
-//! loses power may lose more: nothing is synced.) Nothing is ever rewritten in place except two header words, so a file can be read while it grows.
+//! loses power may lose more: nothing is synced.) Nothing is ever rewritten in place except two
+//! header words, so a file can be read while it grows.
 //!
 //! This module knows bytes and nothing of requests or stages; joining spans into a waterfall is
 //! the work of the readers above it.
 //!
-//! # Format, version 1
-//!
-//! All integers are little endian. A file is a header of 64 bytes and then records of 64 bytes;
-//! record `i` (counted from 0) begins at byte `64 + 64 * i`.
-//!
-//! ## Header
-//!
-//! | offset | type | meaning |
-//! |---|---|---|
-//! | 0  | 8 bytes | magic: `58 53 50 41 4e 00 00 01`, which is `XSPAN`, two zeros, and the version |
-//! | 8  | u32 | size of a record in bytes: 64. A later version may use longer records with more fields at their end; a reader steps by this number and ignores what it does not know |
-//! | 12 | u32 | process id of the writer |
-//! | 16 | i64 | nanoseconds to add to a time of this file to get wall time (Unix epoch, UTC) |
-//! | 24 | i64 | error of that offset in nanoseconds, ± |
-//! | 32 | u64 | records dropped because the file was full; grows while the writer runs |
-//! | 40 | u64 | capacity: the most records that this file may ever hold |
-//! | 48 | i64 | when the file was created, nanoseconds of the monotonic clock |
-//! | 56 | u64 | state: 0 = open (the writer runs, or was killed), 1 = closed by its writer |
-//!
-//! ## Clock
-//!
-//! Times are nanoseconds of `CLOCK_MONOTONIC`, the same clock for all processes of a machine
-//! (`std::time::Instant` and Python's `time.monotonic_ns()` and `time.perf_counter_ns()` read it
-//! on Linux). Durations are nanoseconds.
-//!
-//! ## Records
-//!
-//! | offset | type | field |
-//! |---|---|---|
-//! | 0  | u8  | kind: 0 = unused, 1 = string, 2 = span, 3 = counter, 4 = thread name, 5 = extra argument |
-//! | 1  | u8  | flags |
-//! | 2  | u16 | part (strings), otherwise 0 |
-//! | 4  | u32 | name: a string id |
-//! | 8  | u32 | thread |
-//! | 12 | u32 | argument key: a string id |
-//! | 16 | i64 | start |
-//! | 24 | i64 | duration |
-//! | 32 | u64 | request |
-//! | 40 | u64 | batch |
-//! | 48 | u64 | value |
-//! | 56 | u64 | reserved: written as 0, ignored |
-//!
-//! A field that a kind does not use is written as 0 and ignored. What the kinds use:
-//!
-//! | kind | name | thread | key | start | duration | request, batch | value |
-//! |---|---|---|---|---|---|---|---|
-//! | 2 span | what was done | where | of the inline argument | begin | length, ≥ 0 | whose work it was | of the inline argument |
-//! | 3 counter | what is counted | where, or 0 for the process | – | time of the sample | – | – | the sample |
-//! | 4 thread name | its name | the thread | – | – | – | – | – |
-//! | 5 extra argument | – | – | its key | index of the record it belongs to (u64) | – | – | its value |
-//!
-//! **Flags.** Request, batch and value are 64 bits whose reading a two-bit *form* gives:
-//! 0 = absent, 1 = integer (i64), 2 = string id, 3 = IEEE-754 double. Bits 0–1 are the form of
-//! the request, bits 2–3 of the batch, bits 4–5 of the value. Bit 6, on a span: it may overlap
-//! other spans of its thread (time in a queue, an asynchronous call) and takes no part in their
-//! nesting. Bit 7 is 0.
-//!
-//! **Strings** are defined by id, before the record that uses them. Ids are the writer's choice, from 1; 0 means "no
-//! string". The text is UTF-8, cut into parts of 52 bytes, each a record of its own:
-//!
-//! | offset | type | field of a string record |
-//! |---|---|---|
-//! | 0  | u8  | kind: 1 |
-//! | 1  | u8  | 0 |
-//! | 2  | u16 | part: this record holds bytes `52 * part ..` of the text |
-//! | 4  | u32 | id |
-//! | 8  | u32 | length of the whole text in bytes, the same in each of its parts |
-//! | 12 | 52 bytes | the text of this part, then zeros |
-//!
-//! The empty string is one record of length 0. Writers cut texts at 4096 bytes. An id that is
-//! defined twice keeps its first text.
-//!
-//! **Threads** are the kernel's thread ids (`gettid`), unique in a process. A row that is not a
-//! thread (one for each slot of a batch, say) takes an id of 2³¹ or more. Spans of one thread
-//! either nest or do not touch, but for those with bit 6.
-//!
-//! **Counters** carry their unit as the last word of their name: `_bytes`, `_nanos`, `_tokens`,
-//! `_requests`, `_ratio`, `_total` for a sum that only grows. A sample holds until the next one.
-//!
-//! ## How a record is written
-//!
-//! 1. Take the next index (records are never freed). If the file has no room, add 1 to *dropped*
-//!    in the header, and stop.
-//! 2. Write bytes 1 to 63.
-//! 3. Write byte 0, the kind, **last** (in a language with a memory model: a release store).
-//!
-//! A record whose writer died in between has kind 0 and reads as unused. Unused records can lie
-//! between used ones when several threads write; a reader counts them as *holes* and reads on to
-//! the end of the file. Allocate the bytes of the file before you write them (`posix_fallocate`):
-//! a full disk then is an error and not a `SIGBUS`. When the writer ends, it sets *state* to 1
-//! and cuts the file after the last record. A forked child must not go on with its parent's
-//! file.
-//!
-//! Readers skip kinds they do not know.
+#![doc = include_str!("../../../../docs/xspan.md")]
 
 mod read;
 mod write;
