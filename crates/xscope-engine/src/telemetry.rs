@@ -2,7 +2,7 @@
 //!
 //! Records go into a ring of fixed size in memory, and their times into the histograms of
 //! `/metrics`. While a profile is captured, requests and batches are written to its files as
-//! well (see [`crate::capture`]). The ops of a forward pass stay in the recorder of the
+//! well. The ops of a forward pass stay in the recorder of the
 //! scheduler's thread and are handed over once per batch.
 
 use std::sync::{
