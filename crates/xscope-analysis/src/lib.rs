@@ -21,4 +21,4 @@ pub mod requests;
 pub mod stats;
 
 pub use analyze::{AnalyzeReport, analyze};
-pub use profile::{ProfileReport, profile};
+pub use profile::{ProfileReport, RunFacts, profile};

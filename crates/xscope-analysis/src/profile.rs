@@ -57,12 +57,20 @@ pub struct Profiled {
     pub batch_size: Metric,
     pub num_items: u64,
     pub num_label_tokens: u64,
-    /// Tokens of all its sequences together, as the server counted them.
+    /// Tokens of each of its sequences, as the server counted them; empty if it does not say.
+    pub sequence_lengths: Vec<u64>,
+    /// Tokens of all its sequences together.
     pub tokens: Metric,
     /// Its share of the device time of its batches, by tokens.
     pub device_ms: Metric,
     pub peak_hbm_mb: Metric,
     pub activation_memory_mb: Metric,
+    /// What the server calls its model; absent if it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_name: Option<String>,
+    /// What it ran on; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
     /// Every stage with its time; they add up to `total_latency_ms`.
     pub waterfall: BTreeMap<String, f64>,
 }
@@ -87,8 +95,19 @@ pub struct Latency {
     pub items_per_sec: Metric,
 }
 
+/// What a run says of itself, beside its trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFacts {
+    /// The run directory, as given to the command.
+    pub run_dir: String,
+    /// Whether it came to its end.
+    pub complete: bool,
+    pub model_name: Option<String>,
+    pub hardware: Option<String>,
+}
+
 /// Analyses the trace of a run directory.
-pub fn profile(trace: &Trace, run_dir: &str, complete: bool) -> ProfileReport {
+pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
     let views = requests(trace);
     let batches = batches(trace);
     let measured: Vec<&RequestView> =
@@ -98,12 +117,16 @@ pub fn profile(trace: &Trace, run_dir: &str, complete: bool) -> ProfileReport {
     let mut analysis = analyze(trace);
     analysis.quality.extend(request_findings(&measured));
     let shares = shares_by_request(&batches);
-    let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, &analysis);
+    let describe = |view: &&RequestView| Profiled {
+        model_name: run.model_name.clone(),
+        hardware: run.hardware.clone(),
+        ..profiled(trace, view, &batches, &shares, &analysis)
+    };
     let typical = by_latency.get(by_latency.len().saturating_sub(1) / 2);
     ProfileReport {
         schema: SCHEMA,
-        run_dir: run_dir.to_owned(),
-        complete,
+        run_dir: run.run_dir.clone(),
+        complete: run.complete,
         typical: typical.map_or_else(no_request, describe),
         requests: RequestCounts {
             measured: measured.len() as u64,
@@ -182,7 +205,8 @@ fn profiled(
         batch_size: count(mine.iter().map(|batch| batch.rows).max().unwrap_or(0)),
         num_items: view.items,
         num_label_tokens: view.labels,
-        tokens: count(view.tokens),
+        sequence_lengths: view.sequence_tokens.clone(),
+        tokens: count(view.sequence_tokens.iter().sum()),
         device_ms: Metric::known(device, "ms", "no device work could be joined to the request"),
         peak_hbm_mb: hbm_peak(trace, analysis),
         activation_memory_mb: Metric::known(
@@ -190,6 +214,8 @@ fn profiled(
             "MB",
             "the trace has no memory counters by owner",
         ),
+        model_name: None,
+        hardware: None,
         waterfall: view.stages.iter().map(|(name, &time)| (name.clone(), millis(time))).collect(),
     }
 }
@@ -216,10 +242,13 @@ fn no_request() -> Profiled {
         batch_size: none("1"),
         num_items: 0,
         num_label_tokens: 0,
+        sequence_lengths: Vec::new(),
         tokens: none("1"),
         device_ms: none("ms"),
         peak_hbm_mb: none("MB"),
         activation_memory_mb: none("MB"),
+        model_name: None,
+        hardware: None,
         waterfall: BTreeMap::new(),
     }
 }

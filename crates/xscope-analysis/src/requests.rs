@@ -54,8 +54,8 @@ pub struct RequestView {
     pub stages: BTreeMap<String, Picos>,
     /// The batches that served it, in order.
     pub batches: Vec<SpanKey>,
-    /// Tokens of its sequences as the server counted them, in order of its batches.
-    pub tokens: u64,
+    /// Tokens of each of its sequences, as the server counted them.
+    pub sequence_tokens: Vec<u64>,
     pub items: u64,
     pub labels: u64,
     pub is_warmup: bool,
@@ -197,7 +197,7 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<(&str, Picos, Picos)
         total: end - start,
         stages,
         batches: Vec::new(),
-        tokens: 0,
+        sequence_tokens: Vec::new(),
         items: 0,
         labels: 0,
         is_warmup: false,
@@ -211,9 +211,10 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     view.has_server = !spans.is_empty();
     let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
     for span in spans {
-        if trace.strings.get(span.name) == "forward" {
-            batches.extend(span.batch.map(|batch| (span.start, batch)));
-            view.tokens += arg(trace, span, "tokens").unwrap_or(0);
+        match trace.strings.get(span.name) {
+            "forward" => batches.extend(span.batch.map(|batch| (span.start, batch))),
+            REQUEST => view.sequence_tokens.extend(args(trace, span, "sequence_tokens")),
+            _ => {}
         }
     }
     batches.sort_unstable();
@@ -221,13 +222,17 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     view.batches = batches.into_iter().map(|(_, batch)| batch).collect();
 }
 
-/// An integer argument of a span.
+/// The first integer argument of a span with this key.
 pub(crate) fn arg(trace: &Trace, span: &RequestSpan, key: &str) -> Option<u64> {
-    let (_, cell) = span.args.iter().find(|(name, _)| trace.strings.get(*name) == key)?;
-    match cell {
-        ArgCell::Int(value) => u64::try_from(*value).ok(),
-        ArgCell::Float(_) | ArgCell::Str(_) => None,
-    }
+    args(trace, span, key).next()
+}
+
+/// All integer arguments of a span with this key, in order.
+fn args(trace: &Trace, span: &RequestSpan, key: &str) -> impl Iterator<Item = u64> {
+    span.args.iter().filter_map(move |&(name, cell)| match cell {
+        ArgCell::Int(value) if trace.strings.get(name) == key => u64::try_from(value).ok(),
+        _ => None,
+    })
 }
 
 /// Statistics of every stage, in pipeline order; other stages follow by name.

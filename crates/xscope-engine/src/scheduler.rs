@@ -34,6 +34,7 @@ use crate::{
     queue::{Places, Queue},
     score::label_logprobs,
     span_sink::SinkRef,
+    stage::Sequence,
     telemetry::{BatchDone, BatchMemory, Telemetry},
 };
 
@@ -61,12 +62,14 @@ pub(crate) struct Job {
 }
 
 /// What became of a [`Job`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct JobDone {
     /// For each item, in order: the labels' log-probabilities.
     pub(crate) logprobs: Vec<Vec<f64>>,
     /// The batches that its items were in, in order of time.
     pub(crate) passes: Vec<Pass>,
+    /// Batch and tokens of each prompt, in the order of the prompts.
+    pub(crate) sequences: Vec<Sequence>,
     /// Where those batches were written to, if any was captured.
     pub(crate) sink: Option<SinkRef>,
 }
@@ -201,7 +204,7 @@ impl State {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Score(job) => {
-                let done = JobDone { logprobs: Vec::new(), passes: Vec::new(), sink: None };
+                let done = JobDone::default();
                 self.waiting.push_back(Waiting { job, taken: 0, done });
             }
             Command::StartCapture(plan, reply) => {
@@ -376,9 +379,13 @@ impl State {
             Ok(logprobs) => logprobs.into_iter(),
             Err(error) => return self.fail(selection, &error),
         };
+        let mut rows = selection.batch.tokens.iter();
         for (waiting, &items) in self.waiting.iter_mut().zip(&selection.items) {
             if items > 0 {
                 waiting.done.logprobs.extend(logprobs.by_ref().take(items));
+                let sequence =
+                    |row: &Vec<u32>| Sequence { batch: pass.batch, tokens: count(row.len()) };
+                waiting.done.sequences.extend(rows.by_ref().take(items).map(sequence));
                 waiting.done.passes.push(pass);
                 if let Some(sink) = sink {
                     waiting.done.sink = Some(sink.clone());

@@ -55,6 +55,7 @@ impl SinkRef {
 struct Names {
     request: NameId,
     request_id: NameId,
+    sequence_tokens: NameId,
     stages: [NameId; Stage::ALL.len()],
     batch: NameId,
     batch_forward: NameId,
@@ -74,6 +75,7 @@ impl Names {
         Self {
             request: writer.name("request"),
             request_id: writer.name("request_id"),
+            sequence_tokens: writer.name("sequence_tokens"),
             stages: Stage::ALL.map(|stage| writer.name(stage.name())),
             batch: writer.name("batch"),
             batch_forward: writer.name("batch.forward"),
@@ -85,6 +87,12 @@ impl Names {
             peak: memory("peak"),
         }
     }
+}
+
+/// Tokens of a request's prompts in one batch, without padding.
+fn tokens_in(clock: &StageClock, batch: u64) -> u64 {
+    let mine = clock.sequences.iter().filter(|sequence| sequence.batch == batch);
+    mine.map(|sequence| sequence.tokens).sum()
 }
 
 /// Rows for requests, so that requests that overlap in time do not share one.
@@ -134,7 +142,7 @@ impl SpanSink {
         let request = Some(integer(ids.number));
         let thread = self.row(clock.start(), clock.start() + clock.total());
         let name = self.writer.text(&ids.name);
-        self.writer.span(&Span {
+        let record = self.writer.span(&Span {
             name: self.names.request,
             thread,
             start: clock.start(),
@@ -143,7 +151,15 @@ impl SpanSink {
             arg: Some((self.names.request_id, Value::Text(name))),
             ..Span::default()
         });
+        if let Some(record) = record {
+            for sequence in &clock.sequences {
+                let tokens = integer(sequence.tokens);
+                self.writer.extra_arg(record, self.names.sequence_tokens, tokens);
+            }
+        }
         for piece in clock.pieces() {
+            let forward = piece.stage == Stage::Forward;
+            let tokens = || (self.names.tokens, integer(tokens_in(clock, piece.batch)));
             self.writer.span(&Span {
                 name: self.names.stages[piece.stage as usize],
                 thread,
@@ -151,6 +167,7 @@ impl SpanSink {
                 dur: piece.end - piece.start,
                 request,
                 batch: (piece.batch != 0).then(|| integer(piece.batch)),
+                arg: forward.then(tokens),
                 ..Span::default()
             });
         }

@@ -74,10 +74,20 @@ pub struct Piece {
     pub batch: u64,
 }
 
+/// One prompt of a request, as it was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequence {
+    pub batch: u64,
+    /// Without padding.
+    pub tokens: u64,
+}
+
 /// Cuts one request into pieces.
 #[derive(Debug)]
 pub struct StageClock {
     pieces: Vec<Piece>,
+    /// The request's prompts, in their order; empty until they have run.
+    pub sequences: Vec<Sequence>,
     start: Nanos,
     /// Where the open piece starts.
     at: Nanos,
@@ -88,7 +98,14 @@ pub struct StageClock {
 impl StageClock {
     /// Starts in [`Stage::HttpParse`], at a time that has been taken already.
     pub fn starting_at(start: Nanos) -> Self {
-        Self { pieces: Vec::with_capacity(12), start, at: start, stage: Stage::HttpParse, batch: 0 }
+        Self {
+            pieces: Vec::with_capacity(12),
+            sequences: Vec::new(),
+            start,
+            at: start,
+            stage: Stage::HttpParse,
+            batch: 0,
+        }
     }
 
     /// Ends the open piece now and opens the next.

@@ -12,6 +12,7 @@ use axum::{
 };
 use serde::Serialize;
 use tokio::sync::oneshot;
+use xscope_trace::clock;
 
 use crate::{
     body,
@@ -80,7 +81,8 @@ async fn answer(
     clock.enter(Stage::IpcSend);
     let places = app.queue.take(items)?;
     let done = run(app, (prepared.prompts, prepared.labels, places), clock).await?;
-    let JobDone { logprobs, passes, sink: captured } = done;
+    let JobDone { logprobs, passes, sequences, sink: captured } = done;
+    clock.sequences = sequences;
     *sink = captured;
     for (index, pass) in passes.iter().enumerate() {
         clock.enter_at(Stage::Schedule, pass.schedule, pass.batch);
@@ -175,10 +177,16 @@ fn prepare_now(
 async fn run(
     app: &App,
     (prompts, labels, places): (Vec<Vec<u32>>, Vec<u32>, Places),
-    clock: &mut StageClock,
+    stages: &mut StageClock,
 ) -> Result<JobDone, ApiError> {
     let (reply, done) = oneshot::channel();
     app.scheduler.send(Command::Score(Job { prompts, labels, places, reply }))?;
-    clock.enter(Stage::QueueWait);
-    Ok(done.await.unwrap_or(Err(EngineError::Closed))?)
+    let sent = clock::monotonic();
+    let done = done.await.unwrap_or(Err(EngineError::Closed));
+    // The scheduler may take the request, and the processor with it, before this task has read
+    // the clock: then its stamp is the one to believe.
+    let first = done.as_ref().ok().and_then(|done| done.passes.first());
+    let received = first.map_or(sent, |pass| sent.min(pass.schedule));
+    stages.enter_at(Stage::QueueWait, received, 0);
+    Ok(done?)
 }

@@ -191,6 +191,18 @@ fn spans_of_a_request_tile_it_and_carry_its_name() {
         *sum = *sum + piece.dur;
     }
     assert_eq!(at, request.start + request.dur);
+    // A request's share of a batch's stages is all of them, to the nanosecond.
+    let interval = |name_of: &str, batch| {
+        let mut all = file.spans.iter().map(|row| row.span);
+        let span = all.find(|span| span.batch == batch && name(span.name) == name_of).unwrap();
+        (span.start, span.dur)
+    };
+    for forward in spans.iter().filter(|span| name(span.name) == "forward") {
+        let batch = interval("batch.forward", forward.batch);
+        assert_eq!((forward.start, forward.dur), batch);
+        let schedule = interval("schedule", forward.batch);
+        assert_eq!(schedule.0, interval("batch", forward.batch).0);
+    }
     // The header tells the same.
     let timing = reply.header("server-timing").unwrap();
     for (stage, sum) in &sums {

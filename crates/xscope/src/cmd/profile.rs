@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use xscope_analysis::RunFacts;
 use xscope_capture::{ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
@@ -87,7 +88,17 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
     let status = run.manifest.status;
     let trace = xscope_trace::load(&[run.path().to_owned()])?;
     let complete = status == RunStatus::Complete;
-    let report = xscope_analysis::profile(&trace, &run.path().display().to_string(), complete);
+    let stated = |field: &str| {
+        let info = run.manifest.other.get("server_info")?;
+        info.get(field)?.as_str().map(str::to_owned)
+    };
+    let facts = RunFacts {
+        run_dir: run.path().display().to_string(),
+        complete,
+        model_name: stated("served_model_name").or_else(|| stated("model_path")),
+        hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
+    };
+    let report = xscope_analysis::profile(&trace, &facts);
     run.write_json(&run.report_path(), &report)?;
     run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
     match json {
