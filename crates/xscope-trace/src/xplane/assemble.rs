@@ -17,11 +17,13 @@ use crate::wire::WireError;
 
 /// Puts decoded lines together into tracks, merging the chunks of one line.
 pub(super) struct Assembly<'a, 'b> {
-    pub source: SourceId,
-    pub bytes: &'a SharedBytes,
-    pub planes: &'a [PlaneTables<'b>],
-    pub programs: &'a Programs,
-    pub trace: &'a mut Trace,
+    source: SourceId,
+    bytes: &'a SharedBytes,
+    planes: &'a [PlaneTables<'b>],
+    programs: &'a Programs,
+    trace: &'a mut Trace,
+    /// Devices of this source by their name.
+    devices: FxHashMap<StrId, DeviceId>,
 }
 
 /// What makes two decoded pieces parts of one track.
@@ -31,6 +33,18 @@ struct TrackKey {
     line: i64,
     name: StrId,
     device: Option<DeviceId>,
+}
+
+impl<'a, 'b> Assembly<'a, 'b> {
+    pub(super) fn new(
+        source: SourceId,
+        bytes: &'a SharedBytes,
+        planes: &'a [PlaneTables<'b>],
+        programs: &'a Programs,
+        trace: &'a mut Trace,
+    ) -> Self {
+        Self { source, bytes, planes, programs, trace, devices: FxHashMap::default() }
+    }
 }
 
 impl Assembly<'_, '_> {
@@ -157,14 +171,9 @@ impl Assembly<'_, '_> {
             }
             _ => return None,
         };
-        let source = self.source;
-        let found = self
-            .trace
-            .devices
-            .iter()
-            .position(|device| device.source == source && device.name == name);
-        let index = found.unwrap_or_else(|| {
-            self.trace.devices.push(Device {
+        let (source, devices) = (self.source, &mut self.trace.devices);
+        let device = *self.devices.entry(name).or_insert_with(|| {
+            devices.push(Device {
                 name,
                 kind,
                 ordinal: number,
@@ -173,9 +182,9 @@ impl Assembly<'_, '_> {
                 peak_flops: plane.peak_flops,
                 peak_bytes: plane.peak_bytes,
             });
-            self.trace.devices.len() - 1
+            DeviceId(u32::try_from(devices.len() - 1).unwrap_or(u32::MAX))
         });
-        u32::try_from(index).ok().map(DeviceId)
+        Some(device)
     }
 }
 

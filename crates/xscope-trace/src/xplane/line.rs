@@ -97,6 +97,7 @@ pub(super) fn decode<'a>(
         known: FxHashMap::default(),
         last: None,
         text_index: FxHashMap::default(),
+        device_index: FxHashMap::default(),
         line: DecodedLine::new(index),
     };
     let (mut display, mut timestamp) = (&[][..], 0);
@@ -158,6 +159,8 @@ struct Decoder<'a, 'p> {
     /// The kind of the event before, which the next one usually repeats.
     last: Option<(LocalMeta, u32)>,
     text_index: FxHashMap<&'a [u8], u32>,
+    /// Index in the line's rows of each device.
+    device_index: FxHashMap<Option<i64>, usize>,
     line: DecodedLine<'a>,
 }
 
@@ -202,7 +205,7 @@ impl<'a> Decoder<'a, '_> {
         }
         // On the CPU backend operations run on host threads and say which device they belong to.
         let device = (self.is_host && op != OpRef::None).then_some(stats.ordinal);
-        let rows = rows_of(&mut self.line.rows, device);
+        let rows = self.rows_of(device);
         rows.start.push(Picos(offset));
         rows.dur.push(Picos(dur.max(0)));
         rows.meta.push(meta);
@@ -249,6 +252,15 @@ impl<'a> Decoder<'a, '_> {
         index
     }
 
+    fn rows_of(&mut self, device: Option<i64>) -> &mut Rows {
+        let rows = &mut self.line.rows;
+        let index = *self.device_index.entry(device).or_insert_with(|| {
+            rows.push((device, Rows::default()));
+            rows.len() - 1
+        });
+        &mut rows[index].1
+    }
+
     fn text(&mut self, text: &'a [u8]) -> u32 {
         let texts = &mut self.line.texts;
         *self.text_index.entry(text).or_insert_with(|| {
@@ -262,16 +274,4 @@ impl<'a> Decoder<'a, '_> {
 /// they would be larger than any file that the profiler can write.
 fn index_of(len: usize) -> u32 {
     u32::try_from(len - 1).unwrap_or(u32::MAX)
-}
-
-/// The rows of one device; a line serves few, so a list beats a map.
-fn rows_of(rows: &mut Vec<(Option<i64>, Rows)>, device: Option<i64>) -> &mut Rows {
-    let index = match rows.iter().position(|(known, _)| *known == device) {
-        Some(index) => index,
-        None => {
-            rows.push((device, Rows::default()));
-            rows.len() - 1
-        }
-    };
-    &mut rows[index].1
 }

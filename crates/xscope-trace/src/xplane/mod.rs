@@ -31,6 +31,9 @@ use line::DecodedLine;
 use plane::PlaneTables;
 use programs::Programs;
 
+/// How much text the arguments of one event may refer to, besides twice its own size.
+const ARGS_LIMIT: usize = 1 << 20;
+
 /// Reads one XPlane file into `trace`.
 ///
 /// # Errors
@@ -58,7 +61,7 @@ pub(crate) fn read(path: &str, bytes: &SharedBytes, trace: &mut Trace) -> Result
         .map(|(index, message)| line::decode(index, message, &planes[index], epoch))
         .collect();
     programs.rejoin(&planes, &lines, trace);
-    Assembly { source, bytes, planes: &planes, programs: &programs, trace }.assemble(lines);
+    Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
     Ok(())
 }
 
@@ -70,7 +73,7 @@ pub(crate) fn event_args<'a>(
     strings: &'a Strings,
 ) -> Vec<(&'a str, ArgValue)> {
     line::event_at(bytes, at)
-        .map(|event| plane::decode_stats(event, 4, names, strings))
+        .map(|event| plane::decode_stats(event, 4, names, strings, ARGS_LIMIT))
         .unwrap_or_default()
 }
 
@@ -89,7 +92,10 @@ fn scan_space(bytes: &[u8]) -> Space<'_> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     for field in (Message { bytes, offset: 0 }).fields() {
         match field {
-            Ok((1, value)) => space.planes.extend(value.message()),
+            // An empty plane says nothing, and a table for each would be 200 times its size.
+            Ok((1, value)) => {
+                space.planes.extend(value.message().filter(|plane| !plane.bytes.is_empty()));
+            }
             Ok((2, value)) => space.errors.push(text(value.bytes())),
             Ok((3, value)) => space.warnings.push(text(value.bytes())),
             Ok((4, value)) => space.hostnames.push(text(value.bytes())),

@@ -11,6 +11,9 @@ use crate::naming::{PlaneKind, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
 use crate::wire::{Message, Value, WireError};
 
+/// How much text the stats of a plane may refer to, besides twice its own size.
+const FACTS_LIMIT: usize = 64 << 10;
+
 /// One event metadata entry.
 pub(super) struct EventEntry {
     pub meta: EventMeta,
@@ -135,7 +138,7 @@ fn stat_names(entries: &[Message<'_>], strings: &mut Strings) -> FxHashMap<i64, 
 
 impl<'a> PlaneTables<'a> {
     fn read_plane_stats(&mut self, message: Message<'_>, strings: &mut Strings) {
-        let stats = decode_stats(message, 6, &self.stat_names, strings);
+        let stats = decode_stats(message, 6, &self.stat_names, strings, FACTS_LIMIT);
         let mut model = None;
         for (key, value) in stats {
             let int = || match value {
@@ -305,14 +308,25 @@ pub(super) fn split_stat(stat: Message<'_>) -> Option<(i64, StatValue<'_>)> {
     result.map(|value| (id, value))
 }
 
-/// All stats in the fields numbered `field` of a message, decoded.
+/// All stats in the fields numbered `field` of a message, decoded. Texts that are together longer
+/// than `limit` and twice the message are given by their length.
 pub(super) fn decode_stats<'s>(
     message: Message<'_>,
     field: u32,
     names: &FxHashMap<i64, StrId>,
     strings: &'s Strings,
+    limit: usize,
 ) -> Vec<(&'s str, ArgValue)> {
     let name = |id: i64| names.get(&id).map(|&name| strings.get(name));
+    // A few bytes can refer to, or unpack to, a text of any length, and do so again and again.
+    let mut room = message.bytes.len().saturating_mul(2).saturating_add(limit);
+    let mut text = move |len: usize, text: &dyn Fn() -> String| match room.checked_sub(len) {
+        Some(left) => {
+            room = left;
+            ArgValue::Text(text())
+        }
+        None => ArgValue::Bytes(len),
+    };
     message
         .fields()
         .flatten()
@@ -324,11 +338,17 @@ pub(super) fn decode_stats<'s>(
                 StatValue::Uint(value) => ArgValue::Uint(value),
                 StatValue::Int(value) => ArgValue::Int(value),
                 StatValue::Text(bytes) => {
-                    ArgValue::Text(String::from_utf8_lossy(bytes).into_owned())
+                    text(bytes.len(), &|| String::from_utf8_lossy(bytes).into_owned())
                 }
                 StatValue::Bytes(message) => ArgValue::Bytes(message.bytes.len()),
-                StatValue::Ref(id) => ArgValue::Text(name(id).unwrap_or_default().to_owned()),
-                StatValue::Compressed(bytes) => ArgValue::Text(gunzip_text(bytes)),
+                StatValue::Ref(id) => {
+                    let referred = name(id).unwrap_or_default();
+                    text(referred.len(), &|| referred.to_owned())
+                }
+                StatValue::Compressed(bytes) => {
+                    let unpacked = gunzip_text(bytes);
+                    text(unpacked.len(), &|| unpacked.clone())
+                }
             };
             Some((name(id)?, value))
         })

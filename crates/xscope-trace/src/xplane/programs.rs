@@ -12,6 +12,9 @@ use crate::model::{ProgramId, SourceId, Trace};
 use crate::quality::{Finding, Severity};
 use crate::strings::StrId;
 
+/// How many pairs of a listed and an unlisted program are compared: two thousand of each.
+const MOST_PAIRS: usize = 1 << 22;
+
 /// Programs by the id that events use.
 pub(super) struct Programs {
     ids: FxHashMap<i64, ProgramId>,
@@ -76,6 +79,13 @@ impl Programs {
         trace: &mut Trace,
     ) {
         let unlisted = self.unlisted(planes, lines, trace);
+        if unlisted.len().saturating_mul(self.listed.len()) > MOST_PAIRS {
+            let message = "too many programs are listed under other ids than their events use to \
+                           be joined; their operations have no scope: capture for a shorter time";
+            let finding = Finding::new("hlo.not_rejoined", Severity::Warning, message);
+            trace.findings.push(finding.times(unlisted.len() as u64));
+            return;
+        }
         let fitting: BTreeMap<i64, Vec<i64>> =
             unlisted.iter().map(|(&id, program)| (id, self.fitting(program, trace))).collect();
         let mut distances: BTreeMap<i64, u64> = BTreeMap::new();
