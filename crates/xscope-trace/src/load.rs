@@ -12,6 +12,7 @@ use crate::chrome;
 use crate::error::{Error, Result};
 use crate::model::{DeviceId, SharedBytes, Trace};
 use crate::quality::{Finding, Severity};
+use crate::run::{RunDir, RunStatus};
 use crate::spans;
 use crate::xplane;
 
@@ -39,9 +40,27 @@ pub fn load(paths: &[PathBuf]) -> Result<Trace> {
             false => load_file(path, &mut trace)?,
         }
     }
+    Ok(finish(trace))
+}
+
+/// Reads the bytes of one file, which need not lie on a disk (standard input, a test, a fuzzer).
+///
+/// `name` stands in messages and for the host where a file does not name one. The format is told
+/// by the bytes alone, but for the client's rows, whose name must end in `requests.jsonl`.
+///
+/// # Errors
+/// If nothing can be read of them; lesser damage is a finding.
+pub fn read_bytes(name: &str, bytes: Vec<u8>) -> Result<Trace> {
+    let mut trace = Trace::default();
+    read_file(Path::new(name), FileBytes::Owned(bytes), UNPACKED_LIMIT, &mut trace)?;
+    Ok(finish(trace))
+}
+
+/// What can only be done when all files are read.
+fn finish(mut trace: Trace) -> Trace {
     sort_devices(&mut trace);
     align(&mut trace);
-    Ok(trace)
+    trace
 }
 
 /// Brings devices into the order of their sources and numbers: readers meet them in the order of
@@ -72,6 +91,7 @@ fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
                 .to_owned(),
         });
     }
+    trace.findings.extend(unfinished_run(directory));
     let mut first_error = None;
     let before = trace.sources.len();
     for file in files {
@@ -85,6 +105,28 @@ fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
         Some(error) if trace.sources.len() == before => Err(error),
         _ => Ok(()),
     }
+}
+
+/// What a run directory says of how the run ended, unless all is well or it is none.
+fn unfinished_run(directory: &Path) -> Option<Finding> {
+    let run = RunDir::open(directory).ok()?;
+    let (code, severity, what) = match run.manifest.status {
+        RunStatus::Complete => return None,
+        RunStatus::Running => ("run.running", Severity::Info, "the run is still going on"),
+        RunStatus::Interrupted => (
+            "run.interrupted",
+            Severity::Warning,
+            "the run was interrupted; it holds what was \
+             recorded until then",
+        ),
+        RunStatus::Failed => (
+            "run.failed",
+            Severity::Error,
+            "the run failed: its server went away or could not be \
+             loaded; it holds what was recorded until then",
+        ),
+    };
+    Some(Finding::new(code, severity, what))
 }
 
 /// The profiles below a directory, sorted. Chrome JSON beside an XPlane file of the same host is
@@ -123,9 +165,17 @@ fn is_profile_name(path: &Path) -> bool {
             .any(|suffix| name.ends_with(suffix))
 }
 
-/// Reads one file, of whatever format it is.
 fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
-    let mut bytes = FileBytes::open(path)?;
+    read_file(path, FileBytes::open(path)?, UNPACKED_LIMIT, trace)
+}
+
+/// Reads one file, of whatever format it is.
+fn read_file(
+    path: &Path,
+    mut bytes: FileBytes,
+    unpacked_limit: u64,
+    trace: &mut Trace,
+) -> Result<()> {
     if bytes.is_empty() {
         return Err(Error::Empty {
             path: path.to_owned(),
@@ -139,7 +189,7 @@ fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
         if matches!(detect(&unpacked_head(&bytes)), Detected::ChromeJson) {
             return chrome::read(&name, MultiGzDecoder::new(&bytes[..]), trace);
         }
-        bytes = unpack(path, &bytes)?;
+        bytes = unpack(path, &bytes, unpacked_limit)?;
     }
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
@@ -163,12 +213,12 @@ fn unpacked_head(packed: &[u8]) -> Vec<u8> {
     head
 }
 
-fn unpack(path: &Path, packed: &[u8]) -> Result<FileBytes> {
+fn unpack(path: &Path, packed: &[u8], limit: u64) -> Result<FileBytes> {
     let mut bytes = Vec::new();
-    let read = MultiGzDecoder::new(packed).take(UNPACKED_LIMIT).read_to_end(&mut bytes);
+    let read = MultiGzDecoder::new(packed).take(limit.saturating_add(1)).read_to_end(&mut bytes);
     match read {
-        Ok(_) if bytes.len() as u64 >= UNPACKED_LIMIT => {
-            Err(Error::TooLarge { path: path.to_owned(), limit: UNPACKED_LIMIT })
+        Ok(_) if bytes.len() as u64 > limit => {
+            Err(Error::TooLarge { path: path.to_owned(), limit })
         }
         // What came before the damage is kept: the reader says where the data ends.
         Ok(_) => Ok(FileBytes::Owned(bytes)),
@@ -200,5 +250,28 @@ fn detect(bytes: &[u8]) -> Detected {
         (Some(b'{' | b'['), _) => Detected::ChromeJson,
         _ if is_plane => Detected::XPlane,
         _ => Detected::Unknown("unknown bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::unpack;
+    use crate::Error;
+
+    #[test]
+    fn what_unpacks_past_the_limit_is_refused() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&[0; 100_000]).unwrap();
+        let packed = encoder.finish().unwrap();
+        let path = Path::new("bomb.xplane.pb.gz");
+        assert_eq!(unpack(path, &packed, 100_000).unwrap().len(), 100_000);
+        let error = unpack(path, &packed, 99_999).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { limit: 99_999, .. }));
+        assert!(error.to_string().contains("bomb.xplane.pb.gz grows past 99999 bytes"), "{error}");
     }
 }
