@@ -4,6 +4,12 @@
 #[cfg(test)]
 mod chrome;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod feed;
+#[cfg(test)]
+mod fuzz_corpus;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod span;
