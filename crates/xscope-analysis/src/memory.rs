@@ -1,21 +1,38 @@
 //! What filled the memory, as far as the trace counts it.
+//!
+//! Two sources are read: counters by owner (`memory_<owner>_live_bytes`, `_peak_bytes`), sampled
+//! once a batch, and the live bytes that operations carry (`live_<owner>_bytes`), sampled as each
+//! ends. Only the second says what was live at one moment, so only it gives the peak of all
+//! owners together and the peak by scope. MB are 10^6 bytes.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::model::Counter;
+use xscope_trace::model::{Counter, Track, TrackKind};
 use xscope_trace::{Metric, Trace};
 
-/// Prefix of counters that count live bytes by owner: `memory.weights_bytes`.
-const PREFIX: &str = "memory.";
+use crate::layers::scope_path;
 
 /// Live memory of one owner.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OwnerRow {
-    /// `weights`, `kv`, `activations`, ...
+    /// `weights`, `kv`, `activations`, `other`.
     pub owner: String,
-    /// Largest and last sample.
     pub peak_mb: f64,
+    /// The last sample of what was live.
     pub last_mb: f64,
     pub samples: u64,
+}
+
+/// Live memory while operations of one scope ran.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScopeRow {
+    /// A layer or a component of one.
+    pub scope: String,
+    /// The largest sum over all owners.
+    pub peak_mb: f64,
+    /// The largest amount of activations.
+    pub activations_mb: f64,
 }
 
 /// The memory section of a report.
@@ -25,6 +42,8 @@ pub struct MemoryReport {
     pub peak: Metric,
     /// Owners by peak, largest first.
     pub owners: Vec<OwnerRow>,
+    /// Layers and components, by peak, largest first.
+    pub scopes: Vec<ScopeRow>,
 }
 
 impl MemoryReport {
@@ -36,54 +55,95 @@ impl MemoryReport {
 
 const BYTES_PER_MB: f64 = 1e6;
 
-/// Memory by owner from the trace's counters. MB are 10^6 bytes.
+/// How deep scopes are told apart: `layer_3/attention`.
+const SCOPE_DEPTH: usize = 2;
+
+/// Memory by owner and by scope.
 pub fn memory(trace: &Trace) -> MemoryReport {
-    let counters: Vec<(&str, &Counter)> = trace
-        .counters
-        .iter()
-        .filter_map(|counter| {
-            let name = trace.strings.get(counter.name).strip_prefix(PREFIX)?;
-            Some((name.strip_suffix("_bytes").unwrap_or(name), counter))
-        })
-        .collect();
-    let mut owners: Vec<OwnerRow> = counters
-        .iter()
-        .map(|(owner, counter)| OwnerRow {
-            owner: (*owner).to_owned(),
-            peak_mb: counter.value.iter().copied().fold(0.0, f64::max) / BYTES_PER_MB,
-            last_mb: counter.value.last().copied().unwrap_or(0.0) / BYTES_PER_MB,
-            samples: counter.value.len() as u64,
-        })
-        .collect();
-    owners.sort_by(|a, b| b.peak_mb.total_cmp(&a.peak_mb).then_with(|| a.owner.cmp(&b.owner)));
-    let peak = Metric::known(
-        peak_of_sum(&counters).map(|bytes| bytes / BYTES_PER_MB),
-        "MB",
-        "the trace has no memory counters by owner",
-    );
-    MemoryReport { peak, owners }
+    let owners = owners(trace);
+    let scopes = scopes(trace);
+    let at_once = scopes.iter().map(|scope| scope.peak_mb).reduce(f64::max);
+    let bound: f64 = owners.iter().map(|owner| owner.peak_mb).sum();
+    let peak = match (at_once, owners.is_empty()) {
+        (Some(peak), _) => Metric::valid(peak, "MB"),
+        (None, false) => Metric::degraded(
+            bound,
+            "MB",
+            "the owners' peaks are added up, which need not have been at one moment",
+        ),
+        (None, true) => Metric::unavailable("MB", "the trace does not count memory by owner"),
+    };
+    MemoryReport { peak, owners, scopes }
 }
 
-/// The largest sum of all counters at one time; each holds its value until its next sample.
-fn peak_of_sum(counters: &[(&str, &Counter)]) -> Option<f64> {
-    let mut samples: Vec<_> = counters
-        .iter()
-        .enumerate()
-        .flat_map(|(index, (_, counter))| {
-            counter.at.iter().zip(&counter.value).map(move |(&at, &value)| (at, index, value))
-        })
-        .collect();
-    samples.sort_by_key(|sample| (sample.0, sample.1));
-    let mut live = vec![0.0; counters.len()];
-    let mut peak: Option<f64> = None;
-    let mut samples = samples.into_iter().peekable();
-    while let Some((at, index, value)) = samples.next() {
-        live[index] = value;
-        // Samples of one moment belong together.
-        if samples.peek().is_none_or(|next| next.0 > at) {
-            let sum: f64 = live.iter().sum();
-            peak = Some(peak.map_or(sum, |peak| peak.max(sum)));
+fn owners(trace: &Trace) -> Vec<OwnerRow> {
+    let mut rows: BTreeMap<&str, OwnerRow> = BTreeMap::new();
+    for counter in &trace.counters {
+        let name = trace.strings.get(counter.name);
+        let Some(name) = name.strip_prefix("memory_") else { continue };
+        let (owner, is_live) =
+            match (name.strip_suffix("_live_bytes"), name.strip_suffix("_peak_bytes")) {
+                (Some(owner), _) => (owner, true),
+                (_, Some(owner)) => (owner, false),
+                _ => continue,
+            };
+        let row = rows.entry(owner).or_insert_with(|| OwnerRow {
+            owner: owner.to_owned(),
+            peak_mb: 0.0,
+            last_mb: 0.0,
+            samples: 0,
+        });
+        row.peak_mb = row.peak_mb.max(largest(counter) / BYTES_PER_MB);
+        if is_live {
+            row.last_mb = counter.value.last().copied().unwrap_or(0.0) / BYTES_PER_MB;
+            row.samples = counter.value.len() as u64;
         }
     }
-    peak
+    let mut rows: Vec<OwnerRow> = rows.into_values().collect();
+    rows.sort_by(|a, b| b.peak_mb.total_cmp(&a.peak_mb).then_with(|| a.owner.cmp(&b.owner)));
+    rows
+}
+
+fn largest(counter: &Counter) -> f64 {
+    counter.value.iter().copied().fold(0.0, f64::max)
+}
+
+fn scopes(trace: &Trace) -> Vec<ScopeRow> {
+    let mut peaks: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    let tracks = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
+    for track in tracks.filter(|track| live_bytes(trace, track, 0).is_some()) {
+        for row in 0..track.slices.len() {
+            let Some((all, activations)) = live_bytes(trace, track, row) else { continue };
+            let mut path = scope_path(trace.strings.get(trace.scope_of(track.slices.meta[row])));
+            path.truncate(SCOPE_DEPTH);
+            let peak = peaks.entry(path.join("/")).or_default();
+            *peak = (peak.0.max(all), peak.1.max(activations));
+        }
+    }
+    let mut rows: Vec<ScopeRow> = peaks
+        .into_iter()
+        .map(|(scope, (all, activations))| ScopeRow {
+            scope,
+            peak_mb: all / BYTES_PER_MB,
+            activations_mb: activations / BYTES_PER_MB,
+        })
+        .collect();
+    rows.sort_by(|a, b| b.peak_mb.total_cmp(&a.peak_mb).then_with(|| a.scope.cmp(&b.scope)));
+    rows
+}
+
+/// Live bytes of all owners, and of activations, that the operation in `row` carries.
+fn live_bytes(trace: &Trace, track: &Track, row: usize) -> Option<(f64, f64)> {
+    let mut found = None;
+    for (key, value) in track.slices.args.get(row, &trace.strings) {
+        let owner = key.strip_prefix("live_").and_then(|key| key.strip_suffix("_bytes"));
+        if let Some((owner, bytes)) = owner.zip(value.as_f64()) {
+            let (all, activations) = found.get_or_insert((0.0, 0.0));
+            *all += bytes;
+            if owner == "activations" {
+                *activations += bytes;
+            }
+        }
+    }
+    found
 }

@@ -185,7 +185,17 @@ pub(crate) fn memory_text(report: &AnalyzeReport) -> String {
         vec![owner.owner.clone(), format!("{:.2}", owner.peak_mb), format!("{:.2}", owner.last_mb)]
     });
     let mut out = section("Memory by owner", &columns, rows.collect());
-    line(&mut out, &format!("peak of all together: {} MB", metric(&memory.peak, 2)));
+    line(&mut out, &format!(" peak of all together: {} MB", metric(&memory.peak, 2)));
+    let columns =
+        [Column::Text("layer"), Column::Number("peak MB"), Column::Number("activations MB")];
+    let rows = memory.scopes.iter().take(ROWS / 2).map(|scope| {
+        vec![
+            shorten(&scope.scope, 48),
+            format!("{:.2}", scope.peak_mb),
+            format!("{:.2}", scope.activations_mb),
+        ]
+    });
+    out += &section("Memory by layer", &columns, rows.collect());
     out
 }
 

@@ -10,7 +10,7 @@ use crate::{fixture, run, stderr, stdout, xscope};
 #[test]
 fn each_format_gives_a_report() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto", "run"] {
+    for name in ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto/excerpt.json.gz", "run"] {
         let path = fixture(name);
         let text = stdout(&run(directory.path(), &["analyze", &path], 0));
         assert!(text.contains("Kernels by self time"), "{name}:\n{text}");
