@@ -74,21 +74,21 @@ impl<R: Read> Window<R> {
             }
             self.buffer.resize(self.end * 2, 0);
         }
-        loop {
+        // As much as there is room for: decompression gives a few kilobytes at a time, and an element
+        // that is not there whole is parsed anew each time.
+        let before = self.end;
+        while self.end < self.buffer.len() && !self.finished {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.finished = true,
-                Ok(read) => {
-                    self.end += read;
-                    return true;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.failure = Some(error.to_string());
                     self.finished = true;
                 }
             }
-            return false;
         }
+        self.end > before
     }
 
     /// The next byte that is neither white space nor one of `skipped`; it is not consumed.

@@ -377,3 +377,13 @@ fn a_broken_file_does_not_hide_the_good_ones() {
     let unreadable = trace.findings.iter().filter(|finding| finding.code == "source.unreadable");
     assert_eq!((trace.sources.len(), unreadable.count()), (1, 2));
 }
+
+/// Decompression gives a few kilobytes at a time; a large element must not be parsed anew at each.
+#[test]
+fn a_large_compressed_value_is_read_in_linear_time() {
+    let mut random = Random(1);
+    let text: String = (0..500_000).map(|_| format!("{:016x}", random.next())).collect();
+    let event = format!(r#"[{{"ph":"X","ts":1,"dur":1,"name":"a","args":{{"hlo":"{text}"}}}}]"#);
+    let trace = survive("large.json.gz", "whole", &gzip([event])).unwrap();
+    assert_eq!(trace.slice_count(), 1);
+}
