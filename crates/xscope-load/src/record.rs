@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xscope_trace::{Bytes, Nanos};
+use xscope_trace::{Bytes, Metric, Nanos};
 
 use crate::{check::FailureKind, workload::Point};
 
@@ -75,28 +75,26 @@ pub struct RequestRow {
     pub server_ms: BTreeMap<String, f64>,
 }
 
-/// A number, or the reason why there is none. As JSON: the number itself, or
-/// `{"unavailable": "why"}`. The unit is in the name of the field that holds it.
+/// A number, or a metric that says why there is none. The benchmark's contract has plain numbers
+/// here, so only what is missing takes the long form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Figure {
     Value(f64),
-    Unavailable {
-        #[serde(rename = "unavailable")]
-        reason: String,
-    },
+    Missing(Metric),
 }
 
 impl Figure {
     pub fn value(&self) -> Option<f64> {
         match self {
             Self::Value(value) => Some(*value),
-            Self::Unavailable { .. } => None,
+            Self::Missing(_) => None,
         }
     }
 
-    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
-        Self::Unavailable { reason: reason.into() }
+    /// Unavailable, in `unit`, for `reason`.
+    pub fn unavailable(unit: &str, reason: impl Into<String>) -> Self {
+        Self::Missing(Metric::unavailable(unit, reason))
     }
 }
 
@@ -122,7 +120,7 @@ impl Durations {
         samples.sort_unstable();
         let figure = |sample: Option<&Nanos>| match sample {
             Some(sample) => Figure::Value(sample.as_millis()),
-            None => Figure::unavailable("no samples"),
+            None => Figure::unavailable("ms", "no samples"),
         };
         Self {
             n: samples.len() as u64,
@@ -235,9 +233,9 @@ impl Samples {
     fn rate(&self, count: u64) -> Figure {
         let window = self.span.map_or(Nanos::ZERO, |(first, last)| last - first);
         if count == 0 {
-            Figure::unavailable("no right answers")
+            Figure::unavailable("1/s", "no right answers")
         } else if window <= Nanos::ZERO {
-            Figure::unavailable("the measured window has no length")
+            Figure::unavailable("1/s", "the measured window has no length")
         } else {
             Figure::Value(count_to_f64(count) / (window.as_millis() / 1000.0))
         }
@@ -249,7 +247,7 @@ fn percentile_ms(sorted: &[Nanos], permille: u64) -> Figure {
     let n = sorted.len() as u64;
     let needed = 1000_u64.div_ceil(1000 - permille);
     if n < needed {
-        return Figure::unavailable(format!("needs {needed} samples, has {n}"));
+        return Figure::unavailable("ms", format!("needs {needed} samples, has {n}"));
     }
     let rank = (n * permille).div_ceil(1000).max(1);
     // `rank` is at most `n`, an index that the slice has.
@@ -259,7 +257,7 @@ fn percentile_ms(sorted: &[Nanos], permille: u64) -> Figure {
 
 fn mean_ms(samples: &[Nanos]) -> Figure {
     if samples.is_empty() {
-        return Figure::unavailable("no samples");
+        return Figure::unavailable("ms", "no samples");
     }
     let sum: f64 = samples.iter().map(|sample| sample.as_millis()).sum();
     Figure::Value(sum / count_to_f64(samples.len() as u64))
@@ -316,8 +314,8 @@ mod tests {
         check(20, true, true, false);
         check(99, true, true, false);
         check(100, true, true, true);
-        let reason = "needs 100 samples, has 99".to_owned();
-        assert_eq!(durations(1..=99).p99_ms, Figure::Unavailable { reason });
+        let missing = Figure::unavailable("ms", "needs 100 samples, has 99");
+        assert_eq!(durations(1..=99).p99_ms, missing);
         assert_eq!(durations(std::iter::empty()).mean_ms.value(), None);
     }
 
@@ -344,7 +342,7 @@ mod tests {
         let got = serde_json::to_string(&durations([2, 4].into_iter())).unwrap();
         assert_eq!(
             got,
-            r#"{"n":2,"min_ms":2.0,"mean_ms":3.0,"p50_ms":2.0,"p95_ms":{"unavailable":"needs 20 samples, has 2"},"p99_ms":{"unavailable":"needs 100 samples, has 2"},"max_ms":4.0}"#
+            r#"{"n":2,"min_ms":2.0,"mean_ms":3.0,"p50_ms":2.0,"p95_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 20 samples, has 2"},"p99_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 100 samples, has 2"},"max_ms":4.0}"#
         );
         let back: Durations = serde_json::from_str(&got).unwrap();
         assert_eq!(back, durations([2, 4].into_iter()));

@@ -150,10 +150,7 @@ async fn wrong_answers_are_failures_with_a_reason() {
         assert_eq!((point.requests, point.ok, point.failed), (4, 0, 4), "{kind:?}");
         assert_eq!(point.failures.iter().collect::<Vec<_>>(), [(&kind, &4)]);
         assert_eq!(point.latency.n, 0);
-        assert_eq!(
-            point.requests_per_sec,
-            Figure::Unavailable { reason: "no right answers".into() }
-        );
+        assert_eq!(point.requests_per_sec, Figure::unavailable("1/s", "no right answers"));
         for row in &rows {
             let error = row.error.as_deref().unwrap();
             assert!(!row.ok && row.failure == Some(kind) && error.contains(words), "{row:?}");
