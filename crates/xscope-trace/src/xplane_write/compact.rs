@@ -196,7 +196,18 @@ impl<'a> Chunk<'a> {
                 (field, ..) => chunk.other.push(field),
             }
         }
+        keep_last(&mut chunk.metadata);
         Some(chunk)
+    }
+}
+
+/// Of the entries with one key the last counts, as in every protobuf map.
+fn keep_last(metadata: &mut Vec<((u32, i64), &[u8])>) {
+    let last: FxHashMap<_, _> =
+        metadata.iter().enumerate().map(|(index, (key, _))| (*key, index)).collect();
+    if last.len() < metadata.len() {
+        let mut indices = 0..;
+        metadata.retain(|(key, _)| last.get(key).copied() == indices.next());
     }
 }
 
