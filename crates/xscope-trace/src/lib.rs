@@ -22,6 +22,8 @@ mod spans;
 pub mod strings;
 pub mod time;
 mod wire;
+mod wire_write;
+pub mod write;
 mod xplane;
 pub mod xplane_write;
 

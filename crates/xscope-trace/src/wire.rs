@@ -163,6 +163,34 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The fields of a message with the bytes that they take: whole, number, value. `None` is damage.
+pub(crate) struct FieldBytes<'a> {
+    message: Message<'a>,
+    fields: Fields<'a>,
+}
+
+impl<'a> FieldBytes<'a> {
+    pub(crate) fn of(message: Message<'a>) -> Self {
+        Self { message, fields: message.fields() }
+    }
+
+    fn here(&self) -> Option<usize> {
+        usize::try_from(self.fields.offset() - self.message.offset).ok()
+    }
+}
+
+impl<'a> Iterator for FieldBytes<'a> {
+    type Item = Option<(&'a [u8], u32, Value<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let begin = self.here();
+        let field = self.fields.next()?;
+        let whole =
+            begin.zip(self.here()).and_then(|(begin, end)| self.message.bytes.get(begin..end));
+        Some(whole.zip(field.ok()).map(|(whole, (number, value))| (whole, number, value)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Message, Value};

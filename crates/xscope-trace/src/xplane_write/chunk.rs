@@ -5,9 +5,9 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::time::Bytes;
+use crate::wire_write::put_bytes;
 use crate::xplane_write::PlaneBuilder;
 use crate::xplane_write::compact::{Compacted, compact_file};
-use crate::xplane_write::proto::put_bytes;
 
 /// What can go wrong while an XPlane file is written.
 #[derive(Debug, thiserror::Error)]

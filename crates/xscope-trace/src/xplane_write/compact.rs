@@ -11,9 +11,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::bytes::FileBytes;
 use crate::time::Bytes;
-use crate::wire::{Fields, Message, Value};
+use crate::wire::{FieldBytes, Message};
+use crate::wire_write::{field_len, put_bytes, put_header, put_int};
 use crate::xplane_write::chunk::XPlaneWriteError;
-use crate::xplane_write::proto::{field_len, put_bytes, put_header, put_int};
 
 /// What was merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,32 +342,4 @@ fn map_key(entry: Message<'_>) -> Option<i64> {
         }
     }
     Some(key)
-}
-
-/// The fields of a message with the bytes that they take: whole, number, value. `None` is damage.
-struct FieldBytes<'a> {
-    message: Message<'a>,
-    fields: Fields<'a>,
-}
-
-impl<'a> FieldBytes<'a> {
-    fn of(message: Message<'a>) -> Self {
-        Self { message, fields: message.fields() }
-    }
-
-    fn here(&self) -> Option<usize> {
-        usize::try_from(self.fields.offset() - self.message.offset).ok()
-    }
-}
-
-impl<'a> Iterator for FieldBytes<'a> {
-    type Item = Option<(&'a [u8], u32, Value<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let begin = self.here();
-        let field = self.fields.next()?;
-        let whole =
-            begin.zip(self.here()).and_then(|(begin, end)| self.message.bytes.get(begin..end));
-        Some(whole.zip(field.ok()).map(|(whole, (number, value))| (whole, number, value)))
-    }
 }

@@ -28,7 +28,6 @@
 
 mod chunk;
 mod compact;
-mod proto;
 
 use rustc_hash::FxHashMap;
 
@@ -36,7 +35,7 @@ pub use chunk::{ChunkWriter, XPlaneWriteError};
 pub use compact::{Compacted, compact, compact_file};
 
 use crate::time::{Nanos, Picos};
-use proto::{put_bytes, put_double, put_int, put_uint};
+use crate::wire_write::{put_bytes, put_double, put_header, put_int, put_uint};
 
 /// The plane that says when the session ran: stats [`START_TIME`] and [`STOP_TIME`].
 pub const TASK_ENVIRONMENT: &str = "Task Environment";
@@ -263,7 +262,7 @@ impl PlaneBuilder {
         }
         plane.append(&mut self.stats);
         for line in self.lines.iter_mut().filter(|line| !line.events.is_empty()) {
-            proto::put_header(&mut plane, 3, (line.head.len() + line.events.len()) as u64);
+            put_header(&mut plane, 3, (line.head.len() + line.events.len()) as u64);
             plane.extend_from_slice(&line.head);
             plane.append(&mut line.events);
         }

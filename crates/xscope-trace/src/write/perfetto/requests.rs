@@ -1,0 +1,340 @@
+//! The rows on top: requests with their stages, batches, and the arrows between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Writer;
+use super::encode::{Annotations, Place};
+use crate::args::{ArgCell, ArgValue};
+use crate::model::{
+    ClientRequest, DeviceId, Format, RequestSpan, SliceRef, SpanKey, Trace, Track, TrackKind,
+};
+use crate::strings::StrId;
+use crate::time::Picos;
+use crate::write::lanes::{Edge, Lanes, Step};
+use crate::write::processes::Shown;
+
+/// The process id of the rows on top; those of real processes are lower.
+const PID: i32 = i32::MAX;
+
+/// A span as its recorder wrote it: what tells which row of a thread it is.
+type RowKey = (u32, i64, Picos, Picos, StrId);
+
+/// What is known of requests and batches.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    requests: Vec<Request>,
+    /// Spans of batches that belong to no request, in the order of time.
+    batches: Vec<usize>,
+    /// Arrows into a batch, by the batch.
+    into_batch: FxHashMap<SpanKey, Vec<u64>>,
+    /// Arrows out of a request's span, by the span.
+    out_of_span: FxHashMap<usize, u64>,
+    /// Arrows from a batch to what the devices ran for it.
+    launches: BTreeMap<SpanKey, Vec<(SliceRef, u64)>>,
+    /// The first span of each batch, which stands for it.
+    first_of_batch: FxHashSet<usize>,
+    /// Rows of threads that are shown here instead.
+    rows: FxHashSet<RowKey>,
+}
+
+#[derive(Debug)]
+struct Request {
+    key: Option<SpanKey>,
+    client: Option<usize>,
+    start: Picos,
+    end: Picos,
+    spans: Vec<usize>,
+}
+
+impl Requests {
+    pub(super) fn of(trace: &Trace) -> Self {
+        let mut by_key: BTreeMap<SpanKey, Vec<usize>> = BTreeMap::new();
+        let mut found = Self::default();
+        for (index, span) in trace.spans.iter().enumerate() {
+            match span.request {
+                Some(request) => by_key.entry(request).or_default().push(index),
+                None => found.batches.push(index),
+            }
+            found.rows.insert(row_key(span));
+        }
+        found.batches.sort_by_key(|&index| order(&trace.spans[index]));
+        found.join(trace, by_key);
+        found.link(trace);
+        found
+    }
+
+    fn join(&mut self, trace: &Trace, mut by_key: BTreeMap<SpanKey, Vec<usize>>) {
+        for (index, client) in trace.client.iter().enumerate() {
+            let key = trace.strings.find(&client.id).map(SpanKey::Text);
+            let spans = key.and_then(|key| by_key.remove(&key)).unwrap_or_default();
+            self.requests.push(request(trace, key, Some(index), spans));
+        }
+        for (key, spans) in by_key {
+            self.requests.push(request(trace, Some(key), None, spans));
+        }
+        self.requests.sort_by_key(|request| (request.start, std::cmp::Reverse(request.end)));
+    }
+
+    /// Numbers the arrows: behind those of the trace.
+    fn link(&mut self, trace: &Trace) {
+        let mut next = trace.flows.len() as u64;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let mut known = BTreeSet::new();
+        for &index in &self.batches {
+            if trace.spans[index].batch.is_some_and(|batch| known.insert(batch)) {
+                self.first_of_batch.insert(index);
+            }
+        }
+        for request in &self.requests {
+            let mut seen = BTreeSet::new();
+            for &index in &request.spans {
+                let Some(batch) = trace.spans[index].batch.filter(|it| known.contains(it)) else {
+                    continue;
+                };
+                if seen.insert(batch) {
+                    let id = number();
+                    self.out_of_span.insert(index, id);
+                    self.into_batch.entry(batch).or_default().push(id);
+                }
+            }
+        }
+        for (run, slices) in first_rows(trace) {
+            let batch = SpanKey::Number(run);
+            if known.contains(&batch) {
+                let arrows = slices.into_iter().map(|slice| (slice, number())).collect();
+                self.launches.insert(batch, arrows);
+            }
+        }
+    }
+
+    /// The arrows that end in device rows.
+    pub(super) fn launches(&self) -> impl Iterator<Item = (SliceRef, u64)> + '_ {
+        self.launches.values().flatten().copied()
+    }
+
+    /// Rows of a thread that are shown among the requests: shown twice, they would count twice in
+    /// every query.
+    pub(super) fn hidden_rows(&self, trace: &Trace, track: &Track) -> FxHashSet<usize> {
+        let format = trace.sources.get(track.source.0 as usize).map(|source| source.format);
+        if self.rows.is_empty() || format != Some(Format::XSpan) {
+            return FxHashSet::default();
+        }
+        let slices = &track.slices;
+        let is_hidden = |&row: &usize| {
+            let name = trace.meta(slices.meta[row]).name;
+            let key = (track.source.0, track.tid, slices.start[row], slices.dur[row], name);
+            self.rows.contains(&key)
+        };
+        (0..slices.len()).filter(is_hidden).collect()
+    }
+
+    pub(super) fn write<W: Write>(&self, writer: &mut Writer<'_, W>) -> io::Result<()> {
+        if self.requests.is_empty() && self.batches.is_empty() {
+            return Ok(());
+        }
+        let labels = StrId::EMPTY;
+        let shown = Shown { pid: PID, name: String::new(), labels, host: 0, device: None };
+        let process = writer.process(&shown, 0, "requests")?;
+        self.write_requests(writer, process)?;
+        self.write_batches(writer, process)
+    }
+
+    fn write_requests<W: Write>(&self, writer: &mut Writer<'_, W>, process: u64) -> io::Result<()> {
+        let mut lanes = Lanes::default();
+        let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
+        for (index, request) in self.requests.iter().enumerate() {
+            let mut place = |step: Step| {
+                if step.edge == Edge::Begin {
+                    rows.insert(step.row, step.lane);
+                }
+                Ok::<(), io::Error>(())
+            };
+            lanes.push(index, request.start, request.end, &mut place)?;
+        }
+        let mut tracks: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+        for (index, request) in self.requests.iter().enumerate() {
+            let lane = rows.get(&index).copied().unwrap_or(0);
+            self.write_request(writer, request, |writer, inner| {
+                if let Some(&track) = tracks.get(&(lane, inner)) {
+                    return Ok(track);
+                }
+                let track = writer.plain_track(0, process, "requests", 1 + lane as u64)?;
+                tracks.insert((lane, inner), track);
+                Ok(track)
+            })?;
+        }
+        writer.written.clipped += lanes.clipped;
+        Ok(())
+    }
+
+    fn write_request<W: Write>(
+        &self,
+        writer: &mut Writer<'_, W>,
+        request: &Request,
+        mut track_of: impl FnMut(&mut Writer<'_, W>, usize) -> io::Result<u64>,
+    ) -> io::Result<()> {
+        let trace = writer.trace;
+        let track = track_of(writer, 0)?;
+        let place = Place { host: 0, track };
+        let mut notes = Annotations::default();
+        if let Some(client) = request.client {
+            describe_client(writer, &mut notes, &trace.client[client]);
+        } else if let Some(key) = request.key {
+            describe_key(writer, &mut notes, "request", key);
+        }
+        writer.written.slices += 1;
+        writer.encoder.begin_named(place, request.start, ("request", "request"), &notes)?;
+        let mut lanes = Lanes::default();
+        let mut visit = |step: Step| {
+            let track = track_of(writer, step.lane)?;
+            self.step(writer, request.spans[step.row], step, track)
+        };
+        for (row, &index) in request.spans.iter().enumerate() {
+            let span = &trace.spans[index];
+            lanes.push(row, span.start, span.end().min(request.end), &mut visit)?;
+        }
+        lanes.finish(&mut visit)?;
+        writer.encoder.end(place, request.end)
+    }
+
+    fn write_batches<W: Write>(&self, writer: &mut Writer<'_, W>, process: u64) -> io::Result<()> {
+        let mut lanes = Lanes::default();
+        let mut tracks = Vec::new();
+        let trace = writer.trace;
+        let mut visit = |step: Step| {
+            while tracks.len() <= step.lane {
+                tracks.push(writer.plain_track(0, process, "batches", 1 << 16)?);
+            }
+            self.step(writer, self.batches[step.row], step, tracks[step.lane])
+        };
+        for (row, &index) in self.batches.iter().enumerate() {
+            let span = &trace.spans[index];
+            lanes.push(row, span.start, span.end(), &mut visit)?;
+        }
+        lanes.finish(&mut visit)?;
+        writer.written.clipped += lanes.clipped;
+        Ok(())
+    }
+
+    fn step<W: Write>(
+        &self,
+        writer: &mut Writer<'_, W>,
+        index: usize,
+        step: Step,
+        track: u64,
+    ) -> io::Result<()> {
+        let place = Place { host: 0, track };
+        if step.edge == Edge::End {
+            return writer.encoder.end(place, step.at);
+        }
+        let span = &writer.trace.spans[index];
+        let mut notes = Annotations::default();
+        for (key, value) in [("request", span.request), ("batch", span.batch)] {
+            if let Some(value) = value {
+                describe_key(writer, &mut notes, key, value);
+            }
+        }
+        for &(key, cell) in &span.args {
+            let key = writer.trace.strings.get(key);
+            match cell {
+                ArgCell::Int(value) => writer.encoder.number(0, &mut notes, key, value),
+                ArgCell::Float(value) => {
+                    writer.encoder.argument(0, &mut notes, key, &ArgValue::Float(value));
+                }
+                ArgCell::Str(id) => writer.encoder.text(0, &mut notes, key, id),
+            }
+        }
+        notes.flows.extend(self.out_of_span.get(&index));
+        if let Some(batch) = span.batch.filter(|_| self.first_of_batch.contains(&index)) {
+            notes.ended_flows.extend(self.into_batch.get(&batch).into_iter().flatten());
+            notes.flows.extend(self.launches.get(&batch).into_iter().flatten().map(|it| it.1));
+        }
+        writer.written.slices += 1;
+        writer.encoder.begin(place, step.at, (span.name, StrId::EMPTY), &notes)
+    }
+}
+
+fn describe_key<W: Write>(
+    writer: &mut Writer<'_, W>,
+    notes: &mut Annotations,
+    name: &str,
+    key: SpanKey,
+) {
+    match key {
+        SpanKey::Number(number) => writer.encoder.number(0, notes, name, number),
+        SpanKey::Text(text) => writer.encoder.text(0, notes, name, text),
+    }
+}
+
+fn describe_client<W: Write>(
+    writer: &mut Writer<'_, W>,
+    notes: &mut Annotations,
+    client: &ClientRequest,
+) {
+    let encoder = &mut writer.encoder;
+    encoder.argument(0, notes, "request", &ArgValue::Text(client.id.clone()));
+    encoder.number(0, notes, "items", client.items);
+    encoder.number(0, notes, "labels", client.labels);
+    encoder.number(0, notes, "ok", i64::from(client.ok));
+    encoder.number(0, notes, "warmup", i64::from(client.is_warmup));
+    if let Some(sent) = client.sent {
+        let waited = sent.0.saturating_sub(client.intended.0).div_euclid(1000);
+        encoder.number(0, notes, "client_wait_ns", waited);
+    }
+}
+
+fn request(
+    trace: &Trace,
+    key: Option<SpanKey>,
+    client: Option<usize>,
+    mut spans: Vec<usize>,
+) -> Request {
+    spans.sort_by_key(|&index| order(&trace.spans[index]));
+    let client_extent = client.map(|index| {
+        let client = &trace.client[index];
+        (client.intended, client.end.max(client.intended))
+    });
+    let extents = spans.iter().map(|&index| (trace.spans[index].start, trace.spans[index].end()));
+    let whole = extents.chain(client_extent).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let (start, end) = whole.unwrap_or_default();
+    Request { key, client, start, end, spans }
+}
+
+fn order(span: &RequestSpan) -> (Picos, std::cmp::Reverse<Picos>) {
+    (span.start, std::cmp::Reverse(span.end()))
+}
+
+fn row_key(span: &RequestSpan) -> RowKey {
+    (span.source.0, i64::from(span.tid), span.start, span.dur, span.name)
+}
+
+/// What each device ran first for each execution: its program, or the first operation where the
+/// trace has no programs.
+fn first_rows(trace: &Trace) -> BTreeMap<i64, Vec<SliceRef>> {
+    let mut found: BTreeMap<(i64, Option<DeviceId>), (bool, Picos, SliceRef)> = BTreeMap::new();
+    let tracks = trace.tracks.iter().zip(0_u32..);
+    for (track, index) in tracks.filter(|(track, _)| !track.slices.run.is_empty()) {
+        let is_detail = match track.kind {
+            TrackKind::Modules => false,
+            TrackKind::Ops => true,
+            _ => continue,
+        };
+        for (row, &start) in (0_u32..).zip(&track.slices.start) {
+            let Some(run) = track.slices.run_of(row as usize) else { continue };
+            let this = (is_detail, start, SliceRef { track: index, row });
+            let known = found.entry((run, track.device)).or_insert(this);
+            *known = (*known).min(this);
+        }
+    }
+    let mut rows: BTreeMap<i64, Vec<SliceRef>> = BTreeMap::new();
+    for ((run, _), (_, _, slice)) in found {
+        rows.entry(run).or_default().push(slice);
+    }
+    rows
+}
