@@ -61,30 +61,44 @@ impl From<Nanos> for Picos {
     }
 }
 
+// Sums and differences saturate: a damaged file holds times at both ends of the range, and neither
+// a panic nor a negative window is an answer.
 impl Add for Picos {
     type Output = Self;
     fn add(self, rhs: Self) -> Self {
-        Self(self.0 + rhs.0)
+        Self(self.0.saturating_add(rhs.0))
     }
 }
 
 impl Sub for Picos {
     type Output = Self;
     fn sub(self, rhs: Self) -> Self {
-        Self(self.0 - rhs.0)
+        Self(self.0.saturating_sub(rhs.0))
     }
 }
 
 impl Add for Nanos {
     type Output = Self;
     fn add(self, rhs: Self) -> Self {
-        Self(self.0 + rhs.0)
+        Self(self.0.saturating_add(rhs.0))
     }
 }
 
 impl Sub for Nanos {
     type Output = Self;
     fn sub(self, rhs: Self) -> Self {
-        Self(self.0 - rhs.0)
+        Self(self.0.saturating_sub(rhs.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Picos;
+
+    #[test]
+    fn arithmetic_ends_at_the_ends_of_the_range() {
+        let (first, last) = (Picos(i64::MIN), Picos(i64::MAX));
+        assert_eq!((last - first, first - last), (last, first));
+        assert_eq!((last + Picos(1), first + Picos(-1)), (last, first));
     }
 }
