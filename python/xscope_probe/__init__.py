@@ -1,0 +1,246 @@
+"""xscope's probes: records what a server's functions do, from inside its processes.
+
+Standard library only, Python 3.10 or newer. `start` is called by `site/sitecustomize.py`. Nothing
+in here raises into the server, and a server that is killed loses at most the record that was
+being written.
+"""
+
+import atexit
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+
+from .hook import Finder
+from .paths import MISSING
+from .spool import Spool
+from .wrap import CallableAttribute, Probe, parameters_of, wrap
+
+_MOST_ERRORS = 100
+_MOST_STAMPS = 65536
+
+_runtime = None
+
+
+def start(environ=os.environ):
+    """Reads the tables and waits for their modules. Does nothing outside `xscope run`."""
+    global _runtime
+    path = environ.get("XSCOPE_PROBE_TABLES")
+    if not path or _runtime is not None:
+        return
+    with open(path, encoding="utf-8") as file:
+        tables = json.load(file)["tables"]
+    runtime = Runtime(
+        environ["XSCOPE_PROBE_SPANS"],
+        _control(environ.get("XSCOPE_PROBE_CONTROL")),
+        max_bytes=int(environ.get("XSCOPE_PROBE_MAX_BYTES", 64 << 20)),
+        fault=environ.get("XSCOPE_PROBE_FAULT"),
+    )
+    runtime.add(tables)
+    _runtime = runtime
+
+
+def _control(path):
+    """A byte that says whether to record; another process may change it at any time."""
+    if not path:
+        return b"\1"
+    import mmap
+
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+
+
+class InjectedFault(Exception):
+    """For tests: raised where XSCOPE_PROBE_FAULT asks for it."""
+
+
+class Runtime:
+    """The probes of one process."""
+
+    def __init__(self, directory, control, max_bytes=64 << 20, fault=None):
+        self.control = control
+        self._directory, self._max_bytes = directory, max_bytes
+        self._fault = fault
+        self._rows = {}
+        self._installed, self._missing = [], []
+        self._fresh()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+        atexit.register(self._at_exit)
+
+    def _fresh(self):
+        self._lock = threading.RLock()
+        self._spool = None
+        self._off = False
+        self._errors, self._first_error = 0, None
+        self._stamps = {}
+        self._requests = itertools.count(os.getpid() << 32)
+
+    def _after_fork(self):
+        """A child writes a file of its own."""
+        try:
+            spool = self._spool
+            self._fresh()
+            if spool is not None:
+                spool.forget()
+        except Exception:
+            self._off = True
+
+    def add(self, tables):
+        for table in tables:
+            for row in table["probes"]:
+                self._rows.setdefault(row["module"], []).append({**row, "table": table["name"]})
+        sys.meta_path.insert(0, Finder(self._rows, self.patch))
+        for name in list(self._rows):
+            module = sys.modules.get(name)
+            if module is not None:
+                self.patch(name, module)
+
+    # Installing.
+
+    def patch(self, name, module):
+        """Wraps what a module has to be wrapped; what it lacks is noted."""
+        try:
+            for row in self._rows.get(name, ()):
+                self._patch_row(module, row)
+            self._write_note()
+        except Exception as error:
+            self.failed(name, error)
+
+    def _patch_row(self, module, row):
+        label = {"table": row["table"], "module": row["module"], "name": row["name"]}
+        try:
+            self.fault("patch", f"{row['module']}:{row['name']}")
+            if module is None:
+                raise ImportError("the module's loader cannot be hooked")
+            self._wrap_name(module, row)
+            self._installed.append(label)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            self._missing.append({**label, "optional": row.get("optional", False), "why": why})
+
+    def _wrap_name(self, module, row):
+        owner, (*outer, last) = module, row["name"].split(".")
+        for part in outer:
+            owner = getattr(owner, part)
+        original = getattr(owner, last)
+        raw = vars(owner).get(last, original) if isinstance(owner, type) else original
+        function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
+        if not callable(function):
+            raise TypeError(f"{row['name']} cannot be called")
+        wrapped = wrap(function, Probe(self, row, parameters_of(function)))
+        if isinstance(raw, (staticmethod, classmethod)):
+            wrapped = type(raw)(wrapped)
+        setattr(owner, last, wrapped)
+
+    def wrap_attributes(self, owner, after, label):
+        """Wraps callables that a method put on its object."""
+        for attribute, span in after.items():
+            function = getattr(owner, attribute, None)
+            if function is None or isinstance(function, CallableAttribute):
+                continue
+            row = {"module": label, "name": attribute, "span": span}
+            probe = Probe(self, row, [])
+            setattr(owner, attribute, CallableAttribute(function, probe))
+
+    # Recording.
+
+    def new_request(self):
+        return next(self._requests)
+
+    def write(self, name, start, end, request, batch, args, overlaps):
+        if self._off or name is None:
+            return
+        self.fault("write", name)
+        spool = self._spool
+        if spool is None:
+            with self._lock:
+                spool = self._spool
+                if spool is None:
+                    spool = self._spool = self._open()
+        spool.span(name, start, end, request, batch, args, overlaps)
+
+    def _open(self):
+        self.fault("open", "")
+        try:
+            return Spool(self._directory, self._max_bytes)
+        except OSError:
+            # The folder or the disk has no room: it will not have at the next call either.
+            self._off = True
+            raise
+
+    def stamp(self, row, args, kwargs, result, at):
+        """Remembers when something happened to each of the keys."""
+        keys = row["keys"](args, kwargs, result)
+        if keys is MISSING:
+            return
+        stamps = self._stamps
+        for key in keys if isinstance(keys, list) else [keys]:
+            if len(stamps) >= _MOST_STAMPS:
+                stamps.pop(next(iter(stamps)), None)
+            stamps[row["name"], key] = at
+
+    def waited(self, row, args, kwargs, result, until):
+        """Writes, for each key with a stamp, the span since then."""
+        if not self._stamps:
+            return
+        keys = row["keys"](args, kwargs, result)
+        if keys is MISSING:
+            return
+        for key in keys if isinstance(keys, list) else [keys]:
+            since = self._stamps.pop((row["since"], key), None)
+            if since is not None:
+                self.write(row["span"], since, max(since, until), key, None, (), True)
+
+    # Failing.
+
+    def fault(self, point, label):
+        if self._fault is not None:
+            wanted, _, where = self._fault.partition("@")
+            if wanted in (point, "any") and where in label:
+                raise InjectedFault(f"{point} {label}")
+
+    def failed(self, label, error):
+        """Counts an error of a probe; too many switch all of them off."""
+        try:
+            self._errors += 1
+            if self._first_error is None:
+                self._first_error = f"{label}: {type(error).__name__}: {error}"
+            if self._errors >= _MOST_ERRORS:
+                self._off = True
+            if self._errors in (1, _MOST_ERRORS):
+                self._write_note()
+        except Exception:
+            self._off = True
+
+    def _write_note(self):
+        """What this process has probes on, and what went wrong: `<pid>.probes.json`."""
+        note = {
+            "schema": "xscope/probes/1",
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "argv": list(getattr(sys, "orig_argv", None) or getattr(sys, "argv", []))[:64],
+            "python": sys.version.split()[0],
+            "at_nanos": time.monotonic_ns(),
+            "installed": self._installed,
+            "missing": self._missing,
+            "errors": self._errors,
+            "first_error": self._first_error,
+            "off": self._off,
+        }
+        path = os.path.join(self._directory, f"{os.getpid()}.probes.json")
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            json.dump(note, file)
+        os.replace(path + ".tmp", path)
+
+    def _at_exit(self):
+        try:
+            if self._installed or self._errors:
+                self._write_note()
+            spool, self._off = self._spool, True
+            if spool is not None:
+                spool.close()
+        except Exception:
+            pass
