@@ -4,11 +4,13 @@ use serde::Serialize;
 use xscope_trace::quality::Finding;
 use xscope_trace::{Picos, Trace};
 
+use crate::components::Rule;
 use crate::devices::{DeviceRow, devices};
 use crate::kernels::{CategoryRow, KernelRow, categories, kernels};
-use crate::layers::{LayerNode, layers};
+use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
 use crate::quality::quality;
+use crate::work::Work;
 
 /// Version of [`AnalyzeReport`] as JSON.
 pub const SCHEMA: &str = "xscope/analyze/1";
@@ -27,7 +29,7 @@ pub struct AnalyzeReport {
     pub categories: Vec<CategoryRow>,
     /// By self time, largest first.
     pub kernels: Vec<KernelRow>,
-    pub layers: LayerNode,
+    pub layers: LayersReport,
     pub memory: MemoryReport,
 }
 
@@ -47,8 +49,21 @@ pub struct SourceRow {
 
 /// Analyses a trace.
 pub fn analyze(trace: &Trace) -> AnalyzeReport {
+    analyze_with(trace, &Options::default())
+}
+
+/// What a user can choose.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Rules for components, before the built-in ones.
+    pub rules: Vec<Rule>,
+}
+
+/// Analyses a trace as `options` say.
+pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
+    let work = Work::of(trace);
     let devices = devices(trace);
-    let kernels = kernels(trace);
+    let kernels = kernels(&work);
     let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     AnalyzeReport {
         schema: SCHEMA,
@@ -57,7 +72,7 @@ pub fn analyze(trace: &Trace) -> AnalyzeReport {
         window_us: window.as_micros(),
         quality: quality(trace, &devices, &kernels),
         categories: categories(&kernels),
-        layers: layers(trace, &kernels),
+        layers: layers(&work, &kernels, &options.rules),
         memory: memory(trace),
         devices,
         kernels,

@@ -9,8 +9,8 @@ use xscope_trace::model::{DeviceId, MetaId, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::category::category;
-use crate::nesting::self_times;
 use crate::stats::{mean_micros, percentile, share, sum};
+use crate::work::Work;
 
 /// One operation on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,11 +61,12 @@ struct Group {
 /// All operations of all devices, ordered by self time, then by name.
 ///
 /// Operations are one row if they have the same name, program and device.
-pub fn kernels(trace: &Trace) -> Vec<KernelRow> {
+pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
+    let trace = work.trace;
     let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
     let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
     let mut rows: Vec<KernelRow> =
-        ids.par_iter().flat_map_iter(|&device| device_rows(trace, device)).collect();
+        ids.par_iter().flat_map_iter(|&device| device_rows(work, device)).collect();
     rows.sort_by(|a, b| {
         (b.self_time, &a.name, &a.device, &a.program).cmp(&(
             a.self_time,
@@ -77,17 +78,28 @@ pub fn kernels(trace: &Trace) -> Vec<KernelRow> {
     rows
 }
 
-fn device_rows(trace: &Trace, device: DeviceId) -> Vec<KernelRow> {
-    let mut groups: FxHashMap<MetaId, Group> = FxHashMap::default();
-    for track in trace.device_tracks(device, TrackKind::Ops) {
-        let own = self_times(&track.slices);
-        for (row, own) in own.into_iter().enumerate() {
-            let group = groups.entry(track.slices.meta[row]).or_default();
+fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
+    let trace = work.trace;
+    let mut places: Vec<u32> = vec![u32::MAX; trace.metas.len()];
+    let mut groups: Vec<(MetaId, Group)> = Vec::new();
+    let of_device = trace
+        .tracks
+        .iter()
+        .zip(&work.own)
+        .filter(|(track, _)| track.device == Some(device) && track.kind == TrackKind::Ops);
+    for (track, own) in of_device {
+        for (row, &own) in own.iter().enumerate() {
+            let meta = track.slices.meta[row];
+            let place = &mut places[meta.0 as usize];
+            if *place == u32::MAX {
+                *place = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+                groups.push((meta, Group::default()));
+            }
+            let group = &mut groups[*place as usize].1;
             group.durations.push(track.slices.dur[row].max(Picos::ZERO));
             group.own = group.own.saturating_add(own);
         }
     }
-    let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_unstable_by_key(|(meta, _)| *meta);
     groups.into_iter().map(|(meta, group)| kernel_row(trace, device, meta, group)).collect()
 }

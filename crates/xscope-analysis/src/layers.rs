@@ -1,19 +1,26 @@
-//! The layer tree: device time by named scope.
+//! The layer tree: device time by named scope, and by component of the model.
 //!
-//! A scope path comes from the op name of HLO metadata (`jit(fwd)/layer_0/mlp/dot_general`): the
-//! last part is the primitive, the parts that transformations add (`jit(..)`, `while`, `body`,
-//! ...) are folded away, and what remains is the path of named scopes. An operation that XLA made
-//! of several is put where all of its paths still agree.
+//! Scopes come from the op names of HLO metadata (see [`crate::scope`]); an operation that XLA
+//! made of several is split among theirs by cost; layers that the scopes do not number are told
+//! apart by loop iteration or by order. What was split, and how much of that is uncertain, is part
+//! of the report.
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
+use xscope_trace::model::{MetaId, ProgramId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
+use crate::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
+use crate::components::{ComponentRow, Rule, component, rows};
 use crate::kernels::KernelRow;
+use crate::scope::{BACKWARD, PathId, Paths};
+use crate::stats::share;
+use crate::unroll::{LoopFacts, Unrolled};
+use crate::work::Work;
 
-/// The name of the node for operations that no scope is known of.
-pub const NO_SCOPE: &str = "(no scope)";
+pub use crate::scope::{NO_SCOPE, scope_path};
 
 /// One scope and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,24 +36,150 @@ pub struct LayerNode {
     pub total: Picos,
 }
 
+/// The layer tree and how sure it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayersReport {
+    /// The tree; its root is the device work as a whole.
+    #[serde(flatten)]
+    pub root: LayerNode,
+    /// Self time of operations whose members lie in several scopes.
+    pub split_us: f64,
+    /// What of that went by cost to other scopes than the heaviest: right on average, unknown for
+    /// the single operation.
+    pub ambiguous_us: f64,
+    /// `ambiguous_us` of the whole.
+    pub ambiguous_share: f64,
+    /// Share of the whole that has a scope.
+    pub scoped_share: f64,
+    /// Time in scopes of the backward pass.
+    pub backward_us: f64,
+    pub components: Vec<ComponentRow>,
+    /// Scope of each operation that is in one only, by its meta; absent from JSON.
+    #[serde(skip)]
+    pub scopes: FxHashMap<MetaId, String>,
+    #[serde(skip)]
+    pub ambiguous: Picos,
+}
+
 #[derive(Default)]
 struct Node {
     own: Picos,
     children: BTreeMap<String, Self>,
 }
 
-/// The tree of scopes; its root is the device work as a whole.
-pub fn layers(trace: &Trace, kernels: &[KernelRow]) -> LayerNode {
-    let mut root = Node::default();
+/// Times by scope while they are added up.
+struct Sums<'a> {
+    rules: &'a [Rule],
+    by_path: BTreeMap<PathId, Picos>,
+    by_component: BTreeMap<String, Picos>,
+    split: Picos,
+    ambiguous: Picos,
+}
+
+/// The tree of scopes of all operations.
+pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> LayersReport {
+    let trace = work.trace;
+    let mut attribution = Attribution::new(trace);
+    let mut unrolled: FxHashMap<ProgramId, Unrolled> = FxHashMap::default();
+    let mut sums = Sums {
+        rules,
+        by_path: BTreeMap::new(),
+        by_component: BTreeMap::new(),
+        split: Picos::ZERO,
+        ambiguous: Picos::ZERO,
+    };
+    let mut scopes: FxHashMap<MetaId, String> = FxHashMap::default();
+    let mut looped: FxHashMap<MetaId, (ProgramId, u32, LoopFacts)> = FxHashMap::default();
     for kernel in kernels {
-        let scope = trace.strings.get(trace.scope_of(kernel.meta));
-        let mut node = &mut root;
-        for part in scope_path(scope) {
-            node = node.children.entry(part).or_default();
+        let mut votes = attribution.of(kernel.meta);
+        if let Some((program, index)) = instruction_of(trace, kernel.meta) {
+            let layers = unrolled
+                .entry(program)
+                .or_insert_with(|| Unrolled::of(trace, program, &mut attribution));
+            if let Some((outer, facts)) = layers.layer_loop(index) {
+                looped.insert(kernel.meta, (program, outer, facts));
+            } else {
+                for (path, _) in &mut votes {
+                    *path = layers.numbered(index, *path, &mut attribution.paths);
+                }
+            }
         }
-        node.own = node.own.saturating_add(kernel.self_time);
+        scopes.entry(kernel.meta).or_insert_with(|| {
+            let path = votes.first().map_or(Paths::ROOT, |&(path, _)| path);
+            attribution.paths.parts(path).join("/")
+        });
+        if !looped.contains_key(&kernel.meta) {
+            sums.add(kernel.self_time, &votes, &kernel.category, &attribution.paths);
+        }
     }
-    finish("device".to_owned(), root)
+    let categories: FxHashMap<MetaId, &str> = kernels
+        .iter()
+        .filter(|kernel| looped.contains_key(&kernel.meta))
+        .map(|kernel| (kernel.meta, kernel.category.as_str()))
+        .collect();
+    for (meta, iteration, time) in iterations(work, &looped) {
+        let Some(&(_, _, facts)) = looped.get(&meta) else { continue };
+        let mut votes = attribution.of(meta);
+        for (path, _) in &mut votes {
+            *path = with_iteration(*path, facts, iteration, &mut attribution.paths);
+        }
+        sums.add(time, &votes, categories[&meta], &attribution.paths);
+    }
+    sums.report(&attribution.paths, scopes)
+}
+
+impl Sums<'_> {
+    fn add(&mut self, time: Picos, votes: &Votes, category: &str, paths: &Paths) {
+        if votes.len() > 1 && !is_unknown(votes) {
+            self.split = self.split.saturating_add(time);
+        }
+        for (at, (path, time)) in split(time, votes).into_iter().enumerate() {
+            if at > 0 {
+                self.ambiguous = self.ambiguous.saturating_add(time);
+            }
+            let sum = self.by_path.entry(path).or_default();
+            *sum = sum.saturating_add(time);
+            let name = component(&paths.parts(path), category, self.rules);
+            match self.by_component.get_mut(name) {
+                Some(sum) => *sum = sum.saturating_add(time),
+                None => {
+                    self.by_component.insert(name.to_owned(), time);
+                }
+            }
+        }
+    }
+
+    fn report(self, paths: &Paths, scopes: FxHashMap<MetaId, String>) -> LayersReport {
+        let mut root = Node::default();
+        let mut backward = Picos::ZERO;
+        for (&path, &time) in &self.by_path {
+            let mut parts = paths.parts(path);
+            if parts.contains(&BACKWARD) {
+                backward = backward.saturating_add(time);
+            }
+            if parts.is_empty() {
+                parts.push(NO_SCOPE);
+            }
+            let mut node = &mut root;
+            for part in parts {
+                node = node.children.entry(part.to_owned()).or_default();
+            }
+            node.own = node.own.saturating_add(time);
+        }
+        let root = finish("device".to_owned(), root);
+        let unscoped = self.by_path.get(&Paths::ROOT).copied().unwrap_or_default();
+        LayersReport {
+            split_us: self.split.as_micros(),
+            ambiguous_us: self.ambiguous.as_micros(),
+            ambiguous_share: share(self.ambiguous, root.total),
+            scoped_share: share(root.total - unscoped, root.total),
+            backward_us: backward.as_micros(),
+            components: rows(self.by_component),
+            scopes,
+            ambiguous: self.ambiguous,
+            root,
+        }
+    }
 }
 
 fn finish(name: String, node: Node) -> LayerNode {
@@ -58,111 +191,56 @@ fn finish(name: String, node: Node) -> LayerNode {
     LayerNode { name, total_us: total.as_micros(), self_us: node.own.as_micros(), children, total }
 }
 
-/// The named scopes of an op name, outermost first; `(no scope)` if it has none.
-pub fn scope_path(op_name: &str) -> Vec<String> {
-    let mut paths = op_name.split(';').map(named_scopes);
-    let mut path = paths.next().unwrap_or_default();
-    for other in paths {
-        let shared = path.iter().zip(&other).take_while(|(a, b)| a == b).count();
-        path.truncate(shared);
+/// The path of one iteration of a loop over layers; the backward pass runs them in reverse.
+fn with_iteration(path: PathId, facts: LoopFacts, iteration: u64, paths: &mut Paths) -> PathId {
+    let mut parts: Vec<String> = paths.parts(path).into_iter().map(str::to_owned).collect();
+    let backward = parts.iter().any(|part| part == BACKWARD);
+    let layer = if backward { facts.trips - 1 - iteration } else { iteration };
+    let part = format!("layer_{layer}");
+    match facts.depth.checked_sub(1).filter(|_| facts.replaces).and_then(|at| parts.get_mut(at)) {
+        Some(nameless) => *nameless = part,
+        None => parts.insert(facts.depth.min(parts.len()), part),
     }
-    if path.is_empty() {
-        path.push(NO_SCOPE.to_owned());
-    }
-    path
+    paths.intern(&parts)
 }
 
-/// The deepest path that is followed; deeper ones come from recursion, not from a model.
-const MAX_DEPTH: usize = 32;
-
-fn named_scopes(op_name: &str) -> Vec<String> {
-    let mut parts = split_scopes(op_name);
-    parts.pop();
-    parts
-        .into_iter()
-        .filter_map(|part| unwrap_transform(part).map(str::to_owned))
-        .take(MAX_DEPTH)
-        .collect()
-}
-
-/// Splits at slashes that are not in parentheses.
-fn split_scopes(op_name: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut depth, mut start) = (0_i32, 0);
-    for (index, byte) in op_name.bytes().enumerate() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            b'/' if depth <= 0 => {
-                parts.push(&op_name[start..index]);
-                start = index + 1;
+/// Self time of each operation of a loop over layers, by iteration.
+///
+/// The executions of an instruction are counted in order of their start, by device and module
+/// execution; it runs once an iteration, so the count tells the iteration.
+fn iterations(
+    work: &Work<'_>,
+    looped: &FxHashMap<MetaId, (ProgramId, u32, LoopFacts)>,
+) -> Vec<(MetaId, u64, Picos)> {
+    if looped.is_empty() {
+        return Vec::new();
+    }
+    type Key = (u32, i64, MetaId);
+    let mut executions: BTreeMap<Key, Vec<(Picos, Picos)>> = BTreeMap::new();
+    for (index, track) in work.trace.tracks.iter().enumerate() {
+        let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
+        for (row, &own) in work.own[index].iter().enumerate() {
+            let meta = track.slices.meta[row];
+            if looped.contains_key(&meta) {
+                let key = (device.0, track.slices.run_of(row).unwrap_or(0), meta);
+                executions.entry(key).or_default().push((track.slices.start[row], own));
             }
-            _ => {}
         }
     }
-    parts.push(&op_name[start..]);
-    parts
-}
-
-/// The scope inside what transformations put around it: `transpose(jvp(mlp))` is `mlp`; `jit(f)`
-/// and the parts of control flow are no scopes.
-fn unwrap_transform(mut part: &str) -> Option<&str> {
-    loop {
-        match part.split_once('(') {
-            Some(("jit" | "pjit" | "main", _)) => return None,
-            Some((
-                "jvp" | "transpose" | "vmap" | "remat" | "checkpoint" | "rematted_computation",
-                inner,
-            )) => {
-                part = inner.strip_suffix(')').unwrap_or(inner);
-            }
-            _ => break,
+    let mut times: BTreeMap<(MetaId, u64), Picos> = BTreeMap::new();
+    for ((_, _, meta), mut runs) in executions {
+        runs.sort_unstable();
+        let trips = looped[&meta].2.trips;
+        for (count, (_, own)) in (0..).zip(runs) {
+            let sum = times.entry((meta, count % trips)).or_default();
+            *sum = sum.saturating_add(own);
         }
     }
-    let structural = matches!(
-        part,
-        "" | "while"
-            | "body"
-            | "cond"
-            | "closed_call"
-            | "checkpoint"
-            | "remat"
-            | "core_call"
-            | "custom_jvp_call"
-            | "custom_vjp_call"
-            | "shard_map"
-            | "pjit"
-            | "main"
-            | "forward"
-    );
-    (!structural).then_some(part)
+    times.into_iter().map(|((meta, iteration), time)| (meta, iteration, time)).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{NO_SCOPE, scope_path};
-
-    fn check(op_name: &str, expected: &str) {
-        assert_eq!(scope_path(op_name).join("/"), expected, "{op_name}");
-    }
-
-    #[test]
-    fn transformations_and_primitives_are_no_scopes() {
-        check("jit(fwd)/layer_0/attention/qkv_proj/dot_general", "layer_0/attention/qkv_proj");
-        check("jit(f)/jit(f)/layer_1/mlp/jit(silu)/mul", "layer_1/mlp");
-        check("jit(f)/while/body/closed_call/layer/mlp/dot_general", "layer/mlp");
-        check("jit(train)/transpose(jvp(layer_2))/mlp/dot_general", "layer_2/mlp");
-        check("jit(model)/add", NO_SCOPE);
-        check("", NO_SCOPE);
-        check("forward/layer_3/norm/rms_norm", "layer_3/norm");
-    }
-
-    #[test]
-    fn joined_names_agree_up_to_where_they_part() {
-        check(
-            "jit(f)/layer_0/attention/qk/transpose;jit(f)/layer_0/attention/qkv/dot",
-            "layer_0/attention",
-        );
-        check("jit(f)/layer_0/a/x;jit(f)/layer_1/a/x", NO_SCOPE);
-    }
+/// The tree of a trace with the built-in rules.
+pub fn layer_tree(trace: &Trace) -> LayersReport {
+    let work = Work::of(trace);
+    layers(&work, &crate::kernels::kernels(&work), &[])
 }

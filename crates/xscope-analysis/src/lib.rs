@@ -7,8 +7,10 @@
 //! float only where a report shows it.
 
 pub mod analyze;
+mod attribution;
 pub mod batches;
 pub mod category;
+pub mod components;
 pub mod devices;
 mod intervals;
 pub mod kernels;
@@ -18,7 +20,10 @@ mod nesting;
 pub mod profile;
 pub mod quality;
 pub mod requests;
+mod scope;
 pub mod stats;
+mod unroll;
+mod work;
 
 pub use analyze::{AnalyzeReport, analyze};
 pub use profile::{ProfileReport, RunFacts, profile};

@@ -299,9 +299,40 @@ pub struct Program {
     /// Instructions of all computations; names are unique within a program.
     pub instructions: Vec<Instruction>,
     pub by_name: FxHashMap<StrId, u32>,
+    /// Its computations, each as a range of instructions; callees come first.
+    pub computations: Vec<Range<u32>>,
+    /// The computation that an execution starts with.
+    pub entry: Range<u32>,
+    /// Operands of all instructions, as indices of instructions.
+    pub operands: Vec<u32>,
+    /// What an execution takes, in order.
+    pub parameters: Vec<Parameter>,
+}
+
+/// An input of a [`Program`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Parameter {
+    /// What the user's code calls it; empty if unknown.
+    pub name: StrId,
+    /// Its shape as HLO text writes it, for example `bf16[8,128]`.
+    pub shape: StrId,
 }
 
 impl Program {
+    /// The instructions whose results `instruction` takes.
+    pub fn operands_of(&self, instruction: &Instruction) -> impl Iterator<Item = &Instruction> {
+        let range = instruction.operands.start as usize..instruction.operands.end as usize;
+        let indices = self.operands.get(range).unwrap_or_default();
+        indices.iter().filter_map(|&index| self.instructions.get(index as usize))
+    }
+
+    /// Bytes that an execution of `instruction` reads and writes if it reads its operands whole
+    /// and once.
+    pub fn bytes_of(&self, instruction: &Instruction) -> Bytes {
+        let read = self.operands_of(instruction).map(|operand| operand.result_bytes.0);
+        Bytes(read.fold(instruction.result_bytes.0, u64::saturating_add))
+    }
+
     pub fn instruction(&self, name: StrId) -> Option<&Instruction> {
         self.by_name.get(&name).and_then(|&index| self.instructions.get(index as usize))
     }
@@ -319,6 +350,20 @@ pub struct Instruction {
     /// The computations that it calls (a fusion's members, a loop's body and condition), each as
     /// a range of instructions of the program.
     pub members: Vec<Range<u32>>,
+    /// What it takes, as a range of [`Program::operands`].
+    pub operands: Range<u32>,
+    /// Size of its result, all parts of a tuple together.
+    pub elements: u64,
+    pub result_bytes: Bytes,
+    /// Floating-point operations of one execution, estimated from shapes, what it calls included;
+    /// `None` where that cannot be told (custom calls).
+    pub flops: Option<u64>,
+    /// How often a loop runs, where the compiler knows it.
+    pub trip_count: Option<u64>,
+    /// Devices that take part in a collective together; 0 if it is none or does not say.
+    pub group_size: u32,
+    /// Whether its result is that of its computation.
+    pub is_root: bool,
 }
 
 /// A value over time.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
-use xscope_analysis::layers::LayerNode;
+use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
@@ -148,7 +148,8 @@ pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
     out
 }
 
-pub(crate) fn layers_text(root: &LayerNode) -> String {
+pub(crate) fn layers_text(layers: &LayersReport) -> String {
+    let root = &layers.root;
     if root.total_us == 0.0 {
         return String::new();
     }

@@ -2,11 +2,15 @@
 //!
 //! Field numbers are those of `xla/service/hlo.proto` and `xla/xla_data.proto`.
 
+mod cost;
+mod shape;
+
 use rustc_hash::FxHashMap;
 
-use crate::model::{Instruction, Program};
+use crate::model::{Instruction, Parameter, Program};
 use crate::strings::{StrId, Strings};
-use crate::wire::Message;
+use crate::time::Bytes;
+use crate::wire::{Message, Value};
 
 /// A decoded module; its strings still lie in the file.
 #[derive(Default)]
@@ -14,12 +18,18 @@ pub(super) struct Module<'a> {
     name: &'a [u8],
     computations: Vec<Computation<'a>>,
     frames: Frames<'a>,
+    entry: i64,
+    /// Estimated operations of each instruction, computation by computation.
+    flops: Vec<Vec<Option<u64>>>,
+    /// Where each instruction is, by its id: computation and row.
+    by_id: FxHashMap<i64, (usize, usize)>,
     pub damaged: bool,
 }
 
 #[derive(Default)]
 struct Computation<'a> {
     id: i64,
+    root: i64,
     instructions: Vec<RawInstruction<'a>>,
 }
 
@@ -32,6 +42,16 @@ struct RawInstruction<'a> {
     line: i64,
     frame: i64,
     called: Vec<i64>,
+    id: i64,
+    parameter: i64,
+    operands: Vec<i64>,
+    shape: Option<Message<'a>>,
+    size: shape::Size,
+    dot: Option<Message<'a>>,
+    convolution: Option<Message<'a>>,
+    trip_count: Option<u64>,
+    /// Devices of a replica group of a collective, 0 if it does not say.
+    group: u32,
 }
 
 /// The stack frame index: all its ids count from 1.
@@ -55,6 +75,7 @@ pub(super) fn decode(proto: Message<'_>) -> Module<'_> {
         match field {
             Ok((1, value)) => module.name = value.bytes(),
             Ok((3, value)) => module.computations.extend(value.message().map(decode_computation)),
+            Ok((6, value)) => module.entry = value.int(),
             Ok((17, value)) => {
                 if let Some(index) = value.message() {
                     module.frames = decode_frames(index);
@@ -64,6 +85,18 @@ pub(super) fn decode(proto: Message<'_>) -> Module<'_> {
             Err(_) => module.damaged = true,
         }
     }
+    for (computation, row) in module.computations.iter().enumerate() {
+        for (at, raw) in row.instructions.iter().enumerate() {
+            module.by_id.insert(raw.id, (computation, at));
+        }
+    }
+    let computations = module.computations.iter().enumerate();
+    let order: FxHashMap<i64, usize> = computations.map(|(at, row)| (row.id, at)).collect();
+    module.flops = cost::flops(
+        &module.computations,
+        |id| module.by_id.get(&id).copied(),
+        |id| order.get(&id).copied(),
+    );
     module
 }
 
@@ -73,6 +106,7 @@ fn decode_computation(message: Message<'_>) -> Computation<'_> {
         match number {
             2 => computation.instructions.extend(value.message().map(decode_instruction)),
             5 => computation.id = value.int(),
+            6 => computation.root = value.int(),
             _ => {}
         }
     }
@@ -96,32 +130,68 @@ fn decode_instruction(message: Message<'_>) -> RawInstruction<'_> {
                     }
                 }
             }
-            38 => match value.message() {
-                Some(packed) => instruction.called.extend(packed_varints(packed)),
-                None => instruction.called.push(value.int()),
-            },
+            3 => {
+                instruction.shape = value.message();
+                instruction.size = value.message().map(shape::size).unwrap_or_default();
+            }
+            9 => instruction.parameter = value.int(),
+            16 => instruction.convolution = value.message(),
+            30 => instruction.dot = value.message(),
+            35 => instruction.id = value.int(),
+            36 => integers(value, &mut instruction.operands),
+            38 => integers(value, &mut instruction.called),
+            43 => instruction.trip_count = trip_count(value.bytes()),
+            49 if instruction.group == 0 => instruction.group = group_size(value.message()),
+            87 => instruction.group = device_list_group(value.message()),
             _ => {}
         }
     }
     instruction
 }
 
-/// The numbers of a packed repeated field.
-fn packed_varints(packed: Message<'_>) -> Vec<i64> {
-    let mut numbers = Vec::new();
-    let mut value = 0_u64;
-    let mut shift = 0;
-    for &byte in packed.bytes {
-        if shift < 64 {
-            value |= u64::from(byte & 0x7f) << shift;
-        }
-        shift += 7;
-        if byte < 0x80 {
-            numbers.push(value.cast_signed());
-            (value, shift) = (0, 0);
+/// Adds the numbers of a repeated field, packed or not.
+fn integers(value: Value<'_>, numbers: &mut Vec<i64>) {
+    match value.message() {
+        Some(packed) => shape::packed_varints(packed, |number| numbers.push(number)),
+        None => numbers.push(value.int()),
+    }
+}
+
+/// The trip count that the compiler noted in a loop's backend config, which is JSON.
+fn trip_count(config: &[u8]) -> Option<u64> {
+    const KEY: &[u8] = br#""known_trip_count":{"n":""#;
+    let at = config.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let digits: String =
+        config[at..].iter().take_while(|b| b.is_ascii_digit()).map(|&b| char::from(b)).collect();
+    digits.parse().ok()
+}
+
+/// How many devices a `ReplicaGroup` has.
+fn group_size(group: Option<Message<'_>>) -> u32 {
+    let mut ids = Vec::new();
+    for (number, value) in group.iter().flat_map(|m| m.fields().flatten()) {
+        if number == 1 {
+            integers(value, &mut ids);
         }
     }
-    numbers
+    u32::try_from(ids.len()).unwrap_or(u32::MAX)
+}
+
+/// The same of a `CollectiveDeviceListProto`: groups in a list (1), or how many there are and of
+/// what size (2: 2).
+fn device_list_group(list: Option<Message<'_>>) -> u32 {
+    for (number, value) in list.iter().flat_map(|m| m.fields().flatten()) {
+        let fields = || value.message().into_iter().flat_map(|m| m.fields().flatten());
+        match number {
+            1 => return group_size(value.message()),
+            2 => {
+                let size = fields().find(|(number, _)| *number == 2);
+                return size.map_or(0, |(_, v)| u32::try_from(v.uint()).unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
+    0
 }
 
 fn decode_frames(message: Message<'_>) -> Frames<'_> {
@@ -160,26 +230,42 @@ impl Module<'_> {
     /// The module with its strings interned.
     pub(super) fn into_program(self, strings: &mut Strings) -> Program {
         let mut program = Program { name: strings.intern_bytes(self.name), ..Program::default() };
+        let mut firsts = Vec::with_capacity(self.computations.len());
         let mut ranges: FxHashMap<i64, (u32, u32)> = FxHashMap::default();
-        let mut called: Vec<Vec<i64>> = Vec::new();
-        for computation in &self.computations {
+        for (computation, costs) in self.computations.iter().zip(&self.flops) {
             let first = program.instructions.len();
-            for raw in &computation.instructions {
-                let instruction = self.intern(raw, strings);
+            firsts.push(first);
+            for (raw, &flops) in computation.instructions.iter().zip(costs) {
+                let mut instruction = self.intern(raw, strings);
+                instruction.flops = flops;
+                instruction.is_root = raw.id == computation.root;
                 let index = u32::try_from(program.instructions.len()).unwrap_or(u32::MAX);
                 program.by_name.insert(instruction.name, index);
                 program.instructions.push(instruction);
-                called.push(raw.called.clone());
             }
             let range = (first, program.instructions.len());
             let range = (u32::try_from(range.0), u32::try_from(range.1));
             if let (Ok(first), Ok(end)) = range {
                 ranges.insert(computation.id, (first, end));
+                program.computations.push(first..end);
+            }
+            if computation.id == self.entry {
+                program.entry = program.computations.last().cloned().unwrap_or_default();
+                program.parameters = parameters(computation, strings);
             }
         }
-        for (instruction, called) in program.instructions.iter_mut().zip(called) {
-            let members = called.iter().filter_map(|id| ranges.get(id));
+        let raws = self.computations.iter().flat_map(|computation| &computation.instructions);
+        for (instruction, raw) in program.instructions.iter_mut().zip(raws) {
+            let members = raw.called.iter().filter_map(|id| ranges.get(id));
             instruction.members = members.map(|&(first, end)| first..end).collect();
+            let first = program.operands.len();
+            let places = raw.operands.iter().filter_map(|id| self.by_id.get(id));
+            let indices = places.filter_map(|&(at, row)| u32::try_from(firsts[at] + row).ok());
+            program.operands.extend(indices);
+            let range = (u32::try_from(first), u32::try_from(program.operands.len()));
+            if let (Ok(first), Ok(end)) = range {
+                instruction.operands = first..end;
+            }
         }
         program
     }
@@ -197,7 +283,36 @@ impl Module<'_> {
             opcode: strings.intern_bytes(raw.opcode),
             op_name: strings.intern_bytes(raw.op_name),
             source,
-            members: Vec::new(),
+            elements: raw.size.elements,
+            result_bytes: Bytes(raw.size.bytes),
+            trip_count: raw.trip_count,
+            group_size: raw.group,
+            ..Instruction::default()
         }
+    }
+}
+
+/// What a computation takes, in order.
+fn parameters(computation: &Computation<'_>, strings: &mut Strings) -> Vec<Parameter> {
+    let all = computation.instructions.iter().filter(|raw| raw.opcode == b"parameter");
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|raw| raw.parameter);
+    let describe = |raw: &&RawInstruction<'_>| Parameter {
+        name: strings.intern_bytes(raw.op_name),
+        shape: strings.intern(&raw.shape.map_or_else(String::new, shape::text)),
+    };
+    all.iter().map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trip_count;
+
+    #[test]
+    fn trip_counts_are_read_from_the_backend_config() {
+        let config = br#"{"known_trip_count":{"n":"28"},"known_init_step":{"init":"0"}}"#;
+        assert_eq!(trip_count(config), Some(28));
+        assert_eq!(trip_count(b"{}"), None);
+        assert_eq!(trip_count(br#"{"known_trip_count":{"n":"x"}}"#), None);
     }
 }

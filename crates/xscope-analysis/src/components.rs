@@ -1,0 +1,200 @@
+//! What part of a model an operation belongs to: attention, MLP, norm, ...
+//!
+//! A component is told by the scope path, the innermost part that a rule knows; collectives and
+//! copies between devices by what the operation is. Users' rules come before the built-in ones.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::Picos;
+
+use crate::stats::share;
+
+/// The component of what no rule knows.
+pub const UNKNOWN: &str = "unknown";
+
+/// The component of operations that move data between devices.
+pub const COLLECTIVES: &str = "collectives";
+
+/// Parts of scope names, in lower case, and the component that they stand for. The first that a
+/// part contains counts, so what is more telling comes first.
+const RULES: [(&str, &str); 40] = [
+    ("layernorm", "norm"),
+    ("layer_norm", "norm"),
+    ("rms_norm", "norm"),
+    ("rmsnorm", "norm"),
+    ("log_softmax", "logits"),
+    ("lm_head", "logits"),
+    ("logits", "logits"),
+    ("logprob", "logits"),
+    ("unembed", "logits"),
+    ("sampler", "sampler"),
+    ("sampling", "sampler"),
+    ("gumbel", "sampler"),
+    ("top_k", "sampler"),
+    ("top_p", "sampler"),
+    ("embed", "embedding"),
+    ("wte", "embedding"),
+    ("rotary", "attention"),
+    ("rope", "attention"),
+    ("attention", "attention"),
+    ("attn", "attention"),
+    ("qkv", "attention"),
+    ("q_proj", "attention"),
+    ("k_proj", "attention"),
+    ("v_proj", "attention"),
+    ("o_proj", "attention"),
+    ("flash", "attention"),
+    ("kv_cache", "attention"),
+    ("moe", "mlp"),
+    ("expert", "mlp"),
+    ("router", "mlp"),
+    ("mlp", "mlp"),
+    ("ffn", "mlp"),
+    ("feed_forward", "mlp"),
+    ("gate_proj", "mlp"),
+    ("up_proj", "mlp"),
+    ("down_proj", "mlp"),
+    ("norm", "norm"),
+    ("loss", "loss"),
+    ("optimizer", "optimizer"),
+    ("adam", "optimizer"),
+];
+
+/// Parts that must match as a whole.
+const WHOLE: [(&str, &str); 2] = [("sgd", "optimizer"), ("head", "logits")];
+
+/// A user's rule: scopes that contain `pattern` are `component`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Part of a scope's name, in lower case.
+    pub pattern: String,
+    pub component: String,
+}
+
+/// Device time of one component.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ComponentRow {
+    pub name: String,
+    pub self_us: f64,
+    /// Share of all operations' self time; the shares of all components add up to 1.
+    pub share: f64,
+}
+
+/// Reads rules, one `pattern = component` a line; empty lines and `#` comments are skipped.
+///
+/// # Errors
+/// If a line is no rule; the message names it.
+pub fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
+    let mut rules = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split('#').next().unwrap_or("").trim();
+        if line.is_empty() {
+            continue;
+        }
+        match line.split_once('=').map(|(pattern, component)| (pattern.trim(), component.trim())) {
+            Some((pattern, component)) if !pattern.is_empty() && !component.is_empty() => {
+                rules.push(Rule {
+                    pattern: pattern.to_ascii_lowercase(),
+                    component: component.to_owned(),
+                });
+            }
+            _ => return Err(format!("line {number}: expected `pattern = component`: {line}")),
+        }
+    }
+    Ok(rules)
+}
+
+/// The component that the built-in rules see in one part of a path.
+pub(crate) fn of_part(part: &str) -> Option<&'static str> {
+    let lower = part.to_ascii_lowercase();
+    let whole = WHOLE.iter().find(|(name, _)| *name == lower);
+    let rule = whole.or_else(|| RULES.iter().find(|(pattern, _)| lower.contains(pattern)));
+    rule.map(|&(_, component)| component)
+}
+
+/// The component of an operation, by its scope path and its category.
+pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [Rule]) -> &'a str {
+    for part in parts.iter().rev() {
+        let lower = part.to_ascii_lowercase();
+        if let Some(rule) = rules.iter().find(|rule| lower.contains(&rule.pattern)) {
+            return &rule.component;
+        }
+    }
+    if is_collective(category) {
+        return COLLECTIVES;
+    }
+    parts.iter().rev().find_map(|part| of_part(part)).unwrap_or(match category {
+        "attention" => "attention",
+        "norm" => "norm",
+        "copy" | "memset" => "copies",
+        _ => UNKNOWN,
+    })
+}
+
+/// Whether a category is that of an operation among devices.
+pub(crate) fn is_collective(category: &str) -> bool {
+    let stem = category.trim_end_matches("-start").trim_end_matches("-done");
+    matches!(
+        stem,
+        "collective"
+            | "all-reduce"
+            | "all-gather"
+            | "reduce-scatter"
+            | "all-to-all"
+            | "collective-permute"
+            | "collective-broadcast"
+            | "ragged-all-to-all"
+            | "send"
+            | "recv"
+            | "all-reduce fusion"
+            | "all-gather fusion"
+            | "reduce-scatter fusion"
+    )
+}
+
+/// The components by time, largest first.
+pub(crate) fn rows(times: BTreeMap<String, Picos>) -> Vec<ComponentRow> {
+    let whole = times.values().fold(Picos::ZERO, |sum, &time| sum.saturating_add(time));
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let row = |(name, time): (String, Picos)| ComponentRow {
+        name,
+        self_us: time.as_micros(),
+        share: share(time, whole),
+    };
+    times.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{component, parse_rules};
+
+    fn check(path: &str, category: &str, expected: &str) {
+        let parts: Vec<&str> = path.split('/').collect();
+        assert_eq!(component(&parts, category, &[]), expected, "{path}");
+    }
+
+    #[test]
+    fn the_innermost_part_that_a_rule_knows_counts() {
+        check("layer_0/attention/rms_norm", "matmul", "norm");
+        check("layer_0/attention/softmax_qk", "matmul", "attention");
+        check("QWen3Attention/NativeAttention", "loop fusion", "attention");
+        check("layer_0/mlp", "all-reduce", "collectives");
+        check("LogitsProcessor", "matmul", "logits");
+        check("train_step/sgd", "loop fusion", "optimizer");
+        check("decoder", "copy", "copies");
+        check("my_stuff", "loop fusion", "unknown");
+    }
+
+    #[test]
+    fn users_rules_come_first() {
+        let rules = parse_rules("# ours\nMy_Stuff = mlp\n\n rms = scaling # odd\n").unwrap();
+        assert_eq!(component(&["a", "my_stuff_2"], "", &rules), "mlp");
+        assert_eq!(component(&["rms_norm"], "", &rules), "scaling");
+        assert_eq!(
+            parse_rules("nothing").unwrap_err(),
+            "line 1: expected `pattern = component`: nothing"
+        );
+    }
+}

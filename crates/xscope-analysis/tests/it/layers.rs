@@ -1,0 +1,148 @@
+//! The layer tree.
+
+use xscope_analysis::layers::{LayerNode, layer_tree};
+use xscope_trace::Trace;
+use xscope_trace::model::TrackKind;
+
+use crate::build::{Made, device, made, program, track};
+use crate::real;
+
+/// Time of a path in microseconds; 0 if it is not in the tree.
+fn time(node: &LayerNode, path: &str) -> f64 {
+    let found = path
+        .split('/')
+        .try_fold(node, |node, part| node.children.iter().find(|child| child.name == part));
+    found.map_or(0.0, |node| node.total_us)
+}
+
+fn check(trace: &Trace, expected: &[(&str, f64)]) {
+    let report = layer_tree(trace);
+    for &(path, micros) in expected {
+        let found = time(&report.root, path);
+        assert!((found - micros).abs() < 1e-6, "{path}: {found}, expected {micros}\n{report:?}");
+    }
+}
+
+#[test]
+fn a_fusion_is_split_by_the_cost_of_its_members() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let fusion = Made { members: Some(0..5), ..made("fusion", "fusion", "jit(f)/add", 0) };
+    let rows = [
+        made("dot", "dot", "jit(f)/layer_1/mlp/dot_general", 899),
+        made("mul", "multiply", "jit(f)/layer_1/attention/mul", 99),
+        made("add", "add", "jit(f)/add", 999),
+        made("constant", "constant", "jit(f)/layer_0/mlp/jit(silu)", 0),
+        made("broadcast", "broadcast", "jit(f)/layer_0/x/broadcast_in_dim", 5),
+        fusion,
+    ];
+    let id = program(&mut trace, &rows, 5..6);
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &[(("fusion", 0, 998), 1)]);
+    check(&trace, &[("layer_1/mlp", 899.0), ("layer_1/attention", 99.0), ("layer_0", 0.0)]);
+    let report = layer_tree(&trace);
+    assert!((report.ambiguous_us - 99.0).abs() < 1e-6 && (report.split_us - 998.0).abs() < 1e-6);
+}
+
+#[test]
+fn iterations_of_a_loop_over_layers_are_its_layers() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let scan = "jit(f)/while/body/closed_call/layer";
+    let (attention, mlp) = (format!("{scan}/attention/dot"), format!("{scan}/mlp/dot"));
+    let rows = [
+        made("attn", "dot", &attention, 10),
+        made("ffn", "dot", &mlp, 10),
+        Made { members: Some(0..2), trips: Some(3), ..made("while", "while", "jit(f)/while", 0) },
+    ];
+    let id = program(&mut trace, &rows, 2..3);
+    let mut slices = vec![(("while", 0, 60), 1)];
+    for layer in 0..3 {
+        slices.push((("attn", layer * 20, 5 + layer), 1));
+        slices.push((("ffn", layer * 20 + 10, 10), 1));
+    }
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &slices);
+    check(
+        &trace,
+        &[
+            ("layer_0/attention", 5.0),
+            ("layer_1/attention", 6.0),
+            ("layer_2/attention", 7.0),
+            ("layer_2/mlp", 10.0),
+        ],
+    );
+}
+
+/// A model of two layers whose scopes carry no number, in the order of `names`.
+fn unnumbered(names: &[(&str, &str)]) -> Trace {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let rows: Vec<Made<'_>> =
+        names.iter().map(|&(name, op_name)| made(name, "dot", op_name, 10)).collect();
+    let end = u32::try_from(rows.len()).unwrap();
+    let id = program(&mut trace, &rows, 0..end);
+    let slices: Vec<_> =
+        (0..).zip(names).map(|(at, &(name, _))| ((name, at * 10, 1 + at), 1)).collect();
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &slices);
+    trace
+}
+
+const ATTENTION: &str = "jit(f)/Attention/q_proj/dot_general";
+const MLP: &str = "jit(f)/Mlp/dot_general";
+
+#[test]
+fn repeated_scopes_without_number_are_layers_by_order() {
+    let trace = unnumbered(&[
+        ("q.0", ATTENTION),
+        ("m.0", MLP),
+        ("q.1", ATTENTION),
+        ("m.1", MLP),
+        ("head", "jit(f)/Head/dot_general"),
+    ]);
+    check(
+        &trace,
+        &[
+            ("layer_0/Attention/q_proj", 1.0),
+            ("layer_0/Mlp", 2.0),
+            ("layer_1/Attention/q_proj", 3.0),
+            ("layer_1/Mlp", 4.0),
+            ("Head", 5.0),
+        ],
+    );
+}
+
+#[test]
+fn groups_that_overlap_are_not_numbered() {
+    let trace = unnumbered(&[("q.0", ATTENTION), ("q.1", ATTENTION), ("m.0", MLP), ("m.1", MLP)]);
+    check(&trace, &[("Attention/q_proj", 3.0), ("Mlp", 7.0), ("layer_0", 0.0)]);
+}
+
+#[test]
+fn a_combined_collective_belongs_to_all_that_it_combines() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let name = "jit(t)/step/(transpose(jvp(layer_0))/mlp/dot:transpose(jvp(layer_1))/mlp/dot)";
+    let id = program(&mut trace, &[made("all-reduce", "all-reduce", name, 0)], 0..1);
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &[(("all-reduce", 0, 10), 1)]);
+    check(&trace, &[("step/layer_0/backward/mlp", 5.0), ("step/layer_1/backward/mlp", 5.0)]);
+}
+
+#[test]
+fn real_models_are_accounted_for_with_every_layer() {
+    for (name, prefix, layers) in [
+        ("jax_cpu/tp8_forward", "", 4),
+        ("jax_cpu/fsdp2_tp4_train", "train_step/", 4),
+        ("sglang_jax_cpu/basic", "", 2),
+    ] {
+        let Some(trace) = real(name) else { return };
+        let report = layer_tree(&trace);
+        assert!(report.scoped_share >= 0.97, "{name}: {}", report.scoped_share);
+        for layer in 0..layers {
+            let path = format!("{prefix}layer_{layer}");
+            let share = time(&report.root, &path) / report.root.total_us;
+            assert!(share > 0.1, "{name}: {path} has {share} of the time");
+        }
+        let unknown = report.components.iter().find(|row| row.name == "unknown");
+        let unknown = unknown.map_or(0.0, |row| row.share);
+        assert!(unknown < 0.03, "{name}: {unknown} of the time is of no component");
+    }
+}
