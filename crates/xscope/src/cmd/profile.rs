@@ -105,7 +105,12 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
         true => output::json(&report)?,
         false => output::text(&xscope_view::profile_text(&report))?,
     }
-    Ok(if complete { Exit::Fine } else { Exit::Interrupted })
+    Ok(match (complete, report.requests.measured) {
+        (false, _) => Exit::Interrupted,
+        // Every answer was missing or wrong: figures of such a run mean nothing.
+        (true, 0) => Exit::Target,
+        (true, _) => Exit::Fine,
+    })
 }
 
 fn workload(args: WorkloadArgs) -> ScoreWorkload {

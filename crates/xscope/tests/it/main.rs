@@ -1,5 +1,7 @@
 //! The binary as its users run it.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
+
 mod analyze;
 mod profile;
 

@@ -56,7 +56,7 @@ fn start_endless(directory: &Path, enough: usize) -> (Child, PathBuf) {
     let child =
         xscope(directory, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let started = || directory.join("runs").is_dir() && rows(&only_run(directory)) > enough;
-    wait_for("the load", || started());
+    wait_for("the load", started);
     (child, only_run(directory))
 }
 
@@ -201,6 +201,22 @@ fn ctrl_c_ends_cleanly_with_a_run_marked_interrupted() {
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stdout(&output).contains("(the run was interrupted)"));
     assert_eq!(json_file(&run_dir.join("run.json"))["status"], "interrupted");
+}
+
+#[test]
+fn what_cannot_be_asked_is_exit_code_2() {
+    let directory = tempfile::tempdir().unwrap();
+    for (args, expected) in [
+        (["--batch-sizes", "0"], "give at least 1"),
+        (["--label-token-ids", "99999"], "outside the vocabulary"),
+        (["--url", "https://127.0.0.1:1"], "https is not supported"),
+        (["--model", "no-such-folder"], "no-such-folder"),
+    ] {
+        let args = [&["profile"], args.as_slice()].concat();
+        let output = run(directory.path(), &args, 2);
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+    }
+    assert!(!directory.path().join("runs").exists(), "nothing was written");
 }
 
 #[test]
