@@ -24,6 +24,14 @@ pub enum Error {
     NothingFound { path: PathBuf, what: String },
     #[error("{} grows past {limit} bytes when decompressed; unpack it and give the file itself", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
+    #[error("cannot write {}; check that its folder exists and has room", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error(
+        "an XPlane file holds one host, but the trace is of {}; export each on its own, or as \
+         Perfetto or Chrome JSON, which hold several",
+        hosts.join(", ")
+    )]
+    NotOneHost { hosts: Vec<String> },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use xscope_engine::{Device, LoadFormat};
+use xscope_trace::Picos;
+use xscope_trace::write::trim::Noise;
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?
 #[derive(Debug, Parser)]
@@ -22,6 +24,10 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
+    /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
+    Export(ExportArgs),
+    /// Cut a profile down to the part that matters, so that other programs can open it
+    Trim(TrimArgs),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +38,71 @@ pub(crate) struct AnalyzeArgs {
     #[command(flatten)]
     pub output: OutputArgs,
 }
+
+#[derive(Debug, Args)]
+#[command(group(
+    ArgGroup::new("formats")
+        .args(["perfetto", "chrome", "xplane", "folded", "speedscope"])
+        .multiple(true)
+        .required(true)
+))]
+pub(crate) struct ExportArgs {
+    /// What `xscope analyze` reads: files, log directories, run directories
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// For ui.perfetto.dev and its trace processor (*.pftrace); requests stand on top
+    #[arg(long, value_name = "FILE")]
+    pub perfetto: Option<PathBuf>,
+    /// Chrome trace JSON (*.trace.json.gz)
+    #[arg(long, value_name = "FILE")]
+    pub chrome: Option<PathBuf>,
+    /// For XProf and TensorBoard (*.xplane.pb); one host
+    #[arg(long, value_name = "FILE")]
+    pub xplane: Option<PathBuf>,
+    /// Folded stacks for flame graphs, in nanoseconds of self time
+    #[arg(long, value_name = "FILE")]
+    pub folded: Option<PathBuf>,
+    /// For speedscope.app
+    #[arg(long, value_name = "FILE")]
+    pub speedscope: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The profile to cut
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// The file to write; its name says the format: .xplane.pb, .trace.json.gz, .pftrace
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Start of the window on the profile's own time axis: 1.2s, 350ms, 17us
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<Picos>,
+    /// End of the window
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: Option<Picos>,
+    /// The window that the slices of this name (or with it in their names) span
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to", "steps"])]
+    pub around: Option<String>,
+    /// The window of these steps, by their numbers: 3 or 3..5, both included
+    #[arg(long, value_name = "N..M", value_parser = step_range, conflicts_with_all = ["from", "to"])]
+    pub steps: Option<StepRange>,
+    /// Leave out what the Python tracer recorded (python), the marks of idle thread pools
+    /// (idle-polls), or all host slices that are no operations (host)
+    #[arg(long, value_name = "NOISE,...", value_delimiter = ',', value_parser = noise)]
+    pub drop: Vec<NoiseArg>,
+}
+
+/// Steps by their numbers, both included.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StepRange {
+    pub first: u64,
+    pub last: u64,
+}
+
+/// What to leave out of a trace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoiseArg(pub Noise);
 
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
@@ -150,6 +221,44 @@ pub(crate) struct OutputArgs {
     pub json: bool,
 }
 
+fn time(text: &str) -> Result<Picos, String> {
+    let units = [("ms", 1e9), ("us", 1e6), ("ns", 1e3), ("ps", 1.0), ("s", 1e12)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(unit, picos)| Some((text.strip_suffix(unit)?, picos)))
+        .ok_or("expected a number and its unit: s, ms, us, ns, ps")?;
+    let value: f64 =
+        number.trim().parse().map_err(|error| format!("{number:?} is no number: {error}"))?;
+    let picos = (value * unit).round();
+    if !picos.is_finite() || picos.abs() > 9e18 {
+        return Err("longer than any trace".to_owned());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
+    let picos = picos as i64;
+    Ok(Picos(picos))
+}
+
+fn step_range(text: &str) -> Result<StepRange, String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| {
+        text.parse::<u64>().map_err(|error| format!("{text:?} is no step number: {error}"))
+    };
+    let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
+    match first <= last {
+        true => Ok(StepRange { first, last }),
+        false => Err("the last step comes before the first".to_owned()),
+    }
+}
+
+fn noise(text: &str) -> Result<NoiseArg, String> {
+    match text {
+        "python" => Ok(NoiseArg(Noise::Python)),
+        "idle-polls" => Ok(NoiseArg(Noise::IdlePolls)),
+        "host" => Ok(NoiseArg(Noise::Host)),
+        _ => Err("expected python, idle-polls or host".to_owned()),
+    }
+}
+
 fn load_format(text: &str) -> Result<LoadFormat, String> {
     match text {
         "auto" => Ok(LoadFormat::Auto),
@@ -174,11 +283,29 @@ fn device(text: &str) -> Result<Device, String> {
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    use super::Cli;
+    use super::{Cli, Picos, step_range, time};
 
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn windows_have_units_and_steps_are_numbers() {
+        assert_eq!(time("1.2s"), Ok(Picos(1_200_000_000_000)));
+        assert_eq!(time("350ms"), Ok(Picos(350_000_000_000)));
+        assert_eq!(time("-1ps"), Ok(Picos(-1)));
+        for text in ["", "12", "s", "1e300s", "nans", "1 h"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        assert!(step_range("3..5").is_ok_and(|range| (range.first, range.last) == (3, 5)));
+        assert!(step_range("7").is_ok_and(|range| (range.first, range.last) == (7, 7)));
+        assert!(step_range("5..3").is_err() && step_range("a..b").is_err());
+        let parse = |args: &[&str]| Cli::try_parse_from([&["xscope"], args].concat());
+        assert!(parse(&["export", "p"]).is_err());
+        assert!(parse(&["export", "p", "--folded", "-", "--chrome", "c.json"]).is_ok());
+        assert!(parse(&["trim", "p", "-o", "o.pftrace", "--drop", "python,host"]).is_ok());
+        assert!(parse(&["trim", "p", "-o", "o", "--from", "1s", "--around", "x"]).is_err());
     }
 
     #[test]

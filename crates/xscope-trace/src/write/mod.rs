@@ -18,13 +18,95 @@ pub mod perfetto;
 mod processes;
 pub mod speedscope;
 mod stacks;
-//TRIM
-//TRIMX
-//XP
+pub mod trim;
+pub mod trim_xplane;
+pub mod xplane;
 
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::error::{Error, Result};
 use crate::model::{MetaId, Trace};
 use crate::strings::StrId;
 use crate::time::Picos;
+
+/// A format that a trace is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    Perfetto,
+    Chrome,
+    XPlane,
+    Folded,
+    Speedscope,
+}
+
+impl Target {
+    /// The format that the name of a file asks for.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let plain = name.strip_suffix(".gz").unwrap_or(name);
+        [
+            (".xplane.pb", Self::XPlane),
+            (".pftrace", Self::Perfetto),
+            (".perfetto-trace", Self::Perfetto),
+            (".speedscope.json", Self::Speedscope),
+            (".json", Self::Chrome),
+            (".folded", Self::Folded),
+        ]
+        .into_iter()
+        .find(|(suffix, _)| plain.ends_with(suffix))
+        .map(|(_, target)| target)
+    }
+}
+
+/// Writes `trace` to the file at `path` in one step; compressed if its name ends in `.gz`.
+///
+/// # Errors
+/// [`Error::NotOneHost`] for an XPlane file of several hosts, [`Error::Write`] if the file cannot
+/// be written; what was there stays as it was.
+pub fn to_file(trace: &Trace, target: Target, path: &Path) -> Result<Written> {
+    let failed = |source| Error::Write { path: path.to_owned(), source };
+    let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+    if target == Target::XPlane {
+        return match is_packed {
+            true => Err(failed(io::Error::other("XProf opens no compressed file"))),
+            false => xplane::write_file(trace, path),
+        };
+    }
+    crate::atomic::replace(path, |file| {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let written = if is_packed {
+            let mut packed = GzEncoder::new(&mut out, Compression::fast());
+            let written = to_stream(trace, target, &mut BufWriter::new(&mut packed))?;
+            packed.finish()?;
+            written
+        } else {
+            to_stream(trace, target, &mut out)?
+        };
+        out.flush()?;
+        Ok(written)
+    })
+    .map_err(failed)
+}
+
+/// Writes `trace` to `out`, which gets many small pieces.
+///
+/// # Errors
+/// Those of `out`, and for XPlane that the trace is of several hosts.
+pub fn to_stream(trace: &Trace, target: Target, out: &mut impl Write) -> io::Result<Written> {
+    let written = match target {
+        Target::Perfetto => perfetto::write(trace, out),
+        Target::Chrome => chrome::write(trace, out),
+        Target::Folded => folded::write(trace, out),
+        Target::Speedscope => speedscope::write(trace, out),
+        Target::XPlane => xplane::write(trace, out).map_err(io::Error::other),
+    }?;
+    out.flush()?;
+    Ok(written)
+}
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -14,6 +14,8 @@ mod run;
 #[cfg(test)]
 mod span;
 #[cfg(test)]
+mod write;
+#[cfg(test)]
 mod xplane_write;
 
 use std::path::{Path, PathBuf};

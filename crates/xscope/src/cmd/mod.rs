@@ -2,13 +2,16 @@
 
 mod analyze;
 mod engine;
+mod export;
 mod profile;
 mod serve;
+mod trim;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use xscope_capture::CaptureError;
+use xscope_load::LoadError;
 
 use crate::cli::{Cli, Command};
 
@@ -41,12 +44,17 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Profile(args) => profile::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Trim(args) => trim::run(&args),
     }
 }
 
 /// The exit code of a failure.
 pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<CaptureError>() {
+        Some(CaptureError::Load(
+            LoadError::Url { .. } | LoadError::Https { .. } | LoadError::Workload { .. },
+        )) => Exit::Usage,
         Some(CaptureError::Load(_)) => Exit::Target,
         _ => Exit::Usage,
     }

@@ -1,0 +1,351 @@
+//! What is written is read back as it was, and opens in the programs that it is for.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use xscope_trace::load;
+use xscope_trace::load::read_bytes;
+use xscope_trace::model::{Format, SliceRef, Trace, Track, TrackKind};
+use xscope_trace::time::Picos;
+use xscope_trace::write::trim::{Cut, Noise, around, step_numbers, steps, trim};
+use xscope_trace::write::{Written, chrome, folded, perfetto, speedscope, trim_xplane, xplane};
+
+use crate::traces;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Profiles of one kind below the fixtures and, if they are there, the real traces.
+fn files(suffix: &str, limit: u64) -> Vec<PathBuf> {
+    let mut pending = vec![fixture("")];
+    pending.extend(traces());
+    let mut files = Vec::new();
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                pending.push(path);
+            } else if name.ends_with(suffix)
+                && !name.contains("damaged")
+                && fs::metadata(&path).unwrap().len() <= limit
+            {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A row as text: everything that a consumer sees of it.
+fn row(trace: &Trace, track: &Track, row: usize) -> String {
+    let slices = &track.slices;
+    let meta = trace.meta(slices.meta[row]);
+    let text = |id| trace.strings.get(id);
+    let mut args: Vec<String> = slices
+        .args
+        .get(row, &trace.strings)
+        .iter()
+        .filter(|(_, value)| !matches!(value, xscope_trace::args::ArgValue::Bytes(_)))
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect();
+    args.sort();
+    format!(
+        "{:?}+{:?} {} [{}] {} {:?} {:?} {:?} run {:?} {args:?}",
+        slices.start[row],
+        slices.dur[row],
+        text(meta.name),
+        text(meta.display),
+        text(trace.scope_of(slices.meta[row])),
+        text(meta.category),
+        meta.flops,
+        meta.bytes,
+        slices.run_of(row),
+    )
+}
+
+/// A track's place, as far as a format keeps it.
+fn place(trace: &Trace, track: &Track) -> String {
+    let text = |id| trace.strings.get(id);
+    let device = track.device.map(|id| text(trace.devices[id.0 as usize].name));
+    let tid = if track.kind == TrackKind::Other { 0 } else { track.tid };
+    format!("{} {} {tid} {:?} {device:?}", text(track.process), text(track.name), track.kind)
+}
+
+/// All rows of a trace, by their places.
+fn rows(trace: &Trace) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for track in &trace.tracks {
+        let rows = (0..track.slices.len()).map(|index| row(trace, track, index));
+        all.entry(place(trace, track)).or_default().extend(rows);
+    }
+    all.values_mut().for_each(|rows| rows.sort());
+    all.retain(|_, rows| !rows.is_empty());
+    all
+}
+
+fn check_rows(name: &str, before: &Trace, after: &Trace) {
+    let (before, after) = (rows(before), rows(after));
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        after.keys().collect::<Vec<_>>(),
+        "{name}: the tracks"
+    );
+    for (place, expected) in &before {
+        let found = &after[place];
+        let differs = expected.iter().zip(found).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "{name}: {place}");
+        assert_eq!(expected.len(), found.len(), "{name}: {place}");
+    }
+}
+
+fn flows(trace: &Trace) -> Vec<(String, String)> {
+    let end = |end: SliceRef| {
+        let track = &trace.tracks[end.track as usize];
+        format!("{} {}", place(trace, track), row(trace, track, end.row as usize))
+    };
+    let mut flows: Vec<_> = trace.flows.iter().map(|flow| (end(flow.from), end(flow.to))).collect();
+    flows.sort();
+    flows
+}
+
+fn counters(trace: &Trace) -> Vec<String> {
+    let mut all: Vec<String> = trace
+        .counters
+        .iter()
+        .map(|it| format!("{} {:?} {:?}", trace.strings.get(it.name), it.at, it.value))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Files up to this size are read in an unoptimised build.
+const LIMIT: u64 = 4 << 20;
+
+#[test]
+fn xplane_is_written_as_it_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written.xplane.pb");
+    for file in files(".xplane.pb", LIMIT) {
+        let before = load(std::slice::from_ref(&file)).unwrap();
+        let written = xplane::write_file(&before, &path).unwrap();
+        assert_eq!(written.slices, before.slice_count() as u64);
+        let after = load(std::slice::from_ref(&path)).unwrap();
+        check_rows(&file.display().to_string(), &before, &after);
+        let clock = |trace: &Trace| (trace.sources[0].clock, trace.sources[0].host.is_empty());
+        assert_eq!(clock(&before), clock(&after), "{}", file.display());
+        assert_eq!(before.programs.len(), after.programs.len(), "{}", file.display());
+        let device = |trace: &Trace| {
+            let text = |id| trace.strings.get(id).to_owned();
+            let all = trace.devices.iter();
+            all.map(|it| (text(it.name), text(it.model), it.ordinal)).collect::<Vec<_>>()
+        };
+        assert_eq!(device(&before), device(&after), "{}", file.display());
+    }
+}
+
+#[test]
+fn chrome_json_is_written_as_it_was_read() {
+    let mut all = files(".json", LIMIT);
+    all.extend(files(".json.gz", LIMIT));
+    for file in all {
+        let Ok(before) = load(std::slice::from_ref(&file)) else { continue };
+        if before.sources[0].format != Format::ChromeJson {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        chrome::write(&before, &mut bytes).unwrap();
+        let after = read_bytes("written.trace.json", bytes).unwrap();
+        let name = file.display().to_string();
+        check_rows(&name, &before, &after);
+        assert_eq!(flows(&before), flows(&after), "{name}");
+        assert_eq!(counters(&before), counters(&after), "{name}");
+        let names = |trace: &Trace| {
+            let text = |id| trace.strings.get(id).to_owned();
+            let mut names: Vec<_> = trace
+                .processes
+                .iter()
+                .map(|it| (it.pid, text(it.name), text(it.labels)))
+                .filter(|(_, name, labels)| !name.is_empty() || !labels.is_empty())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&before), names(&after), "{name}");
+    }
+}
+
+/// Sums by device and kind: what must survive a change of format.
+fn sums(trace: &Trace) -> BTreeMap<(String, TrackKind), (usize, i64)> {
+    let mut sums = BTreeMap::new();
+    for track in trace.tracks.iter().filter(|track| !track.slices.is_empty()) {
+        let device = track.device.map(|id| trace.strings.get(trace.devices[id.0 as usize].name));
+        let key = (device.unwrap_or_default().to_owned(), track.kind);
+        let sum: &mut (usize, i64) = sums.entry(key).or_default();
+        sum.0 += track.slices.len();
+        sum.1 += track.slices.dur.iter().map(|dur| dur.0).sum::<i64>();
+    }
+    sums
+}
+
+#[test]
+fn xplane_becomes_chrome_json_without_loss_of_time() {
+    for file in files("excerpt.xplane.pb", LIMIT) {
+        let before = load(std::slice::from_ref(&file)).unwrap();
+        let mut bytes = Vec::new();
+        chrome::write(&before, &mut bytes).unwrap();
+        let after = read_bytes("written.trace.json", bytes).unwrap();
+        let kinds = |trace: &Trace| {
+            let mut sums = sums(trace);
+            // JSON has no word for a plane that is neither a host's nor a device's.
+            sums.retain(|(_, kind), _| !matches!(kind, TrackKind::Other | TrackKind::HostThread));
+            sums
+        };
+        assert_eq!(kinds(&before), kinds(&after), "{}", file.display());
+        assert_eq!(before.slice_count(), after.slice_count(), "{}", file.display());
+        let zero = |trace: &Trace| trace.sources[0].clock.unix_epoch;
+        assert_eq!(zero(&before), zero(&after));
+    }
+}
+
+fn text_of(
+    trace: &Trace,
+    write: impl Fn(&Trace, &mut Vec<u8>) -> std::io::Result<Written>,
+) -> String {
+    let mut bytes = Vec::new();
+    write(trace, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn folded_stacks_add_up_to_the_busy_time_of_operations() {
+    for file in files("excerpt.xplane.pb", LIMIT) {
+        let trace = load(std::slice::from_ref(&file)).unwrap();
+        let text = text_of(&trace, folded::write);
+        let device = trace.strings.get(trace.devices[0].name);
+        let mut sum = 0;
+        let mut lines = 0;
+        for line in text.lines().filter(|line| line.starts_with(&format!("{device};"))) {
+            let (stack, weight) = line.rsplit_once(' ').unwrap();
+            assert!(stack.contains(';'), "{line}");
+            sum += weight.parse::<i64>().unwrap();
+            lines += 1;
+        }
+        let mut busy = 0;
+        let ops = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
+        for track in ops.filter(|track| track.device == Some(xscope_trace::model::DeviceId(0))) {
+            let mut end = Picos(i64::MIN);
+            for row in 0..track.slices.len() {
+                let start = track.slices.start[row].max(end);
+                busy += (track.slices.end(row).0 - start.0).max(0);
+                end = end.max(track.slices.end(row));
+            }
+        }
+        // Each line is rounded down to a nanosecond.
+        let lost = busy / 1000 - sum;
+        assert!((0..=2 * lines + 1).contains(&lost), "{}: {busy} {sum}", file.display());
+    }
+}
+
+#[test]
+fn speedscope_profiles_are_balanced() {
+    for file in
+        [fixture("tpu_v6e/excerpt.xplane.pb"), fixture("run"), fixture("kineto/excerpt.json.gz")]
+    {
+        let trace = load(std::slice::from_ref(&file)).unwrap();
+        let text = text_of(&trace, speedscope::write);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let frames = json["shared"]["frames"].as_array().unwrap().len() as u64;
+        let profiles = json["profiles"].as_array().unwrap();
+        assert!(profiles.len() > 1);
+        for profile in profiles {
+            let at = |key: &str| profile[key].as_f64().unwrap();
+            if profile["type"] == "sampled" {
+                let samples = profile["samples"].as_array().unwrap();
+                assert_eq!(samples.len(), profile["weights"].as_array().unwrap().len());
+                continue;
+            }
+            let (mut open, mut last) = (Vec::new(), at("startValue"));
+            for event in profile["events"].as_array().unwrap() {
+                let (frame, at) = (event["frame"].as_u64().unwrap(), event["at"].as_f64().unwrap());
+                assert!(frame < frames && at >= last, "{event}");
+                last = at;
+                match event["type"].as_str() {
+                    Some("O") => open.push(frame),
+                    _ => assert_eq!(open.pop(), Some(frame)),
+                }
+            }
+            assert!(open.is_empty() && last <= at("endValue"));
+        }
+    }
+}
+
+#[test]
+fn perfetto_takes_every_trace() {
+    let mut all = files("excerpt.xplane.pb", LIMIT);
+    all.extend(files(".json", LIMIT));
+    all.extend([fixture("run"), fixture("kineto/excerpt.json.gz")]);
+    for file in all {
+        let Ok(trace) = load(std::slice::from_ref(&file)) else { continue };
+        let mut bytes = Vec::new();
+        let written = perfetto::write(&trace, &mut bytes).unwrap();
+        assert!(written.slices >= trace.slice_count() as u64, "{}: {written:?}", file.display());
+        assert_eq!(written.clipped, 0, "{}", file.display());
+    }
+}
+
+#[test]
+fn an_xplane_file_is_of_one_host() {
+    let folder = tempfile::tempdir().unwrap();
+    for host in ["a", "b"] {
+        let copy = folder.path().join(format!("{host}.trace.json"));
+        fs::write(copy, r#"[{"ph":"X","pid":1,"tid":1,"ts":1,"dur":2,"name":"x"}]"#).unwrap();
+    }
+    let trace = load(&[folder.path().to_owned()]).unwrap();
+    let error = xplane::write(&trace, &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("one host, but the trace is of a, b"), "{error}");
+    let mut bytes = Vec::new();
+    perfetto::write(&trace, &mut bytes).unwrap();
+    // Field 98: the machine of the second host.
+    assert!(bytes.windows(3).any(|bytes| bytes == [0x90, 0x06, 0x01]));
+}
+
+#[test]
+fn a_cut_of_the_file_is_a_cut_of_the_trace() {
+    for file in files("excerpt.xplane.pb", LIMIT) {
+        let bytes = fs::read(&file).unwrap();
+        let mut trace = read_bytes("a.xplane.pb", bytes.clone()).unwrap();
+        let (first, last) = trace.extent().unwrap();
+        let third = Picos((last.0 - first.0) / 3);
+        let window = Some((first.saturating_add(third), last - third));
+        let noise = vec![Noise::Python, Noise::IdlePolls];
+        for drop in [vec![], noise, vec![Noise::Host]] {
+            let cut = Cut { window, drop };
+            let mut out = Vec::new();
+            let of_file = trim_xplane::trim_bytes(&bytes, &mut out, &cut).unwrap();
+            let of_trace = trim(&mut trace, &cut);
+            let after = read_bytes("a.xplane.pb", out).unwrap();
+            check_rows(&file.display().to_string(), &trace, &after);
+            assert_eq!(of_file.kept, of_trace.kept, "{}", file.display());
+            assert_eq!(after.programs.len(), trace.programs.len());
+            assert!(after.findings.is_empty() || trace.findings.len() >= after.findings.len());
+        }
+    }
+}
+
+#[test]
+fn windows_are_found_by_name_and_by_step() {
+    let trace = load(&[fixture("run")]).unwrap();
+    let (first, _) = step_numbers(&trace).unwrap();
+    let (from, to) = steps(&trace, first, first).unwrap();
+    assert!(from < to);
+    assert_eq!(steps(&trace, 1_000_000, 1_000_001), None);
+    assert!(around(&trace, "forward").is_some() && around(&trace, "no such slice").is_none());
+    let mut cut = load(&[fixture("run")]).unwrap();
+    let trimmed = trim(&mut cut, &Cut { window: Some((from, to)), drop: Vec::new() });
+    assert!(trimmed.kept > 0 && trimmed.dropped > 0, "{trimmed:?}");
+    perfetto::write(&cut, &mut Vec::new()).unwrap();
+}
