@@ -1,7 +1,7 @@
 """Reads values off a call, as a table's paths say.
 
     path    = root step* ("|" function)*
-    root    = a parameter's name | "result"
+    root    = a parameter's name | "return"
     step    = ".attribute" | "[]" (each element) | "[3]" | "['key']" | "()"
 
 A path that does not fit the objects gives no value, and no error: servers differ by version.
@@ -83,7 +83,7 @@ def _compile(text, parameters):
 
 
 def _fetch(root, parameters):
-    if root == "result":
+    if root == "return":
         return lambda args, kwargs, result: result
     position = parameters.index(root) if root in parameters else None
 

@@ -11,7 +11,9 @@ use xscope_trace::model::{SpanKey, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
-use crate::requests::{BATCH, arg};
+use crate::join::{BatchKey, Join};
+use crate::launches::Launches;
+use crate::requests::arg;
 use crate::stats::{millis, share};
 
 /// One batch and its shares.
@@ -43,19 +45,29 @@ pub struct BatchSummary {
 
 /// All batches that a recorder gave an identity, by it.
 pub fn batches(trace: &Trace) -> Vec<BatchView> {
-    let mut members: BTreeMap<SpanKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
-    let mut sizes: BTreeMap<SpanKey, (u64, u64)> = BTreeMap::new();
+    let join = Join::of(trace);
+    batches_of(trace, &join, &Launches::of(trace, &join))
+}
+
+pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<BatchView> {
+    let mut members: BTreeMap<BatchKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
+    let mut sizes: BTreeMap<BatchKey, (u64, u64)> = BTreeMap::new();
     for span in &trace.spans {
-        let Some(batch) = span.batch else { continue };
-        let name = trace.strings.get(span.name);
+        let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
         match span.request {
-            Some(request) if name == "forward" => {
+            Some(request) if trace.strings.get(span.name) == "forward" => {
                 let tokens = arg(trace, span, "tokens").unwrap_or(0);
                 *members.entry(batch).or_default().entry(request).or_default() += tokens;
             }
-            None if name == BATCH => {
+            None => {
                 let figure = |key| arg(trace, span, key).unwrap_or(0);
-                sizes.insert(batch, (figure("rows"), figure("padded_tokens")));
+                let size = sizes.entry(batch).or_default();
+                *size = (size.0.max(figure("rows")), size.1.max(figure("padded_tokens")));
+                if !members.contains_key(&batch) {
+                    for &(request, tokens) in join.members(batch) {
+                        *members.entry(batch).or_default().entry(request).or_default() += tokens;
+                    }
+                }
             }
             _ => {}
         }
@@ -63,13 +75,17 @@ pub fn batches(trace: &Trace) -> Vec<BatchView> {
     let device = device_time_by_run(trace);
     members
         .into_iter()
-        .map(|(batch, members)| {
+        .map(|(key, members)| {
+            let batch = key.1;
             let tokens: u64 = members.values().sum();
-            let (rows, padded) = sizes.get(&batch).copied().unwrap_or((0, 0));
+            let (rows, padded) = sizes.get(&key).copied().unwrap_or((0, 0));
+            // A recorder that names its batches' rids knows nothing of the device's run ids.
             let time = match batch {
-                SpanKey::Number(run) => device.get(&run).copied().unwrap_or_default(),
-                SpanKey::Text(_) => Picos::ZERO,
+                _ if !join.members(key).is_empty() => launches.device.get(&key),
+                SpanKey::Number(run) => device.get(&run),
+                SpanKey::Text(_) => None,
             };
+            let time = time.copied().unwrap_or_default();
             let padded_tokens = padded.max(tokens);
             let shares: Vec<(SpanKey, Picos)> = members
                 .into_iter()

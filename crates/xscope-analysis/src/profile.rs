@@ -8,7 +8,9 @@ use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::analyze::{AnalyzeReport, analyze};
-use crate::batches::{BatchSummary, BatchView, batches, summary};
+use crate::batches::{BatchSummary, BatchView, batches_of, summary};
+use crate::join::Join;
+use crate::launches::Launches;
 use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests, stages};
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
@@ -109,13 +111,16 @@ pub struct RunFacts {
 /// Analyses the trace of a run directory.
 pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
     let views = requests(trace);
-    let batches = batches(trace);
+    let join = Join::of(trace);
+    let launches = Launches::of(trace, &join);
+    let batches = batches_of(trace, &join, &launches);
     let measured: Vec<&RequestView> =
         views.iter().filter(|view| !view.is_warmup && view.ok).collect();
     let mut by_latency = measured.clone();
     by_latency.sort_by(|a, b| (a.total, &a.id).cmp(&(b.total, &b.id)));
     let mut analysis = analyze(trace);
     analysis.quality.extend(request_findings(&measured));
+    analysis.quality.extend(join_finding(&launches));
     let shares = shares_by_request(&batches);
     let describe = |view: &&RequestView| Profiled {
         model_name: run.model_name.clone(),
@@ -168,6 +173,20 @@ fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Says how batches were joined to the device's work, where that was a matter of time and order.
+fn join_finding(launches: &Launches) -> Option<Finding> {
+    let (joined, uncertain) = (launches.joined, launches.uncertain);
+    let message = format!(
+        "the device does not know the server's batches: {joined} executions were joined to them \
+         by time and order, {uncertain} of them while several batches were under way"
+    );
+    let severity = match uncertain {
+        0 => Severity::Info,
+        _ => Severity::Warning,
+    };
+    (joined > 0).then(|| Finding::new("batches.joined_by_time", severity, message))
 }
 
 fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {

@@ -2,18 +2,19 @@
 //!
 //! The window of a request is what its client waited: from the intended send time to the end of
 //! the answer, or, without a client, the server's `request` span. The server's stage spans are
-//! laid into it in order of their start; what overlaps an earlier one is cut, what none covers is
-//! *unaccounted*. Stages therefore add up to the wall time by construction, and the unaccounted
-//! rest says how good the instrumentation is.
+//! laid into it; of those that overlap the one that began last counts, and a wait only where
+//! nothing else goes on. What none covers is *unaccounted*. Stages therefore add up to the wall
+//! time by construction, and the unaccounted rest says how good the instrumentation is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::args::ArgCell;
-use xscope_trace::model::{RequestSpan, SpanKey};
+use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::{Picos, Trace};
 
+use crate::join::Join;
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// The name of the span that a server puts around a whole request.
@@ -23,8 +24,11 @@ pub const BATCH: &str = "batch";
 /// Time of a request that no stage covers.
 pub const UNACCOUNTED: &str = "unaccounted";
 
+/// The model makes further tokens; a score waits for none of them.
+const DECODE: &str = "decode";
+
 /// The pipeline's stages in the order in which a request takes them.
-pub const PIPELINE: [&str; 14] = [
+pub const PIPELINE: [&str; 16] = [
     "client.wait",
     "client.send",
     "http.parse",
@@ -34,7 +38,9 @@ pub const PIPELINE: [&str; 14] = [
     "queue.wait",
     "schedule",
     "forward",
+    DECODE,
     "logprob.extract",
+    "detokenize",
     "softmax",
     "http.respond",
     "client.receive",
@@ -86,12 +92,7 @@ pub struct StageRow {
 
 /// All requests of a trace, by start.
 pub fn requests(trace: &Trace) -> Vec<RequestView> {
-    let mut spans: FxHashMap<SpanKey, Vec<&RequestSpan>> = FxHashMap::default();
-    for span in &trace.spans {
-        if let Some(request) = span.request {
-            spans.entry(request).or_default().push(span);
-        }
-    }
+    let mut spans = Join::of(trace).spans(trace);
     let names = names_of_requests(trace);
     let mut views = Vec::new();
     for client in &trace.client {
@@ -99,10 +100,10 @@ pub fn requests(trace: &Trace) -> Vec<RequestView> {
         let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
         let mut pieces = server_pieces(trace, &server);
         let sent = client.sent.unwrap_or(client.intended);
-        pieces.push(("client.wait", client.intended, sent));
+        pieces.push(Piece::of("client.wait", client.intended, sent));
         if let Some((start, end)) = server_window(trace, &server) {
-            pieces.push(("client.send", sent, start));
-            pieces.push(("client.receive", end, client.end));
+            pieces.push(Piece::of("client.send", sent, start));
+            pieces.push(Piece::of("client.receive", end, client.end));
         }
         let mut view = tile(client.id.clone(), (client.intended, client.end), pieces);
         describe(trace, &server, &mut view);
@@ -162,17 +163,66 @@ fn server_window(trace: &Trace, spans: &[&RequestSpan]) -> Option<(Picos, Picos)
     Some((start, end))
 }
 
-fn server_pieces<'a>(trace: &'a Trace, spans: &[&RequestSpan]) -> Vec<(&'a str, Picos, Picos)> {
-    spans
-        .iter()
-        .map(|span| (trace.strings.get(span.name), span.start, span.end()))
-        .filter(|(name, ..)| *name != REQUEST)
-        .collect()
+/// How much a piece says of what a request does at a moment; of the same rank the later begun
+/// says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Decode,
+    /// Between two processes, from the last sign of one to the first of the other.
+    OnTheWay,
+    Waits,
+    Works,
+}
+
+/// A stretch of a request that one span, or a gap between two, accounts for.
+#[derive(Debug, Clone, Copy)]
+struct Piece<'a> {
+    name: &'a str,
+    start: Picos,
+    end: Picos,
+    rank: Rank,
+}
+
+impl<'a> Piece<'a> {
+    fn of(name: &'a str, start: Picos, end: Picos) -> Self {
+        let rank = match name {
+            DECODE => Rank::Decode,
+            "queue.wait" => Rank::Waits,
+            _ => Rank::Works,
+        };
+        Self { name, start, end, rank }
+    }
+}
+
+fn server_pieces<'a>(trace: &'a Trace, spans: &[&RequestSpan]) -> Vec<Piece<'a>> {
+    let mut spans: Vec<&RequestSpan> =
+        spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
+    spans.sort_by_key(|span| (span.start, span.end()));
+    let mut pieces = Vec::with_capacity(spans.len());
+    let mut last: Option<(Picos, SourceId)> = None;
+    for span in spans {
+        let piece = Piece::of(trace.strings.get(span.name), span.start, span.end());
+        pieces.push(piece);
+        if piece.rank == Rank::Decode {
+            continue;
+        }
+        if let Some((end, source)) = last
+            && end < piece.start
+            && source != span.source
+        {
+            let rank = Rank::OnTheWay;
+            pieces.push(Piece { name: "ipc.send", start: end, end: piece.start, rank });
+        }
+        if last.is_none_or(|(end, _)| end <= piece.end) {
+            last = Some((piece.end, span.source));
+        }
+    }
+    pieces
 }
 
 /// Lays pieces into a window so that every moment belongs to one.
-fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<(&str, Picos, Picos)>) -> RequestView {
-    pieces.sort_by_key(|&(name, start, end)| (start, end, name));
+fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> RequestView {
+    pieces.sort_by_key(|piece| (piece.start, piece.end, piece.name));
     let (start, end) = (window.0, window.1.max(window.0));
     let mut stages: BTreeMap<String, Picos> = BTreeMap::new();
     let mut add = |name: &str, time: Picos| {
@@ -181,13 +231,27 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<(&str, Picos, Picos)
             *sum = sum.saturating_add(time);
         }
     };
+    // Moments at which a piece begins or ends, and what goes on between them, by what says most.
+    let mut moments = Vec::with_capacity(2 * pieces.len());
+    for (index, piece) in pieces.iter().enumerate() {
+        let (from, to) = (piece.start.clamp(start, end), piece.end.clamp(start, end));
+        if from < to {
+            moments.push((from, (piece.rank, index), true));
+            moments.push((to, (piece.rank, index), false));
+        }
+    }
+    moments.sort_unstable();
+    let mut active: BTreeSet<(Rank, usize)> = BTreeSet::new();
     let mut at = start;
-    for (name, piece_start, piece_end) in pieces {
-        let from = piece_start.clamp(at, end);
-        let to = piece_end.clamp(from, end);
-        add(UNACCOUNTED, from - at);
-        add(name, to - from);
-        at = to;
+    for (moment, piece, begins) in moments {
+        let name = active.last().map_or(UNACCOUNTED, |&(_, index)| pieces[index].name);
+        add(name, moment - at);
+        at = moment;
+        if begins {
+            active.insert(piece);
+        } else {
+            active.remove(&piece);
+        }
     }
     add(UNACCOUNTED, end - at);
     RequestView {
@@ -211,11 +275,10 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     view.has_server = !spans.is_empty();
     let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
     for span in spans {
-        match trace.strings.get(span.name) {
-            "forward" => batches.extend(span.batch.map(|batch| (span.start, batch))),
-            REQUEST => view.sequence_tokens.extend(args(trace, span, "sequence_tokens")),
-            _ => {}
+        if trace.strings.get(span.name) == "forward" {
+            batches.extend(span.batch.map(|batch| (span.start, batch)));
         }
+        view.sequence_tokens.extend(args(trace, span, "sequence_tokens"));
     }
     batches.sort_unstable();
     batches.dedup_by_key(|(_, batch)| *batch);
@@ -228,7 +291,7 @@ pub(crate) fn arg(trace: &Trace, span: &RequestSpan, key: &str) -> Option<u64> {
 }
 
 /// All integer arguments of a span with this key, in order.
-fn args(trace: &Trace, span: &RequestSpan, key: &str) -> impl Iterator<Item = u64> {
+pub(crate) fn args(trace: &Trace, span: &RequestSpan, key: &str) -> impl Iterator<Item = u64> {
     span.args.iter().filter_map(move |&(name, cell)| match cell {
         ArgCell::Int(value) if trace.strings.get(name) == key => u64::try_from(value).ok(),
         _ => None,
@@ -266,10 +329,11 @@ mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use xscope_trace::Picos;
 
-    use super::{UNACCOUNTED, stages, tile};
+    use super::{Piece, UNACCOUNTED, stages, tile};
 
     fn stage(pieces: &[(&'static str, i64, i64)], window: (i64, i64)) -> Vec<(String, i64)> {
-        let pieces = pieces.iter().map(|&(name, s, e)| (name, Picos(s), Picos(e))).collect();
+        let pieces =
+            pieces.iter().map(|&(name, s, e)| Piece::of(name, Picos(s), Picos(e))).collect();
         let view = tile("r".to_owned(), (Picos(window.0), Picos(window.1)), pieces);
         view.stages.into_iter().map(|(name, time)| (name, time.0)).collect()
     }
@@ -279,11 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_unaccounted_and_overlaps_are_cut() {
+    fn gaps_are_unaccounted_and_a_wait_counts_only_where_nothing_goes_on() {
         let pieces = [("tokenize", 10, 20), ("forward", 30, 60), ("queue.wait", 15, 40)];
         assert_eq!(
             stage(&pieces, (0, 70)),
-            named(&[("forward", 20), ("queue.wait", 20), ("tokenize", 10), (UNACCOUNTED, 20)])
+            named(&[("forward", 30), ("queue.wait", 10), ("tokenize", 10), (UNACCOUNTED, 20)])
+        );
+    }
+
+    #[test]
+    fn of_pieces_that_overlap_the_one_that_began_last_counts() {
+        let pieces = [("schedule", 0, 50), ("forward", 10, 40), ("decode", 45, 80)];
+        assert_eq!(
+            stage(&pieces, (0, 80)),
+            named(&[("decode", 30), ("forward", 30), ("schedule", 20)])
         );
     }
 
@@ -302,7 +375,9 @@ mod tests {
             let names = ["a", "b", "c", "d"];
             let pieces: Vec<_> = pieces
                 .into_iter()
-                .map(|(name, start, dur)| (names[name], Picos(start), Picos(start + dur)))
+                .map(|(name, start, dur)| {
+                    Piece::of(names[name], Picos(start), Picos(start + dur))
+                })
                 .collect();
             let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces);
             let total: i64 = view.stages.values().map(|time| time.0).sum();
