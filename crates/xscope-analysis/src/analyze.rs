@@ -4,12 +4,17 @@ use serde::Serialize;
 use xscope_trace::quality::Finding;
 use xscope_trace::{Picos, Trace};
 
+use crate::collectives::{CollectiveRow, collectives};
+use crate::compiles::{CompileRow, compiles};
 use crate::components::Rule;
 use crate::devices::{DeviceRow, devices};
+use crate::idle::{IdleRow, idle};
 use crate::kernels::{CategoryRow, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
+use crate::peaks::Peaks;
 use crate::quality::quality;
+use crate::timeline::{TimelineRow, timeline};
 use crate::work::Work;
 
 /// Version of [`AnalyzeReport`] as JSON.
@@ -26,6 +31,14 @@ pub struct AnalyzeReport {
     pub window_us: f64,
     pub quality: Vec<Finding>,
     pub devices: Vec<DeviceRow>,
+    /// What each device's window went into.
+    pub timeline: Vec<TimelineRow>,
+    /// Why each device idled.
+    pub idle: Vec<IdleRow>,
+    /// Compilations in the window, by start.
+    pub compiles: Vec<CompileRow>,
+    /// By total time, largest first.
+    pub collectives: Vec<CollectiveRow>,
     pub categories: Vec<CategoryRow>,
     /// By self time, largest first.
     pub kernels: Vec<KernelRow>,
@@ -57,11 +70,14 @@ pub fn analyze(trace: &Trace) -> AnalyzeReport {
 pub struct Options {
     /// Rules for components, before the built-in ones.
     pub rules: Vec<Rule>,
+    /// Measured peaks of the CPU, for traces of the CPU backend.
+    pub cpu_peaks: Option<Peaks>,
 }
 
 /// Analyses a trace as `options` say.
 pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
-    let work = Work::of(trace);
+    let mut work = Work::of(trace);
+    work.measured = options.cpu_peaks;
     let devices = devices(trace);
     let kernels = kernels(&work);
     let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
@@ -71,6 +87,10 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         events: trace.slice_count() as u64,
         window_us: window.as_micros(),
         quality: quality(trace, &devices, &kernels),
+        timeline: timeline(trace, &kernels),
+        idle: idle(trace),
+        compiles: compiles(trace),
+        collectives: collectives(trace, &kernels),
         categories: categories(&kernels),
         layers: layers(&work, &kernels, &options.rules),
         memory: memory(trace),

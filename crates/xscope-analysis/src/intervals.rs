@@ -40,6 +40,54 @@ impl Intervals {
         }
     }
 
+    /// What lies in either.
+    pub(crate) fn union(&self, other: &Self) -> Self {
+        Self::of(self.0.iter().chain(&other.0).copied().collect())
+    }
+
+    /// What lies in both.
+    pub(crate) fn intersection(&self, other: &Self) -> Self {
+        let mut common = Self::default();
+        let (mut a, mut b) = (0, 0);
+        while let (Some(&(start, end)), Some(&(other_start, other_end))) =
+            (self.0.get(a), other.0.get(b))
+        {
+            let (from, to) = (start.max(other_start), end.min(other_end));
+            if from < to {
+                common.0.push((from, to));
+            }
+            if end <= other_end {
+                a += 1;
+            } else {
+                b += 1;
+            }
+        }
+        common
+    }
+
+    /// What lies in this one only.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let mut rest = Self::default();
+        let mut at = 0;
+        for &(start, end) in &self.0 {
+            let mut from = start;
+            while other.0.get(at).is_some_and(|hole| hole.1 <= start) {
+                at += 1;
+            }
+            let holes = other.0[at..].iter().take_while(|hole| hole.0 < end);
+            for &(hole_start, hole_end) in holes {
+                if hole_start > from {
+                    rest.0.push((from, hole_start));
+                }
+                from = from.max(hole_end);
+            }
+            if from < end {
+                rest.0.push((from, end));
+            }
+        }
+        rest
+    }
+
     pub(crate) fn total(&self) -> Picos {
         self.0.iter().fold(Picos::ZERO, |sum, &(start, end)| sum.saturating_add(end - start))
     }
@@ -62,6 +110,21 @@ mod tests {
                 .filter(|&t| pairs.iter().any(|&(s, e)| s <= Picos(t) && Picos(t) < e))
                 .count();
             prop_assert_eq!(Intervals::of(pairs).total().0, i64::try_from(covered).unwrap());
+        }
+
+        #[test]
+        fn both_and_only_this_one_are_this_one(
+            pairs in proptest::collection::vec((0_i64..60, 0_i64..20, proptest::bool::ANY), 0..20)
+        ) {
+            let side = |wanted| {
+                let pairs = pairs.iter().filter(|pair| pair.2 == wanted);
+                Intervals::of(pairs.map(|pair| (Picos(pair.0), Picos(pair.0 + pair.1))).collect())
+            };
+            let (a, b) = (side(true), side(false));
+            let (common, only) = (a.intersection(&b), a.minus(&b));
+            prop_assert_eq!(&common.union(&only), &a);
+            prop_assert_eq!(common.total() + only.total(), a.total());
+            prop_assert_eq!(a.union(&b).total(), only.total() + b.total());
         }
     }
 }

@@ -9,7 +9,9 @@ use xscope_trace::model::{DeviceId, MetaId, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::category::category;
-use crate::stats::{mean_micros, percentile, share, sum};
+use crate::peaks::{Peaks, peaks};
+use crate::roofline::{Roofline, roofline};
+use crate::stats::{mean_micros, percentile, share, stddev_micros, sum};
 use crate::work::Work;
 
 /// One operation on one device.
@@ -27,12 +29,18 @@ pub struct KernelRow {
     /// Total without the time of operations nested in it.
     pub self_us: f64,
     pub mean_us: f64,
+    pub min_us: f64,
     pub p50_us: f64,
     pub p99_us: f64,
+    pub max_us: f64,
+    /// Standard deviation of the durations of its executions.
+    pub stddev_us: f64,
     /// Floating-point operations of one execution.
     pub flops: Metric,
     /// Bytes read and written by one execution.
     pub bytes: Metric,
+    #[serde(flatten)]
+    pub roofline: Roofline,
     #[serde(skip)]
     pub meta: MetaId,
     #[serde(skip)]
@@ -85,10 +93,11 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
     let of_device = trace
         .tracks
         .iter()
-        .zip(&work.own)
-        .filter(|(track, _)| track.device == Some(device) && track.kind == TrackKind::Ops);
-    for (track, own) in of_device {
-        for (row, &own) in own.iter().enumerate() {
+        .enumerate()
+        .filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops);
+    for (index, track) in of_device {
+        let durations = work.durations(index);
+        for (row, &own) in work.own[index].iter().enumerate() {
             let meta = track.slices.meta[row];
             let place = &mut places[meta.0 as usize];
             if *place == u32::MAX {
@@ -96,23 +105,31 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
                 groups.push((meta, Group::default()));
             }
             let group = &mut groups[*place as usize].1;
-            group.durations.push(track.slices.dur[row].max(Picos::ZERO));
+            group.durations.push(durations[row].max(Picos::ZERO));
             group.own = group.own.saturating_add(own);
         }
     }
+    let peaks = peaks(trace, &trace.devices[device.0 as usize], work.measured);
     groups.sort_unstable_by_key(|(meta, _)| *meta);
-    groups.into_iter().map(|(meta, group)| kernel_row(trace, device, meta, group)).collect()
+    groups
+        .into_iter()
+        .map(|(meta, group)| kernel_row(trace, (device, peaks), meta, group))
+        .collect()
 }
 
-fn kernel_row(trace: &Trace, device: DeviceId, meta: MetaId, mut group: Group) -> KernelRow {
+fn kernel_row(
+    trace: &Trace,
+    (device, peaks): (DeviceId, Option<Peaks>),
+    meta: MetaId,
+    mut group: Group,
+) -> KernelRow {
     group.durations.sort_unstable();
     let total = sum(&group.durations);
     let count = group.durations.len() as u64;
     let event = trace.meta(meta);
     let text = |id| trace.strings.get(id).to_owned();
-    let cost = |value: Option<u64>, unit: &str| {
-        Metric::known(value.map(as_f64), unit, "the trace does not say it for this operation")
-    };
+    let (flops, bytes) = costs(trace, meta);
+    let own_secs = group.own.as_micros() / 1e6 / as_f64(count);
     KernelRow {
         name: trace.label(meta).to_owned(),
         category: category(trace, meta),
@@ -125,14 +142,36 @@ fn kernel_row(trace: &Trace, device: DeviceId, meta: MetaId, mut group: Group) -
         total_us: total.as_micros(),
         self_us: group.own.as_micros(),
         mean_us: mean_micros(total, count),
+        min_us: group.durations.first().map_or(0.0, |time| time.as_micros()),
         p50_us: percentile(&group.durations, 50).as_micros(),
         p99_us: percentile(&group.durations, 99).as_micros(),
-        flops: cost(event.flops, "FLOP"),
-        bytes: cost(event.bytes, "B"),
+        max_us: group.durations.last().map_or(0.0, |time| time.as_micros()),
+        stddev_us: stddev_micros(&group.durations),
+        roofline: roofline(&flops, &bytes, own_secs, peaks),
+        flops,
+        bytes,
         meta,
         self_time: group.own,
         total,
     }
+}
+
+/// FLOPs and bytes of one execution: as recorded, else from the shapes of the HLO.
+fn costs(trace: &Trace, meta: MetaId) -> (Metric, Metric) {
+    const MISSING: &str = "the trace does not say it for this operation";
+    let event = trace.meta(meta);
+    let instruction = trace.instruction(meta).zip(event.program);
+    let flops = event.flops.or_else(|| instruction.and_then(|(found, _)| found.flops));
+    let bytes = match (event.bytes, instruction) {
+        (Some(bytes), _) => Metric::valid(as_f64(bytes), "B"),
+        (None, Some((found, program))) => Metric::degraded(
+            as_f64(trace.programs[program.0 as usize].bytes_of(found).0),
+            "B",
+            "from shapes, as if all operands were read whole and once",
+        ),
+        _ => Metric::unavailable("B", MISSING),
+    };
+    (Metric::known(flops.map(as_f64), "FLOP", MISSING), bytes)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "costs are shown to three digits")]

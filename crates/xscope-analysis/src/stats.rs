@@ -32,6 +32,17 @@ pub fn mean_micros(total: Picos, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total.as_micros() / count as f64 }
 }
 
+/// Standard deviation in microseconds, 0 for fewer than two samples.
+#[expect(clippy::cast_precision_loss, reason = "a deviation is a derived, displayed figure")]
+pub fn stddev_micros(samples: &[Picos]) -> f64 {
+    if samples.len() < 2 {
+        return 0.0;
+    }
+    let mean = mean_micros(sum(samples), samples.len() as u64);
+    let squares: f64 = samples.iter().map(|sample| (sample.as_micros() - mean).powi(2)).sum();
+    (squares / samples.len() as f64).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use xscope_trace::Picos;

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod published;
 
 use std::path::{Path, PathBuf};
 

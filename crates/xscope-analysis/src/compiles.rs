@@ -1,0 +1,223 @@
+//! Every compilation in the window: of what, when, how long, why, and what waited for it.
+//!
+//! A compilation is the outermost event of a compiler on a host thread (`backend_compile`,
+//! `PjRtCpuClient::Compile`, `TfrtTpuCompiler::Compile`, ...). The program is the one whose first
+//! execution in the trace follows it on any device; it was compiled for other shapes or constants
+//! if the trace carries another program of the same function.
+
+use serde::Serialize;
+use xscope_trace::model::{ProgramId, Track, TrackKind};
+use xscope_trace::{Picos, Trace};
+
+use crate::intervals::Intervals;
+
+/// One compilation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompileRow {
+    /// The program that runs next and was not run before; empty if none is known.
+    pub program: String,
+    /// The event that stands for the compilation.
+    pub event: String,
+    pub thread: String,
+    /// From the start of the trace.
+    pub start_us: f64,
+    pub duration_us: f64,
+    /// Requests that were in flight meanwhile.
+    pub requests_waiting: u64,
+    /// Time in which no device was busy meanwhile.
+    pub devices_idle_us: f64,
+    /// `first_use`, `other_variant` (the trace has the same function compiled otherwise) or
+    /// `unknown`.
+    pub reason: &'static str,
+    /// What differs from the other variant, and what would have avoided the compilation.
+    pub advice: String,
+    #[serde(skip)]
+    pub start: Picos,
+    #[serde(skip)]
+    pub duration: Picos,
+}
+
+/// Whether the name of a host event is that of a compilation.
+pub(crate) fn is_compile(name: &str) -> bool {
+    let name = name.strip_prefix('[').and_then(|n| n.split_once("] ")).map_or(name, |(_, n)| n);
+    name.starts_with("backend_compile")
+        || name.ends_with("::Compile")
+        || name.ends_with("::CompileAndLoad")
+        || name.ends_with(" backend_compile_and_load")
+        || matches!(name, "XlaCompile" | "CompileModuleToLlvmIr" | "LocalExecutable::Compile")
+}
+
+/// Outermost compilations of a host thread: row, start and end.
+fn outermost(trace: &Trace, track: &Track) -> Vec<(usize, Picos, Picos)> {
+    let mut found: Vec<(usize, Picos, Picos)> = Vec::new();
+    let mut until = Picos(i64::MIN);
+    for row in 0..track.slices.len() {
+        let start = track.slices.start[row];
+        if start >= until && is_compile(trace.label(track.slices.meta[row])) {
+            until = track.slices.end(row);
+            found.push((row, start, until));
+        }
+    }
+    found
+}
+
+/// When any host thread was compiling.
+pub(crate) fn compiling(trace: &Trace) -> Intervals {
+    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
+    let all = hosts.flat_map(|track| outermost(trace, track));
+    Intervals::of(all.map(|(_, start, end)| (start, end)).collect())
+}
+
+/// All compilations, by start.
+///
+/// A compilation that hands its work to another thread shows there too; what lies inside another
+/// one is part of it.
+pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let mut found: Vec<(Picos, Picos, &Track, usize)> = Vec::new();
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+        let rows = outermost(trace, track).into_iter();
+        found.extend(rows.map(|(row, start, end)| (start, end, track, row)));
+    }
+    found.sort_by_key(|&(start, end, ..)| (start, std::cmp::Reverse(end)));
+    let mut last_end = Picos(i64::MIN);
+    found.retain(|&(_, end, ..)| {
+        let outer = end > last_end;
+        last_end = last_end.max(end);
+        outer
+    });
+    if found.is_empty() {
+        return Vec::new();
+    }
+    let firsts = first_runs(trace);
+    let busy = Intervals::of_tracks(
+        trace.tracks.iter().filter(|t| t.kind == TrackKind::Ops).map(|track| &track.slices),
+    );
+    let row = |&(start, end, track, row): &(Picos, Picos, &Track, usize)| {
+        let next = firsts.iter().find(|(first, _)| *first >= end).map(|&(_, program)| program);
+        let (reason, advice) = next.map_or_else(unknown, |program| why(trace, program));
+        let here = Intervals::of(vec![(start, end)]);
+        CompileRow {
+            program: next.map_or_else(String::new, |program| name_of(trace, program)),
+            event: trace.label(track.slices.meta[row]).to_owned(),
+            thread: trace.strings.get(track.name).to_owned(),
+            start_us: (start - zero).as_micros(),
+            duration_us: (end - start).as_micros(),
+            requests_waiting: waiting(trace, start, end),
+            devices_idle_us: here.minus(&busy).total().as_micros(),
+            reason,
+            advice,
+            start,
+            duration: end - start,
+        }
+    };
+    found.iter().map(row).collect()
+}
+
+fn unknown() -> (&'static str, String) {
+    ("unknown", "no program runs for the first time after it".to_owned())
+}
+
+/// Requests in flight between two times.
+fn waiting(trace: &Trace, start: Picos, end: Picos) -> u64 {
+    let client = trace.client.iter().map(|request| (request.intended, request.end));
+    let server = trace.spans.iter().filter(|span| trace.strings.get(span.name) == "request");
+    let overlaps = |(from, to): &(Picos, Picos)| *from < end && *to > start;
+    match trace.client.is_empty() {
+        false => client.filter(overlaps).count() as u64,
+        true => server.map(|span| (span.start, span.end())).filter(overlaps).count() as u64,
+    }
+}
+
+/// When each program ran first, by time.
+fn first_runs(trace: &Trace) -> Vec<(Picos, ProgramId)> {
+    let mut first: Vec<Option<Picos>> = vec![None; trace.programs.len()];
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
+        for (row, meta) in track.slices.meta.iter().enumerate() {
+            if let Some(program) = trace.meta(*meta).program {
+                let seen = &mut first[program.0 as usize];
+                let start = track.slices.start[row];
+                *seen = Some(seen.map_or(start, |earliest| earliest.min(start)));
+            }
+        }
+    }
+    let ids = (0..).map(ProgramId);
+    let mut firsts: Vec<_> =
+        first.into_iter().zip(ids).filter_map(|(at, id)| Some((at?, id))).collect();
+    firsts.sort_unstable();
+    firsts
+}
+
+fn name_of(trace: &Trace, program: ProgramId) -> String {
+    trace.strings.get(trace.programs[program.0 as usize].name).to_owned()
+}
+
+/// A program's name without its number.
+fn function(name: &str) -> &str {
+    name.split_once('(').map_or(name, |(function, _)| function)
+}
+
+/// Why a program is new: what the trace's other programs of the same function have otherwise.
+fn why(trace: &Trace, id: ProgramId) -> (&'static str, String) {
+    let program = &trace.programs[id.0 as usize];
+    let text = |id| trace.strings.get(id);
+    let own = function(text(program.name));
+    let others = trace
+        .programs
+        .iter()
+        .enumerate()
+        .filter(|(index, other)| *index != id.0 as usize && function(text(other.name)) == own);
+    let differences = |other: &xscope_trace::model::Program| {
+        let pairs = program.parameters.iter().zip(&other.parameters);
+        let different = pairs.filter(|(a, b)| a.shape != b.shape).count();
+        different + program.parameters.len().abs_diff(other.parameters.len())
+    };
+    let nearest = others.map(|(_, other)| (differences(other), other));
+    let Some((different, other)) = nearest.min_by_key(|(different, _)| *different) else {
+        return ("first_use", format!("run {own} once before the window, with the same shapes"));
+    };
+    if different == 0 {
+        return (
+            "other_variant",
+            format!(
+                "{} takes the same shapes: a constant differs (labels, batch size, a static \
+                 argument); warm up with the same ones, or make them arguments",
+                text(other.name)
+            ),
+        );
+    }
+    let pairs = program.parameters.iter().zip(&other.parameters);
+    let first = pairs.into_iter().find(|(a, b)| a.shape != b.shape);
+    let detail = first.map_or_else(String::new, |(new, old)| {
+        format!(" ({}: {}, there {})", text(new.name), text(new.shape), text(old.shape))
+    });
+    (
+        "other_variant",
+        format!(
+            "{different} inputs have other shapes than in {}{detail}; pad to a bucket that is \
+             warmed up",
+            text(other.name)
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_compile;
+
+    #[test]
+    fn compilers_are_told_by_their_events() {
+        for name in [
+            "backend_compile_and_load",
+            "backend_compile",
+            "TfrtTpuCompiler::Compile",
+            "PjRtCpuClient::Compile",
+            "PjRtStreamExecutorClient::CompileAndLoad",
+        ] {
+            assert!(is_compile(name), "{name}");
+        }
+        for name in ["$tp_worker.py:369 get_precompile_paddings", "PjitFunction(f)", "re.compile"] {
+            assert!(!is_compile(name), "{name}");
+        }
+    }
+}

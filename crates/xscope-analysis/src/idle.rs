@@ -1,0 +1,230 @@
+//! Why devices idle: every moment between a device's first and last operation in which none runs
+//! has one cause.
+//!
+//! Causes are asked in this order, so that they add up: a host thread compiles; data is moved
+//! between host and device; no request is in flight (where requests are known); another device that
+//! runs the same programs is busy, so this one waits for it; a host thread does something, and the
+//! innermost of what it does is named; unknown.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
+use xscope_trace::{Picos, Trace};
+
+use crate::compiles::compiling;
+use crate::intervals::Intervals;
+use crate::stats::share;
+
+/// How many of a device's gaps are looked into for the host code in them, the longest first.
+const GAPS: usize = 500;
+/// How many slices before a time are looked at for those that enclose it.
+const LOOK_BACK: usize = 256;
+/// How many lines of host code a row has.
+const CODE_ROWS: usize = 10;
+
+/// The idle time of one device by cause.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IdleRow {
+    pub device: String,
+    /// The sum of all causes.
+    pub idle_us: f64,
+    /// By time, largest first: `compile`, `transfer`, `no_request`, `peer`, `host`, `unknown`.
+    pub causes: Vec<CauseRow>,
+    /// What the host did in the gaps of cause `host`, by time.
+    pub host_code: Vec<CodeRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CauseRow {
+    pub cause: &'static str,
+    pub us: f64,
+    pub share: f64,
+    #[serde(skip)]
+    pub time: Picos,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CodeRow {
+    pub name: String,
+    pub us: f64,
+}
+
+/// What the causes are told from, once for all devices.
+struct Evidence {
+    compile: Intervals,
+    transfer: Intervals,
+    /// When requests were in flight; `None` if the trace knows of none.
+    requests: Option<Intervals>,
+    host: Intervals,
+}
+
+/// The idle time of every device, in the trace's order.
+pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
+    let evidence = Evidence {
+        compile: compiling(trace),
+        transfer: host_intervals(trace, is_transfer),
+        requests: requests(trace),
+        host: host_intervals(trace, is_work),
+    };
+    let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
+    let busy: Vec<Intervals> = ids()
+        .map(|id| {
+            let tracks = trace.device_tracks(DeviceId(id), TrackKind::Ops);
+            Intervals::of_tracks(tracks.map(|track| &track.slices))
+        })
+        .collect();
+    let programs: Vec<FxHashSet<ProgramId>> =
+        ids().map(|id| programs(trace, DeviceId(id))).collect();
+    let row = |index: usize| {
+        let same =
+            |other: &usize| *other != index && !programs[index].is_disjoint(&programs[*other]);
+        let peers = (0..busy.len()).filter(same).flat_map(|other| busy[other].0.iter().copied());
+        let device = &trace.devices[index];
+        let name = trace.strings.get(device.name).to_owned();
+        device_row(trace, name, &busy[index], &Intervals::of(peers.collect()), &evidence)
+    };
+    (0..busy.len()).map(row).collect()
+}
+
+fn device_row(
+    trace: &Trace,
+    device: String,
+    busy: &Intervals,
+    peers: &Intervals,
+    evidence: &Evidence,
+) -> IdleRow {
+    let window = match (busy.0.first(), busy.0.last()) {
+        (Some(&(start, _)), Some(&(_, end))) => Intervals::of(vec![(start, end)]),
+        _ => Intervals::default(),
+    };
+    let idle = window.minus(busy);
+    let whole = idle.total();
+    let mut rest = idle;
+    let mut causes = Vec::new();
+    let mut take = |cause: &'static str, part: Intervals, rest: &mut Intervals| {
+        *rest = rest.minus(&part);
+        let time = part.total();
+        if time > Picos::ZERO {
+            causes.push(CauseRow { cause, us: time.as_micros(), share: share(time, whole), time });
+        }
+    };
+    take("compile", rest.intersection(&evidence.compile), &mut rest);
+    take("transfer", rest.intersection(&evidence.transfer), &mut rest);
+    if let Some(requests) = &evidence.requests {
+        take("no_request", rest.minus(requests), &mut rest);
+    }
+    take("peer", rest.intersection(peers), &mut rest);
+    let host = rest.intersection(&evidence.host);
+    let host_code = host_code(trace, &host);
+    take("host", host, &mut rest);
+    take("unknown", rest.clone(), &mut rest);
+    causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));
+    IdleRow { device, idle_us: whole.as_micros(), causes, host_code }
+}
+
+fn programs(trace: &Trace, device: DeviceId) -> FxHashSet<ProgramId> {
+    let tracks = trace.device_tracks(device, TrackKind::Ops);
+    let mut seen: Vec<bool> = vec![false; trace.metas.len()];
+    for meta in tracks.flat_map(|track| &track.slices.meta) {
+        seen[meta.0 as usize] = true;
+    }
+    let metas = seen.iter().zip(&trace.metas).filter(|(seen, _)| **seen);
+    metas.filter_map(|(_, meta)| meta.program).collect()
+}
+
+fn requests(trace: &Trace) -> Option<Intervals> {
+    let client = trace.client.iter().map(|request| (request.intended, request.end));
+    let spans = trace.spans.iter().filter(|span| span.request.is_some());
+    let all: Vec<_> = client.chain(spans.map(|span| (span.start, span.end()))).collect();
+    (!all.is_empty()).then(|| Intervals::of(all))
+}
+
+/// When any host thread had an event open whose name `wanted` accepts.
+fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
+    let accepted: Vec<bool> = trace
+        .metas
+        .iter()
+        .map(|meta| {
+            let shown = if meta.display.is_empty() { meta.name } else { meta.display };
+            wanted(trace.strings.get(shown))
+        })
+        .collect();
+    let mut all = Vec::new();
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+        let rows = (0..track.slices.len())
+            .filter(|&row| accepted[track.slices.meta[row].0 as usize])
+            .map(|row| (track.slices.start[row], track.slices.end(row)));
+        all.append(&mut Intervals::of(rows.collect()).0);
+    }
+    Intervals::of(all)
+}
+
+fn is_transfer(name: &str) -> bool {
+    const PARTS: [&str; 9] = [
+        "TransferTo",
+        "TransferFrom",
+        "TransferLiteral",
+        "BufferFromHost",
+        "CopyToDevice",
+        "CopyRawToHost",
+        "ToLiteral",
+        "copy_to_host",
+        "hipMemcpy",
+    ];
+    PARTS.iter().any(|part| name.contains(part)) || name.starts_with("cudaMemcpy")
+}
+
+/// Whether a host event is work, and not waiting or bookkeeping of a recorder.
+fn is_work(name: &str) -> bool {
+    const WAITS: [&str; 10] = [
+        "wait",
+        "await",
+        "blockhost",
+        "block_until_ready",
+        "synchronize",
+        "sleep",
+        "threadpoollistener",
+        "end: ",
+        "select.",
+        "poll",
+    ];
+    let lower = name.to_ascii_lowercase();
+    !WAITS.iter().any(|part| lower.contains(part))
+}
+
+/// What the host did in the gaps: for each, the innermost slice around its middle that is work.
+fn host_code(trace: &Trace, gaps: &Intervals) -> Vec<CodeRow> {
+    let mut longest = gaps.0.clone();
+    longest.sort_by_key(|&(start, end)| (std::cmp::Reverse(end - start), start));
+    let hosts: Vec<&Track> =
+        trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
+    let mut times: BTreeMap<&str, Picos> = BTreeMap::new();
+    for (index, &(start, end)) in longest.iter().enumerate() {
+        let middle = Picos(start.0 + (end.0 - start.0) / 2);
+        let around = hosts.iter().filter_map(|track| innermost(trace, track, middle));
+        let name = match index < GAPS {
+            true => around.min().map_or("(between events)", |(_, name)| name),
+            false => "(in short gaps)",
+        };
+        let sum = times.entry(name).or_default();
+        *sum = sum.saturating_add(end - start);
+    }
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort_by_key(|&(name, time)| (std::cmp::Reverse(time), name));
+    times.truncate(CODE_ROWS);
+    let row = |(name, time): (&str, Picos)| CodeRow { name: name.to_owned(), us: time.as_micros() };
+    times.into_iter().map(row).collect()
+}
+
+/// The shortest slice of a thread around a time that is work, by its duration and name.
+fn innermost<'a>(trace: &'a Trace, track: &Track, at: Picos) -> Option<(Picos, &'a str)> {
+    let slices = &track.slices;
+    let before = slices.start.partition_point(|&start| start <= at);
+    let candidates = (before.saturating_sub(LOOK_BACK)..before).rev();
+    candidates
+        .filter(|&row| slices.end(row) > at)
+        .map(|row| (slices.dur[row], trace.label(slices.meta[row])))
+        .find(|(_, name)| is_work(name))
+}

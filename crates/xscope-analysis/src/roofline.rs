@@ -1,0 +1,95 @@
+//! How near an operation comes to what its device can do.
+//!
+//! Rates are the cost of one execution (as recorded, else estimated from the HLO's shapes) over the
+//! mean *self* time. What bounds an operation is the resource of which it uses the larger share.
+
+use serde::Serialize;
+use xscope_trace::Metric;
+
+use crate::peaks::Peaks;
+
+/// What an operation achieved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Roofline {
+    pub flops_per_sec: Metric,
+    pub bytes_per_sec: Metric,
+    /// FLOPs for each byte.
+    pub intensity: Metric,
+    /// `compute`, `memory` or `unknown`.
+    pub bound_by: &'static str,
+    /// The larger of the shares of both peaks.
+    pub efficiency: Metric,
+}
+
+const NO_COST: &str = "the cost of this operation is not known";
+const NO_PEAKS: &str = "the peaks of this device are not known: give measured ones";
+
+/// The roofline of an operation that takes `seconds` an execution.
+pub(crate) fn roofline(
+    flops: &Metric,
+    bytes: &Metric,
+    seconds: f64,
+    peaks: Option<Peaks>,
+) -> Roofline {
+    let rate = |cost: &Metric, unit: &str| match cost.value.filter(|_| seconds > 0.0) {
+        Some(value) => {
+            Metric { value: Some(value / seconds), unit: unit.to_owned(), ..cost.clone() }
+        }
+        None => Metric::unavailable(unit, NO_COST),
+    };
+    let (flops_per_sec, bytes_per_sec) = (rate(flops, "FLOP/s"), rate(bytes, "B/s"));
+    let intensity = flops.value.zip(bytes.value).filter(|(_, bytes)| *bytes > 0.0);
+    let intensity = intensity.map(|(flops, bytes)| flops / bytes);
+    let shares = peaks.map(|peaks| {
+        (
+            flops_per_sec.value.map_or(0.0, |rate| rate / peaks.flops_per_sec),
+            bytes_per_sec.value.map_or(0.0, |rate| rate / peaks.bytes_per_sec),
+        )
+    });
+    let (bound_by, efficiency) = match shares {
+        None => ("unknown", Metric::unavailable("1", NO_PEAKS)),
+        Some((compute, memory)) if compute <= 0.0 && memory <= 0.0 => {
+            ("unknown", Metric::unavailable("1", NO_COST))
+        }
+        Some((compute, memory)) => {
+            let bound = if compute > memory { "compute" } else { "memory" };
+            let share = compute.max(memory);
+            let efficiency = match share > 1.0 {
+                true => Metric::degraded(
+                    share,
+                    "1",
+                    "above the peak: the operation overlaps others, or its bytes were in a cache",
+                ),
+                false => Metric::valid(share, "1"),
+            };
+            (bound, efficiency)
+        }
+    };
+    Roofline {
+        flops_per_sec,
+        bytes_per_sec,
+        intensity: Metric::known(intensity, "FLOP/B", NO_COST),
+        bound_by,
+        efficiency,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Metric;
+
+    use super::roofline;
+    use crate::peaks::Peaks;
+
+    #[test]
+    fn the_resource_with_the_larger_share_bounds() {
+        let peaks = Peaks { flops_per_sec: 100.0, bytes_per_sec: 10.0, from: "table" };
+        let metric = |value| Metric::valid(value, "1");
+        let result = roofline(&metric(80.0), &metric(4.0), 1.0, Some(peaks));
+        assert_eq!((result.bound_by, result.efficiency.value), ("compute", Some(0.8)));
+        let result = roofline(&metric(80.0), &metric(9.0), 1.0, Some(peaks));
+        assert_eq!((result.bound_by, result.efficiency.value), ("memory", Some(0.9)));
+        let unknown = roofline(&metric(80.0), &metric(9.0), 1.0, None);
+        assert_eq!((unknown.bound_by, unknown.efficiency.value), ("unknown", None));
+    }
+}

@@ -1,0 +1,119 @@
+//! Idle time, compilations and collectives of traces made by hand.
+
+use xscope_analysis::analyze;
+use xscope_trace::Trace;
+use xscope_trace::model::{SourceId, TrackKind};
+
+use crate::build::{device, made, program, track, us};
+use crate::real;
+
+fn causes(trace: &Trace, at: usize) -> Vec<(&'static str, f64)> {
+    let report = analyze(trace);
+    report.idle[at].causes.iter().map(|row| (row.cause, row.us)).collect()
+}
+
+#[test]
+fn each_idle_moment_has_one_cause() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let id = program(&mut trace, &[made("dot", "dot", "", 1)], 0..1);
+    let ops = [(("dot", 0, 10), 1), (("dot", 100, 10), 2), (("dot", 200, 10), 3)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &ops);
+    let host = [
+        (("run_batch", 5, 80), 0),
+        (("backend_compile_and_load", 20, 40), 0),
+        (("TransferToDevice", 50, 30), 0),
+        (("block_until_ready", 110, 90), 0),
+    ];
+    track(&mut trace, TrackKind::HostThread, None, None, &host);
+    // 10-20 and 80-85 host, 20-60 compile, 60-80 transfer, 85-100 and 110-200 unknown.
+    assert_eq!(
+        causes(&trace, 0),
+        [("unknown", 105.0), ("compile", 40.0), ("transfer", 20.0), ("host", 15.0)]
+    );
+    let report = analyze(&trace);
+    assert_eq!(report.idle[0].host_code[0].name, "run_batch");
+    let [compile] = report.compiles.as_slice() else { panic!("{:?}", report.compiles) };
+    assert_eq!(
+        (compile.start_us, compile.duration_us, compile.devices_idle_us),
+        (20.0, 40.0, 40.0)
+    );
+}
+
+#[test]
+fn a_device_waits_for_its_peers_only_if_they_run_the_same() {
+    let mut trace = Trace::default();
+    let (a, b) = (device(&mut trace, "cpu:0"), device(&mut trace, "cpu:1"));
+    let id = program(&mut trace, &[made("dot", "dot", "", 1)], 0..1);
+    let ops = [(("dot", 0, 10), 1), (("dot", 40, 10), 2)];
+    track(&mut trace, TrackKind::Ops, Some(a), Some(id), &ops);
+    track(&mut trace, TrackKind::Ops, Some(b), Some(id), &[(("dot", 0, 30), 1)]);
+    assert_eq!(causes(&trace, 0), [("peer", 20.0), ("unknown", 10.0)]);
+    trace.tracks.reverse();
+    assert_eq!(causes(&trace, 0), [("peer", 20.0), ("unknown", 10.0)], "order of tracks");
+}
+
+#[test]
+fn a_compilation_is_told_from_the_program_that_follows() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let (old, new) = (
+        program(&mut trace, &[made("dot", "dot", "", 1)], 0..1),
+        program(&mut trace, &[made("dot", "dot", "", 1)], 0..1),
+    );
+    for (id, number, shape) in [(old, 1, "f32[8]"), (new, 2, "f32[16]")] {
+        let name = trace.strings.intern(&format!("jit_f({number})"));
+        let shape = trace.strings.intern(shape);
+        let program = &mut trace.programs[id.0 as usize];
+        program.name = name;
+        program.parameters = vec![xscope_trace::model::Parameter { shape, ..Default::default() }];
+    }
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(old), &[(("dot", 0, 10), 1)]);
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(new), &[(("dot", 90, 10), 2)]);
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("backend_compile", 20, 50), 0)]);
+    let report = analyze(&trace);
+    let [row] = report.compiles.as_slice() else { panic!("{:?}", report.compiles) };
+    assert_eq!((row.program.as_str(), row.reason), ("jit_f(2)", "other_variant"));
+    assert!(row.advice.contains("f32[16], there f32[8]"), "{}", row.advice);
+}
+
+#[test]
+fn who_waits_for_whom_in_a_collective() {
+    let mut trace = Trace::default();
+    let (a, b) = (device(&mut trace, "cpu:0"), device(&mut trace, "cpu:1"));
+    let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 1)], 0..1);
+    trace.programs[0].instructions[0].result_bytes = xscope_trace::Bytes(1000);
+    let ops = |start: i64, dur: i64| [(("all-reduce", start, dur), 1)];
+    track(&mut trace, TrackKind::Ops, Some(a), Some(id), &ops(0, 30));
+    track(&mut trace, TrackKind::Ops, Some(b), Some(id), &ops(20, 10));
+    let report = analyze(&trace);
+    let [row] = report.collectives.as_slice() else { panic!("{:?}", report.collectives) };
+    assert_eq!((row.count, row.devices, row.last.as_str()), (1, 2, "cpu:1"));
+    assert_eq!((row.wait_us.value, row.transfer_us.value), (Some(20.0), Some(20.0)));
+    // 1000 bytes in the 10 us after the last arrival.
+    assert!((row.bytes_per_sec.value.unwrap() - 1e8).abs() < 1.0);
+    assert_eq!(trace.tracks[0].slices.start[0], us(0));
+    assert_eq!(trace.tracks[0].source, SourceId(0));
+}
+
+#[test]
+fn causes_add_up_on_real_traces() {
+    for name in [
+        "jax_cpu/tp8_forward",
+        "sglang_jax_cpu/basic",
+        "gpu_amd/jax_conv.xplane.pb",
+        "tpu_v6e/tpu_inference.xplane.pb",
+        "kineto/h100_bert.json.gz",
+    ] {
+        let Some(trace) = real(name) else { return };
+        let report = analyze(&trace);
+        for (idle, device) in report.idle.iter().zip(&report.devices) {
+            let sum: f64 = idle.causes.iter().map(|row| row.us).sum();
+            assert!((sum - device.idle_us).abs() < 1e-3, "{name}: {sum} of {}", device.idle_us);
+        }
+        for row in &report.timeline {
+            let parts = row.computation_us + row.exposed_communication_us + row.exposed_copy_us;
+            assert!((parts + row.idle_us - row.window_us).abs() < 1e-3, "{name}: {row:?}");
+        }
+    }
+}
