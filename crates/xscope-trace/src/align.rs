@@ -22,8 +22,11 @@ pub(crate) fn align(trace: &mut Trace) {
         })
         .collect();
     let Some(first) = zeros.iter().flatten().min().copied() else { return };
-    let unplaced = zeros.iter().filter(|zero| zero.is_none()).count();
-    if unplaced > 0 && zeros.len() > 1 {
+    let timed = trace.sources.iter().zip(&zeros).filter(|(source, _)| source.format.has_times());
+    let (timed, unplaced) = timed.fold((0, 0_u64), |(timed, unplaced), (_, zero)| {
+        (timed + 1, unplaced + u64::from(zero.is_none()))
+    });
+    if unplaced > 0 && timed > 1 {
         trace.findings.push(
             Finding::new(
                 "clock.unknown",
@@ -31,7 +34,7 @@ pub(crate) fn align(trace: &mut Trace) {
                 "sources do not say when they began; their times cannot be compared with those \
                  of the others",
             )
-            .times(unplaced as u64),
+            .times(unplaced),
         );
     }
     let shifts: Vec<Picos> = zeros

@@ -12,8 +12,8 @@ pub enum Error {
     Io { path: PathBuf, source: std::io::Error },
     #[error(
         "{} is no profile that xscope knows ({found}); it reads XPlane (*.xplane.pb), Chrome JSON \
-         (*.json, *.json.gz), xscope spans (*.xspan), TensorBoard log directories and run \
-         directories", path.display()
+         (*.json, *.json.gz), xscope spans (*.xspan), pprof (*.prof), memory reports of sglang-jax \
+         (memory_report_*.json), TensorBoard log directories and run directories", path.display()
     )]
     UnknownFormat { path: PathBuf, found: String },
     #[error("{} is empty (0 bytes): {hint}", path.display())]

@@ -10,7 +10,9 @@ use crate::align::align;
 use crate::bytes::FileBytes;
 use crate::chrome;
 use crate::error::{Error, Result};
+use crate::memory_report;
 use crate::model::{DeviceId, SharedBytes, Trace};
+use crate::pprof;
 use crate::quality::{Finding, Severity};
 use crate::run::{RunDir, RunStatus};
 use crate::spans;
@@ -86,9 +88,11 @@ fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
     if files.is_empty() {
         return Err(Error::NothingFound {
             path: directory.to_owned(),
-            what: "no profile in it or below it (looked for *.xplane.pb, *.xspan, *.json[.gz]); \
+            what:
+                "no profile in it or below it (looked for *.xplane.pb, *.xspan, *.trace.json[.gz], \
+                   *.prof, memory_report_*.json); \
                    was the capture stopped before it could write?"
-                .to_owned(),
+                    .to_owned(),
         });
     }
     trace.findings.extend(unfinished_run(directory));
@@ -160,9 +164,19 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
 fn is_profile_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name == REQUESTS
-        || [".xplane.pb", ".xplane.pb.gz", ".xspan", ".trace.json", ".trace.json.gz"]
-            .iter()
-            .any(|suffix| name.ends_with(suffix))
+        || memory_report::is_report_name(name)
+        || [
+            ".xplane.pb",
+            ".xplane.pb.gz",
+            ".xspan",
+            ".trace.json",
+            ".trace.json.gz",
+            ".prof",
+            ".pprof",
+            ".cpu.pb",
+        ]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
 }
 
 fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
@@ -194,6 +208,12 @@ fn read_file(
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
         return Ok(());
+    }
+    if pprof::is_pprof(&bytes) {
+        return pprof::read(&name, &bytes, trace);
+    }
+    if memory_report::is_report(&name, &bytes) {
+        return memory_report::read(&name, &bytes, trace);
     }
     match detect(&bytes) {
         Detected::XPlane => xplane::read(&name, &SharedBytes::new(bytes), trace),
@@ -249,6 +269,10 @@ fn detect(bytes: &[u8]) -> Detected {
         (Some(b'{' | b'['), Some(next)) if is_plane && !next.is_ascii_graphic() => Detected::XPlane,
         (Some(b'{' | b'['), _) => Detected::ChromeJson,
         _ if is_plane => Detected::XPlane,
+        _ if pprof::is_gperftools(bytes) => Detected::Unknown(
+            "a CPU profile of gperftools' older kind, addresses without names: convert it with \
+             `pprof -proto`",
+        ),
         _ => Detected::Unknown("unknown bytes"),
     }
 }

@@ -45,6 +45,10 @@ pub struct Trace {
     pub programs: Vec<Program>,
     pub spans: Vec<RequestSpan>,
     pub client: Vec<ClientRequest>,
+    /// Samples of stacks: what allocated, what ran.
+    pub profiles: Vec<StackProfile>,
+    /// What sglang-jax says of the tensors of its stages.
+    pub memory_reports: Vec<MemoryReport>,
     /// What is wrong with the input, found while reading, in the order of finding.
     pub findings: Vec<Finding>,
 }
@@ -69,6 +73,10 @@ pub enum Format {
     XSpan,
     /// `requests.jsonl`, the client's side of a run.
     Requests,
+    /// pprof: device memory or CPU time by stack.
+    Pprof,
+    /// `memory_report_*.json` of sglang-jax.
+    MemoryReport,
 }
 
 impl Format {
@@ -78,7 +86,14 @@ impl Format {
             Self::ChromeJson => "chrome_json",
             Self::XSpan => "xspan",
             Self::Requests => "requests",
+            Self::Pprof => "pprof",
+            Self::MemoryReport => "memory_report",
         }
+    }
+
+    /// Whether what such a file holds lies on the time axis.
+    pub fn has_times(self) -> bool {
+        !matches!(self, Self::Pprof | Self::MemoryReport)
     }
 }
 
@@ -422,6 +437,113 @@ pub struct ClientRequest {
     pub intended: Picos,
     pub sent: Option<Picos>,
     pub end: Picos,
+}
+
+/// Samples of stacks, as pprof has them: columns, with what repeats stored once.
+#[derive(Debug, Clone, Default)]
+pub struct StackProfile {
+    pub source: Option<SourceId>,
+    /// What each sample has values of, for example `space` in `bytes`; never empty.
+    pub types: Vec<StackValue>,
+    /// Index of the type that is meant if none is named.
+    pub default_type: usize,
+    pub frames: Vec<StackFrame>,
+    /// The frames of each place in the code: several where calls were inlined, innermost first.
+    pub locations: Vec<Range<u32>>,
+    /// Locations of the samples, innermost first, one sample after the other.
+    pub stack: Vec<u32>,
+    /// Where each sample's stack ends.
+    pub stack_ends: Vec<u32>,
+    /// As many values for each sample as there are types.
+    pub values: Vec<i64>,
+    pub labels: Vec<StackLabel>,
+    /// Where each sample's labels end.
+    pub label_ends: Vec<u32>,
+}
+
+/// A kind of value, and what it is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackValue {
+    pub name: StrId,
+    pub unit: StrId,
+}
+
+/// A function and a line in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StackFrame {
+    pub function: StrId,
+    pub file: StrId,
+    /// 0 if unknown.
+    pub line: i64,
+}
+
+/// What a sample says of itself besides its stack: JAX's `kind` (`buffer`, `executable`) and
+/// `device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackLabel {
+    pub key: StrId,
+    /// Empty if it is a number.
+    pub text: StrId,
+    pub number: i64,
+}
+
+impl StackProfile {
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        self.stack_ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.stack_ends.is_empty()
+    }
+
+    /// The value of a sample of one type; 0 if there is none.
+    pub fn value(&self, sample: usize, kind: usize) -> i64 {
+        self.values.get(sample * self.types.len() + kind).copied().unwrap_or(0)
+    }
+
+    /// The frames of a sample, innermost first.
+    pub fn frames_of(&self, sample: usize) -> impl Iterator<Item = &StackFrame> {
+        let locations = self.stack.get(range_of(&self.stack_ends, sample)).unwrap_or_default();
+        let frames = locations.iter().filter_map(|&location| {
+            let range = self.locations.get(location as usize)?;
+            self.frames.get(range.start as usize..range.end as usize)
+        });
+        frames.flatten()
+    }
+
+    pub fn labels_of(&self, sample: usize) -> &[StackLabel] {
+        self.labels.get(range_of(&self.label_ends, sample)).unwrap_or_default()
+    }
+}
+
+/// Where row `row` of a column lies whose rows end at `ends`.
+fn range_of(ends: &[u32], row: usize) -> Range<usize> {
+    let end = ends.get(row).map_or(0, |&end| end as usize);
+    let start = row.checked_sub(1).and_then(|row| ends.get(row)).map_or(0, |&end| end as usize);
+    start..end
+}
+
+/// One report of sglang-jax's memory profiler: the tensors at one point of a forward pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryReport {
+    pub source: SourceId,
+    /// `general`, `attention`, `mlp` and others.
+    pub report_type: StrId,
+    pub stage: StrId,
+    pub layer: Option<i64>,
+    /// As the report states it, in its MB.
+    pub total_memory_mb: f64,
+    pub tensors: Vec<ReportedTensor>,
+}
+
+/// A tensor of a [`MemoryReport`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportedTensor {
+    pub name: StrId,
+    pub memory_mb: f64,
+    pub shape: Vec<i64>,
+    pub dtype: StrId,
 }
 
 /// A mapped or owned file, shared by the readers and by what is decoded on demand.

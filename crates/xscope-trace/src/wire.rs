@@ -109,6 +109,12 @@ impl<'a> Fields<'a> {
         self.long_varint()
     }
 
+    /// The numbers of a packed field; stops at damage.
+    pub(crate) fn varints(packed: Message<'a>) -> impl Iterator<Item = u64> + use<'a> {
+        let mut fields = packed.fields();
+        std::iter::from_fn(move || fields.varint())
+    }
+
     fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for (index, &byte) in self.bytes.get(self.pos..)?.iter().take(10).enumerate() {

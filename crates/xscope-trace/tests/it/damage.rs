@@ -46,7 +46,7 @@ fn fixtures() -> PathBuf {
 
 /// The profiles below a folder up to `limit` bytes, sorted, each with the name that it is read by.
 fn profiles(folder: &Path, limit: u64) -> Vec<(String, Vec<u8>)> {
-    let suffixes = [".pb", ".xspan", ".json", ".json.gz", "requests.jsonl"];
+    let suffixes = [".pb", ".xspan", ".json", ".json.gz", "requests.jsonl", ".prof"];
     let mut pending = vec![folder.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = pending.pop() {
@@ -126,7 +126,11 @@ fn whole_fixtures_are_read_without_damage() {
         let trace = survive(&name, "whole", &bytes).unwrap();
         let damage = trace.findings.iter().find(|finding| finding.code.contains("damage"));
         assert_eq!(damage, None, "{name}");
-        assert!(trace.slice_count() + trace.client.len() > 0, "{name} has something in it");
+        let rows = trace.slice_count() + trace.client.len();
+        assert!(
+            rows + trace.profiles.len() + trace.memory_reports.len() > 0,
+            "{name} has something in it"
+        );
     }
     let run = feed_paths(&[fixtures().join("run")]).unwrap();
     assert_eq!(run.sources.len(), 3, "{:?}", run.sources);

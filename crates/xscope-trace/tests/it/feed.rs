@@ -2,6 +2,9 @@
 //! them, look at everything that was read, and check what the model promises.
 
 use xscope_trace::model::{MetaId, Slices, Trace};
+use xscope_trace::time::Picos;
+use xscope_trace::write::trim::{Cut, Noise, trim};
+use xscope_trace::write::{Target, to_stream, trim_xplane};
 use xscope_trace::{Error, load, xplane_write};
 
 /// Rows whose arguments are looked at, of each track.
@@ -21,6 +24,36 @@ pub(crate) fn xspan(bytes: &[u8]) {
 
 pub(crate) fn requests_jsonl(bytes: &[u8]) {
     drop(read("requests.jsonl", bytes));
+}
+
+pub(crate) fn pprof(bytes: &[u8]) {
+    drop(read("fuzz.prof", bytes));
+}
+
+pub(crate) fn memory_report(bytes: &[u8]) {
+    drop(read("memory_report_fuzz.json", bytes));
+}
+
+/// Trims an XSpace and writes what is left of it in every format.
+pub(crate) fn write(bytes: &[u8]) {
+    let Ok(mut trace) = load::read_bytes("fuzz.xplane.pb", bytes.to_vec()) else { return };
+    let (from, to) = trace.extent().unwrap_or_default();
+    let middle = Picos(from.0.midpoint(to.0));
+    let cut = Cut { window: Some((from, middle)), drop: vec![Noise::Python, Noise::IdlePolls] };
+    let mut trimmed = Vec::new();
+    trim_xplane::trim_bytes(bytes, &mut trimmed, &cut).expect("a vector takes all bytes");
+    drop(load::read_bytes("fuzz.xplane.pb", trimmed));
+    trim(&mut trace, &cut);
+    look(&trace);
+    for target in
+        [Target::Perfetto, Target::Chrome, Target::XPlane, Target::Folded, Target::Speedscope]
+    {
+        let mut out = Vec::new();
+        to_stream(&trace, target, &mut out).expect("a vector takes all bytes");
+        if matches!(target, Target::XPlane) && trace.slice_count() > 0 {
+            read("fuzz.xplane.pb", &out).expect("what was written is read");
+        }
+    }
 }
 
 /// Compacts an XSpace: the result is whole, as long as it says, and compacting it again changes
@@ -77,6 +110,15 @@ pub(crate) fn look(trace: &Trace) {
     }
     for counter in &trace.counters {
         assert_eq!(counter.at.len(), counter.value.len(), "samples have a time and a value");
+    }
+    for profile in &trace.profiles {
+        for sample in 0..profile.len() {
+            for frame in profile.frames_of(sample) {
+                let _name = trace.strings.get(frame.function);
+            }
+            let _labels = profile.labels_of(sample);
+            let _value = profile.value(sample, profile.default_type);
+        }
     }
     trace.extent();
     assert!(trace.findings.iter().all(|finding| !finding.message.is_empty()));

@@ -9,12 +9,15 @@ use crate::feed;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 8] = [
     ("xplane", feed::xplane),
     ("chrome_json", feed::chrome_json),
     ("xspan", feed::xspan),
     ("requests_jsonl", feed::requests_jsonl),
     ("compact", feed::compact),
+    ("pprof", feed::pprof),
+    ("memory_report", feed::memory_report),
+    ("write", feed::write),
 ];
 
 #[test]

@@ -10,6 +10,8 @@ mod feed;
 #[cfg(test)]
 mod fuzz_corpus;
 #[cfg(test)]
+mod pprof;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod span;
