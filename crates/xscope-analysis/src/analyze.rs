@@ -4,10 +4,12 @@ use serde::Serialize;
 use xscope_trace::quality::Finding;
 use xscope_trace::{Picos, Trace};
 
+use crate::allocators::{AllocatorRow, allocators};
 use crate::collectives::{CollectiveRow, collectives};
 use crate::compiles::{CompileRow, compiles};
 use crate::components::Rule;
 use crate::devices::{DeviceRow, devices};
+use crate::headlines::{Headline, headlines};
 use crate::idle::{IdleRow, idle};
 use crate::kernels::{CategoryRow, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
@@ -29,6 +31,8 @@ pub struct AnalyzeReport {
     pub events: u64,
     /// From the start of the first event to the end of the last.
     pub window_us: f64,
+    /// What matters most, the largest share of device time first.
+    pub headlines: Vec<Headline>,
     pub quality: Vec<Finding>,
     pub devices: Vec<DeviceRow>,
     /// What each device's window went into.
@@ -44,6 +48,8 @@ pub struct AnalyzeReport {
     pub kernels: Vec<KernelRow>,
     pub layers: LayersReport,
     pub memory: MemoryReport,
+    /// Device allocators that write events, by peak.
+    pub allocators: Vec<AllocatorRow>,
 }
 
 /// One file that was read.
@@ -81,8 +87,9 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let devices = devices(trace);
     let kernels = kernels(&work);
     let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
-    AnalyzeReport {
+    let mut report = AnalyzeReport {
         schema: SCHEMA,
+        headlines: Vec::new(),
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: window.as_micros(),
@@ -94,9 +101,12 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         categories: categories(&kernels),
         layers: layers(&work, &kernels, &options.rules),
         memory: memory(trace),
+        allocators: allocators(trace),
         devices,
         kernels,
-    }
+    };
+    report.headlines = headlines(&report);
+    report
 }
 
 fn sources(trace: &Trace) -> Vec<SourceRow> {

@@ -146,11 +146,8 @@ fn summarise(
             moving.push(run.end - run.start - waited);
         }
     }
-    let hidden = runs().map(|run| {
-        let here = Intervals::of(vec![(run.start, run.end)]);
-        here.intersection(computing.get(run.device.0 as usize).unwrap_or(&Intervals::default()))
-            .total()
-    });
+    let hidden = runs()
+        .filter_map(|run| Some(computing.get(run.device.0 as usize)?.within(run.start, run.end)));
     let hidden = hidden.fold(Picos::ZERO, Picos::saturating_add);
     let meta = runs().next().map(|run| run.meta);
     let instruction = meta.and_then(|meta| trace.instruction(meta));

@@ -88,6 +88,15 @@ impl Intervals {
         rest
     }
 
+    /// Time between `start` and `end` that is covered.
+    pub(crate) fn within(&self, start: Picos, end: Picos) -> Picos {
+        let first = self.0.partition_point(|interval| interval.1 <= start);
+        let inside = self.0[first..].iter().take_while(|interval| interval.0 < end);
+        inside.fold(Picos::ZERO, |sum, interval| {
+            sum.saturating_add(interval.1.min(end) - interval.0.max(start))
+        })
+    }
+
     pub(crate) fn total(&self) -> Picos {
         self.0.iter().fold(Picos::ZERO, |sum, &(start, end)| sum.saturating_add(end - start))
     }

@@ -6,6 +6,7 @@
 //! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
 //! float only where a report shows it.
 
+pub mod allocators;
 pub mod analyze;
 mod attribution;
 pub mod batches;
@@ -14,9 +15,12 @@ pub mod collectives;
 pub mod compiles;
 pub mod components;
 pub mod devices;
+pub mod headlines;
 pub mod idle;
 mod intervals;
+mod join;
 pub mod kernels;
+mod launches;
 pub mod layers;
 pub mod memory;
 mod nesting;

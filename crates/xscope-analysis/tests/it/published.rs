@@ -135,3 +135,22 @@ fn the_timeline_of_several_gpus_is_tracelenss() {
         check_timeline(row, &published, process);
     }
 }
+
+#[test]
+fn allocators_are_xprofs() {
+    let Some(trace) = real("gpu_amd/jax_conv.xplane.pb") else { return };
+    let file = traces().unwrap().join("gpu_amd/xprof_2.24.2_jax_conv/memory_profile.json");
+    let published: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let published = published["memoryProfilePerAllocator"].as_object().unwrap();
+    let report = analyze(&trace);
+    assert_eq!(report.allocators.len(), published.len());
+    for row in &report.allocators {
+        let summary = &published[&row.name]["profileSummary"];
+        let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!(row.lifetime_peak_bytes.0, number(&summary["peakBytesUsageLifetime"]));
+        assert_eq!(row.capacity_bytes.0, number(&summary["memoryCapacity"]));
+        assert_eq!(row.peak_bytes.0, number(&summary["peakStats"]["heapAllocatedBytes"]));
+        let fragmentation = summary["peakStats"]["fragmentation"].as_f64().unwrap();
+        assert!((row.peak_fragmentation - fragmentation).abs() < 1e-6, "{}", row.name);
+    }
+}

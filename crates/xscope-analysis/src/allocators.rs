@@ -1,0 +1,134 @@
+//! What each device allocator held over time, from its own trace events.
+//!
+//! JAX's GPU allocators write an event for each allocation and deallocation (`MemoryAllocation`,
+//! `MemoryDeallocation`) with what is in use after it, what is free and how fragmented that is.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::args::ArgValue;
+use xscope_trace::model::TrackKind;
+use xscope_trace::{Bytes, Picos, Trace};
+
+/// How many samples of a series are kept: the largest of each of as many equal parts of the window.
+const SAMPLES: usize = 200;
+
+/// One allocator.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AllocatorRow {
+    pub name: String,
+    /// Most bytes in use after any event of the window.
+    pub peak_bytes: Bytes,
+    /// When that was, from the start of the trace.
+    pub peak_at_us: f64,
+    /// Share of the free memory that is not in its largest piece, at the peak.
+    pub peak_fragmentation: f64,
+    /// Most bytes in use since the process started, as the allocator says.
+    pub lifetime_peak_bytes: Bytes,
+    /// What it may use.
+    pub capacity_bytes: Bytes,
+    pub allocations: u64,
+    pub deallocations: u64,
+    pub largest_request_bytes: Bytes,
+    /// Bytes in use at the last event minus those before the first: growth over the window.
+    pub growth_bytes: i64,
+    /// Time from the start of the trace in microseconds and bytes in use, thinned out.
+    pub samples: Vec<(f64, Bytes)>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Event {
+    at: Picos,
+    is_allocation: bool,
+    in_use: i64,
+    free: i64,
+    reserved: i64,
+    lifetime: i64,
+    requested: i64,
+    size: i64,
+    fragmentation: f64,
+}
+
+/// All allocators, by peak.
+pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
+    let wanted: Vec<Option<bool>> = trace
+        .metas
+        .iter()
+        .map(|meta| match trace.strings.get(meta.name) {
+            "MemoryAllocation" => Some(true),
+            "MemoryDeallocation" => Some(false),
+            _ => None,
+        })
+        .collect();
+    let mut events: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+    if wanted.iter().any(Option::is_some) {
+        for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+            for (row, meta) in track.slices.meta.iter().enumerate() {
+                let Some(is_allocation) = wanted[meta.0 as usize] else { continue };
+                let args = track.slices.args.get(row, &trace.strings);
+                let (name, event) = read(&args, track.slices.start[row], is_allocation);
+                events.entry(name).or_default().push(event);
+            }
+        }
+    }
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let mut rows: Vec<AllocatorRow> =
+        events.into_iter().map(|(name, events)| summarise(name, events, zero)).collect();
+    rows.sort_by(|a, b| b.peak_bytes.cmp(&a.peak_bytes).then_with(|| a.name.cmp(&b.name)));
+    rows
+}
+
+fn read(args: &[(&str, ArgValue)], at: Picos, is_allocation: bool) -> (String, Event) {
+    let mut event = Event { at, is_allocation, ..Event::default() };
+    let mut name = String::new();
+    for (key, value) in args {
+        let number = match value {
+            ArgValue::Int(value) => *value,
+            ArgValue::Uint(value) => i64::try_from(*value).unwrap_or(i64::MAX),
+            _ => 0,
+        };
+        match (*key, value) {
+            ("allocator_name", ArgValue::Text(text)) => text.clone_into(&mut name),
+            ("fragmentation", value) => event.fragmentation = value.as_f64().unwrap_or(0.0),
+            ("bytes_allocated", _) => event.in_use = number,
+            ("bytes_available", _) => event.free = number,
+            ("bytes_reserved", _) => event.reserved = number,
+            ("peak_bytes_in_use", _) => event.lifetime = number,
+            ("requested_bytes", _) => event.requested = number,
+            ("allocation_bytes", _) => event.size = number,
+            _ => {}
+        }
+    }
+    (name, event)
+}
+
+fn summarise(name: String, mut events: Vec<Event>, zero: Picos) -> AllocatorRow {
+    events.sort_by_key(|event| event.at);
+    let bytes = |value: i64| Bytes(u64::try_from(value).unwrap_or(0));
+    let peak = events.iter().rev().max_by_key(|event| event.in_use).copied().unwrap_or_default();
+    let most = |get: fn(&Event) -> i64| bytes(events.iter().map(get).max().unwrap_or(0));
+    let first = events.first().copied().unwrap_or_default();
+    let before =
+        if first.is_allocation { first.in_use - first.size } else { first.in_use + first.size };
+    let part = events.len().div_ceil(SAMPLES).max(1);
+    let samples = events.chunks(part).filter_map(|events| {
+        let event = events.iter().max_by_key(|event| event.in_use)?;
+        Some(((event.at - zero).as_micros(), bytes(event.in_use)))
+    });
+    let allocations = events.iter().filter(|event| event.is_allocation).count() as u64;
+    AllocatorRow {
+        name,
+        peak_bytes: bytes(peak.in_use),
+        peak_at_us: (peak.at - zero).as_micros(),
+        peak_fragmentation: peak.fragmentation,
+        lifetime_peak_bytes: most(|event| event.lifetime),
+        capacity_bytes: most(|event| {
+            event.in_use.saturating_add(event.free).saturating_add(event.reserved)
+        }),
+        allocations,
+        deallocations: events.len() as u64 - allocations,
+        largest_request_bytes: most(|event| event.requested),
+        growth_bytes: events.last().map_or(0, |last| last.in_use - before),
+        samples: samples.collect(),
+    }
+}
