@@ -297,7 +297,9 @@ impl<'a> Plane<'a> {
             stats.push((self.builder.stat_id(name), value));
         };
         if let Some(program) = program {
-            add("program_id", StatValue::I64(program.id));
+            add("program_id", StatValue::U64(program.id.cast_unsigned()));
+            // XProf tells the operations of a program apart by it, and leaves out those without.
+            add("symbol_id", StatValue::U64(u64::from(meta.0) + 1));
         }
         if let Some(flops) = event.flops {
             add("flops", StatValue::U64(flops));

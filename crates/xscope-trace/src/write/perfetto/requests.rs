@@ -1,6 +1,7 @@
 //! The rows on top: requests with their stages, batches, and the arrows between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io::{self, Write};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -75,7 +76,7 @@ impl Requests {
         for (key, spans) in by_key {
             self.requests.push(request(trace, Some(key), None, spans));
         }
-        self.requests.sort_by_key(|request| (request.start, std::cmp::Reverse(request.end)));
+        self.requests.sort_by_key(|request| (request.start, Reverse(request.end)));
     }
 
     /// Numbers the arrows: behind those of the trace.
@@ -146,20 +147,16 @@ impl Requests {
     }
 
     fn write_requests<W: Write>(&self, writer: &mut Writer<'_, W>, process: u64) -> io::Result<()> {
-        let mut lanes = Lanes::default();
-        let mut rows: BTreeMap<usize, usize> = BTreeMap::new();
-        for (index, request) in self.requests.iter().enumerate() {
-            let mut place = |step: Step| {
-                if step.edge == Edge::Begin {
-                    rows.insert(step.row, step.lane);
-                }
-                Ok::<(), io::Error>(())
-            };
-            lanes.push(index, request.start, request.end, &mut place)?;
-        }
         let mut tracks: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-        for (index, request) in self.requests.iter().enumerate() {
-            let lane = rows.get(&index).copied().unwrap_or(0);
+        // Requests never share a lane at one time, even where one lies within another.
+        let mut busy: BinaryHeap<Reverse<(Picos, usize)>> = BinaryHeap::new();
+        for request in &self.requests {
+            let is_free = |lane: &Reverse<(Picos, usize)>| lane.0.0 <= request.start;
+            let lane = match busy.peek().filter(|lane| is_free(lane)) {
+                Some(_) => busy.pop().map_or(0, |lane| lane.0.1),
+                None => busy.len(),
+            };
+            busy.push(Reverse((request.end, lane)));
             self.write_request(writer, request, |writer, inner| {
                 if let Some(&track) = tracks.get(&(lane, inner)) {
                     return Ok(track);
@@ -169,7 +166,6 @@ impl Requests {
                 Ok(track)
             })?;
         }
-        writer.written.clipped += lanes.clipped;
         Ok(())
     }
 
@@ -306,8 +302,8 @@ fn request(
     Request { key, client, start, end, spans }
 }
 
-fn order(span: &RequestSpan) -> (Picos, std::cmp::Reverse<Picos>) {
-    (span.start, std::cmp::Reverse(span.end()))
+fn order(span: &RequestSpan) -> (Picos, Reverse<Picos>) {
+    (span.start, Reverse(span.end()))
 }
 
 fn row_key(span: &RequestSpan) -> RowKey {
