@@ -56,6 +56,12 @@ fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
     for track in &mut trace.tracks {
         shift(&mut track.slices.start, shift_of(track.source));
     }
+    for dropped in &mut trace.dropped {
+        let Some(track) = trace.tracks.get(dropped.track as usize) else { continue };
+        let by = shift_of(track.source);
+        dropped.first = dropped.first.saturating_add(by);
+        dropped.last = dropped.last.saturating_add(by);
+    }
     for counter in &mut trace.counters {
         shift(&mut counter.at, shift_of(counter.source));
     }

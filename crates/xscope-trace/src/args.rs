@@ -1,5 +1,6 @@
 //! Arguments of slices: decoded on demand where the file allows it, kept as columns otherwise.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -65,14 +66,30 @@ pub enum ArgCell {
 /// Names of stats by their id in one plane.
 pub(crate) type StatNames = Arc<FxHashMap<i64, StrId>>;
 
-/// Positions of events in a file.
+/// Where the arguments of a track's rows lie in a file.
+///
+/// The lines that a track was made of are thought of as one run of bytes, so that four bytes place
+/// an event: 4 GiB of one track, twice what a protobuf message can hold. What lies past that, or
+/// came without stats, has no arguments.
 #[derive(Debug)]
 pub struct LazyArgs {
     pub(crate) bytes: SharedBytes,
-    /// Offset of each row's event message and its length.
-    pub(crate) at: Vec<u64>,
-    /// Stat names of each plane that the rows come from, by the plane's offset in the file.
-    pub(crate) planes: Vec<(u64, StatNames)>,
+    /// Position of each row's event in the run of bytes, 0 for a row without arguments; may be
+    /// shorter than the track.
+    at: Vec<u32>,
+    segments: Vec<Segment>,
+    /// Length of the run of bytes.
+    end: u32,
+}
+
+/// One line that a track was made of.
+#[derive(Debug)]
+struct Segment {
+    /// Where it begins in the run of bytes.
+    first: u32,
+    /// Where it begins in the file.
+    offset: u64,
+    names: StatNames,
 }
 
 impl ArgStore {
@@ -90,13 +107,19 @@ impl ArgStore {
         self.get(row, strings).into_iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    pub(crate) fn reorder(&mut self, order: &[usize]) {
+    /// Makes row `order[i]` the `i`-th.
+    pub(crate) fn reorder(&mut self, order: impl Iterator<Item = usize>) {
         match self {
             Self::None => {}
             Self::Table(table) => {
-                table.rows = order.iter().map(|&row| table.rows[row]).collect();
+                table.rows = order.map(|row| table.rows[row]).collect();
             }
-            Self::XPlane(lazy) => lazy.at = order.iter().map(|&row| lazy.at[row]).collect(),
+            Self::XPlane(lazy) => {
+                if !lazy.at.is_empty() {
+                    let at = |row| lazy.at.get(row).copied().unwrap_or(0);
+                    lazy.at = order.map(at).collect();
+                }
+            }
         }
     }
 }
@@ -120,12 +143,52 @@ impl ArgTable {
 }
 
 impl LazyArgs {
+    /// The arguments of no rows yet.
+    pub(crate) fn new(bytes: SharedBytes) -> Self {
+        Self { bytes, at: Vec::new(), segments: Vec::new(), end: 0 }
+    }
+
+    /// Adds the rows of one line of the file behind the `before` rows that there are.
+    ///
+    /// `at` counts from the `line`'s first byte and from 1; 0 is for rows without arguments.
+    pub(crate) fn append(
+        &mut self,
+        before: usize,
+        mut at: Vec<u32>,
+        line: Range<u64>,
+        names: &StatNames,
+    ) {
+        if at.is_empty() {
+            return;
+        }
+        let first = self.end;
+        let len = u32::try_from(line.end - line.start).unwrap_or(u32::MAX);
+        self.end = first.saturating_add(len);
+        if first > 0 {
+            for at in at.iter_mut().filter(|at| **at > 0) {
+                *at = at.checked_add(first).unwrap_or(0);
+            }
+        }
+        match self.at.is_empty() && before == 0 {
+            true => self.at = at,
+            false => {
+                self.at.resize(before, 0);
+                self.at.append(&mut at);
+            }
+        }
+        self.segments.push(Segment { first, offset: line.start, names: StatNames::clone(names) });
+    }
+
     fn get<'a>(&self, row: usize, strings: &'a Strings) -> Vec<(&'a str, ArgValue)> {
-        let Some(&at) = self.at.get(row) else { return Vec::new() };
-        let plane = self.planes.partition_point(|&(offset, _)| offset <= at);
-        let Some((_, names)) = plane.checked_sub(1).and_then(|index| self.planes.get(index)) else {
+        let Some(at) = self.at.get(row).and_then(|at| at.checked_sub(1)) else {
             return Vec::new();
         };
-        xplane::event_args(&self.bytes, at, names, strings)
+        let segment = self.segments.partition_point(|segment| segment.first <= at);
+        let Some(segment) = segment.checked_sub(1).and_then(|index| self.segments.get(index))
+        else {
+            return Vec::new();
+        };
+        let offset = segment.offset + u64::from(at - segment.first);
+        xplane::event_args(&self.bytes, offset, &segment.names, strings)
     }
 }

@@ -2,7 +2,7 @@
 //! change under us.
 
 use std::fs::{self, File};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -45,4 +45,26 @@ impl FileBytes {
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
         Ok(Self::Mapped(map))
     }
+
+    /// Lets go of the memory that a part of a mapped file takes, so that a reader that went past
+    /// it holds only what it decoded. The bytes stay readable: touched again, they come from the
+    /// file. `part` may reach past the end.
+    pub(crate) fn release(&self, part: Range<u64>) {
+        let Self::Mapped(map) = self else { return };
+        let clamp = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(map.len());
+        // Only whole pages: what shares one with a neighbour is the neighbour's to release.
+        let (start, end) = (clamp(part.start).next_multiple_of(PAGE), clamp(part.end));
+        let Some(len) = end.checked_sub(start).filter(|&len| len >= PAGE) else { return };
+        let len = len / PAGE * PAGE;
+        // SAFETY: the map is private, read-only and of a file, so its pages hold nothing that the
+        // file does not: reading them again gives the same bytes to whoever borrows them.
+        #[expect(unsafe_code, reason = "releasing mapped pages has no safe form")]
+        let released =
+            unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len) };
+        // A system that keeps the pages costs memory, not correctness.
+        drop(released);
+    }
 }
+
+/// Granularity of [`FileBytes::release`]: a multiple of the page size of every system we run on.
+const PAGE: usize = 64 << 10;

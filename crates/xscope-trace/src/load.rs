@@ -11,15 +11,23 @@ use crate::bytes::FileBytes;
 use crate::chrome;
 use crate::error::{Error, Result};
 use crate::memory_report;
-use crate::model::{DeviceId, SharedBytes, Trace};
+use crate::model::{DeviceId, Dropped, SharedBytes, Trace};
 use crate::pprof;
 use crate::quality::{Finding, Severity};
 use crate::run::{RunDir, RunStatus};
 use crate::spans;
+use crate::time::Bytes;
 use crate::xplane;
 
 /// How large a compressed file may grow when it is unpacked into memory.
 const UNPACKED_LIMIT: u64 = 8 << 30;
+
+/// How many times its size a compressed file may grow beyond [`ALWAYS_UNPACKED`]. Profiles grow 5
+/// to 40 times; only what is made to fill memory grows a thousand times.
+const UNPACKED_RATIO: u64 = 200;
+
+/// What any compressed file may grow to.
+const ALWAYS_UNPACKED: u64 = 64 << 20;
 
 /// The client's rows in a run directory.
 const REQUESTS: &str = "requests.jsonl";
@@ -28,21 +36,73 @@ const REQUESTS: &str = "requests.jsonl";
 /// a few levels above it.
 const SEARCH_DEPTH: usize = 8;
 
+/// What is kept of what is read.
+///
+/// Operations are always kept, on whatever thread they ran. What is dropped is other slices of
+/// host threads of XPlane files, which can be most of a file; they are counted in
+/// [`Trace::dropped`].
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// What the slices of all files may take in memory; of a file that would take more, only what
+    /// is needed is kept. No limit if `None`.
+    pub memory_limit: Option<Bytes>,
+    /// Whether slices of host threads with this name are needed in any case.
+    pub needed: fn(&str) -> bool,
+}
+
+impl Default for LoadOptions {
+    /// Everything is kept.
+    fn default() -> Self {
+        Self { memory_limit: None, needed: |_| true }
+    }
+}
+
+/// Half of this machine's memory, the usual [`LoadOptions::memory_limit`]; `None` where it cannot
+/// be told.
+pub fn half_of_memory() -> Option<Bytes> {
+    let facts = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = facts.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(Bytes(kib.saturating_mul(1024) / 2))
+}
+
 /// Reads everything that `paths` name (files, TensorBoard log directories, run directories,
-/// folders of such) into one trace.
+/// folders of such) into one trace, and keeps all of it.
 ///
 /// # Errors
 /// If a named file, or every file of a named directory, cannot be read. A directory with a
 /// broken file beside good ones is read, with a finding for the broken one.
 pub fn load(paths: &[PathBuf]) -> Result<Trace> {
+    load_with(paths, LoadOptions::default())
+}
+
+/// [`load`], keeping what `options` say.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(paths: &[PathBuf], options: LoadOptions) -> Result<Trace> {
     let mut trace = Trace::default();
     for path in paths {
         match path.is_dir() {
-            true => load_directory(path, &mut trace)?,
-            false => load_file(path, &mut trace)?,
+            true => load_directory(path, options, &mut trace)?,
+            false => load_file(path, options, &mut trace)?,
         }
     }
+    report_dropped(options, &mut trace);
     Ok(finish(trace))
+}
+
+/// Says what a memory limit cost.
+fn report_dropped(options: LoadOptions, trace: &mut Trace) {
+    let dropped: u64 = trace.dropped.iter().map(Dropped::count).sum();
+    let (Some(limit), 1..) = (options.memory_limit, dropped) else { return };
+    let message = format!(
+        "slices of host threads were counted but not kept, because all would take more than the \
+         limit of {} MB; device figures are whole, what the host did is not: raise --memory-limit \
+         to see all",
+        limit.0 / 1_000_000
+    );
+    trace.findings.push(Finding::new("load.dropped", Severity::Warning, message).times(dropped));
 }
 
 /// Reads the bytes of one file, which need not lie on a disk (standard input, a test, a fuzzer).
@@ -54,7 +114,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Trace> {
 /// If nothing can be read of them; lesser damage is a finding.
 pub fn read_bytes(name: &str, bytes: Vec<u8>) -> Result<Trace> {
     let mut trace = Trace::default();
-    read_file(Path::new(name), FileBytes::Owned(bytes), UNPACKED_LIMIT, &mut trace)?;
+    read_file(Path::new(name), FileBytes::Owned(bytes), LoadOptions::default(), &mut trace)?;
     Ok(finish(trace))
 }
 
@@ -83,7 +143,7 @@ fn sort_devices(trace: &mut Trace) {
     }
 }
 
-fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
+fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> Result<()> {
     let files = find_profiles(directory)?;
     if files.is_empty() {
         return Err(Error::NothingFound {
@@ -99,7 +159,7 @@ fn load_directory(directory: &Path, trace: &mut Trace) -> Result<()> {
     let mut first_error = None;
     let before = trace.sources.len();
     for file in files {
-        if let Err(error) = load_file(&file, trace) {
+        if let Err(error) = load_file(&file, options, trace) {
             let message = format!("{error} (the other files were read)");
             trace.findings.push(Finding::new("source.unreadable", Severity::Error, message));
             first_error.get_or_insert(error);
@@ -179,15 +239,15 @@ fn is_profile_name(path: &Path) -> bool {
         .any(|suffix| name.ends_with(suffix))
 }
 
-fn load_file(path: &Path, trace: &mut Trace) -> Result<()> {
-    read_file(path, FileBytes::open(path)?, UNPACKED_LIMIT, trace)
+fn load_file(path: &Path, options: LoadOptions, trace: &mut Trace) -> Result<()> {
+    read_file(path, FileBytes::open(path)?, options, trace)
 }
 
 /// Reads one file, of whatever format it is.
 fn read_file(
     path: &Path,
     mut bytes: FileBytes,
-    unpacked_limit: u64,
+    options: LoadOptions,
     trace: &mut Trace,
 ) -> Result<()> {
     if bytes.is_empty() {
@@ -203,7 +263,7 @@ fn read_file(
         if matches!(detect(&unpacked_head(&bytes)), Detected::ChromeJson) {
             return chrome::read(&name, MultiGzDecoder::new(&bytes[..]), trace);
         }
-        bytes = unpack(path, &bytes, unpacked_limit)?;
+        bytes = unpack(path, &bytes, unpacked_limit(&bytes))?;
     }
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
@@ -216,7 +276,10 @@ fn read_file(
         return memory_report::read(&name, &bytes, trace);
     }
     match detect(&bytes) {
-        Detected::XPlane => xplane::read(&name, &SharedBytes::new(bytes), trace),
+        Detected::XPlane => {
+            let filter = filter(bytes.len(), options, trace);
+            xplane::read(&name, &SharedBytes::new(bytes), filter, trace)
+        }
         Detected::ChromeJson => chrome::read(&name, &bytes[..], trace),
         Detected::XSpan => spans::read_xspan(&name, &bytes, trace),
         Detected::Unknown(found) => {
@@ -225,12 +288,25 @@ fn read_file(
     }
 }
 
+/// The rule for what is kept of an XPlane file of `size` bytes; `None` to keep all.
+fn filter(size: usize, options: LoadOptions, trace: &Trace) -> Option<fn(&str) -> bool> {
+    // An event takes 10 to 60 bytes in a file and 20 to 32 here.
+    let read: u64 = trace.sources.iter().map(|source| source.size.0).sum();
+    let expected = read.saturating_add(size as u64).saturating_mul(3) / 2;
+    options.memory_limit.is_some_and(|limit| expected > limit.0).then_some(options.needed)
+}
+
 /// The first bytes of a compressed file, unpacked.
 fn unpacked_head(packed: &[u8]) -> Vec<u8> {
     let mut head = vec![0; 256];
     let read = MultiGzDecoder::new(packed).read(&mut head).unwrap_or(0);
     head.truncate(read);
     head
+}
+
+/// What a compressed file may grow to.
+fn unpacked_limit(packed: &[u8]) -> u64 {
+    (packed.len() as u64).saturating_mul(UNPACKED_RATIO).clamp(ALWAYS_UNPACKED, UNPACKED_LIMIT)
 }
 
 fn unpack(path: &Path, packed: &[u8], limit: u64) -> Result<FileBytes> {

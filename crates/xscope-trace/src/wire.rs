@@ -99,14 +99,14 @@ impl<'a> Fields<'a> {
         Some(bytes)
     }
 
+    /// The next field if its tag is the byte `tag`, of a length-delimited field, and it is whole;
+    /// else nothing is read.
     #[inline]
-    fn varint(&mut self) -> Option<u64> {
-        let first = *self.bytes.get(self.pos)?;
-        if first < 0x80 {
-            self.pos += 1;
-            return Some(u64::from(first));
-        }
-        self.long_varint()
+    pub(crate) fn next_if(&mut self, tag: u8) -> Option<Message<'a>> {
+        let tail = self.bytes.get(self.pos..)?.strip_prefix(&[tag])?;
+        let (bytes, rest) = split_bytes(tail)?;
+        self.pos = self.bytes.len() - rest.len();
+        Some(Message { bytes, offset: self.offset() - bytes.len() as u64 })
     }
 
     /// The numbers of a packed field; stops at damage.
@@ -115,17 +115,40 @@ impl<'a> Fields<'a> {
         std::iter::from_fn(move || fields.varint())
     }
 
-    fn long_varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for (index, &byte) in self.bytes.get(self.pos..)?.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                self.pos += index + 1;
-                return Some(value);
-            }
-        }
-        None
+    #[inline]
+    fn varint(&mut self) -> Option<u64> {
+        let (value, rest) = split_varint(self.bytes.get(self.pos..)?)?;
+        self.pos = self.bytes.len() - rest.len();
+        Some(value)
     }
+}
+
+/// The varint that `bytes` begin with, and what comes after it.
+#[inline(always)]
+pub(crate) fn split_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match *bytes {
+        [a, ref rest @ ..] if a < 0x80 => Some((u64::from(a), rest)),
+        [a, b, ref rest @ ..] if b < 0x80 => Some((u64::from(a & 0x7f) | u64::from(b) << 7, rest)),
+        _ => split_long_varint(bytes),
+    }
+}
+
+fn split_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (index, &byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Some((value, &bytes[index + 1..]));
+        }
+    }
+    None
+}
+
+/// The length-delimited value that `bytes` begin with, and what comes after it.
+#[inline(always)]
+pub(crate) fn split_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = split_varint(bytes)?;
+    rest.split_at_checked(usize::try_from(len).ok()?)
 }
 
 impl<'a> Iterator for Fields<'a> {

@@ -107,7 +107,7 @@ fn select(slices: &mut Slices, kept: &[usize]) {
     if !slices.run.is_empty() {
         slices.run = kept.iter().map(|&row| slices.run[row]).collect();
     }
-    slices.args.reorder(kept);
+    slices.args.reorder(kept.iter().copied());
 }
 
 /// The window from the first start to the last end of the slices that are called `name`, or whose

@@ -1,19 +1,25 @@
 //! Puts decoded lines together into the tracks, metas and devices of a trace.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::line::{DecodedLine, LocalMeta, OpRef, Rows};
+use super::line::{DecodedLine, LocalMeta, OpRef, Rows, Tally};
 use super::plane::PlaneTables;
 use super::programs::Programs;
-use crate::args::{ArgStore, LazyArgs, StatNames};
+use crate::args::{ArgStore, LazyArgs};
 use crate::model::{
-    Device, DeviceId, DeviceKind, EventMeta, MetaId, SharedBytes, Slices, SourceId, Trace, Track,
+    Device, DeviceId, DeviceKind, Dropped, EventMeta, MetaId, SharedBytes, Slices, SourceId, Trace,
+    Track,
 };
 use crate::naming::{PlaneKind, track_kind};
 use crate::quality::{Finding, Severity};
 use crate::strings::StrId;
 use crate::wire::WireError;
+
+/// Rows of a track that is sorted on its own.
+const LARGE_TRACK: usize = 1 << 20;
 
 /// Puts decoded lines together into tracks, merging the chunks of one line.
 pub(super) struct Assembly<'a, 'b> {
@@ -72,11 +78,29 @@ impl Assembly<'_, '_> {
                     ));
                     self.trace.tracks.len() - 1
                 });
-                append(&mut self.trace.tracks[index].slices, rows, &map, plane, self.bytes);
+                if ordinal.is_none() {
+                    self.count_dropped(index, &line.dropped, &map);
+                }
+                let slices = &mut self.trace.tracks[index].slices;
+                append(slices, rows, &map, (&line.place, plane), self.bytes);
             }
         }
-        self.trace.tracks[first..].par_iter_mut().for_each(|track| track.slices.sort());
+        // Sorting takes half as much again as a column, so large tracks take turns.
+        let tracks = &mut self.trace.tracks[first..];
+        let large = tracks.iter_mut().filter(|track| track.slices.len() > LARGE_TRACK);
+        large.for_each(|track| track.slices.sort());
+        tracks.par_iter_mut().for_each(|track| track.slices.sort());
         self.report(aggregated, &damaged);
+    }
+
+    /// Adds what was left out of a line to what was left out of its track.
+    fn count_dropped(&mut self, track: usize, tally: &Tally, map: &[MetaId]) {
+        let Some((first, last)) = tally.extent else { return };
+        let Ok(track) = u32::try_from(track) else { return };
+        let counts = map.iter().zip(&tally.counts).filter(|(_, count)| **count > 0);
+        let mut counts: Vec<(MetaId, u64)> = counts.map(|(&meta, &count)| (meta, count)).collect();
+        counts.sort_unstable_by_key(|(meta, _)| *meta);
+        self.trace.dropped.push(Dropped { track, first, last, counts });
     }
 
     fn report(self, aggregated: u64, damaged: &[WireError]) {
@@ -207,45 +231,38 @@ fn empty_track(
     }
 }
 
-/// Appends decoded rows to the columns of a track.
+/// Appends decoded rows of the line at `place` to the columns of a track.
 fn append(
     slices: &mut Slices,
-    rows: Rows,
+    mut rows: Rows,
     map: &[MetaId],
-    plane: &PlaneTables<'_>,
+    (place, plane): (&Range<u64>, &PlaneTables<'_>),
     bytes: &SharedBytes,
 ) {
     let before = slices.len();
-    if rows.has_runs && slices.run.is_empty() {
+    if matches!(slices.args, ArgStore::None) {
+        slices.args = ArgStore::XPlane(LazyArgs::new(SharedBytes::clone(bytes)));
+    }
+    if let ArgStore::XPlane(lazy) = &mut slices.args {
+        lazy.append(before, rows.at, place.clone(), &plane.stat_names);
+    }
+    if !rows.run.is_empty() || !slices.run.is_empty() {
+        rows.run.resize(rows.start.len(), 0);
         slices.run.resize(before, 0);
+        put(&mut slices.run, rows.run);
     }
-    if rows.has_runs || !slices.run.is_empty() {
-        slices.run.extend(&rows.run);
+    for meta in &mut rows.meta {
+        *meta = map[meta.0 as usize];
     }
-    let metas = rows.meta.iter().map(|&local| map[local as usize]);
-    if before == 0 {
-        slices.meta = metas.collect();
-        slices.start = rows.start;
-        slices.dur = rows.dur;
-    } else {
-        slices.meta.extend(metas);
-        slices.start.extend(rows.start);
-        slices.dur.extend(rows.dur);
-    }
-    let names = (plane.offset, StatNames::clone(&plane.stat_names));
-    match &mut slices.args {
-        ArgStore::XPlane(lazy) => {
-            lazy.at.extend(rows.at);
-            if lazy.planes.last().is_some_and(|(offset, _)| *offset < plane.offset) {
-                lazy.planes.push(names);
-            }
-        }
-        args => {
-            *args = ArgStore::XPlane(LazyArgs {
-                bytes: SharedBytes::clone(bytes),
-                at: rows.at,
-                planes: vec![names],
-            });
-        }
+    put(&mut slices.meta, rows.meta);
+    put(&mut slices.start, rows.start);
+    put(&mut slices.dur, rows.dur);
+}
+
+/// Appends a column to another, which takes it over if it has no rows yet.
+fn put<T>(column: &mut Vec<T>, mut rows: Vec<T>) {
+    match column.is_empty() {
+        true => *column = rows,
+        false => column.append(&mut rows),
     }
 }

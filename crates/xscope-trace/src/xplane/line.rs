@@ -1,13 +1,16 @@
 //! Decodes the events of one line into columns.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use super::plane::{PlaneTables, StatValue, split_stat};
+use super::plane::{PlaneTables, StatValue, split_stat, usual_value};
+use crate::bytes::FileBytes;
+use crate::model::MetaId;
 use crate::naming::PlaneKind;
 use crate::time::{Nanos, Picos};
-use crate::wire::{Message, Value, WireError};
+use crate::wire::{Message, Value, WireError, split_bytes, split_varint};
 
 /// Line times below this are relative to the session's start, in nanoseconds; above, they count
 /// from the Unix epoch. 10^15 ns after the epoch is 1970-01-12.
@@ -38,11 +41,21 @@ pub(super) struct Rows {
     pub start: Vec<Picos>,
     pub dur: Vec<Picos>,
     /// Index in the line's metas.
-    pub meta: Vec<u32>,
+    pub meta: Vec<MetaId>,
+    /// Empty until a row has a run; then of all rows.
     pub run: Vec<i64>,
-    pub has_runs: bool,
-    /// Offset of the event message in the file.
-    pub at: Vec<u64>,
+    /// Where the event field lies in the line, from 1; 0 for an event without stats. Empty until
+    /// a row has stats; then of all rows.
+    pub at: Vec<u32>,
+}
+
+/// Events of one line that were counted but not kept.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Start of the first and end of the last.
+    pub extent: Option<(Picos, Picos)>,
+    /// How many of each of the line's metas; may be shorter than those.
+    pub counts: Vec<u64>,
 }
 
 /// One line, decoded.
@@ -52,6 +65,10 @@ pub(super) struct DecodedLine<'a> {
     pub name: &'a [u8],
     /// Rows by the device that they name: `None` for the plane's own device or the host thread.
     pub rows: Vec<(Option<i64>, Rows)>,
+    /// What was left out of the rows of the host thread.
+    pub dropped: Tally,
+    /// Where the line lies in the file.
+    pub place: Range<u64>,
     pub metas: Vec<LocalMeta>,
     pub texts: Vec<&'a [u8]>,
     /// The module name of each program that events name.
@@ -84,26 +101,73 @@ impl Role {
     }
 }
 
-/// Decodes one line of `plane`; `epoch` is the session's start in nanoseconds since the Unix epoch.
+/// The roles of a plane's stats by their id.
+pub(super) struct Roles {
+    /// By id, for the small numbers that all recorders use.
+    small: [Option<Role>; 128],
+    other: FxHashMap<i64, Role>,
+}
+
+impl Roles {
+    pub(super) fn new(roles: impl Iterator<Item = (i64, Role)>) -> Self {
+        let mut table = Self { small: [None; 128], other: FxHashMap::default() };
+        for (id, role) in roles {
+            match usize::try_from(id).ok().and_then(|id| table.small.get_mut(id)) {
+                Some(slot) => *slot = Some(role),
+                None => drop(table.other.insert(id, role)),
+            }
+        }
+        table
+    }
+
+    fn get(&self, id: i64) -> Option<Role> {
+        match usize::try_from(id).ok().and_then(|id| self.small.get(id)) {
+            Some(&role) => role,
+            None => self.other.get(&id).copied(),
+        }
+    }
+
+    /// The role and value of a stat that is laid out as all recorders do it, or that it has no
+    /// role; `None` if it must be looked at more closely.
+    #[inline]
+    fn of_usual<'a>(&self, stat: &'a [u8]) -> Option<Option<(Role, StatValue<'a>)>> {
+        let &[0x08, id, _, ..] = stat else { return None };
+        match *self.small.get(usize::from(id))? {
+            None => Some(None),
+            Some(role) => usual_value(stat).map(|value| Some((role, value))),
+        }
+    }
+}
+
+/// The tag of an event field of a line.
+const EVENT: u8 = 0x22;
+
+/// How much of a file is decoded before its pages are let go.
+const RELEASE_EVERY: u64 = 4 << 20;
+
+/// Decodes one line of `plane`, which lies in `file`; `epoch` is the session's start in
+/// nanoseconds since the Unix epoch.
 pub(super) fn decode<'a>(
     index: usize,
     message: Message<'a>,
     plane: &PlaneTables<'a>,
     epoch: i64,
+    file: &FileBytes,
 ) -> DecodedLine<'a> {
-    let mut decoder = Decoder {
-        plane,
-        is_host: plane.kind == PlaneKind::Host,
-        known: FxHashMap::default(),
-        last: None,
-        text_index: FxHashMap::default(),
-        device_index: FxHashMap::default(),
-        line: DecodedLine::new(index),
-    };
+    let mut decoder = Decoder::new(index, message, plane);
     let (mut display, mut timestamp) = (&[][..], 0);
     let mut fields = message.fields();
+    let mut released = message.offset;
     loop {
         let at = fields.offset();
+        if let Some(event) = fields.next_if(EVENT) {
+            decoder.push(event, at);
+            if at - released > RELEASE_EVERY {
+                file.release(released..at);
+                released = at;
+            }
+            continue;
+        }
         match fields.next() {
             Some(Ok((4, Value::Bytes(event)))) => decoder.push(event, at),
             Some(Ok((1, value))) => decoder.line.id = value.int(),
@@ -115,6 +179,7 @@ pub(super) fn decode<'a>(
             None => break,
         }
     }
+    file.release(released..fields.offset());
     let mut line = decoder.line;
     if line.name.is_empty() {
         line.name = display;
@@ -122,10 +187,7 @@ pub(super) fn decode<'a>(
     // The fields of a line come in any order, so its base is known only at its end.
     let relative =
         if timestamp < RELATIVE_BELOW { timestamp } else { timestamp.saturating_sub(epoch) };
-    let base = Picos::from(Nanos(relative));
-    for start in line.rows.iter_mut().flat_map(|(_, rows)| &mut rows.start) {
-        *start = start.saturating_add(base);
-    }
+    line.shift(Picos::from(Nanos(relative)));
     line
 }
 
@@ -143,6 +205,8 @@ impl DecodedLine<'_> {
             id: 0,
             name: &[],
             rows: Vec::new(),
+            dropped: Tally::default(),
+            place: 0..0,
             metas: Vec::new(),
             texts: Vec::new(),
             modules: BTreeMap::new(),
@@ -150,23 +214,44 @@ impl DecodedLine<'_> {
             damage: None,
         }
     }
+
+    /// Adds the time that the line's events count from.
+    fn shift(&mut self, base: Picos) {
+        for start in self.rows.iter_mut().flat_map(|(_, rows)| &mut rows.start) {
+            *start = start.saturating_add(base);
+        }
+        if let Some((first, last)) = &mut self.dropped.extent {
+            (*first, *last) = (first.saturating_add(base), last.saturating_add(base));
+        }
+    }
 }
 
 struct Decoder<'a, 'p> {
     plane: &'p PlaneTables<'a>,
     is_host: bool,
+    /// Length of the line message.
+    len: usize,
     known: FxHashMap<LocalMeta, u32>,
-    /// The kind of the event before, which the next one usually repeats.
-    last: Option<(LocalMeta, u32)>,
+    /// The kind that an event id had last, by id: 0 for none, else its index and 1. An id nearly
+    /// always has one kind, so this saves a look into `known`.
+    recent: Vec<u32>,
+    /// Whether events of a kind are kept on the track of the host thread, by kind.
+    kept: Vec<bool>,
     text_index: FxHashMap<&'a [u8], u32>,
-    /// Index in the line's rows of each device.
+    /// Index in the line's rows of each device, and of the device before.
     device_index: FxHashMap<Option<i64>, usize>,
+    last_device: Option<(Option<i64>, usize)>,
     line: DecodedLine<'a>,
 }
 
-/// The stats of one event that matter here.
+/// One event, with the stats that matter here.
 #[derive(Default)]
-struct Stats<'a> {
+struct Event<'a> {
+    id: i64,
+    offset: i64,
+    dur: i64,
+    is_aggregated: bool,
+    has_stats: bool,
     op: Option<StatValue<'a>>,
     module: Option<StatValue<'a>>,
     program: i64,
@@ -174,44 +259,157 @@ struct Stats<'a> {
     ordinal: i64,
 }
 
-impl<'a> Decoder<'a, '_> {
-    fn push(&mut self, event: Message<'a>, at: u64) {
-        let (mut id, mut offset, mut dur, mut aggregated) = (0, 0, 0, false);
-        let mut stats = Stats::default();
-        for field in event.fields() {
-            match field {
-                Ok((1, value)) => id = value.int(),
-                Ok((2, value)) => offset = value.int(),
-                Ok((3, value)) => dur = value.int(),
-                Ok((4, Value::Bytes(stat))) => self.read_stat(stat, &mut stats),
-                Ok((5, _)) => aggregated = true,
-                Ok(_) => {}
+impl<'a> Event<'a> {
+    /// Reads an event that is laid out as all recorders do it: known fields of the usual types.
+    /// `None` for any other; this is [`Self::read_any`] at half the cost.
+    #[inline]
+    fn read_usual(message: Message<'a>, plane: &PlaneTables<'_>) -> Option<Self> {
+        let mut event = Self::default();
+        let mut rest = message.bytes;
+        while let Some((&tag, tail)) = rest.split_first() {
+            if tag == 0x22 {
+                let (stat, tail) = split_bytes(tail)?;
+                event.has_stats = true;
+                match plane.roles.of_usual(stat) {
+                    Some(None) => {}
+                    Some(Some((role, value))) => event.set(role, value),
+                    None => event.read_stat(Message { bytes: stat, offset: 0 }, plane),
+                }
+                rest = tail;
+                continue;
+            }
+            let (value, tail) = split_varint(tail)?;
+            match tag {
+                0x08 => event.id = value.cast_signed(),
+                0x10 => event.offset = value.cast_signed(),
+                0x18 => event.dur = value.cast_signed(),
+                0x28 => event.is_aggregated = true,
+                _ => return None,
+            }
+            rest = tail;
+        }
+        Some(event)
+    }
+
+    fn read_any(message: Message<'a>, plane: &PlaneTables<'_>) -> Result<Self, WireError> {
+        let mut event = Self::default();
+        for field in message.fields() {
+            match field? {
+                (1, value) => event.id = value.int(),
+                (2, value) => event.offset = value.int(),
+                (3, value) => event.dur = value.int(),
+                (4, Value::Bytes(stat)) => {
+                    event.has_stats = true;
+                    event.read_stat(stat, plane);
+                }
+                (5, _) => event.is_aggregated = true,
+                _ => {}
+            }
+        }
+        Ok(event)
+    }
+
+    fn read_stat(&mut self, stat: Message<'a>, plane: &PlaneTables<'_>) {
+        // The id comes first in every writer's output, so most stats are left after one field.
+        let Some(Ok((1, id))) = stat.fields().next() else { return };
+        let Some(role) = plane.roles.get(id.int()) else { return };
+        let Some((_, value)) = split_stat(stat) else { return };
+        self.set(role, value);
+    }
+
+    #[inline]
+    fn set(&mut self, role: Role, value: StatValue<'a>) {
+        let int = value.as_uint().unwrap_or(0).cast_signed();
+        match role {
+            Role::HloOp => self.op = Some(value),
+            Role::HloModule => self.module = Some(value),
+            Role::ProgramId => self.program = int,
+            Role::RunId => self.run = int,
+            Role::DeviceOrdinal => self.ordinal = int,
+        }
+    }
+}
+
+impl Rows {
+    fn push(&mut self, event: &Event<'_>, meta: u32, at: u32) {
+        let before = self.start.len();
+        self.start.push(Picos(event.offset));
+        self.dur.push(Picos(event.dur.max(0)));
+        self.meta.push(MetaId(meta));
+        if event.run != 0 || !self.run.is_empty() {
+            self.run.resize(before, 0);
+            self.run.push(event.run);
+        }
+        if event.has_stats || !self.at.is_empty() {
+            self.at.resize(before, 0);
+            self.at.push(if event.has_stats { at } else { 0 });
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, event: &Event<'_>, meta: u32) {
+        let start = Picos(event.offset);
+        let end = start.saturating_add(Picos(event.dur.max(0)));
+        let (first, last) = self.extent.unwrap_or((start, end));
+        self.extent = Some((first.min(start), last.max(end)));
+        let meta = meta as usize;
+        if meta >= self.counts.len() {
+            self.counts.resize(meta + 1, 0);
+        }
+        self.counts[meta] += 1;
+    }
+}
+
+impl<'a, 'p> Decoder<'a, 'p> {
+    fn new(index: usize, message: Message<'a>, plane: &'p PlaneTables<'a>) -> Self {
+        let mut line = DecodedLine::new(index);
+        line.place = message.offset..message.offset + message.bytes.len() as u64;
+        Self {
+            plane,
+            is_host: plane.kind == PlaneKind::Host,
+            len: message.bytes.len(),
+            known: FxHashMap::default(),
+            recent: Vec::new(),
+            kept: Vec::new(),
+            text_index: FxHashMap::default(),
+            device_index: FxHashMap::default(),
+            last_device: None,
+            line,
+        }
+    }
+
+    fn push(&mut self, message: Message<'a>, at: u64) {
+        let event = match Event::read_usual(message, self.plane) {
+            Some(event) => event,
+            None => match Event::read_any(message, self.plane) {
+                Ok(event) => event,
                 Err(error) => {
                     self.line.damage = Some(error);
                     return;
                 }
-            }
-        }
-        if aggregated {
+            },
+        };
+        if event.is_aggregated {
             self.line.aggregated += 1;
             return;
         }
-        let op = self.op_ref(stats.op);
+        let op = self.op_ref(event.op);
         let known = self.line.metas.len();
-        let meta = self.local_meta(LocalMeta { event: id, program: stats.program, op });
-        if self.line.metas.len() > known && stats.program != 0 {
-            let module = self.op_ref(stats.module);
-            self.line.modules.insert(stats.program, module);
+        let meta = self.local_meta(LocalMeta { event: event.id, program: event.program, op });
+        if self.line.metas.len() > known && event.program != 0 {
+            let module = self.op_ref(event.module);
+            self.line.modules.insert(event.program, module);
         }
         // On the CPU backend operations run on host threads and say which device they belong to.
-        let device = (self.is_host && op != OpRef::None).then_some(stats.ordinal);
+        let device = (self.is_host && op != OpRef::None).then_some(event.ordinal);
+        let keep = device.is_some() || self.kept[meta as usize];
+        let at = u32::try_from(at - self.line.place.start + 1).unwrap_or(0);
         let rows = self.rows_of(device);
-        rows.start.push(Picos(offset));
-        rows.dur.push(Picos(dur.max(0)));
-        rows.meta.push(meta);
-        rows.run.push(stats.run);
-        rows.has_runs |= stats.run != 0;
-        rows.at.push(at);
+        match keep {
+            true => rows.push(&event, meta, at),
+            false => self.line.dropped.add(&event, meta),
+        }
     }
 
     fn op_ref(&mut self, value: Option<StatValue<'a>>) -> OpRef {
@@ -222,42 +420,40 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    fn read_stat(&self, stat: Message<'a>, stats: &mut Stats<'a>) {
-        // The id comes first in every writer's output, so most stats are left after one field.
-        let Some(Ok((1, id))) = stat.fields().next() else { return };
-        let Some(&role) = self.plane.roles.get(&id.int()) else { return };
-        let Some((_, value)) = split_stat(stat) else { return };
-        let int = value.as_uint().unwrap_or(0).cast_signed();
-        match role {
-            Role::HloOp => stats.op = Some(value),
-            Role::HloModule => stats.module = Some(value),
-            Role::ProgramId => stats.program = int,
-            Role::RunId => stats.run = int,
-            Role::DeviceOrdinal => stats.ordinal = int,
-        }
-    }
-
     fn local_meta(&mut self, key: LocalMeta) -> u32 {
-        if let Some((last, index)) = self.last
-            && last == key
+        let slot = usize::try_from(key.event).unwrap_or(usize::MAX);
+        if let Some(&recent) = self.recent.get(slot)
+            && let Some(index) = recent.checked_sub(1)
+            && self.line.metas[index as usize] == key
         {
             return index;
         }
-        let metas = &mut self.line.metas;
+        let (metas, kept) = (&mut self.line.metas, &mut self.kept);
         let index = *self.known.entry(key).or_insert_with(|| {
             metas.push(key);
+            kept.push(self.plane.keeps(key.event));
             index_of(metas.len())
         });
-        self.last = Some((key, index));
+        // Bounded by the line, for lines are many and ids may be any number.
+        if slot < self.len / 4 {
+            if slot >= self.recent.len() {
+                self.recent.resize(slot + 1, 0);
+            }
+            self.recent[slot] = index.saturating_add(1);
+        }
         index
     }
 
     fn rows_of(&mut self, device: Option<i64>) -> &mut Rows {
         let rows = &mut self.line.rows;
-        let index = *self.device_index.entry(device).or_insert_with(|| {
-            rows.push((device, Rows::default()));
-            rows.len() - 1
-        });
+        let index = match self.last_device {
+            Some((last, index)) if last == device => index,
+            _ => *self.device_index.entry(device).or_insert_with(|| {
+                rows.push((device, Rows::default()));
+                rows.len() - 1
+            }),
+        };
+        self.last_device = Some((device, index));
         &mut rows[index].1
     }
 

@@ -34,15 +34,22 @@ use programs::Programs;
 /// How much text the arguments of one event may refer to, besides twice its own size.
 const ARGS_LIMIT: usize = 1 << 20;
 
-/// Reads one XPlane file into `trace`.
+/// Reads one XPlane file into `trace`. Of the slices of host threads that are no operations, those
+/// are kept whose names `needed` accepts, or all if there is no such rule.
 ///
 /// # Errors
 /// [`Error::Damaged`] if nothing can be saved; lesser damage is a finding.
-pub(crate) fn read(path: &str, bytes: &SharedBytes, trace: &mut Trace) -> Result<()> {
+pub(crate) fn read(
+    path: &str,
+    bytes: &SharedBytes,
+    needed: Option<fn(&str) -> bool>,
+    trace: &mut Trace,
+) -> Result<()> {
     let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
     let space = scan_space(bytes);
+    let strings = &mut trace.strings;
     let planes: Vec<PlaneTables<'_>> =
-        space.planes.iter().map(|&message| plane::scan(message, &mut trace.strings)).collect();
+        space.planes.iter().map(|&message| plane::scan(message, needed, strings)).collect();
     if planes.iter().all(|plane| plane.name.is_empty()) {
         return Err(refuse(path, bytes, &space, &planes));
     }
@@ -54,14 +61,15 @@ pub(crate) fn read(path: &str, bytes: &SharedBytes, trace: &mut Trace) -> Result
     report_damage(&space, &planes, trace);
     let mut programs = Programs::read(source, &planes, trace);
     let epoch = planes.iter().find_map(|plane| plane.session_start).unwrap_or(0);
-    let lines: Vec<DecodedLine<'_>> = planes
-        .par_iter()
-        .enumerate()
-        .flat_map_iter(|(index, plane)| plane.lines.iter().map(move |&line| (index, line)))
-        .map(|(index, message)| line::decode(index, message, &planes[index], epoch))
+    let lines = planes.iter().enumerate();
+    let lines: Vec<(usize, Message<'_>)> = lines
+        .flat_map(|(index, plane)| plane.lines.iter().map(move |&line| (index, line)))
         .collect();
+    let decode = |&(index, message)| line::decode(index, message, &planes[index], epoch, bytes);
+    let lines: Vec<DecodedLine<'_>> = lines.par_iter().map(decode).collect();
     programs.rejoin(&planes, &lines, trace);
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
+    bytes.release(0..u64::MAX);
     Ok(())
 }
 

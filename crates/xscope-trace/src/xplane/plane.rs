@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::line::Role;
+use super::line::{Role, Roles};
 use crate::args::{ArgValue, StatNames};
 use crate::model::EventMeta;
 use crate::naming::{PlaneKind, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
-use crate::wire::{Message, Value, WireError};
+use crate::wire::{Message, Value, WireError, split_bytes, split_varint};
 
 /// How much text the stats of a plane may refer to, besides twice its own size.
 const FACTS_LIMIT: usize = 64 << 10;
@@ -30,7 +30,6 @@ pub(super) struct ProgramEntry<'a> {
 
 /// Everything of a plane except the events of its lines.
 pub(super) struct PlaneTables<'a> {
-    pub offset: u64,
     pub name: StrId,
     pub kind: PlaneKind,
     pub ordinal: i64,
@@ -42,7 +41,9 @@ pub(super) struct PlaneTables<'a> {
     pub events: FxHashMap<i64, EventEntry>,
     pub stat_names: StatNames,
     /// The stats that decide where an event belongs.
-    pub roles: FxHashMap<i64, Role>,
+    pub roles: Roles,
+    /// The events that are kept on host threads; all if `None`.
+    pub host_events: Option<FxHashSet<i64>>,
     pub programs: Vec<ProgramEntry<'a>>,
     pub session_start: Option<i64>,
     pub session_stop: Option<i64>,
@@ -62,7 +63,11 @@ struct Parts<'a> {
 }
 
 /// Reads the tables of one plane.
-pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTables<'a> {
+pub(super) fn scan<'a>(
+    message: Message<'a>,
+    needed: Option<fn(&str) -> bool>,
+    strings: &mut Strings,
+) -> PlaneTables<'a> {
     let mut parts = Parts::default();
     for field in message.fields() {
         match field {
@@ -79,7 +84,6 @@ pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTabl
     let (kind, ordinal) = classify(&text);
     let stat_names = Arc::new(stat_names(&parts.stat_metas, strings));
     let mut tables = PlaneTables {
-        offset: message.offset,
         name,
         kind,
         ordinal,
@@ -90,6 +94,7 @@ pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTabl
         lines: parts.lines,
         events: FxHashMap::default(),
         roles: roles(&stat_names, strings),
+        host_events: None,
         stat_names,
         programs: Vec::new(),
         session_start: None,
@@ -102,11 +107,15 @@ pub(super) fn scan<'a>(message: Message<'a>, strings: &mut Strings) -> PlaneTabl
     for &entry in &parts.events {
         tables.read_event(entry, text.starts_with("/host:metadata"), strings);
     }
+    if let (PlaneKind::Host, Some(needed)) = (kind, needed) {
+        tables.host_events = Some(tables.events_where(needed, strings));
+    }
     tables
 }
 
-fn roles(stat_names: &FxHashMap<i64, StrId>, strings: &Strings) -> FxHashMap<i64, Role> {
-    stat_names.iter().filter_map(|(&id, &name)| Some((id, Role::of(strings.get(name))?))).collect()
+fn roles(stat_names: &FxHashMap<i64, StrId>, strings: &Strings) -> Roles {
+    let role = |(&id, &name): (&i64, &StrId)| Some((id, Role::of(strings.get(name))?));
+    Roles::new(stat_names.iter().filter_map(role))
 }
 
 /// Names of stats by id. A `ref_value` refers to a stat metadata whose name is the string, so this
@@ -137,6 +146,20 @@ fn stat_names(entries: &[Message<'_>], strings: &mut Strings) -> FxHashMap<i64, 
 }
 
 impl<'a> PlaneTables<'a> {
+    /// Whether events of this id are kept where they are no operations.
+    pub(super) fn keeps(&self, event: i64) -> bool {
+        self.host_events.as_ref().is_none_or(|events| events.contains(&event))
+    }
+
+    fn events_where(&self, needed: fn(&str) -> bool, strings: &Strings) -> FxHashSet<i64> {
+        let is_named = |entry: &EventEntry| {
+            let meta = &entry.meta;
+            let label = if meta.display.is_empty() { meta.name } else { meta.display };
+            needed(strings.get(label))
+        };
+        self.events.iter().filter(|(_, entry)| is_named(entry)).map(|(&id, _)| id).collect()
+    }
+
     fn read_plane_stats(&mut self, message: Message<'_>, strings: &mut Strings) {
         let stats = decode_stats(message, 6, &self.stat_names, strings, FACTS_LIMIT);
         let mut model = None;
@@ -287,6 +310,28 @@ impl StatValue<'_> {
             _ => None,
         }
     }
+}
+
+/// The value of a stat that is laid out as all recorders do it, the id first, if it is of a type
+/// that says where an event belongs.
+#[inline]
+pub(super) fn usual_value(stat: &[u8]) -> Option<StatValue<'_>> {
+    let (_, rest) = split_varint(stat.strip_prefix(&[0x08])?)?;
+    let (&tag, rest) = rest.split_first()?;
+    let (value, rest) = match tag {
+        0x2a => split_bytes(rest).map(|(text, rest)| (StatValue::Text(text), rest))?,
+        _ => {
+            let (value, rest) = split_varint(rest)?;
+            let value = match tag {
+                0x18 => StatValue::Uint(value),
+                0x20 => StatValue::Int(value.cast_signed()),
+                0x38 => StatValue::Ref(value.cast_signed()),
+                _ => return None,
+            };
+            (value, rest)
+        }
+    };
+    rest.is_empty().then_some(value)
 }
 
 /// The id and value of one XStat message.
