@@ -5,6 +5,7 @@ use xscope_trace::quality::Finding;
 use xscope_trace::{Picos, Trace};
 
 use crate::allocators::{AllocatorRow, allocators};
+use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::collectives::{CollectiveRow, collectives};
 use crate::compiles::{CompileRow, compiles};
 use crate::components::Rule;
@@ -101,6 +102,8 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         categories: categories(&kernels),
         layers: layers(&work, &kernels, &options.rules),
         memory: memory(trace),
+        allocations: allocations(trace),
+        reported_memory: reported_memory(trace),
         allocators: allocators(trace),
         devices,
         kernels,

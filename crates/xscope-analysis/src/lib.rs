@@ -7,6 +7,7 @@
 //! float only where a report shows it.
 
 pub mod allocators;
+pub mod allocations;
 pub mod analyze;
 mod attribution;
 pub mod batches;

@@ -26,6 +26,8 @@ pub fn analyze_text(report: &AnalyzeReport) -> String {
     out += &kernels_text(&report.kernels);
     out += &layers_text(&report.layers);
     out += &memory_text(report);
+    out += &allocations_text(report);
+    out += &reported_memory_text(report);
     out
 }
 
@@ -198,6 +200,61 @@ pub(crate) fn memory_text(report: &AnalyzeReport) -> String {
     });
     out += &section("Memory by layer", &columns, rows.collect());
     out
+}
+
+fn allocations_text(report: &AnalyzeReport) -> String {
+    let columns = [
+        Column::Text("allocated at"),
+        Column::Text("kind"),
+        Column::Number("count"),
+        Column::Number("bytes"),
+        Column::Number("share"),
+        Column::Text(""),
+    ];
+    let mut out = String::new();
+    for profile in report.allocations.chunk_by(|a, b| a.profile == b.profile) {
+        let total: i64 = profile.iter().fold(0, |sum, row| row.bytes.saturating_add(sum));
+        let bytes = |bytes: i64| si(as_f64(bytes.unsigned_abs()), "B");
+        let rows = profile.iter().take(ROWS).map(|row| {
+            vec![
+                shorten(&row.site, 56),
+                row.kind.clone(),
+                row.count.to_string(),
+                bytes(row.bytes),
+                percent(row.share),
+                bar(row.share, 12),
+            ]
+        });
+        let title = format!("Allocations: {} in {}", bytes(total), profile[0].profile);
+        out += &section(&title, &columns, rows.collect());
+        if profile.len() > ROWS {
+            line(&mut out, &format!(" ({} more: --json has all)", profile.len() - ROWS));
+        }
+    }
+    out
+}
+
+fn reported_memory_text(report: &AnalyzeReport) -> String {
+    let columns = [
+        Column::Text("report"),
+        Column::Text("stage"),
+        Column::Number("layer"),
+        Column::Number("total MB"),
+        Column::Text("largest"),
+        Column::Number("MB"),
+    ];
+    let rows = report.reported_memory.iter().map(|row| {
+        let largest = row.tensors.first();
+        vec![
+            row.report_type.clone(),
+            row.stage.clone(),
+            row.layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string()),
+            format!("{:.3}", row.total_mb),
+            largest.map_or_else(String::new, |tensor| shorten(&tensor.name, 40)),
+            largest.map_or_else(String::new, |tensor| format!("{:.3}", tensor.mb)),
+        ]
+    });
+    section("Memory as sglang-jax reports it", &columns, rows.collect())
 }
 
 /// A titled table, nothing if it has no rows.

@@ -250,8 +250,8 @@ impl<'a> Plane<'a> {
                 ArgValue::Int(value) => StatValue::I64(*value),
                 ArgValue::Uint(value) => StatValue::U64(*value),
                 ArgValue::Float(value) => StatValue::F64(*value),
-                // What names an operation repeats; what else there is may be anything.
-                ArgValue::Text(text) if key.starts_with("hlo_") => {
+                // A string of the trace repeats; what else there is may be anything.
+                ArgValue::Text(text) if self.trace.strings.find(text).is_some() => {
                     StatValue::Ref(self.builder.stat_id(text))
                 }
                 ArgValue::Text(text) => StatValue::Str(text),

@@ -274,6 +274,12 @@ impl<'a, W: Write> Encoder<'a, W> {
         key: &str,
         value: &ArgValue,
     ) {
+        // What the file refers to by number is a string of the trace, and repeats.
+        if let ArgValue::Text(text) = value
+            && let Some(id) = self.strings.find(text).filter(|id| !id.is_empty())
+        {
+            return self.text(host, notes, key, id);
+        }
         let mut encoded = Vec::new();
         match value {
             ArgValue::Int(value) => put_int(&mut encoded, 4, *value),
