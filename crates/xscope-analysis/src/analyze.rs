@@ -4,8 +4,8 @@ use serde::Serialize;
 use xscope_trace::quality::Finding;
 use xscope_trace::{Picos, Trace};
 
-use crate::allocators::{AllocatorRow, allocators};
 use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
+use crate::allocators::{AllocatorRow, allocators};
 use crate::collectives::{CollectiveRow, collectives};
 use crate::compiles::{CompileRow, compiles};
 use crate::components::Rule;
@@ -49,6 +49,10 @@ pub struct AnalyzeReport {
     pub kernels: Vec<KernelRow>,
     pub layers: LayersReport,
     pub memory: MemoryReport,
+    /// What holds the memory of devices, from their memory profiles.
+    pub allocations: Vec<AllocationRow>,
+    /// What sglang-jax reports of the tensors of its stages.
+    pub reported_memory: Vec<ReportedMemory>,
     /// Device allocators that write events, by peak.
     pub allocators: Vec<AllocatorRow>,
 }

@@ -6,8 +6,8 @@
 //! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
 //! float only where a report shows it.
 
-pub mod allocators;
 pub mod allocations;
+pub mod allocators;
 pub mod analyze;
 mod attribution;
 pub mod batches;
