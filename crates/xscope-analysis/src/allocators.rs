@@ -71,6 +71,9 @@ pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
             }
         }
     }
+    if events.is_empty() {
+        return Vec::new();
+    }
     let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let mut rows: Vec<AllocatorRow> =
         events.into_iter().map(|(name, events)| summarise(name, events, zero)).collect();

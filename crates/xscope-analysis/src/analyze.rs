@@ -12,7 +12,7 @@ use crate::components::Rule;
 use crate::devices::{DeviceRow, devices};
 use crate::headlines::{Headline, headlines};
 use crate::idle::{IdleRow, idle};
-use crate::kernels::{CategoryRow, KernelRow, categories, kernels};
+use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
 use crate::peaks::Peaks;
@@ -49,12 +49,12 @@ pub struct AnalyzeReport {
     pub kernels: Vec<KernelRow>,
     pub layers: LayersReport,
     pub memory: MemoryReport,
+    /// Device allocators that write events, by peak.
+    pub allocators: Vec<AllocatorRow>,
     /// What holds the memory of devices, from their memory profiles.
     pub allocations: Vec<AllocationRow>,
     /// What sglang-jax reports of the tensors of its stages.
     pub reported_memory: Vec<ReportedMemory>,
-    /// Device allocators that write events, by peak.
-    pub allocators: Vec<AllocatorRow>,
 }
 
 /// One file that was read.
@@ -83,14 +83,31 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// Measured peaks of the CPU, for traces of the CPU backend.
     pub cpu_peaks: Option<Peaks>,
+    /// Which operations kernels, categories, layers, collectives and time lines are made of.
+    pub filter: Filter,
 }
 
 /// Analyses a trace as `options` say.
 pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let mut work = Work::of(trace);
     work.measured = options.cpu_peaks;
-    let devices = devices(trace);
-    let kernels = kernels(&work);
+    let mut kernels = kernels(&work);
+    kernels.retain(|kernel| options.filter.accepts(kernel));
+    let ((devices, idle), (collectives, (timeline, layers))) = rayon::join(
+        || rayon::join(|| devices(trace), || idle(trace)),
+        || {
+            rayon::join(
+                || collectives(trace, &kernels),
+                || {
+                    rayon::join(
+                        || timeline(trace, &kernels),
+                        || layers(&work, &kernels, &options.rules),
+                    )
+                },
+            )
+        },
+    );
+    let compiles = compiles(trace);
     let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     let mut report = AnalyzeReport {
         schema: SCHEMA,
@@ -98,17 +115,17 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: window.as_micros(),
-        quality: quality(trace, &devices, &kernels),
-        timeline: timeline(trace, &kernels),
-        idle: idle(trace),
-        compiles: compiles(trace),
-        collectives: collectives(trace, &kernels),
+        quality: quality(trace, &devices, &kernels, &compiles),
+        timeline,
+        idle,
+        compiles,
+        collectives,
         categories: categories(&kernels),
-        layers: layers(&work, &kernels, &options.rules),
+        layers,
         memory: memory(trace),
+        allocators: allocators(trace),
         allocations: allocations(trace),
         reported_memory: reported_memory(trace),
-        allocators: allocators(trace),
         devices,
         kernels,
     };

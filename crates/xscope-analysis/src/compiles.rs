@@ -6,7 +6,7 @@
 //! if the trace carries another program of the same function.
 
 use serde::Serialize;
-use xscope_trace::model::{ProgramId, Track, TrackKind};
+use xscope_trace::model::{MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
@@ -47,13 +47,19 @@ pub(crate) fn is_compile(name: &str) -> bool {
         || matches!(name, "XlaCompile" | "CompileModuleToLlvmIr" | "LocalExecutable::Compile")
 }
 
+/// Whether each meta is that of a compilation.
+fn compile_flags(trace: &Trace) -> Vec<bool> {
+    let ids = (0..trace.metas.len()).map(|index| MetaId(u32::try_from(index).unwrap_or(u32::MAX)));
+    ids.map(|meta| is_compile(trace.label(meta))).collect()
+}
+
 /// Outermost compilations of a host thread: row, start and end.
-fn outermost(trace: &Trace, track: &Track) -> Vec<(usize, Picos, Picos)> {
+fn outermost(flags: &[bool], track: &Track) -> Vec<(usize, Picos, Picos)> {
     let mut found: Vec<(usize, Picos, Picos)> = Vec::new();
     let mut until = Picos(i64::MIN);
     for row in 0..track.slices.len() {
         let start = track.slices.start[row];
-        if start >= until && is_compile(trace.label(track.slices.meta[row])) {
+        if start >= until && flags[track.slices.meta[row].0 as usize] {
             until = track.slices.end(row);
             found.push((row, start, until));
         }
@@ -63,8 +69,9 @@ fn outermost(trace: &Trace, track: &Track) -> Vec<(usize, Picos, Picos)> {
 
 /// When any host thread was compiling.
 pub(crate) fn compiling(trace: &Trace) -> Intervals {
+    let flags = compile_flags(trace);
     let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
-    let all = hosts.flat_map(|track| outermost(trace, track));
+    let all = hosts.flat_map(|track| outermost(&flags, track));
     Intervals::of(all.map(|(_, start, end)| (start, end)).collect())
 }
 
@@ -73,10 +80,10 @@ pub(crate) fn compiling(trace: &Trace) -> Intervals {
 /// A compilation that hands its work to another thread shows there too; what lies inside another
 /// one is part of it.
 pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let flags = compile_flags(trace);
     let mut found: Vec<(Picos, Picos, &Track, usize)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        let rows = outermost(trace, track).into_iter();
+        let rows = outermost(&flags, track).into_iter();
         found.extend(rows.map(|(row, start, end)| (start, end, track, row)));
     }
     found.sort_by_key(|&(start, end, ..)| (start, std::cmp::Reverse(end)));
@@ -89,6 +96,7 @@ pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
     if found.is_empty() {
         return Vec::new();
     }
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let firsts = first_runs(trace);
     let busy = Intervals::of_tracks(
         trace.tracks.iter().filter(|t| t.kind == TrackKind::Ops).map(|track| &track.slices),

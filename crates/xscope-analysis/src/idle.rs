@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashSet;
+use rayon::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
@@ -77,22 +78,32 @@ pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
         .collect();
     let programs: Vec<FxHashSet<ProgramId>> =
         ids().map(|id| programs(trace, DeviceId(id))).collect();
-    let row = |index: usize| {
-        let same =
-            |other: &usize| *other != index && !programs[index].is_disjoint(&programs[*other]);
-        let peers = (0..busy.len()).filter(same).flat_map(|other| busy[other].0.iter().copied());
-        let device = &trace.devices[index];
-        let name = trace.strings.get(device.name).to_owned();
-        device_row(trace, name, &busy[index], &Intervals::of(peers.collect()), &evidence)
+    // A device's own busy time is not in its gaps, so it may be among its peers': devices that run
+    // the same programs then share one set.
+    let peers = |index: usize| -> Vec<usize> {
+        let same = |other: &usize| !programs[index].is_disjoint(&programs[*other]);
+        (0..busy.len()).filter(same).collect()
     };
-    (0..busy.len()).map(row).collect()
+    let groups: Vec<Vec<usize>> = (0..busy.len()).map(peers).collect();
+    let mut unions: FxHashMap<&[usize], Intervals> = FxHashMap::default();
+    for group in &groups {
+        unions
+            .entry(group)
+            .or_insert_with(|| Intervals::of_sets(group.iter().map(|&other| busy[other].clone())));
+    }
+    let row = |index: usize| {
+        let name = trace.strings.get(trace.devices[index].name).to_owned();
+        let peers = unions.get(groups[index].as_slice());
+        device_row(trace, name, &busy[index], peers, &evidence)
+    };
+    (0..busy.len()).into_par_iter().map(row).collect()
 }
 
 fn device_row(
     trace: &Trace,
     device: String,
     busy: &Intervals,
-    peers: &Intervals,
+    peers: Option<&Intervals>,
     evidence: &Evidence,
 ) -> IdleRow {
     let window = match (busy.0.first(), busy.0.last()) {
@@ -115,7 +126,9 @@ fn device_row(
     if let Some(requests) = &evidence.requests {
         take("no_request", rest.minus(requests), &mut rest);
     }
-    take("peer", rest.intersection(peers), &mut rest);
+    if let Some(peers) = peers {
+        take("peer", rest.intersection(peers), &mut rest);
+    }
     let host = rest.intersection(&evidence.host);
     let host_code = host_code(trace, &host);
     take("host", host, &mut rest);
@@ -151,14 +164,12 @@ fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
             wanted(trace.strings.get(shown))
         })
         .collect();
-    let mut all = Vec::new();
-    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        let rows = (0..track.slices.len())
-            .filter(|&row| accepted[track.slices.meta[row].0 as usize])
-            .map(|row| (track.slices.start[row], track.slices.end(row)));
-        all.append(&mut Intervals::of(rows.collect()).0);
-    }
-    Intervals::of(all)
+    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
+    Intervals::of_sets(hosts.map(|track| {
+        let slices = &track.slices;
+        let rows = (0..slices.len()).filter(|&row| accepted[slices.meta[row].0 as usize]);
+        Intervals::of_ordered(rows.map(|row| (slices.start[row], slices.end(row))))
+    }))
 }
 
 fn is_transfer(name: &str) -> bool {

@@ -10,7 +10,9 @@ pub(crate) struct Intervals(pub Vec<(Picos, Picos)>);
 impl Intervals {
     /// The union of intervals in any order.
     pub(crate) fn of(mut intervals: Vec<(Picos, Picos)>) -> Self {
-        intervals.sort();
+        if !intervals.is_sorted() {
+            intervals.sort_unstable();
+        }
         let mut union = Self::default();
         for interval in intervals {
             union.push(interval);
@@ -20,15 +22,29 @@ impl Intervals {
 
     /// The union of the slices of several tracks; each track's rows are sorted by start.
     pub(crate) fn of_tracks<'a>(tracks: impl Iterator<Item = &'a Slices>) -> Self {
-        let mut all = Vec::new();
-        for slices in tracks {
-            let mut union = Self::default();
-            for row in 0..slices.len() {
-                union.push((slices.start[row], slices.end(row)));
-            }
-            all.append(&mut union.0);
+        Self::of_sets(tracks.map(|slices| {
+            Self::of_ordered((0..slices.len()).map(|row| (slices.start[row], slices.end(row))))
+        }))
+    }
+
+    /// The union of intervals in order of their start.
+    pub(crate) fn of_ordered(intervals: impl Iterator<Item = (Picos, Picos)>) -> Self {
+        let mut union = Self::default();
+        for interval in intervals {
+            union.push(interval);
         }
-        Self::of(all)
+        union
+    }
+
+    /// The union of several sets.
+    pub(crate) fn of_sets(sets: impl Iterator<Item = Self>) -> Self {
+        let mut all = Vec::new();
+        for mut set in sets {
+            all.append(&mut set.0);
+        }
+        // Each set is a run in order, which a stable sort merges.
+        all.sort();
+        Self::of_ordered(all.into_iter())
     }
 
     /// Adds an interval that starts at or after the start of the last one.

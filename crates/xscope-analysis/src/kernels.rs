@@ -179,6 +179,29 @@ fn as_f64(value: u64) -> f64 {
     value as f64
 }
 
+/// Which operations a report is about: those whose names contain all of the parts that are given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub device: Option<String>,
+    pub module: Option<String>,
+    /// As recorded or as the program says.
+    pub scope: Option<String>,
+    pub name: Option<String>,
+}
+
+impl Filter {
+    /// Whether an operation is wanted.
+    pub fn accepts(&self, kernel: &KernelRow) -> bool {
+        let contains = |part: &Option<String>, text: &str| {
+            part.as_ref().is_none_or(|part| text.contains(part.as_str()))
+        };
+        contains(&self.device, &kernel.device)
+            && contains(&self.module, &kernel.program)
+            && contains(&self.scope, &kernel.scope)
+            && contains(&self.name, &kernel.name)
+    }
+}
+
 /// One operation over all devices and programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KernelGroup<'a> {

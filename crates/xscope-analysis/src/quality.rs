@@ -1,10 +1,11 @@
 //! What makes the figures of a profile wrong: what the readers found, and what only shows when
 //! the whole is looked at. Each finding says what to do about it.
 
-use xscope_trace::model::{Format, TrackKind};
+use xscope_trace::model::{EventMeta, Format, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::{Picos, Trace};
 
+use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::kernels::KernelRow;
 use crate::stats::share;
@@ -15,21 +16,26 @@ const MOSTLY_IDLE: f64 = 0.9;
 /// Share of device time without scope above which the layer tree is incomplete.
 const MUCH_UNSCOPED: f64 = 0.2;
 
-/// Names of host events that are compilations.
-const COMPILE_EVENTS: [&str; 4] = [
-    "backend_compile_and_load",
-    "backend_compile",
-    "PjRtCpuClient::Compile",
-    "PjRtStreamExecutorClient::Compile",
-];
+/// At how many events JAX and TensorBoard cut a `trace.json.gz`, without a mark in it.
+const JSON_CAPS: [u64; 2] = [1_000_000, 5_000_000];
+
+/// How far below a cap a file still counts as cut: metadata events are among the capped ones.
+const CAP_SLACK: u64 = 2_000;
 
 /// All findings, worst first; equal ones are counted together.
-pub fn quality(trace: &Trace, devices: &[DeviceRow], kernels: &[KernelRow]) -> Vec<Finding> {
+pub(crate) fn quality(
+    trace: &Trace,
+    devices: &[DeviceRow],
+    kernels: &[KernelRow],
+    compiles: &[CompileRow],
+) -> Vec<Finding> {
     let mut findings = trace.findings.clone();
     findings.extend(missing_devices(trace, devices));
     findings.extend(idle(trace, devices));
     findings.extend(python_tracer(trace));
-    findings.extend(compilation(trace));
+    findings.extend(compilation(compiles));
+    findings.extend(capped(trace));
+    findings.extend(duplicate_hosts(trace));
     findings.extend(unscoped(kernels));
     findings.extend(missing_hlo(trace, kernels));
     findings.sort_by(|a, b| {
@@ -79,11 +85,12 @@ fn idle(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
 }
 
 fn python_tracer(trace: &Trace) -> Option<Finding> {
+    let is_python = |meta: &EventMeta| trace.strings.get(meta.name).starts_with('$');
+    let python: Vec<bool> = trace.metas.iter().map(is_python).collect();
     let mut count = 0;
     let mut extent = Picos::ZERO;
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        let python = |meta| trace.strings.get(trace.meta(meta).name).starts_with('$');
-        let here = track.slices.meta.iter().filter(|&&meta| python(meta)).count() as u64;
+        let here = track.slices.meta.iter().filter(|meta| python[meta.0 as usize]).count() as u64;
         if here > 0 {
             count += here;
             let span = track.slices.extent().map_or(Picos::ZERO, |(start, end)| end - start);
@@ -104,21 +111,9 @@ fn python_tracer(trace: &Trace) -> Option<Finding> {
     })
 }
 
-fn compilation(trace: &Trace) -> Option<Finding> {
-    let mut count = 0;
-    let mut time = Picos::ZERO;
-    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        let mut until = Picos(i64::MIN);
-        for row in 0..track.slices.len() {
-            let meta = track.slices.meta[row];
-            // One compilation shows as several nested events: count the outermost.
-            if COMPILE_EVENTS.contains(&trace.label(meta)) && track.slices.start[row] >= until {
-                count += 1;
-                until = track.slices.end(row);
-                time = time.saturating_add(until - track.slices.start[row]);
-            }
-        }
-    }
+fn compilation(compiles: &[CompileRow]) -> Option<Finding> {
+    let count = compiles.len() as u64;
+    let time = compiles.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(row.duration));
     (count > 0).then(|| {
         Finding::new(
             "compile.in_window",
@@ -130,6 +125,49 @@ fn compilation(trace: &Trace) -> Option<Finding> {
             ),
         )
         .times(count)
+    })
+}
+
+/// A `trace.json.gz` that ends where its writer stops.
+fn capped(trace: &Trace) -> Option<Finding> {
+    let events = |index: usize| {
+        let own = trace.tracks.iter().filter(|track| track.source.0 as usize == index);
+        own.map(|track| track.slices.len() as u64).sum::<u64>()
+    };
+    let is_cut =
+        |events: u64| JSON_CAPS.iter().any(|&cap| (cap - CAP_SLACK..=cap).contains(&events));
+    let json = trace.sources.iter().enumerate().filter(|(_, s)| s.format == Format::ChromeJson);
+    let cut: Vec<&str> =
+        json.filter(|(index, _)| is_cut(events(*index))).map(|(_, s)| s.path.as_str()).collect();
+    let first = cut.first()?;
+    Some(
+        Finding::new(
+            "json.capped",
+            Severity::Error,
+            format!(
+                "as many events as the writer of trace.json.gz keeps: later ones are lost, and \
+                 lines that came late are missing; read the xplane.pb beside {first}"
+            ),
+        )
+        .times(cut.len() as u64),
+    )
+}
+
+/// Files that say they are of the same host, though they were written by different sessions.
+fn duplicate_hosts(trace: &Trace) -> Option<Finding> {
+    let xplanes = trace.sources.iter().filter(|source| source.format == Format::XPlane);
+    let mut hosts: Vec<&str> = xplanes.map(|source| trace.strings.get(source.host)).collect();
+    let all = hosts.len();
+    hosts.sort_unstable();
+    hosts.dedup();
+    (hosts.len() < all).then(|| {
+        Finding::new(
+            "hosts.duplicate",
+            Severity::Info,
+            "several files name the same host: their devices are told apart by file, not by name; \
+             if they are of several machines, give each its own hostname",
+        )
+        .times((all - hosts.len()) as u64)
     })
 }
 

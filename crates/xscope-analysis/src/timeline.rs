@@ -4,6 +4,7 @@
 //! Communication is exposed where no computation runs beside it, a copy where neither of them does.
 //! The three and the idle time add up to the device's window.
 
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, MetaId, TrackKind};
@@ -49,8 +50,9 @@ pub(crate) fn class(category: &str) -> Class {
 pub(crate) fn timeline(trace: &Trace, kernels: &[KernelRow]) -> Vec<TimelineRow> {
     let classes: FxHashMap<MetaId, Class> =
         kernels.iter().map(|kernel| (kernel.meta, class(&kernel.category))).collect();
-    let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    ids.map(|id| row(trace, DeviceId(id), &classes)).collect()
+    let ids: Vec<u32> =
+        (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok()).collect();
+    ids.par_iter().map(|&id| row(trace, DeviceId(id), &classes)).collect()
 }
 
 /// The time that operations of one class cover on a device.
@@ -60,15 +62,17 @@ pub(crate) fn covered(
     classes: &FxHashMap<MetaId, Class>,
     wanted: Class,
 ) -> Intervals {
-    let mut intervals = Vec::new();
-    for track in trace.device_tracks(device, TrackKind::Ops) {
-        for (row, meta) in track.slices.meta.iter().enumerate() {
-            if classes.get(meta) == Some(&wanted) {
-                intervals.push((track.slices.start[row], track.slices.end(row)));
-            }
-        }
-    }
-    Intervals::of(intervals)
+    let wanted_metas: Vec<bool> = (0..trace.metas.len())
+        .map(|index| {
+            let meta = MetaId(u32::try_from(index).unwrap_or(u32::MAX));
+            classes.get(&meta) == Some(&wanted)
+        })
+        .collect();
+    Intervals::of_sets(trace.device_tracks(device, TrackKind::Ops).map(|track| {
+        let slices = &track.slices;
+        let rows = (0..slices.len()).filter(|&row| wanted_metas[slices.meta[row].0 as usize]);
+        Intervals::of_ordered(rows.map(|row| (slices.start[row], slices.end(row))))
+    }))
 }
 
 fn row(trace: &Trace, device: DeviceId, classes: &FxHashMap<MetaId, Class>) -> TimelineRow {

@@ -7,6 +7,7 @@ use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
 use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_trace::quality::{Finding, Severity};
 
+use crate::sections::idle_text;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
 
 /// How many rows a table of the first page has.
@@ -20,15 +21,33 @@ const LAYER_SHARE: f64 = 0.005;
 pub fn analyze_text(report: &AnalyzeReport) -> String {
     let mut out = String::new();
     sources(report, &mut out);
+    out += &headlines_text(report);
     out += &quality_text(&report.quality);
     out += &devices_text(report);
+    out += &idle_text(report);
     out += &categories_text(report);
     out += &kernels_text(&report.kernels);
     out += &layers_text(&report.layers);
-    out += &memory_text(report);
-    out += &allocations_text(report);
-    out += &reported_memory_text(report);
+    out += &memory_page(report);
     out
+}
+
+/// Everything that is known of memory.
+pub(crate) fn memory_page(report: &AnalyzeReport) -> String {
+    memory_text(report) + &allocations_text(report) + &reported_memory_text(report)
+}
+
+/// The summary in a few lines: what matters most, and what to do next.
+fn headlines_text(report: &AnalyzeReport) -> String {
+    let mut out = String::new();
+    for (number, headline) in (1..).zip(&report.headlines) {
+        line(&mut out, &format!(" {number}. {}", shorten(&headline.text, 400)));
+        line(
+            &mut out,
+            &format!("    next: {} [{}]", shorten(&headline.next, 300), headline.section),
+        );
+    }
+    if out.is_empty() { out } else { format!("\nWhat matters most\n{out}") }
 }
 
 fn sources(report: &AnalyzeReport, out: &mut String) {

@@ -5,7 +5,9 @@
 
 mod analyze;
 mod profile;
+mod sections;
 mod text;
 
 pub use analyze::analyze_text;
 pub use profile::profile_text;
+pub use sections::{Section, Style, section_text};

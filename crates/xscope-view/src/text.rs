@@ -11,13 +11,19 @@ pub(crate) enum Column {
     Number(&'static str),
 }
 
+impl Column {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::Number(name) => name,
+        }
+    }
+}
+
 /// A table without borders, two spaces between columns.
 pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|column| match column {
-        Column::Text(name) | Column::Number(name) => *name,
-    }));
+    table.set_header(columns.iter().map(|column| column.name()));
     for row in rows {
         table.add_row(row);
     }

@@ -32,9 +32,29 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories
+    /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
+    /// see one section in full: layers, kernels, devices, idle, collectives, compiles, memory or
+    /// quality
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Print a section's tables as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Only operations of devices whose name contains this
+    #[arg(long, value_name = "PART")]
+    pub device: Option<String>,
+    /// Only operations of programs whose name contains this
+    #[arg(long, value_name = "PART")]
+    pub module: Option<String>,
+    /// Only operations whose scope contains this
+    #[arg(long, value_name = "PART")]
+    pub scope: Option<String>,
+    /// Only operations whose name contains this
+    #[arg(long, value_name = "PART")]
+    pub name: Option<String>,
+    /// A file of rules for components of the model, one `part of a scope = component` a line
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -117,3 +117,30 @@ fn causes_add_up_on_real_traces() {
         }
     }
 }
+
+#[test]
+fn a_filter_keeps_what_it_names() {
+    use xscope_analysis::analyze::{Options, analyze_with};
+    use xscope_analysis::kernels::Filter;
+    let Some(trace) = real("jax_cpu/tp8_forward") else { return };
+    let whole = analyze(&trace);
+    let filter = Filter { device: Some("cpu:3".to_owned()), ..Filter::default() };
+    let part = analyze_with(&trace, &Options { filter, ..Options::default() });
+    assert!(!part.kernels.is_empty() && part.kernels.iter().all(|row| row.device == "cpu:3"));
+    let others: f64 =
+        whole.kernels.iter().filter(|row| row.device != "cpu:3").map(|r| r.self_us).sum();
+    let sum = others + part.layers.root.total_us;
+    assert!((sum - whole.layers.root.total_us).abs() < 1e-3, "devices add up to the whole");
+}
+
+#[test]
+fn findings_that_matter_are_three_and_ordered() {
+    for name in
+        ["jax_cpu/tp8_forward", "tpu_v6e/tpu_inference.xplane.pb", "kineto/h100_bert.json.gz"]
+    {
+        let Some(trace) = real(name) else { return };
+        let headlines = analyze(&trace).headlines;
+        assert!(!headlines.is_empty() && headlines.len() <= 3, "{name}: {headlines:?}");
+        assert!(headlines.is_sorted_by(|a, b| a.share >= b.share), "{name}: {headlines:?}");
+    }
+}

@@ -1,17 +1,78 @@
 //! `xscope analyze`: the report on any profile.
 
-use anyhow::Result;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+use xscope_analysis::AnalyzeReport;
+use xscope_analysis::analyze::{Options, analyze_with};
+use xscope_analysis::components::parse_rules;
+use xscope_analysis::kernels::Filter;
+use xscope_view::{Section, Style, analyze_text, section_text};
 
 use crate::cli::AnalyzeArgs;
 use crate::cmd::Exit;
 use crate::output;
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
-    let trace = xscope_trace::load(&args.paths)?;
-    let report = xscope_analysis::analyze(&trace);
-    match args.output.json {
-        true => output::json(&report)?,
-        false => output::text(&xscope_view::analyze_text(&report))?,
+    let (paths, section) = paths_and_section(&args.paths);
+    let options = options(args)?;
+    let trace = xscope_trace::load(paths)?;
+    let report = analyze_with(&trace, &options);
+    let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+    match (section, args.output.json) {
+        (Some(section), true) => section_json(&report, section)?,
+        (None, true) => output::json(&report)?,
+        (Some(section), false) => output::text(&section_text(&report, section, style))?,
+        (None, false) if args.markdown => {
+            for (_, section) in Section::ALL {
+                output::text(&section_text(&report, section, style))?;
+            }
+        }
+        (None, false) => output::text(&analyze_text(&report))?,
     }
     Ok(Exit::Fine)
+}
+
+/// Parts the last argument off if it names a section and nothing on disk.
+fn paths_and_section(paths: &[PathBuf]) -> (&[PathBuf], Option<Section>) {
+    if let [before @ .., last] = paths
+        && !before.is_empty()
+        && !last.exists()
+        && let Some(section) = last.to_str().and_then(Section::named)
+    {
+        return (before, Some(section));
+    }
+    (paths, None)
+}
+
+fn options(args: &AnalyzeArgs) -> Result<Options> {
+    let rules = match &args.rules {
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read the rules in {}", path.display()))?;
+            parse_rules(&text).map_err(|what| anyhow!("{}: {what}", path.display()))?
+        }
+        None => Vec::new(),
+    };
+    let filter = Filter {
+        device: args.device.clone(),
+        module: args.module.clone(),
+        scope: args.scope.clone(),
+        name: args.name.clone(),
+    };
+    Ok(Options { rules, filter, ..Options::default() })
+}
+
+fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
+    match section {
+        Section::Layers => output::json(&report.layers),
+        Section::Kernels => output::json(&report.kernels),
+        Section::Devices => output::json(&report.timeline),
+        Section::Idle => output::json(&report.idle),
+        Section::Collectives => output::json(&report.collectives),
+        Section::Compiles => output::json(&report.compiles),
+        Section::Memory => output::json(&(&report.memory, &report.allocators)),
+        Section::Quality => output::json(&report.quality),
+    }
 }

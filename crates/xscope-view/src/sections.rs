@@ -1,0 +1,346 @@
+//! One section of a report in full, as text or Markdown.
+
+use xscope_analysis::AnalyzeReport;
+use xscope_analysis::collectives::CollectiveRow;
+use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::layers::LayerNode;
+use xscope_trace::Metric;
+
+use crate::analyze::{line, memory_page, quality_text};
+use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
+
+/// A part of the report on a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Layers,
+    Kernels,
+    Devices,
+    Idle,
+    Collectives,
+    Compiles,
+    Memory,
+    Quality,
+}
+
+impl Section {
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("layers", Self::Layers),
+        ("kernels", Self::Kernels),
+        ("devices", Self::Devices),
+        ("idle", Self::Idle),
+        ("collectives", Self::Collectives),
+        ("compiles", Self::Compiles),
+        ("memory", Self::Memory),
+        ("quality", Self::Quality),
+    ];
+
+    /// The section of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|&(_, section)| section)
+    }
+}
+
+/// How text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Terminal,
+    Markdown,
+}
+
+/// A titled table.
+struct Grid {
+    title: &'static str,
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+}
+
+/// A section in full.
+pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> String {
+    let grids = match section {
+        Section::Layers => vec![components(report), layers(report)],
+        Section::Kernels => vec![kernels(report)],
+        Section::Devices => vec![timeline(report)],
+        Section::Idle => vec![idle(report), host_code(report)],
+        Section::Collectives => vec![collectives(report)],
+        Section::Compiles => vec![compiles(report)],
+        Section::Memory => vec![allocators(report)],
+        Section::Quality => Vec::new(),
+    };
+    let mut out = String::new();
+    for grid in grids.iter().filter(|grid| !grid.rows.is_empty()) {
+        out += &render(grid, style);
+    }
+    match section {
+        Section::Layers => layer_notes(report, &mut out),
+        Section::Memory => out += &memory_page(report),
+        Section::Quality => out += &quality_text(&report.quality),
+        _ => {}
+    }
+    if out.is_empty() {
+        line(&mut out, "nothing in this profile for this section");
+    }
+    out
+}
+
+fn render(grid: &Grid, style: Style) -> String {
+    match style {
+        Style::Terminal => {
+            format!("\n{}\n{}", grid.title, table(&grid.columns, grid.rows.iter().cloned()))
+        }
+        Style::Markdown => {
+            let names = grid.columns.iter().map(|column| column.name());
+            let marks = grid.columns.iter().map(|column| match column {
+                Column::Text(_) => "---",
+                Column::Number(_) => "---:",
+            });
+            let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+            let mut out = format!("\n### {}\n\n", grid.title);
+            out += &row(names.map(str::to_owned).collect());
+            out += &row(marks.map(str::to_owned).collect());
+            for cells in &grid.rows {
+                out += &row(cells.iter().map(|cell| cell.replace('|', "\\|")).collect());
+            }
+            out
+        }
+    }
+}
+
+fn components(report: &AnalyzeReport) -> Grid {
+    let rows = report.layers.components.iter().map(|row| {
+        vec![row.name.clone(), duration(row.self_us), percent(row.share), bar(row.share, 12)]
+    });
+    Grid {
+        title: "Components of the model",
+        columns: vec![
+            Column::Text("component"),
+            Column::Number("self time"),
+            Column::Number("share"),
+            Column::Text(""),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn layers(report: &AnalyzeReport) -> Grid {
+    let mut rows = Vec::new();
+    if report.layers.root.total_us > 0.0 {
+        layer_rows(&report.layers.root, report.layers.root.total_us, 0, &mut rows);
+    }
+    Grid {
+        title: "Layers (device time by named scope)",
+        columns: vec![
+            Column::Text("scope"),
+            Column::Number("time"),
+            Column::Number("self"),
+            Column::Number("share"),
+        ],
+        rows,
+    }
+}
+
+fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<String>>) {
+    rows.push(vec![
+        format!("{}{}", "  ".repeat(depth), shorten(&node.name, 48)),
+        duration(node.total_us),
+        duration(node.self_us),
+        percent(node.total_us / whole),
+    ]);
+    for child in &node.children {
+        layer_rows(child, whole, depth + 1, rows);
+    }
+}
+
+fn layer_notes(report: &AnalyzeReport, out: &mut String) {
+    let layers = &report.layers;
+    line(
+        out,
+        &format!(
+            "\n{} of device time has a scope; {} was split among scopes by cost, of which {} \
+             ({} of all) is ambiguous",
+            percent(layers.scoped_share),
+            duration(layers.split_us),
+            duration(layers.ambiguous_us),
+            percent(layers.ambiguous_share),
+        ),
+    );
+}
+
+fn kernels(report: &AnalyzeReport) -> Grid {
+    let names = [
+        "count", "self", "mean", "min", "p99", "max", "stddev", "FLOP/s", "B/s", "FLOP/B",
+        "of peak",
+    ];
+    let mut columns =
+        vec![Column::Text("kernel"), Column::Text("device"), Column::Text("category")];
+    columns.extend(names.map(Column::Number));
+    columns.extend([Column::Text("bound by"), Column::Text("scope")]);
+    let rows = report.kernels.iter().map(|kernel| kernel_cells(report, kernel));
+    Grid { title: "Kernels by self time", columns, rows: rows.collect() }
+}
+
+fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<String> {
+    let rate = |metric: &Metric| metric.value.map_or_else(|| "-".to_owned(), |v| si(v, ""));
+    let scope = report.layers.scopes.get(&kernel.meta).unwrap_or(&kernel.scope);
+    let roofline = &kernel.roofline;
+    vec![
+        shorten(&kernel.name, 36),
+        shorten(&kernel.device, 16),
+        shorten(&kernel.category, 20),
+        kernel.count.to_string(),
+        duration(kernel.self_us),
+        duration(kernel.mean_us),
+        duration(kernel.min_us),
+        duration(kernel.p99_us),
+        duration(kernel.max_us),
+        duration(kernel.stddev_us),
+        rate(&roofline.flops_per_sec),
+        rate(&roofline.bytes_per_sec),
+        metric(&roofline.intensity, 2),
+        roofline.efficiency.value.map_or_else(|| "-".to_owned(), percent),
+        roofline.bound_by.to_owned(),
+        shorten(scope, 48),
+    ]
+}
+
+fn timeline(report: &AnalyzeReport) -> Grid {
+    let names =
+        ["window", "compute", "exposed comm.", "exposed copy", "idle", "all comm.", "all copy"];
+    let mut columns = vec![Column::Text("device")];
+    columns.extend(names.map(Column::Number));
+    let rows = report.timeline.iter().map(|row| {
+        let share = |us: f64| {
+            format!("{} ({})", duration(us), percent(us / row.window_us.max(f64::MIN_POSITIVE)))
+        };
+        vec![
+            row.device.clone(),
+            duration(row.window_us),
+            share(row.computation_us),
+            share(row.exposed_communication_us),
+            share(row.exposed_copy_us),
+            share(row.idle_us),
+            duration(row.communication_us),
+            duration(row.copy_us),
+        ]
+    });
+    Grid { title: "What each device's time went into", columns, rows: rows.collect() }
+}
+
+pub(crate) fn idle_text(report: &AnalyzeReport) -> String {
+    let grid = idle(report);
+    if grid.rows.is_empty() { String::new() } else { render(&grid, Style::Terminal) }
+}
+
+fn idle(report: &AnalyzeReport) -> Grid {
+    let rows = report.idle.iter().filter(|row| row.idle_us > 0.0).map(|row| {
+        let causes = row.causes.iter().map(|cause| {
+            format!("{} {} ({})", cause.cause, duration(cause.us), percent(cause.share))
+        });
+        vec![row.device.clone(), duration(row.idle_us), causes.collect::<Vec<_>>().join(", ")]
+    });
+    Grid {
+        title: "Idle time by cause",
+        columns: vec![Column::Text("device"), Column::Number("idle"), Column::Text("causes")],
+        rows: rows.collect(),
+    }
+}
+
+fn host_code(report: &AnalyzeReport) -> Grid {
+    let rows = report.idle.iter().flat_map(|row| {
+        let code = row.host_code.iter();
+        code.map(|code| vec![row.device.clone(), duration(code.us), shorten(&code.name, 64)])
+    });
+    Grid {
+        title: "What the host did while a device waited for it",
+        columns: vec![Column::Text("device"), Column::Number("time"), Column::Text("host code")],
+        rows: rows.collect(),
+    }
+}
+
+fn collectives(report: &AnalyzeReport) -> Grid {
+    let names = ["count", "devices", "bytes", "total", "waiting", "moving", "bandwidth", "hidden"];
+    let mut columns = vec![Column::Text("collective")];
+    columns.extend(names.map(Column::Number));
+    columns.push(Column::Text("last most often"));
+    let cells = |row: &CollectiveRow| {
+        let time = |metric: &Metric| metric.value.map_or_else(|| "-".to_owned(), duration);
+        let figure = |metric: &Metric, unit| {
+            metric.value.map_or_else(|| "-".to_owned(), |value| si(value, unit))
+        };
+        vec![
+            shorten(&row.name, 40),
+            row.count.to_string(),
+            row.devices.to_string(),
+            figure(&row.bytes, "B"),
+            duration(row.total_us),
+            time(&row.wait_us),
+            time(&row.transfer_us),
+            figure(&row.bytes_per_sec, "B/s"),
+            duration(row.hidden_us),
+            match row.last_count {
+                0 => "-".to_owned(),
+                count => format!("{} ({count}x)", row.last),
+            },
+        ]
+    };
+    let rows = report.collectives.iter().map(cells).collect();
+    Grid { title: "Collectives", columns, rows }
+}
+
+fn compiles(report: &AnalyzeReport) -> Grid {
+    let rows = report.compiles.iter().map(|row| {
+        vec![
+            duration(row.start_us),
+            duration(row.duration_us),
+            shorten(&row.program, 40),
+            shorten(&row.thread, 24),
+            row.requests_waiting.to_string(),
+            duration(row.devices_idle_us),
+            row.reason.to_owned(),
+            row.advice.clone(),
+        ]
+    });
+    Grid {
+        title: "Compilations in the window",
+        columns: vec![
+            Column::Number("at"),
+            Column::Number("took"),
+            Column::Text("program"),
+            Column::Text("thread"),
+            Column::Number("requests waiting"),
+            Column::Number("devices idle"),
+            Column::Text("why"),
+            Column::Text("advice"),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn allocators(report: &AnalyzeReport) -> Grid {
+    let names =
+        ["peak", "at", "fragmentation", "lifetime peak", "capacity", "growth", "allocations"];
+    let mut columns = vec![Column::Text("allocator")];
+    columns.extend(names.map(Column::Number));
+    let rows = report.allocators.iter().map(|row| {
+        vec![
+            row.name.clone(),
+            si(as_f64(row.peak_bytes.0), "B"),
+            duration(row.peak_at_us),
+            percent(row.peak_fragmentation),
+            si(as_f64(row.lifetime_peak_bytes.0), "B"),
+            si(as_f64(row.capacity_bytes.0), "B"),
+            si(signed(row.growth_bytes), "B"),
+            row.allocations.to_string(),
+        ]
+    });
+    Grid { title: "Device allocators", columns, rows: rows.collect() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]
+fn as_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]
+fn signed(value: i64) -> f64 {
+    value as f64
+}
