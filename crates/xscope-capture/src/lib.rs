@@ -3,10 +3,19 @@
 //! One road for every server: what the built-in engine and a foreign one answer differently is
 //! found out by asking, and what a server cannot do is said in the run, never made up. Whatever
 //! happens on the way, the profiler is stopped and the directory says how the run ended.
+//!
+//! A Python server that is started from here has probes inside ([`ProbeTable`]) and writes spans of
+//! all its processes; one that already runs is left as it is.
 
 mod error;
+mod probes;
 mod profile;
 mod profiler;
+mod run;
+mod server;
 
 pub use error::CaptureError;
+pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
+pub use run::{Ran, RunOptions, run};
+pub use server::ServerCommand;

@@ -1,5 +1,6 @@
 //! One profiled run: ready, warm up, profile under load, write everything down.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,12 +14,16 @@ use xscope_trace::run::{JsonlWriter, NewRun, RunClock, RunDir, RunError, RunStat
 
 use crate::error::CaptureError;
 use crate::profiler;
+use crate::run;
+use crate::server::{Server, ServerCommand};
 
 /// What to run, and where to write it.
 #[derive(Debug, Clone)]
 pub struct ProfileOptions {
     /// The directory in which the run's own directory is made.
     pub output_dir: PathBuf,
+    /// Starts the server, with probes inside, and ends it; one that runs already if `None`.
+    pub server: Option<ServerCommand>,
     pub workload: ScoreWorkload,
     /// How long the server may take to get ready.
     pub ready: Duration,
@@ -32,6 +37,8 @@ pub struct ProfileOptions {
 pub enum ProfileEvent<'a> {
     /// The run's directory is there.
     Created(&'a Path),
+    /// The server that was to be started is starting, with its log here.
+    Starting(&'a Path),
     Load(LoadEvent),
     ProfilerStarted,
     /// Something is missing from the run, and why.
@@ -57,6 +64,19 @@ pub async fn profile(
     cancel: &Cancel,
     mut on_event: impl FnMut(ProfileEvent<'_>),
 ) -> Result<Profiled, CaptureError> {
+    match options.server.clone() {
+        None => attach(url, options, cancel, &mut on_event).await,
+        Some(command) => launch(url, &command, options, cancel, &mut on_event).await,
+    }
+}
+
+/// Profiles a server that runs already.
+async fn attach(
+    url: &str,
+    options: ProfileOptions,
+    cancel: &Cancel,
+    on_event: &mut impl FnMut(ProfileEvent<'_>),
+) -> Result<Profiled, CaptureError> {
     let ready = wait_ready(url, options.ready).await?;
     let workload = fit_to_server(options.workload, &ready);
     let mut load = ClosedLoop::new(url, workload.clone(), LoadOptions::default(), cancel.clone())?;
@@ -78,18 +98,76 @@ pub async fn profile(
     let mut run = RunDir::create(&options.output_dir, new_run)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     on_event(ProfileEvent::Created(run.path()));
-
-    let result = measure(url, &mut load, &run, &mut on_event).await;
+    let result = measure(url, &mut load, &run, on_event).await;
     let summary = load.summary();
     run.write_json(&run.results_path(), &summary)?;
-    let status = match &result {
-        Err(_) => RunStatus::Failed,
-        Ok(()) if cancel.is_cancelled() => RunStatus::Interrupted,
-        Ok(()) => RunStatus::Complete,
+    end(&mut run, result.is_ok(), cancel)?;
+    result.map(|()| Profiled { run, summary })
+}
+
+/// Starts a server with probes inside, profiles it, and ends it.
+async fn launch(
+    url: &str,
+    command: &ServerCommand,
+    mut options: ProfileOptions,
+    cancel: &Cancel,
+    on_event: &mut impl FnMut(ProfileEvent<'_>),
+) -> Result<Profiled, CaptureError> {
+    let command_line = mem::take(&mut options.command_line);
+    let new_run = run::new_run("score", command, command_line, options.git_commit.take());
+    let mut run = RunDir::create(&options.output_dir, new_run)?;
+    on_event(ProfileEvent::Created(run.path()));
+    let result = match Server::start(&run, command) {
+        Err(error) => Err(error),
+        Ok(mut server) => {
+            on_event(ProfileEvent::Starting(server.log()));
+            let measured = measure_own(url, &mut server, &mut run, options, cancel, on_event).await;
+            // Its spans are complete when it has ended.
+            let stopped = server.stop().await;
+            measured.and_then(|summary| stopped.map(|_| summary))
+        }
     };
-    run.finish(status, clock::wall())?;
-    result?;
-    Ok(Profiled { run, summary })
+    for warning in run::keep_summary(&mut run).warnings() {
+        on_event(ProfileEvent::Warning(warning));
+    }
+    end(&mut run, result.is_ok(), cancel)?;
+    result.map(|summary| Profiled { run, summary })
+}
+
+/// Waits until the server that was started is ready, and measures it; its end is an error.
+async fn measure_own(
+    url: &str,
+    server: &mut Server,
+    run: &mut RunDir,
+    options: ProfileOptions,
+    cancel: &Cancel,
+    on_event: &mut impl FnMut(ProfileEvent<'_>),
+) -> Result<LoadSummary, CaptureError> {
+    let ready = tokio::select! {
+        ready = wait_ready(url, options.ready) => ready?,
+        status = server.wait() => return Err(server.died(status?)),
+        () = cancel.cancelled() => return Err(CaptureError::Cancelled),
+    };
+    let workload = fit_to_server(options.workload, &ready);
+    run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
+    run.manifest.workload = json!(workload);
+    let mut load = ClosedLoop::new(url, workload, LoadOptions::default(), cancel.clone())?;
+    let result = tokio::select! {
+        result = measure(url, &mut load, run, on_event) => result,
+        status = server.wait() => Err(server.died(status?)),
+    };
+    let summary = load.summary();
+    run.write_json(&run.results_path(), &summary)?;
+    result.map(|()| summary)
+}
+
+fn end(run: &mut RunDir, is_ok: bool, cancel: &Cancel) -> Result<(), RunError> {
+    let status = match is_ok {
+        _ if cancel.is_cancelled() => RunStatus::Interrupted,
+        true => RunStatus::Complete,
+        false => RunStatus::Failed,
+    };
+    run.finish(status, clock::wall())
 }
 
 /// Warm-up, then every point with the profiler on. The profiler is stopped however this ends.

@@ -1,5 +1,6 @@
 //! The command line: argument types and nothing else. Nothing below `cmd` sees clap.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Profile(ProfileArgs),
     /// Serve the built-in engine: POST /v1/score, /start_profile, /metrics ...
     Serve(ServeArgs),
+    /// Run a Python server with probes inside, and record spans of all its processes
+    Run(RunArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
     /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
@@ -139,11 +142,42 @@ pub(crate) struct ProfileArgs {
     /// How long the server may take to get ready, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     pub ready_timeout_secs: u64,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// Start this server, with probes inside, and end it afterwards; --url says where it listens
+    #[arg(last = true, value_name = "CMD", requires = "url")]
+    pub server: Vec<OsString>,
     /// Do not show progress on stderr
     #[arg(long)]
     pub no_progress: bool,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where the run's directory is made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub output_dir: PathBuf,
+    /// Leave the command's output to the log in the run's directory
+    #[arg(long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+/// What to record in a Python server.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// A table of probes besides those that xscope has for sglang-jax, SGLang and vLLM
+    #[arg(long, value_name = "FILE")]
+    pub probes: Vec<PathBuf>,
+    /// What the server finds on PYTHONPATH besides the probes
+    #[arg(long, value_name = "PATH", env = "PYTHONPATH", hide = true)]
+    pub python_path: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -334,6 +368,9 @@ mod tests {
         assert!(parse(&["profile"]).is_ok());
         assert!(parse(&["profile", "--batch-sizes", "1,4,16", "--label-counts", "2,4"]).is_ok());
         assert!(parse(&["profile", "--url", "http://127.0.0.1:1", "--model", "m"]).is_err());
+        assert!(parse(&["profile", "--url", "http://h:1", "--", "python", "-m", "s"]).is_ok());
+        assert!(parse(&["profile", "--", "python", "-m", "s"]).is_err(), "where does it listen?");
+        assert!(parse(&["run"]).is_err());
         assert!(parse(&["profile", "--device", "tpu"]).is_err());
         assert!(parse(&["analyze"]).is_err());
     }

@@ -29,6 +29,13 @@ pub(crate) fn progress(message: &str) {
     eprintln!("{message}");
 }
 
+/// Shows bytes of another program on stderr as they are; the offset behind them.
+pub(crate) fn copy(bytes: &[u8], at: u64) -> u64 {
+    // Nobody may be looking any more, which is no reason to stop the program.
+    drop(io::stderr().lock().write_all(bytes));
+    at + bytes.len() as u64
+}
+
 /// Progress of a command on stderr: one line that is rewritten on a terminal, one line for each
 /// phase elsewhere.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ mod analyze;
 mod engine;
 mod export;
 mod profile;
+mod run;
 mod serve;
 mod trim;
 
@@ -42,6 +43,7 @@ impl From<Exit> for ExitCode {
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Profile(args) => profile::run(args),
+        Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Export(args) => export::run(&args),
@@ -55,7 +57,8 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
         Some(CaptureError::Load(
             LoadError::Url { .. } | LoadError::Https { .. } | LoadError::Workload { .. },
         )) => Exit::Usage,
-        Some(CaptureError::Load(_)) => Exit::Target,
+        Some(CaptureError::Load(_) | CaptureError::Died { .. }) => Exit::Target,
+        Some(CaptureError::Cancelled) => Exit::Interrupted,
         _ => Exit::Usage,
     }
 }

@@ -14,6 +14,7 @@ use xscope_trace::clock;
 use xscope_trace::run::{RunDir, RunStatus};
 
 use crate::cli::{ProfileArgs, WorkloadArgs};
+use crate::cmd::run::server;
 use crate::cmd::{Exit, engine};
 use crate::output::{self, Progress};
 
@@ -25,6 +26,10 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
         .build()?;
     let options = ProfileOptions {
         output_dir: args.output_dir.clone(),
+        server: match args.server.is_empty() {
+            true => None,
+            false => Some(server(args.server, args.probes)?),
+        },
         workload: workload(args.workload),
         ready: Duration::from_secs(args.ready_timeout_secs),
         command_line: std::env::args().collect(),
@@ -67,6 +72,9 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
     });
     let result = xscope_capture::profile(url, options, &cancel, |event| match event {
         ProfileEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
+        ProfileEvent::Starting(log) => {
+            progress.say(&format!("starting the server; its log is {}", log.display()));
+        }
         ProfileEvent::ProfilerStarted => progress.say("profiler on"),
         ProfileEvent::Warning(what) => progress.warn(&what),
         ProfileEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
@@ -137,7 +145,7 @@ fn workload(args: WorkloadArgs) -> ScoreWorkload {
 }
 
 /// The commit of the source tree that the command runs in, if it is one.
-fn git_commit() -> Option<String> {
+pub(crate) fn git_commit() -> Option<String> {
     let output =
         Command::new("git").args(["rev-parse", "HEAD"]).current_dir(Path::new(".")).output();
     let output = output.ok().filter(|output| output.status.success())?;

@@ -1,0 +1,145 @@
+//! A server that xscope starts: with probes inside, its log in the run, its end noticed.
+//!
+//! The server writes its log to a file itself and has no pipe to xscope: if xscope is killed, the
+//! server goes on as if nothing had happened.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+use xscope_trace::run::RunDir;
+
+use crate::error::CaptureError;
+use crate::probes::{Installed, ProbeTable};
+
+/// How long a server may take to end by itself when it is asked to.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How much of a log's end goes into a message.
+const LOG_TAIL: usize = 2000;
+
+/// A command that starts a server, and what to record in it.
+#[derive(Debug, Clone)]
+pub struct ServerCommand {
+    /// The program and its arguments; not empty.
+    pub words: Vec<OsString>,
+    pub tables: Vec<ProbeTable>,
+    /// PYTHONPATH, as the user has it.
+    pub python_path: Option<String>,
+}
+
+impl ServerCommand {
+    /// The command as text, for people.
+    pub fn text(&self) -> String {
+        let words = self.words.iter().map(|word| word.to_string_lossy());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What it serves, as far as the words say.
+    pub(crate) fn model(&self) -> String {
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        let names = ["--model-path", "--model"];
+        let named = words.iter().zip(words.iter().skip(1)).find_map(|(flag, value)| {
+            names.contains(&flag.as_ref()).then(|| value.clone().into_owned())
+        });
+        let program = || Path::new(&self.words[0]).file_name().map(|name| name.to_string_lossy());
+        named.or_else(|| program().map(Into::into)).unwrap_or_default()
+    }
+}
+
+/// A server that was started; it is killed, with all its processes, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    group: Option<Pid>,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Server {
+    /// Starts `command` with its log in `logs/server.log` of the run and its spans in `spans/`.
+    pub(crate) fn start(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
+        let probes = Installed::write(run, &command.tables)?;
+        let log = run.logs_dir().join("server.log");
+        let io = |source| CaptureError::Io { what: "write", path: log.clone(), source };
+        let out = File::create(&log).map_err(io)?;
+        let err = out.try_clone().map_err(io)?;
+        let (program, args) = command.words.split_first().ok_or(CaptureError::NoCommand)?;
+        let child = Command::new(program)
+            .args(args)
+            .envs(probes.environment(command.python_path.as_deref()))
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            // A group of its own: Ctrl-C is ours to forward, and all its processes can be ended.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| CaptureError::Spawn { command: command.text(), source })?;
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Ok(Self { child, group, log, ended: None })
+    }
+
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits for the end of the first process. May be cancelled and called again.
+    pub(crate) async fn wait(&mut self) -> Result<ExitStatus, CaptureError> {
+        if let Some(status) = self.ended {
+            return Ok(status);
+        }
+        let path = self.log.clone();
+        let status = self.child.wait().await;
+        let status =
+            status.map_err(|source| CaptureError::Io { what: "wait for", path, source })?;
+        self.ended = Some(status);
+        Ok(status)
+    }
+
+    /// Sends a signal to all processes of the server.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // It fails when they are gone, which is all that a signal is for.
+            kill_process_group(group, signal).ok();
+        }
+    }
+
+    /// Ends the server: asks it to, and after a while makes it.
+    pub(crate) async fn stop(&mut self) -> Result<ExitStatus, CaptureError> {
+        if self.ended.is_none() {
+            self.signal(Signal::TERM);
+            if tokio::time::timeout(GRACE, self.wait()).await.is_err() {
+                self.signal(Signal::KILL);
+            }
+        }
+        let status = self.wait().await;
+        // Its children: the first process may have left them behind.
+        self.signal(Signal::KILL);
+        status
+    }
+
+    /// Why a server that ended by itself is an error.
+    pub(crate) fn died(&self, status: ExitStatus) -> CaptureError {
+        CaptureError::Died { status, log: self.log.clone(), tail: tail(&self.log) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// The end of a log, from the start of a line.
+fn tail(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(LOG_TAIL)..]).into_owned();
+    match text.split_once('\n') {
+        Some((_, rest)) if bytes.len() > LOG_TAIL => rest.to_owned(),
+        _ => text,
+    }
+}

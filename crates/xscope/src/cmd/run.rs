@@ -1,0 +1,106 @@
+//! `xscope run`: a command with probes inside.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use xscope_capture::{ProbeTable, Ran, RunOptions, ServerCommand};
+use xscope_load::Cancel;
+
+use crate::cli::{ProbeArgs, RunArgs};
+use crate::cmd::{Exit, profile};
+use crate::output;
+
+/// How often the log is looked at for more.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(args: RunArgs) -> Result<Exit> {
+    let options = RunOptions {
+        output_dir: args.output_dir,
+        command: server(args.command, args.probes)?,
+        command_line: std::env::args().collect(),
+        git_commit: profile::git_commit(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ran = runtime.block_on(take(options, args.quiet))?;
+    for warning in ran.probes.warnings() {
+        output::progress(&format!("warning: {warning}"));
+    }
+    let Ran { run, status, interrupted, probes } = ran;
+    output::progress(&format!(
+        "{} spans come from {} processes; see them with: xscope analyze {}",
+        probes.tables.into_iter().collect::<Vec<_>>().join(", "),
+        probes.processes.len(),
+        run.path().display(),
+    ));
+    if !status.success() && !interrupted {
+        output::progress(&format!("the command ended with {status}"));
+        return Ok(Exit::Target);
+    }
+    Ok(Exit::Fine)
+}
+
+async fn take(options: RunOptions, quiet: bool) -> Result<Ran> {
+    let cancel = Cancel::new();
+    let on_signal = cancel.clone();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let watcher = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => if result.is_err() { return },
+                _ = terminate.recv() => {}
+            }
+            if on_signal.is_cancelled() {
+                output::abort();
+            }
+            on_signal.cancel();
+        }
+    });
+    let mut follower = None;
+    let ran = xscope_capture::run(options, &cancel, |run, log| {
+        output::progress(&format!("writing {}", run.display()));
+        if !quiet {
+            follower = Some(tokio::spawn(follow(log.to_owned())));
+        }
+    })
+    .await;
+    if let Some(follower) = follower {
+        // Once more than the last look: what the command said at its end.
+        tokio::time::sleep(2 * FOLLOW).await;
+        follower.abort();
+    }
+    watcher.abort();
+    Ok(ran?)
+}
+
+/// Shows what is written to a log, on stderr.
+async fn follow(log: PathBuf) {
+    let mut at = 0;
+    loop {
+        at = output::copy(&more(&log, at).unwrap_or_default(), at);
+        tokio::time::sleep(FOLLOW).await;
+    }
+}
+
+/// What a file has from `at` on.
+fn more(log: &Path, at: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(log)?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.take(1 << 20).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A server to start, with the tables that xscope has and those of the user.
+pub(crate) fn server(words: Vec<OsString>, args: ProbeArgs) -> Result<ServerCommand> {
+    let mut tables = ProbeTable::built_in()?;
+    for path in &args.probes {
+        let table = ProbeTable::read(path);
+        tables.push(table.with_context(|| format!("cannot use {}", path.display()))?);
+    }
+    Ok(ServerCommand { words, tables, python_path: args.python_path })
+}
