@@ -23,6 +23,7 @@ pub mod span;
 mod spans;
 pub mod strings;
 pub mod time;
+mod unpack;
 mod wire;
 mod wire_write;
 pub mod write;

@@ -1,10 +1,7 @@
 //! From paths to a [`Trace`]: finds the files, tells their formats by content, reads each.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-
-use flate2::read::MultiGzDecoder;
 
 use crate::align::align;
 use crate::bytes::FileBytes;
@@ -17,17 +14,8 @@ use crate::quality::{Finding, Severity};
 use crate::run::{RunDir, RunStatus};
 use crate::spans;
 use crate::time::Bytes;
+use crate::unpack::{Packing, unpacked_limit};
 use crate::xplane;
-
-/// How large a compressed file may grow when it is unpacked into memory.
-const UNPACKED_LIMIT: u64 = 8 << 30;
-
-/// How many times its size a compressed file may grow beyond [`ALWAYS_UNPACKED`]. Profiles grow 5
-/// to 40 times; only what is made to fill memory grows a thousand times.
-const UNPACKED_RATIO: u64 = 200;
-
-/// What any compressed file may grow to.
-const ALWAYS_UNPACKED: u64 = 64 << 20;
 
 /// The client's rows in a run directory.
 const REQUESTS: &str = "requests.jsonl";
@@ -228,9 +216,11 @@ fn is_profile_name(path: &Path) -> bool {
         || [
             ".xplane.pb",
             ".xplane.pb.gz",
+            ".xplane.pb.xz",
             ".xspan",
             ".trace.json",
             ".trace.json.gz",
+            ".trace.json.xz",
             ".prof",
             ".pprof",
             ".cpu.pb",
@@ -258,12 +248,12 @@ fn read_file(
         });
     }
     let name = path.to_string_lossy();
-    if bytes.starts_with(&[0x1f, 0x8b]) {
+    if let Some(packing) = Packing::of(&bytes) {
         // JSON is read as a stream: unpacked, it is ten times as large and read only once.
-        if matches!(detect(&unpacked_head(&bytes)), Detected::ChromeJson) {
-            return chrome::read(&name, MultiGzDecoder::new(&bytes[..]), trace);
+        if matches!(detect(&packing.head(&bytes)), Detected::ChromeJson) {
+            return chrome::read(&name, packing.reader(&bytes), trace);
         }
-        bytes = unpack(path, &bytes, unpacked_limit(&bytes))?;
+        bytes = FileBytes::Owned(packing.unpack(path, &bytes, unpacked_limit(&bytes))?);
     }
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
@@ -296,33 +286,6 @@ fn filter(size: usize, options: LoadOptions, trace: &Trace) -> Option<fn(&str) -
     options.memory_limit.is_some_and(|limit| expected > limit.0).then_some(options.needed)
 }
 
-/// The first bytes of a compressed file, unpacked.
-fn unpacked_head(packed: &[u8]) -> Vec<u8> {
-    let mut head = vec![0; 256];
-    let read = MultiGzDecoder::new(packed).read(&mut head).unwrap_or(0);
-    head.truncate(read);
-    head
-}
-
-/// What a compressed file may grow to.
-fn unpacked_limit(packed: &[u8]) -> u64 {
-    (packed.len() as u64).saturating_mul(UNPACKED_RATIO).clamp(ALWAYS_UNPACKED, UNPACKED_LIMIT)
-}
-
-fn unpack(path: &Path, packed: &[u8], limit: u64) -> Result<FileBytes> {
-    let mut bytes = Vec::new();
-    let read = MultiGzDecoder::new(packed).take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    match read {
-        Ok(_) if bytes.len() as u64 > limit => {
-            Err(Error::TooLarge { path: path.to_owned(), limit })
-        }
-        // What came before the damage is kept: the reader says where the data ends.
-        Ok(_) => Ok(FileBytes::Owned(bytes)),
-        Err(_) if !bytes.is_empty() => Ok(FileBytes::Owned(bytes)),
-        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
-    }
-}
-
 enum Detected {
     XPlane,
     ChromeJson,
@@ -350,28 +313,5 @@ fn detect(bytes: &[u8]) -> Detected {
              `pprof -proto`",
         ),
         _ => Detected::Unknown("unknown bytes"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-    use std::path::Path;
-
-    use flate2::{Compression, write::GzEncoder};
-
-    use super::unpack;
-    use crate::Error;
-
-    #[test]
-    fn what_unpacks_past_the_limit_is_refused() {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&[0; 100_000]).unwrap();
-        let packed = encoder.finish().unwrap();
-        let path = Path::new("bomb.xplane.pb.gz");
-        assert_eq!(unpack(path, &packed, 100_000).unwrap().len(), 100_000);
-        let error = unpack(path, &packed, 99_999).unwrap_err();
-        assert!(matches!(error, Error::TooLarge { limit: 99_999, .. }));
-        assert!(error.to_string().contains("bomb.xplane.pb.gz grows past 99999 bytes"), "{error}");
     }
 }
