@@ -3,6 +3,7 @@
     path    = root step* ("|" function)*
     root    = a parameter's name | "return"
     step    = ".attribute" | "[]" (each element) | "[3]" | "['key']" | "()"
+    function = "len" | "lens" (of each element) | "sum" | "list" | "header:<name>" (of ASGI)
 
 A path that does not fit the objects gives no value, and no error: servers differ by version.
 """
@@ -132,7 +133,12 @@ def _function(name, text):
     if name.startswith("header:"):
         wanted = name[len("header:") :].strip().lower().encode()
         return lambda pairs: next(value for key, value in pairs if key.lower() == wanted).decode()
-    known = {"len": len, "sum": sum, "str": str, "list": list, "first": lambda values: values[0]}
+    known = {
+        "len": len,
+        "lens": lambda values: [len(value) for value in values],
+        "sum": sum,
+        "list": list,
+    }
     if name not in known:
         raise PathError(f"{text!r} has the unknown function {name!r}")
     return known[name]

@@ -57,7 +57,7 @@ def _allocate(fd, offset, length):
 class Spool:
     """One file, written by the threads of one process."""
 
-    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=256 << 10):
+    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10):
         self._segment = segment_bytes
         self._segments = max(1, max_bytes // segment_bytes)
         # Reentrant: a signal handler or a finalizer may record while its thread is in here.

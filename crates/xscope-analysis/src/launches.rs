@@ -14,10 +14,14 @@ use crate::intervals::Intervals;
 use crate::join::{BatchKey, Join};
 
 /// What was found out by time and order.
+///
+/// Decode batches take part: their executions must not be taken for those of others.
 #[derive(Debug, Default)]
 pub(crate) struct Launches {
     /// Time in which at least one operation of the batch ran on a device.
     pub device: BTreeMap<BatchKey, Picos>,
+    /// From start to end of each execution of each batch.
+    pub extents: BTreeMap<BatchKey, Vec<(Picos, Picos)>>,
     /// Executions that were joined to a batch, and how many of them could be another one's.
     pub joined: u64,
     pub uncertain: u64,
@@ -69,7 +73,10 @@ impl Launches {
                 }
                 None => last,
             };
-            work.entry(windows[chosen].batch).or_default().append(&mut intervals);
+            let batch = windows[chosen].batch;
+            let end = intervals.iter().map(|&(_, end)| end).max().unwrap_or(start);
+            launches.extents.entry(batch).or_default().push((start, end));
+            work.entry(batch).or_default().append(&mut intervals);
         }
         launches.device =
             work.into_iter().map(|(batch, times)| (batch, Intervals::of(times).total())).collect();

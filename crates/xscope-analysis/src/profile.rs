@@ -11,7 +11,7 @@ use crate::analyze::{AnalyzeReport, analyze};
 use crate::batches::{BatchSummary, BatchView, batches_of, summary};
 use crate::join::Join;
 use crate::launches::Launches;
-use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests, stages};
+use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests_of, stages};
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// Version of [`ProfileReport`] as JSON.
@@ -110,12 +110,12 @@ pub struct RunFacts {
 
 /// Analyses the trace of a run directory.
 pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
-    let views = requests(trace);
     let join = Join::of(trace);
     let launches = Launches::of(trace, &join);
+    let views = requests_of(trace, &join, &launches);
     let batches = batches_of(trace, &join, &launches);
     let measured: Vec<&RequestView> =
-        views.iter().filter(|view| !view.is_warmup && view.ok).collect();
+        views.iter().filter(|view| !view.is_warmup && view.ok && is_ours(trace, view)).collect();
     let mut by_latency = measured.clone();
     by_latency.sort_by(|a, b| (a.total, &a.id).cmp(&(b.total, &b.id)));
     let mut analysis = analyze(trace);
@@ -173,6 +173,11 @@ fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether a request is one that the client of the run sent; all are where there is no client.
+fn is_ours(trace: &Trace, view: &RequestView) -> bool {
+    view.has_client || trace.client.is_empty()
 }
 
 /// Says how batches were joined to the device's work, where that was a matter of time and order.

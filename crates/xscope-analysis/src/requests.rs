@@ -14,7 +14,8 @@ use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::{Picos, Trace};
 
-use crate::join::Join;
+use crate::join::{BatchKey, Join};
+use crate::launches::Launches;
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// The name of the span that a server puts around a whole request.
@@ -24,6 +25,8 @@ pub const BATCH: &str = "batch";
 /// Time of a request that no stage covers.
 pub const UNACCOUNTED: &str = "unaccounted";
 
+/// The model computes the prompts.
+const FORWARD: &str = "forward";
 /// The model makes further tokens; a score waits for none of them.
 const DECODE: &str = "decode";
 
@@ -37,7 +40,7 @@ pub const PIPELINE: [&str; 16] = [
     "ipc.send",
     "queue.wait",
     "schedule",
-    "forward",
+    FORWARD,
     DECODE,
     "logprob.extract",
     "detokenize",
@@ -92,13 +95,18 @@ pub struct StageRow {
 
 /// All requests of a trace, by start.
 pub fn requests(trace: &Trace) -> Vec<RequestView> {
-    let mut spans = Join::of(trace).spans(trace);
+    let join = Join::of(trace);
+    requests_of(trace, &join, &Launches::of(trace, &join))
+}
+
+pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<RequestView> {
+    let mut spans = join.spans(trace);
     let names = names_of_requests(trace);
     let mut views = Vec::new();
     for client in &trace.client {
         let key = names.get(client.id.as_str()).copied();
         let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
-        let mut pieces = server_pieces(trace, &server);
+        let mut pieces = server_pieces(trace, &server, launches);
         let sent = client.sent.unwrap_or(client.intended);
         pieces.push(Piece::of("client.wait", client.intended, sent));
         if let Some((start, end)) = server_window(trace, &server) {
@@ -117,7 +125,7 @@ pub fn requests(trace: &Trace) -> Vec<RequestView> {
     rest.sort_unstable_by_key(|(key, _)| *key);
     for (key, server) in rest {
         let Some(window) = server_window(trace, &server) else { continue };
-        let mut view = tile(key_text(trace, key), window, server_pieces(trace, &server));
+        let mut view = tile(key_text(trace, key), window, server_pieces(trace, &server, launches));
         describe(trace, &server, &mut view);
         view.ok = true;
         view.key = Some(key);
@@ -172,6 +180,8 @@ enum Rank {
     OnTheWay,
     Waits,
     Works,
+    /// The device computes, whatever the host calls its waiting for that.
+    Device,
 }
 
 /// A stretch of a request that one span, or a gap between two, accounts for.
@@ -194,13 +204,17 @@ impl<'a> Piece<'a> {
     }
 }
 
-fn server_pieces<'a>(trace: &'a Trace, spans: &[&RequestSpan]) -> Vec<Piece<'a>> {
+fn server_pieces<'a>(
+    trace: &'a Trace,
+    spans: &[&RequestSpan],
+    launches: &Launches,
+) -> Vec<Piece<'a>> {
     let mut spans: Vec<&RequestSpan> =
         spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
     spans.sort_by_key(|span| (span.start, span.end()));
     let mut pieces = Vec::with_capacity(spans.len());
     let mut last: Option<(Picos, SourceId)> = None;
-    for span in spans {
+    for span in &spans {
         let piece = Piece::of(trace.strings.get(span.name), span.start, span.end());
         pieces.push(piece);
         if piece.rank == Rank::Decode {
@@ -216,6 +230,15 @@ fn server_pieces<'a>(trace: &'a Trace, spans: &[&RequestSpan]) -> Vec<Piece<'a>>
         if last.is_none_or(|(end, _)| end <= piece.end) {
             last = Some((piece.end, span.source));
         }
+    }
+    let batches = |wanted: &str| -> BTreeSet<BatchKey> {
+        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted);
+        named.filter_map(|span| Some((span.source, span.batch?))).collect()
+    };
+    for batch in batches(FORWARD).difference(&batches(DECODE)) {
+        let extents = launches.extents.get(batch).into_iter().flatten();
+        let rank = Rank::Device;
+        pieces.extend(extents.map(|&(start, end)| Piece { name: FORWARD, start, end, rank }));
     }
     pieces
 }
@@ -275,7 +298,7 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     view.has_server = !spans.is_empty();
     let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
     for span in spans {
-        if trace.strings.get(span.name) == "forward" {
+        if trace.strings.get(span.name) == FORWARD {
             batches.extend(span.batch.map(|batch| (span.start, batch)));
         }
         view.sequence_tokens.extend(args(trace, span, "sequence_tokens"));
