@@ -115,7 +115,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: window.as_micros(),
-        quality: quality(trace, &devices, &kernels, &compiles),
+        quality: quality(trace, &devices, &kernels, &compiles, &layers),
         timeline,
         idle,
         compiles,

@@ -32,6 +32,7 @@ pub mod requests;
 pub mod roofline;
 mod scope;
 pub mod stats;
+pub mod tasks;
 pub mod timeline;
 mod unroll;
 mod work;

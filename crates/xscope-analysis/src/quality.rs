@@ -8,6 +8,7 @@ use xscope_trace::{Picos, Trace};
 use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::kernels::KernelRow;
+use crate::layers::LayersReport;
 use crate::stats::share;
 
 /// Idle share above which a profile says little about the work.
@@ -28,6 +29,7 @@ pub(crate) fn quality(
     devices: &[DeviceRow],
     kernels: &[KernelRow],
     compiles: &[CompileRow],
+    layers: &LayersReport,
 ) -> Vec<Finding> {
     let mut findings = trace.findings.clone();
     findings.extend(missing_devices(trace, devices));
@@ -36,7 +38,7 @@ pub(crate) fn quality(
     findings.extend(compilation(compiles));
     findings.extend(capped(trace));
     findings.extend(duplicate_hosts(trace));
-    findings.extend(unscoped(kernels));
+    findings.extend(unscoped(layers));
     findings.extend(missing_hlo(trace, kernels));
     findings.sort_by(|a, b| {
         b.severity.cmp(&a.severity).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))
@@ -171,15 +173,9 @@ fn duplicate_hosts(trace: &Trace) -> Option<Finding> {
     })
 }
 
-fn unscoped(kernels: &[KernelRow]) -> Option<Finding> {
-    let total = |scoped_only: bool| {
-        kernels
-            .iter()
-            .filter(|kernel| !scoped_only || !kernel.scope.is_empty())
-            .fold(Picos::ZERO, |sum, kernel| sum.saturating_add(kernel.self_time))
-    };
-    let missing = 1.0 - share(total(true), total(false));
-    (total(false) > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
+fn unscoped(layers: &LayersReport) -> Option<Finding> {
+    let missing = 1.0 - layers.scoped_share;
+    (layers.root.total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
         Finding::new(
             "scopes.missing",
             Severity::Info,

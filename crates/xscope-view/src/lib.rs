@@ -6,8 +6,10 @@
 mod analyze;
 mod profile;
 mod sections;
+mod tasks;
 mod text;
 
 pub use analyze::analyze_text;
 pub use profile::profile_text;
 pub use sections::{Section, Style, section_text};
+pub use tasks::tasks_text;

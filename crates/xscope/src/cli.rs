@@ -27,10 +27,24 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
+    /// Say how long each iteration of a kernel or an annotation took
+    Kernels(KernelsArgs),
     /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
     Export(ExportArgs),
     /// Cut a profile down to the part that matters, so that other programs can open it
     Trim(TrimArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// A regular expression that part of the name of the kernel, program or annotation matches
+    #[arg(long, value_name = "REGEX")]
+    pub task: String,
+    /// Profiles, as for analyze; of a trace.json.gz the XPlane file beside it is read
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

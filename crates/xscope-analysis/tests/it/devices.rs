@@ -144,3 +144,17 @@ fn findings_that_matter_are_three_and_ordered() {
         assert!(headlines.is_sorted_by(|a, b| a.share >= b.share), "{name}: {headlines:?}");
     }
 }
+
+#[test]
+fn iterations_of_a_task_are_told_apart_by_side() {
+    use xscope_analysis::tasks::tasks;
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let ops = [(("decode", 0, 10), 1), (("other", 20, 10), 1), (("decode", 40, 30), 2)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), None, &ops);
+    let host = [(("decode", 0, 50), 0), (("decode", 5, 10), 0)];
+    track(&mut trace, TrackKind::HostThread, None, None, &host);
+    let rows = tasks(&trace, |name| name == "decode");
+    let found: Vec<_> = rows.iter().map(|row| (row.side, row.iterations_us.clone())).collect();
+    assert_eq!(found, [("device", vec![10.0, 30.0]), ("host", vec![50.0])]);
+}

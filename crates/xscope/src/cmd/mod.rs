@@ -3,6 +3,7 @@
 mod analyze;
 mod engine;
 mod export;
+mod kernels;
 mod profile;
 mod run;
 mod serve;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Trim(args) => trim::run(&args),
     }

@@ -1,0 +1,102 @@
+//! How long each iteration of a named kernel or annotation took.
+//!
+//! A task is every event whose name a pattern accepts, on devices and on the host apart: the host's
+//! time is that of the annotation or the call, the device's that of what ran. Nested matches are
+//! one iteration; on a device, what runs on several devices or streams at once is one row for each.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::model::{Track, TrackKind};
+use xscope_trace::{Picos, Trace};
+
+use crate::stats::{mean_micros, percentile, stddev_micros, sum};
+
+/// All iterations of one name in one place.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskRow {
+    pub name: String,
+    /// `device` (measured operations), `module` (executions of programs) or `host`.
+    pub side: &'static str,
+    /// The device, or the host's thread.
+    pub place: String,
+    pub count: u64,
+    pub mean_us: f64,
+    pub min_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+    pub stddev_us: f64,
+    /// Duration of each iteration in order of time.
+    pub iterations_us: Vec<f64>,
+}
+
+/// Name, side and place.
+type Key<'a> = (&'a str, &'static str, String);
+
+/// The iterations of all events whose name `wanted` accepts.
+///
+/// Names are asked about once each, so `wanted` may be slow.
+pub fn tasks(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<TaskRow> {
+    let accepted: Vec<bool> = trace
+        .metas
+        .iter()
+        .map(|meta| {
+            let name = trace.strings.get(meta.name);
+            let display = trace.strings.get(meta.display);
+            wanted(name) || (!display.is_empty() && wanted(display))
+        })
+        .collect();
+    let mut found: BTreeMap<Key<'_>, Vec<(Picos, Picos)>> = BTreeMap::new();
+    for track in &trace.tracks {
+        let Some(side) = side_of(track) else { continue };
+        let mut until = Picos(i64::MIN);
+        for row in 0..track.slices.len() {
+            let (meta, start) = (track.slices.meta[row], track.slices.start[row]);
+            if start < until || !accepted[meta.0 as usize] || track.slices.dur[row] < Picos::ZERO {
+                continue;
+            }
+            until = track.slices.end(row);
+            let key = (trace.label(meta), side, place(trace, track));
+            found.entry(key).or_default().push((start, until - start));
+        }
+    }
+    found.into_iter().map(|((name, side, place), runs)| row(name, side, place, runs)).collect()
+}
+
+fn side_of(track: &Track) -> Option<&'static str> {
+    match track.kind {
+        TrackKind::Ops => Some("device"),
+        TrackKind::Modules => Some("module"),
+        TrackKind::HostThread => Some("host"),
+        _ => None,
+    }
+}
+
+fn place(trace: &Trace, track: &Track) -> String {
+    match track.device {
+        Some(device) => trace.strings.get(trace.devices[device.0 as usize].name).to_owned(),
+        None => format!("{} ({})", trace.strings.get(track.name), track.tid),
+    }
+}
+
+fn row(name: &str, side: &'static str, place: String, mut runs: Vec<(Picos, Picos)>) -> TaskRow {
+    runs.sort_unstable();
+    let iterations_us = runs.iter().map(|run| run.1.as_micros()).collect();
+    let mut times: Vec<Picos> = runs.into_iter().map(|run| run.1).collect();
+    times.sort_unstable();
+    let count = times.len() as u64;
+    TaskRow {
+        name: name.to_owned(),
+        side,
+        place,
+        count,
+        mean_us: mean_micros(sum(&times), count),
+        min_us: times.first().map_or(0.0, |time| time.as_micros()),
+        p50_us: percentile(&times, 50).as_micros(),
+        p99_us: percentile(&times, 99).as_micros(),
+        max_us: times.last().map_or(0.0, |time| time.as_micros()),
+        stddev_us: stddev_micros(&times),
+        iterations_us,
+    }
+}

@@ -1,0 +1,40 @@
+//! Iterations of a task, as text.
+
+use xscope_analysis::tasks::TaskRow;
+
+use crate::text::{Column, duration, shorten, table};
+
+/// How many iterations are printed of each row.
+const SHOWN: usize = 8;
+
+/// The rows as a table; says so if there are none.
+pub fn tasks_text(rows: &[TaskRow]) -> String {
+    if rows.is_empty() {
+        return "no event has a name that matches\n".to_owned();
+    }
+    let names = ["count", "mean", "min", "p50", "p99", "max", "stddev"];
+    let mut columns = vec![Column::Text("name"), Column::Text("side"), Column::Text("where")];
+    columns.extend(names.map(Column::Number));
+    columns.push(Column::Text("iterations"));
+    let cells = |row: &TaskRow| {
+        let first = row.iterations_us.iter().take(SHOWN).map(|&us| duration(us));
+        let mut iterations = first.collect::<Vec<_>>().join(", ");
+        if row.iterations_us.len() > SHOWN {
+            iterations += ", ...";
+        }
+        vec![
+            shorten(&row.name, 48),
+            row.side.to_owned(),
+            shorten(&row.place, 40),
+            row.count.to_string(),
+            duration(row.mean_us),
+            duration(row.min_us),
+            duration(row.p50_us),
+            duration(row.p99_us),
+            duration(row.max_us),
+            duration(row.stddev_us),
+            iterations,
+        ]
+    };
+    table(&columns, rows.iter().map(cells))
+}
