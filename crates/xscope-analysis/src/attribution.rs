@@ -21,6 +21,8 @@ const NEIGHBOURS: u32 = 6;
 /// How deep calls are followed, and how many members are looked at.
 const MAX_CALLS: u32 = 8;
 const MAX_MEMBERS: usize = 1 << 16;
+/// Among how many scopes one operation is split, the heaviest first.
+const MAX_SCOPES: usize = 256;
 
 /// Scopes and their weights, the heaviest first; one entry for what is certain.
 pub(crate) type Votes = Vec<(PathId, u64)>;
@@ -153,6 +155,7 @@ impl<'a> Attribution<'a> {
         }
         let mut sums: Votes = sums.into_iter().collect();
         sums.sort_unstable_by_key(|&(path, weight)| (std::cmp::Reverse(weight), path));
+        sums.truncate(MAX_SCOPES);
         let inner = |path: PathId| !sums.iter().any(|&(other, _)| self.paths.includes(path, other));
         sums.iter().copied().filter(|&(path, _)| inner(path)).collect()
     }

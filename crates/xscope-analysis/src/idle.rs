@@ -22,6 +22,8 @@ use crate::stats::share;
 const GAPS: usize = 500;
 /// How many slices before a time are looked at for those that enclose it.
 const LOOK_BACK: usize = 256;
+/// With more devices than this no device's peers are looked at: every pair is compared.
+const MOST_PEERS: usize = 2048;
 /// How many lines of host code a row has.
 const CODE_ROWS: usize = 10;
 
@@ -82,7 +84,8 @@ pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
     // the same programs then share one set.
     let peers = |index: usize| -> Vec<usize> {
         let same = |other: &usize| !programs[index].is_disjoint(&programs[*other]);
-        (0..busy.len()).filter(same).collect()
+        let others = if busy.len() > MOST_PEERS { 0 } else { busy.len() };
+        (0..others).filter(same).collect()
     };
     let groups: Vec<Vec<usize>> = (0..busy.len()).map(peers).collect();
     let mut unions: FxHashMap<&[usize], Intervals> = FxHashMap::default();

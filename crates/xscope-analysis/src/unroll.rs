@@ -20,6 +20,10 @@ use crate::scope::{BACKWARD, PathId, Paths, is_layer};
 const MAX_LAYERS: u64 = 1024;
 /// How deep calls are climbed.
 const MAX_CALLS: usize = 16;
+/// How many references to members a program may have, and how many loops are looked at: no real
+/// program comes near, and a made-up one must not cost more than its size.
+const MAX_REFERENCES: usize = 1 << 22;
+const MAX_LOOPS: usize = 256;
 const NONE: u32 = u32::MAX;
 
 /// How the layers of one program are numbered.
@@ -59,11 +63,13 @@ impl Unrolled {
     pub(crate) fn of(trace: &Trace, id: ProgramId, attribution: &mut Attribution<'_>) -> Self {
         let program = &trace.programs[id.0 as usize];
         let mut caller = vec![NONE; program.instructions.len()];
-        for (index, instruction) in program.instructions.iter().enumerate() {
-            for member in instruction.members.iter().flat_map(Clone::clone) {
-                if let Some(caller) = caller.get_mut(member as usize) {
-                    *caller = u32::try_from(index).unwrap_or(NONE);
-                }
+        let members = program.instructions.iter().enumerate().flat_map(|(index, instruction)| {
+            let members = instruction.members.iter().flat_map(Clone::clone);
+            members.map(move |member| (index, member))
+        });
+        for (index, member) in members.take(MAX_REFERENCES) {
+            if let Some(caller) = caller.get_mut(member as usize) {
+                *caller = u32::try_from(index).unwrap_or(NONE);
             }
         }
         let mut unrolled =
@@ -121,7 +127,9 @@ impl Unrolled {
     }
 
     fn find_loops(&mut self, program: &Program, products: &[(u32, StrId, PathId)], paths: &Paths) {
-        for (index, instruction) in program.instructions.iter().enumerate() {
+        let loops = program.instructions.iter().enumerate();
+        let loops = loops.filter(|(_, instruction)| instruction.trip_count.is_some());
+        for (index, instruction) in loops.take(MAX_LOOPS) {
             let Some(trips) =
                 instruction.trip_count.filter(|trips| (2..=MAX_LAYERS).contains(trips))
             else {

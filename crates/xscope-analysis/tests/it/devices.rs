@@ -158,3 +158,27 @@ fn iterations_of_a_task_are_told_apart_by_side() {
     let found: Vec<_> = rows.iter().map(|row| (row.side, row.iterations_us.clone())).collect();
     assert_eq!(found, [("device", vec![10.0, 30.0]), ("host", vec![50.0])]);
 }
+
+#[test]
+fn the_order_of_tracks_does_not_matter() {
+    let Some(mut trace) = real("jax_cpu/tp8_forward") else { return };
+    let json = |trace: &Trace| serde_json::to_value(analyze(trace)).unwrap();
+    let before = json(&trace);
+    // Args and flows refer to rows, not to the place of a track, so tracks may change places.
+    trace.tracks.reverse();
+    assert_eq!(before, json(&trace));
+}
+
+#[test]
+fn a_program_that_calls_itself_ends() {
+    use crate::build::Made;
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let rows: Vec<Made<'_>> = (0..200)
+        .map(|_| Made { members: Some(0..200), trips: Some(2), ..made("call", "call", "a/b/c", 1) })
+        .collect();
+    let id = program(&mut trace, &rows, 0..200);
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &[(("call", 0, 10), 1)]);
+    let report = analyze(&trace);
+    assert!((report.layers.root.total_us - 10.0).abs() < 1e-9);
+}
