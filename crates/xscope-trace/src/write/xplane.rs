@@ -94,8 +94,12 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> Result<Written> {
 /// device, else the host's.
 fn plane_of(trace: &Trace, track: &Track) -> String {
     let process = trace.strings.get(track.process);
-    if process.starts_with('/') || is_xplane(trace, track.source) {
+    if process.starts_with('/') {
         return process.to_owned();
+    }
+    if is_xplane(trace, track.source) {
+        // A file whose planes have no names is none.
+        return if process.is_empty() { "unnamed".to_owned() } else { process.to_owned() };
     }
     let device = track.device.map(|id| &trace.devices[id.0 as usize]);
     match device.map(|device| (device.kind, device.ordinal)) {

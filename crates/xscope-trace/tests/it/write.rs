@@ -349,3 +349,20 @@ fn windows_are_found_by_name_and_by_step() {
     assert!(trimmed.kept > 0 && trimmed.dropped > 0, "{trimmed:?}");
     perfetto::write(&cut, &mut Vec::new()).unwrap();
 }
+
+#[test]
+fn what_is_damaged_is_trimmed_and_written_too() {
+    for file in files("excerpt.xplane.pb", LIMIT) {
+        let bytes = fs::read(&file).unwrap();
+        for seed in 0..40_usize {
+            let mut flipped = bytes.clone();
+            for flip in 0..1 << (seed % 6) {
+                // Any numbers do, if they are the same on every machine.
+                let at = (seed + 1) * 0x9e37_79b9 * (flip + 1) % flipped.len();
+                flipped[at] = flipped[at].wrapping_add(1 + (seed * 37 % 255).to_le_bytes()[0]);
+            }
+            crate::feed::write(&flipped);
+            crate::feed::write(&bytes[..bytes.len() * seed / 40]);
+        }
+    }
+}
