@@ -1,0 +1,320 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+use xscope_trace::span::{self, SpanFile, SpanRow, Value};
+
+/// A Python of at least 3.10, or the reason why a test is skipped.
+fn python() -> Option<PathBuf> {
+    let named = std::env::var_os("XSCOPE_PYTHON").map(PathBuf::from);
+    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
+    let check = "import sys; sys.exit(sys.version_info < (3, 10))";
+    let works = Command::new(&python).args(["-c", check]).status();
+    if works.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    println!("skipped: {} is no Python 3.10 or newer", python.display());
+    None
+}
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Where a scenario runs, with the runtime laid out as `xscope run` does.
+struct Place {
+    directory: tempfile::TempDir,
+    python: PathBuf,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let python = python()?;
+        let directory = tempfile::tempdir().unwrap();
+        let probe = directory.path().join("probe");
+        let runtime = repository().join("python/xscope_probe");
+        fs::create_dir_all(probe.join("xscope_probe")).unwrap();
+        fs::create_dir(directory.path().join("spans")).unwrap();
+        for entry in fs::read_dir(&runtime).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "py") {
+                let name = path.file_name().unwrap();
+                fs::copy(&path, probe.join("xscope_probe").join(name)).unwrap();
+            }
+        }
+        let site = runtime.join("site/sitecustomize.py");
+        fs::copy(site, probe.join("sitecustomize.py")).unwrap();
+        Some(Self { directory, python })
+    }
+
+    fn command(&self, scenario: &str) -> Command {
+        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+        let mut command = Command::new(&self.python);
+        command
+            .arg("-B")
+            .arg(scripts.join("scenarios.py"))
+            .arg(scenario)
+            .current_dir(self.directory.path())
+            .env_remove("PYTHONPATH")
+            .env_remove("XSCOPE_PROBE_TABLES");
+        command
+    }
+
+    fn with_probes(&self, scenario: &str) -> Command {
+        let path = |name: &str| self.directory.path().join(name);
+        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+        let mut command = self.command(scenario);
+        command
+            .env("PYTHONPATH", path("probe"))
+            .env("XSCOPE_PROBE_TABLES", scripts.join("target.json"))
+            .env("XSCOPE_PROBE_SPANS", path("spans"));
+        command
+    }
+
+    /// The span files so far, by path.
+    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(self.directory.path().join("spans")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "xspan"))
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    }
+
+    fn only_file(&self) -> Vec<u8> {
+        let mut files: Vec<_> = self.files().into_values().collect();
+        assert_eq!(files.len(), 1, "one process, one file");
+        files.pop().unwrap()
+    }
+
+    fn notes(&self) -> Vec<Json> {
+        let entries = fs::read_dir(self.directory.path().join("spans")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let notes = paths.filter(|path| path.to_string_lossy().ends_with(".probes.json"));
+        notes.map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap()).collect()
+    }
+}
+
+fn finish(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn read(bytes: &[u8]) -> SpanFile<'_> {
+    let (file, issues) = span::read(bytes);
+    assert!(issues.is_empty(), "{issues:?}");
+    file
+}
+
+fn named<'a>(file: &'a SpanFile<'_>, name: &str) -> Vec<&'a SpanRow> {
+    file.spans.iter().filter(|row| file.strings.get(row.span.name) == Some(name)).collect()
+}
+
+fn text<'a>(file: &'a SpanFile<'_>, value: Option<Value>) -> &'a str {
+    match value {
+        Some(Value::Text(id)) => file.strings.get(id).unwrap(),
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+/// All arguments of a span with a name.
+fn args(file: &SpanFile<'_>, row: &SpanRow, key: &str) -> Vec<Value> {
+    let inline = row.span.arg.into_iter();
+    let extra = file.extra_args.iter().filter(|arg| arg.record == row.record);
+    inline
+        .chain(extra.map(|arg| (arg.key, arg.value)))
+        .filter(|&(name, _)| file.strings.get(name) == Some(key))
+        .map(|(_, value)| value)
+        .collect()
+}
+
+#[test]
+fn every_kind_of_function_is_recorded_and_answers_as_before() {
+    let Some(place) = Place::new() else { return };
+    let plain = finish(place.command("kinds"));
+    let probed = finish(place.with_probes("kinds"));
+    assert_eq!(
+        String::from_utf8_lossy(&plain.stdout),
+        String::from_utf8_lossy(&probed.stdout),
+        "what the server does is the same"
+    );
+    let bytes = place.only_file();
+    let file = read(&bytes);
+    for (name, count) in [
+        ("plain", 2),
+        ("fails", 1),
+        ("numbers", 1),
+        ("double", 1),
+        ("stream", 2),
+        ("compiled", 1),
+        ("method", 1),
+        ("static", 1),
+        ("of_class", 1),
+        ("request", 1),
+        ("http.parse", 1),
+        ("http.respond", 1),
+        ("ipc.send", 4),
+        ("queue.wait", 2),
+        ("schedule", 1),
+        ("forward", 1),
+    ] {
+        assert_eq!(named(&file, name).len(), count, "{name}");
+    }
+    assert_eq!(args(&file, named(&file, "plain")[1], "value"), [Value::Int(4)]);
+    assert_eq!(args(&file, named(&file, "fails")[0], "error").len(), 1);
+    let request = named(&file, "request")[0];
+    assert_eq!(text(&file, args(&file, request, "request_id").pop()), "abc");
+    let rids = args(&file, request, "rid");
+    let rids: Vec<&str> = rids.into_iter().map(|rid| text(&file, Some(rid))).collect();
+    assert_eq!(rids, ["/v1/score-0", "/v1/score-1"]);
+    // Both of the request itself, which only has a number, and of its rids elsewhere.
+    let sends = named(&file, "ipc.send");
+    assert_eq!(sends[0].span.request, request.span.request);
+    assert_eq!(text(&file, sends[2].span.request), "/v1/score-0");
+    let forward = named(&file, "forward")[0];
+    assert_eq!(forward.span.batch, Some(Value::Int(7)));
+    assert_eq!(named(&file, "schedule")[0].span.batch, Some(Value::Int(7)));
+    assert_eq!(args(&file, forward, "rid").len(), 2);
+    assert!(args(&file, forward, "none").is_empty());
+    let wait = named(&file, "queue.wait")[0].span;
+    assert!(wait.start + wait.dur <= forward.span.start);
+}
+
+#[test]
+fn a_generator_of_which_one_value_is_needed_ends_with_it() {
+    let Some(place) = Place::new() else { return };
+    finish(place.with_probes("kinds"));
+    let bytes = place.only_file();
+    let file = read(&bytes);
+    // The second one is never closed and pauses for 50 ms after its first value.
+    assert!(named(&file, "stream")[1].span.dur.0 < 50_000_000);
+}
+
+#[test]
+fn names_that_are_missing_are_noted_and_harm_nothing() {
+    let Some(place) = Place::new() else { return };
+    finish(place.with_probes("kinds"));
+    let note = place.notes().pop().unwrap();
+    let missing = note["missing"].as_array().unwrap();
+    let names: Vec<_> = missing.iter().map(|entry| (&entry["name"], &entry["optional"])).collect();
+    assert_eq!(names, [(&"Model.renamed".into(), &false.into()), (&"newer".into(), &true.into())]);
+    assert_eq!((&note["errors"], &note["off"]), (&0.into(), &false.into()));
+}
+
+#[test]
+fn threads_write_side_by_side() {
+    let Some(place) = Place::new() else { return };
+    finish(place.with_probes("threads"));
+    let bytes = place.only_file();
+    let file = read(&bytes);
+    assert_eq!(file.spans.len(), 8 * 200);
+    let names = file.threads.values().filter_map(|&name| file.strings.get(name));
+    assert_eq!(names.filter(|name| name.starts_with("worker-")).count(), 8);
+}
+
+#[test]
+fn children_write_files_of_their_own() {
+    let Some(place) = Place::new() else { return };
+    finish(place.with_probes("children"));
+    let files = place.files();
+    let mut values: Vec<Vec<Value>> = files
+        .values()
+        .map(|bytes| {
+            // The forked child ends without closing its file.
+            let (file, issues) = span::read(bytes);
+            assert!(issues.iter().all(|issue| issue.code == "not_closed"), "{issues:?}");
+            file.spans.iter().flat_map(|row| args(&file, row, "value")).collect()
+        })
+        .collect();
+    values.sort_by_key(|values| format!("{values:?}"));
+    let int = Value::Int;
+    assert_eq!(values, [vec![int(1), int(4)], vec![int(2)], vec![int(3)]]);
+}
+
+#[test]
+fn empty_polls_are_not_recorded() {
+    let Some(place) = Place::new() else { return };
+    finish(place.with_probes("polls"));
+    let bytes = place.only_file();
+    assert_eq!(read(&bytes).spans.len(), 1);
+}
+
+#[test]
+fn a_full_file_stays_bounded_and_counts_what_it_lost() {
+    let Some(place) = Place::new() else { return };
+    let mut command = place.with_probes("many");
+    command.env("XSCOPE_PROBE_MAX_BYTES", "262144");
+    finish(command);
+    let bytes = place.only_file();
+    assert_eq!(bytes.len(), 262_144);
+    let (file, issues) = span::read(&bytes);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["dropped"]);
+    assert_eq!(file.spans.len() as u64 + file.header.dropped, 5000);
+}
+
+#[test]
+fn what_was_written_before_a_kill_is_there() {
+    let Some(place) = Place::new() else { return };
+    let output = place.with_probes("killed").output().unwrap();
+    assert_eq!(output.status.signal(), Some(9));
+    let bytes = place.only_file();
+    let (file, issues) = span::read(&bytes);
+    assert_eq!(file.spans.len(), 500);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["not_closed"]);
+}
+
+#[test]
+fn an_error_at_any_point_of_a_probe_does_not_reach_the_server() {
+    let Some(place) = Place::new() else { return };
+    let plain = finish(place.command("kinds"));
+    let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/target.json");
+    let table: Json = serde_json::from_slice(&fs::read(table).unwrap()).unwrap();
+    let probes = table["tables"][0]["probes"].as_array().unwrap();
+    let labels = probes.iter().map(|probe| format!("@target:{}", probe["name"].as_str().unwrap()));
+    let everywhere = ["any", "patch", "enter", "leave", "write", "open"].map(str::to_owned);
+    let faults = everywhere
+        .into_iter()
+        .chain(labels.flat_map(|label| ["enter", "leave"].map(|point| format!("{point}{label}"))));
+    for fault in faults {
+        let mut command = place.with_probes("kinds");
+        command.env("XSCOPE_PROBE_FAULT", &fault);
+        let probed = finish(command);
+        assert_eq!(plain.stdout, probed.stdout, "{fault}");
+        assert_eq!(String::from_utf8_lossy(&probed.stderr), "", "{fault}");
+    }
+    let failed = place.notes().into_iter().filter(|note| note["errors"].as_u64() > Some(0));
+    assert!(failed.count() > 20, "the faults were injected");
+}
+
+#[test]
+fn an_existing_sitecustomize_runs() {
+    let Some(place) = Place::new() else { return };
+    let own = place.directory.path().join("own");
+    fs::create_dir(&own).unwrap();
+    let file = own.join("sitecustomize.py");
+    fs::write(&file, "import os\nos.environ['SEEN'] = 'seen'\n").unwrap();
+    let mut command = place.with_probes("customized");
+    let probe: &Path = &place.directory.path().join("probe");
+    command
+        .env("PYTHONPATH", format!("{}:{}", probe.display(), own.display()))
+        .env("EXPECTED", &file);
+    assert_eq!(String::from_utf8_lossy(&finish(command).stdout), "True seen\n");
+    assert_eq!(read(&place.only_file()).spans.len(), 1);
+}
+
+#[test]
+fn a_runtime_that_cannot_start_leaves_the_server_alone() {
+    let Some(place) = Place::new() else { return };
+    let plain = finish(place.command("kinds"));
+    for (variable, value) in
+        [("XSCOPE_PROBE_TABLES", "/nowhere"), ("XSCOPE_PROBE_SPANS", "/nowhere")]
+    {
+        let mut command = place.with_probes("kinds");
+        command.env(variable, value);
+        assert_eq!(plain.stdout, finish(command).stdout, "{variable}");
+    }
+}
