@@ -16,6 +16,7 @@ use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
 use crate::peaks::Peaks;
+use crate::programs::{ProgramRow, programs};
 use crate::quality::quality;
 use crate::timeline::{TimelineRow, timeline};
 use crate::work::Work;
@@ -40,6 +41,8 @@ pub struct AnalyzeReport {
     pub timeline: Vec<TimelineRow>,
     /// Why each device idled.
     pub idle: Vec<IdleRow>,
+    /// Executions of programs, by total time.
+    pub programs: Vec<ProgramRow>,
     /// Compilations in the window, by start.
     pub compiles: Vec<CompileRow>,
     /// By total time, largest first.
@@ -118,6 +121,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         quality: quality(trace, &devices, &kernels, &compiles, &layers),
         timeline,
         idle,
+        programs: programs(trace),
         compiles,
         collectives,
         categories: categories(&kernels),

@@ -27,6 +27,7 @@ pub mod memory;
 mod nesting;
 pub mod peaks;
 pub mod profile;
+pub mod programs;
 pub mod quality;
 pub mod requests;
 pub mod roofline;

@@ -18,18 +18,20 @@ pub enum Section {
     Idle,
     Collectives,
     Compiles,
+    Programs,
     Memory,
     Quality,
 }
 
 impl Section {
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("layers", Self::Layers),
         ("kernels", Self::Kernels),
         ("devices", Self::Devices),
         ("idle", Self::Idle),
         ("collectives", Self::Collectives),
         ("compiles", Self::Compiles),
+        ("programs", Self::Programs),
         ("memory", Self::Memory),
         ("quality", Self::Quality),
     ];
@@ -63,6 +65,7 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         Section::Idle => vec![idle(report), host_code(report)],
         Section::Collectives => vec![collectives(report)],
         Section::Compiles => vec![compiles(report)],
+        Section::Programs => vec![programs(report)],
         Section::Memory => vec![allocators(report)],
         Section::Quality => Vec::new(),
     };
@@ -313,6 +316,27 @@ fn compiles(report: &AnalyzeReport) -> Grid {
         ],
         rows: rows.collect(),
     }
+}
+
+fn programs(report: &AnalyzeReport) -> Grid {
+    let mut columns = vec![Column::Text("program"), Column::Text("stage")];
+    columns.extend(["devices", "count", "total", "mean", "p50", "p99"].map(Column::Number));
+    columns.push(Column::Text("follows"));
+    let rows = report.programs.iter().map(|row| {
+        let follows = row.follows.iter().map(|(name, count)| format!("{name} ({count}x)"));
+        vec![
+            shorten(&row.name, 48),
+            row.stage.to_owned(),
+            row.devices.to_string(),
+            row.count.to_string(),
+            duration(row.total_us),
+            duration(row.mean_us),
+            duration(row.p50_us),
+            duration(row.p99_us),
+            follows.collect::<Vec<_>>().join(", "),
+        ]
+    });
+    Grid { title: "Executions of programs", columns, rows: rows.collect() }
 }
 
 fn allocators(report: &AnalyzeReport) -> Grid {

@@ -50,8 +50,8 @@ pub(crate) struct KernelsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
     /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
-    /// see one section in full: layers, kernels, devices, idle, collectives, compiles, memory or
-    /// quality
+    /// see one section in full: layers, kernels, devices, idle, collectives, compiles, programs,
+    /// memory or quality
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Print a section's tables as Markdown

@@ -182,3 +182,20 @@ fn a_program_that_calls_itself_ends() {
     let report = analyze(&trace);
     assert!((report.layers.root.total_us - 10.0).abs() < 1e-9);
 }
+
+#[test]
+fn a_sampler_belongs_to_the_forward_pass_before_it() {
+    let Some(trace) = real("sglang_jax_cpu/basic") else { return };
+    let rows = analyze(&trace).programs;
+    let of = |part: &str| rows.iter().filter(|row| row.name.contains(part)).collect::<Vec<_>>();
+    let (models, samplers) = (of("run_model"), of("sampler"));
+    let count = |rows: &[&xscope_analysis::programs::ProgramRow]| {
+        rows.iter().map(|row| row.count).sum::<u64>()
+    };
+    // Five requests, each a prefill and a wasted decode step.
+    assert_eq!((count(&models), count(&samplers)), (10, 10), "{rows:?}");
+    for sampler in samplers {
+        let follows: u64 = sampler.follows.iter().map(|(_, count)| count).sum();
+        assert_eq!((sampler.stage, follows, sampler.follows.len()), ("sampler", sampler.count, 1));
+    }
+}

@@ -72,6 +72,7 @@ fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
         Section::Idle => output::json(&report.idle),
         Section::Collectives => output::json(&report.collectives),
         Section::Compiles => output::json(&report.compiles),
+        Section::Programs => output::json(&report.programs),
         Section::Memory => output::json(&(&report.memory, &report.allocators)),
         Section::Quality => output::json(&report.quality),
     }
