@@ -74,9 +74,9 @@ pub(crate) type StatNames = Arc<FxHashMap<i64, StrId>>;
 #[derive(Debug)]
 pub struct LazyArgs {
     pub(crate) bytes: SharedBytes,
-    /// Position of each row's event in the run of bytes, 0 for a row without arguments; may be
-    /// shorter than the track.
-    at: Vec<u32>,
+    /// The rows that have arguments, in order, with the position of each one's event in the run of
+    /// bytes.
+    at: Vec<(u32, u32)>,
     segments: Vec<Segment>,
     /// Length of the run of bytes.
     end: u32,
@@ -114,12 +114,7 @@ impl ArgStore {
             Self::Table(table) => {
                 table.rows = order.map(|row| table.rows[row]).collect();
             }
-            Self::XPlane(lazy) => {
-                if !lazy.at.is_empty() {
-                    let at = |row| lazy.at.get(row).copied().unwrap_or(0);
-                    lazy.at = order.map(at).collect();
-                }
-            }
+            Self::XPlane(lazy) => lazy.reorder(order),
         }
     }
 }
@@ -150,39 +145,54 @@ impl LazyArgs {
 
     /// Adds the rows of one line of the file behind the `before` rows that there are.
     ///
-    /// `at` counts from the `line`'s first byte and from 1; 0 is for rows without arguments.
+    /// `at` has the rows with arguments, numbered from 0, and where each one's event lies in the
+    /// `line`.
     pub(crate) fn append(
         &mut self,
         before: usize,
-        mut at: Vec<u32>,
+        mut at: Vec<(u32, u32)>,
         line: Range<u64>,
         names: &StatNames,
     ) {
-        if at.is_empty() {
-            return;
-        }
+        let Ok(before) = u32::try_from(before) else { return };
         let first = self.end;
-        let len = u32::try_from(line.end - line.start).unwrap_or(u32::MAX);
-        self.end = first.saturating_add(len);
-        if first > 0 {
-            for at in at.iter_mut().filter(|at| **at > 0) {
-                *at = at.checked_add(first).unwrap_or(0);
-            }
+        self.end = first.saturating_add(u32::try_from(line.end - line.start).unwrap_or(u32::MAX));
+        if before > 0 || first > 0 {
+            at.retain_mut(|(row, at)| {
+                let moved = row.checked_add(before).zip(at.checked_add(first));
+                moved.is_some_and(|moved| {
+                    (*row, *at) = moved;
+                    true
+                })
+            });
         }
-        match self.at.is_empty() && before == 0 {
+        match self.at.is_empty() {
             true => self.at = at,
-            false => {
-                self.at.resize(before, 0);
-                self.at.append(&mut at);
-            }
+            false => self.at.append(&mut at),
         }
         self.segments.push(Segment { first, offset: line.start, names: StatNames::clone(names) });
     }
 
+    fn reorder(&mut self, order: impl Iterator<Item = usize>) {
+        let Some(&(last, _)) = self.at.last() else { return };
+        let mut positions = vec![u32::MAX; last as usize + 1];
+        for &(row, at) in &self.at {
+            positions[row as usize] = at;
+        }
+        self.at.clear();
+        for (row, old) in (0..).zip(order) {
+            if let Some(&at) = positions.get(old).filter(|at| **at != u32::MAX) {
+                self.at.push((row, at));
+            }
+        }
+    }
+
     fn get<'a>(&self, row: usize, strings: &'a Strings) -> Vec<(&'a str, ArgValue)> {
-        let Some(at) = self.at.get(row).and_then(|at| at.checked_sub(1)) else {
+        let Ok(row) = u32::try_from(row) else { return Vec::new() };
+        let Ok(index) = self.at.binary_search_by_key(&row, |&(row, _)| row) else {
             return Vec::new();
         };
+        let (_, at) = self.at[index];
         let segment = self.segments.partition_point(|segment| segment.first <= at);
         let Some(segment) = segment.checked_sub(1).and_then(|index| self.segments.get(index))
         else {

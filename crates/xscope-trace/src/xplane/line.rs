@@ -44,9 +44,8 @@ pub(super) struct Rows {
     pub meta: Vec<MetaId>,
     /// Empty until a row has a run; then of all rows.
     pub run: Vec<i64>,
-    /// Where the event field lies in the line, from 1; 0 for an event without stats. Empty until
-    /// a row has stats; then of all rows.
-    pub at: Vec<u32>,
+    /// The rows whose events have stats, and where the event's field lies in the line.
+    pub at: Vec<(u32, u32)>,
 }
 
 /// Events of one line that were counted but not kept.
@@ -331,7 +330,7 @@ impl<'a> Event<'a> {
 }
 
 impl Rows {
-    fn push(&mut self, event: &Event<'_>, meta: u32, at: u32) {
+    fn push(&mut self, event: &Event<'_>, meta: u32, at: Option<u32>) {
         let before = self.start.len();
         self.start.push(Picos(event.offset));
         self.dur.push(Picos(event.dur.max(0)));
@@ -340,9 +339,8 @@ impl Rows {
             self.run.resize(before, 0);
             self.run.push(event.run);
         }
-        if event.has_stats || !self.at.is_empty() {
-            self.at.resize(before, 0);
-            self.at.push(if event.has_stats { at } else { 0 });
+        if event.has_stats {
+            self.at.extend(u32::try_from(before).ok().zip(at));
         }
     }
 }
@@ -404,7 +402,7 @@ impl<'a, 'p> Decoder<'a, 'p> {
         // On the CPU backend operations run on host threads and say which device they belong to.
         let device = (self.is_host && op != OpRef::None).then_some(event.ordinal);
         let keep = device.is_some() || self.kept[meta as usize];
-        let at = u32::try_from(at - self.line.place.start + 1).unwrap_or(0);
+        let at = u32::try_from(at - self.line.place.start).ok();
         let rows = self.rows_of(device);
         match keep {
             true => rows.push(&event, meta, at),
