@@ -5,6 +5,7 @@
 mod analyze;
 mod export;
 mod profile;
+mod run;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

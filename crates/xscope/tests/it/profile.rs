@@ -18,14 +18,14 @@ fn profile_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The one run directory in `runs`.
-fn only_run(directory: &Path) -> PathBuf {
+pub(crate) fn only_run(directory: &Path) -> PathBuf {
     let mut entries = fs::read_dir(directory.join("runs")).unwrap();
     let path = entries.next().unwrap().unwrap().path();
     assert!(entries.next().is_none(), "more than one run");
     path
 }
 
-fn json_file(path: &Path) -> Value {
+pub(crate) fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn rows(run: &Path) -> usize {
 }
 
 /// Waits until a condition holds; fails when it does not within a minute.
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..6000 {
         if condition() {
             return;
@@ -45,7 +45,7 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
     panic!("{what} did not happen");
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }

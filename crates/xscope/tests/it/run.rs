@@ -1,0 +1,204 @@
+//! `xscope run`, and `xscope profile` on a server that it starts, with probes in real processes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::{run, stderr, stdout, xscope};
+
+/// The Python to test with: the one that `XSCOPE_PYTHON` names, or `python3`.
+fn python_that(can: &str) -> Option<String> {
+    let python = std::env::var_os("XSCOPE_PYTHON").map_or("python3".into(), PathBuf::from);
+    let check = format!("import sys; assert sys.version_info >= (3, 10); {can}");
+    let works = Command::new(&python).args(["-c", &check]).stderr(Stdio::null()).status();
+    if works.is_ok_and(|status| status.success()) {
+        return Some(python.to_str().unwrap().to_owned());
+    }
+    println!("skipped: {} cannot do: {check} (set XSCOPE_PYTHON)", python.display());
+    None
+}
+
+fn test_server() -> String {
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/jax_score_server.py");
+    path.canonicalize().unwrap().to_str().unwrap().to_owned()
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A module with a function, a table for it, and a script that calls it.
+fn small_target(directory: &Path, script: &str) {
+    fs::write(directory.join("small.py"), "def work(n):\n    return n * 2\n").unwrap();
+    let table = "[[probe]]\nmodule = 'small'\nname = 'work'\nspan = 'work'\nrequest = 'n'\n\n\
+                 [[probe]]\nmodule = 'small'\nname = 'gone'\nspan = 'gone'\n";
+    fs::write(directory.join("small.toml"), table).unwrap();
+    fs::write(directory.join("main.py"), script).unwrap();
+}
+
+#[test]
+fn a_command_is_recorded_and_what_its_table_misses_is_told() {
+    let Some(python) = python_that("pass") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    small_target(directory.path(), "import small\nprint('answer', small.work(21))\n");
+    let args = ["run", "--probes", "small.toml", "--", &python, "main.py"];
+    let output = run(directory.path(), &args, 0);
+    let said = stderr(&output);
+    assert!(said.contains("answer 42"), "the command's output is shown: {said}");
+    assert!(said.contains("a probe found nothing to record: small.gone (small.toml)"), "{said}");
+    let run_dir = only_run(directory.path());
+    assert_eq!(fs::read_to_string(run_dir.join("logs/server.log")).unwrap(), "answer 42\n");
+    let manifest = json_file(&run_dir.join("run.json"));
+    assert_eq!(manifest["status"], "complete");
+    assert_eq!(manifest["probes"]["installed"], 1);
+    let args = ["analyze", "--json", run_dir.to_str().unwrap()];
+    let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+    assert_eq!(report["events"], 1);
+}
+
+#[test]
+fn a_command_that_fails_is_exit_code_3_and_a_failed_run() {
+    let Some(python) = python_that("pass") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), &["run", "--", &python, "-c", "raise SystemExit(7)"], 3);
+    assert!(stderr(&output).contains("exit status: 7"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no probe was placed"), "{}", stderr(&output));
+    assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "failed");
+}
+
+#[test]
+fn a_program_that_is_not_there_and_a_bad_table_are_wrong_usage() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = run(directory.path(), &["run", "--", "/no/such/program"], 2);
+    assert!(stderr(&output).contains("/no/such/program"), "{}", stderr(&output));
+    fs::write(directory.path().join("bad.toml"), "[[probe]]\nmodule = 'm'\n").unwrap();
+    let output = run(directory.path(), &["run", "--probes", "bad.toml", "--", "true"], 2);
+    assert!(stderr(&output).contains("missing field `name`"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_the_run_is_complete() {
+    let Some(python) = python_that("pass") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let script = "import signal, sys, time, small\n\
+                  signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended by a signal'))\n\
+                  small.work(1)\nopen('ready', 'w').close()\ntime.sleep(600)\n";
+    small_target(directory.path(), script);
+    let args = ["run", "--probes", "small.toml", "--", &python, "main.py"];
+    let child = xscope(directory.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the command's start", || directory.path().join("ready").exists());
+    signal(&child, "-TERM");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run_dir = only_run(directory.path());
+    assert_eq!(json_file(&run_dir.join("run.json"))["status"], "complete");
+    assert!(stderr(&output).contains("small.toml spans come from 1 processes"));
+}
+
+/// Profiles the test server that xscope starts.
+fn profile_test_server(directory: &Path, python: &str, code: i32) -> std::process::Output {
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let load = ["--requests", "12", "--warmup", "2", "--batch-sizes", "3", "--json"];
+    let server = ["--", python, &test_server(), "--port", &port];
+    let args = [&["profile", "--url", &url], load.as_slice(), server.as_slice()].concat();
+    let output = xscope(directory, &args).env("JAX_PLATFORMS", "cpu").output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+    output
+}
+
+#[test]
+fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
+    let Some(python) = python_that("import jax") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let output = profile_test_server(directory.path(), &python, 0);
+    assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["requests"]["measured"], 12);
+    let names: Vec<&str> =
+        report["stages"].as_array().unwrap().iter().filter_map(|s| s["name"].as_str()).collect();
+    for stage in [
+        "http.parse",
+        "tokenize",
+        "batch.build",
+        "ipc.send",
+        "queue.wait",
+        "schedule",
+        "forward",
+        "logprob.extract",
+        "detokenize",
+        "softmax",
+        "http.respond",
+    ] {
+        assert!(names.contains(&stage), "{stage} is missing: {names:?}");
+    }
+    let total = report["total_latency_ms"].as_f64().unwrap();
+    let waterfall = report["waterfall"].as_object().unwrap();
+    let sum: f64 = waterfall.values().filter_map(Value::as_f64).sum();
+    assert!((sum - total).abs() < 1e-6, "{sum} of {total}");
+    assert_eq!(report["device_ms"]["status"], "valid");
+    assert!(report["device_ms"]["value"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["sequence_lengths"].as_array().unwrap().len(), 3);
+    let quality = report["analysis"]["quality"].as_array().unwrap();
+    assert!(quality.iter().any(|finding| finding["code"] == "batches.joined_by_time"));
+    let manifest = json_file(&only_run(directory.path()).join("run.json"));
+    assert_eq!(manifest["probes"]["processes"].as_array().unwrap().len(), 3);
+    assert_eq!(manifest["probes"]["errors"], 0);
+}
+
+#[test]
+fn the_death_of_a_server_is_exit_code_3_and_its_spans_are_there() {
+    let Some(python) = python_that("import jax") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let server = test_server();
+    let args = [
+        "profile",
+        "--url",
+        &url,
+        "--requests",
+        "100000",
+        "--batch-sizes",
+        "1",
+        "--",
+        &python,
+        &server,
+        "--port",
+        &port,
+    ];
+    let child = xscope(directory.path(), &args)
+        .env("JAX_PLATFORMS", "cpu")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let rows = || {
+        let run_dir = directory.path().join("runs").is_dir().then(|| only_run(directory.path()));
+        let rows = run_dir.and_then(|path| fs::read_to_string(path.join("requests.jsonl")).ok());
+        rows.map_or(0, |text| text.lines().count())
+    };
+    wait_for("the load", || rows() > 20);
+    let run_dir = only_run(directory.path());
+    let mut notes = fs::read_dir(run_dir.join("spans")).unwrap().map(|entry| entry.unwrap().path());
+    let first = notes.find(|path| {
+        let note = path.to_string_lossy().ends_with(".probes.json").then(|| json_file(path));
+        note.is_some_and(|note| note["parent"] == child.id())
+    });
+    let pid = json_file(&first.unwrap())["pid"].to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let args = ["analyze", "--json", run_dir.to_str().unwrap()];
+    let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+    let formats = report["sources"].as_array().unwrap();
+    assert_eq!(formats.iter().filter(|source| source["format"] == "xspan").count(), 3);
+    let codes = report["quality"].as_array().unwrap();
+    assert!(codes.iter().any(|finding| finding["code"] == "run.failed"), "{codes:?}");
+}
