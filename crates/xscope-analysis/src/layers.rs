@@ -1,6 +1,6 @@
 //! The layer tree: device time by named scope, and by component of the model.
 //!
-//! Scopes come from the op names of HLO metadata (see [`crate::scope`]); an operation that XLA
+//! Scopes come from the op names of HLO metadata; an operation that XLA
 //! made of several is split among theirs by cost; layers that the scopes do not number are told
 //! apart by loop iteration or by order. What was split, and how much of that is uncertain, is part
 //! of the report.
