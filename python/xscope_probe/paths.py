@@ -3,7 +3,7 @@
     path    = root step* ("|" function)*
     root    = a parameter's name | "return"
     step    = ".attribute" | "[]" (each element) | "[3]" | "['key']" | "()"
-    function = "len" | "lens" (of each element) | "sum" | "list" | "header:<name>" (of ASGI)
+    function = "len" | "lens" (of each element) | "sum" | "list" | "text" | "header:<name>" (of ASGI)
 
 A path that does not fit the objects gives no value, and no error: servers differ by version.
 """
@@ -137,6 +137,7 @@ def _function(name, text):
         "len": len,
         "lens": lambda values: [len(value) for value in values],
         "sum": sum,
+        "text": lambda value: str(value)[:400],
         "list": list,
     }
     if name not in known:

@@ -29,6 +29,7 @@ pub mod peaks;
 pub mod profile;
 pub mod programs;
 pub mod quality;
+pub mod recompiles;
 pub mod requests;
 pub mod roofline;
 mod scope;

@@ -11,6 +11,7 @@ use crate::analyze::{AnalyzeReport, analyze};
 use crate::batches::{BatchSummary, BatchView, batches_of, summary};
 use crate::join::Join;
 use crate::launches::Launches;
+use crate::recompiles;
 use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests_of, stages};
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
@@ -121,6 +122,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
     let mut analysis = analyze(trace);
     analysis.quality.extend(request_findings(&measured));
     analysis.quality.extend(join_finding(&launches));
+    analysis.quality.extend(recompiles::finding(&recompiles::recompiles(trace, &views)));
     let shares = shares_by_request(&batches);
     let describe = |view: &&RequestView| Profiled {
         model_name: run.model_name.clone(),
