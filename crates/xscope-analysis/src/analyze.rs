@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use xscope_trace::quality::Finding;
+use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
@@ -88,11 +89,14 @@ pub struct Options {
     pub cpu_peaks: Option<Peaks>,
     /// Which operations kernels, categories, layers, collectives and time lines are made of.
     pub filter: Filter,
+    /// The window that the trace was cut to with [`clip`](xscope_trace::window::clip).
+    pub window: Option<Window>,
 }
 
 /// Analyses a trace as `options` say.
 pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
-    let mut work = Work::of(trace);
+    let window = options.window.as_ref();
+    let mut work = Work::of(trace, window);
     work.measured = options.cpu_peaks;
     let mut kernels = kernels(&work);
     kernels.retain(|kernel| options.filter.accepts(kernel));
@@ -111,14 +115,17 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         },
     );
     let compiles = compiles(trace);
-    let window = trace.extent().map_or(Picos::ZERO, |(start, end)| end - start);
+    let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
+        Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
+        None => end - start,
+    });
     let mut report = AnalyzeReport {
         schema: SCHEMA,
         headlines: Vec::new(),
         sources: sources(trace),
         events: trace.slice_count() as u64,
-        window_us: window.as_micros(),
-        quality: quality(trace, &devices, &kernels, &compiles, &layers),
+        window_us: extent.as_micros(),
+        quality: quality((trace, window), &devices, &kernels, &compiles, &layers),
         timeline,
         idle,
         programs: programs(trace),

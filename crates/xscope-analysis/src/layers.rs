@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::model::{MetaId, ProgramId, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
@@ -215,23 +215,24 @@ fn iterations(
     if looped.is_empty() {
         return Vec::new();
     }
-    type Key = (u32, i64, MetaId);
+    type Key = (DeviceId, i64, MetaId);
     let mut executions: BTreeMap<Key, Vec<(Picos, Picos)>> = BTreeMap::new();
     for (index, track) in work.trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
         for (row, &own) in work.own[index].iter().enumerate() {
             let meta = track.slices.meta[row];
             if looped.contains_key(&meta) {
-                let key = (device.0, track.slices.run_of(row).unwrap_or(0), meta);
+                let key = (device, track.slices.run_of(row).unwrap_or(0), meta);
                 executions.entry(key).or_default().push((track.slices.start[row], own));
             }
         }
     }
     let mut times: BTreeMap<(MetaId, u64), Picos> = BTreeMap::new();
-    for ((_, _, meta), mut runs) in executions {
+    for ((device, run, meta), mut runs) in executions {
         runs.sort_unstable();
+        let first = work.window.map_or(0, |window| window.ran_before(device, run, meta));
         let trips = looped[&meta].2.trips;
-        for (count, (_, own)) in (0..).zip(runs) {
+        for (count, (_, own)) in (first..).zip(runs) {
             let sum = times.entry((meta, count % trips)).or_default();
             *sum = sum.saturating_add(own);
         }
@@ -241,6 +242,6 @@ fn iterations(
 
 /// The tree of a trace with the built-in rules.
 pub fn layer_tree(trace: &Trace) -> LayersReport {
-    let work = Work::of(trace);
+    let work = Work::of(trace, None);
     layers(&work, &crate::kernels::kernels(&work), &[])
 }

@@ -3,6 +3,7 @@
 
 use xscope_trace::model::{EventMeta, Format, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::CompileRow;
@@ -25,7 +26,7 @@ const CAP_SLACK: u64 = 2_000;
 
 /// All findings, worst first; equal ones are counted together.
 pub(crate) fn quality(
-    trace: &Trace,
+    (trace, window): (&Trace, Option<&Window>),
     devices: &[DeviceRow],
     kernels: &[KernelRow],
     compiles: &[CompileRow],
@@ -33,10 +34,10 @@ pub(crate) fn quality(
 ) -> Vec<Finding> {
     let mut findings = trace.findings.clone();
     findings.extend(missing_devices(trace, devices));
-    findings.extend(idle(trace, devices));
+    findings.extend(idle(trace, window, devices));
     findings.extend(python_tracer(trace));
     findings.extend(compilation(compiles));
-    findings.extend(capped(trace));
+    findings.extend(capped(trace, window));
     findings.extend(duplicate_hosts(trace));
     findings.extend(unscoped(layers));
     findings.extend(missing_hlo(trace, kernels));
@@ -67,8 +68,10 @@ fn missing_devices(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
     })
 }
 
-fn idle(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
-    let session = trace.sources.iter().filter_map(|source| source.clock.session).max();
+fn idle(trace: &Trace, window: Option<&Window>, devices: &[DeviceRow]) -> Option<Finding> {
+    // What the recorder was on for says nothing of a part of it.
+    let sources = trace.sources.iter().filter(|_| window.is_none());
+    let session = sources.filter_map(|source| source.clock.session).max();
     let window = devices.iter().map(|device| device.window).max()?.max(session.unwrap_or_default());
     let busiest = devices.iter().map(|device| device.busy).max()?;
     let idle = 1.0 - share(busiest, window);
@@ -131,8 +134,11 @@ fn compilation(compiles: &[CompileRow]) -> Option<Finding> {
 }
 
 /// A `trace.json.gz` that ends where its writer stops.
-fn capped(trace: &Trace) -> Option<Finding> {
+fn capped(trace: &Trace, window: Option<&Window>) -> Option<Finding> {
     let events = |index: usize| {
+        if let Some(window) = window {
+            return window.events_of(index);
+        }
         let own = trace.tracks.iter().filter(|track| track.source.0 as usize == index);
         own.map(|track| track.slices.len() as u64).sum::<u64>()
     };

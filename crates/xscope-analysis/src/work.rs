@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceKind, Track, TrackKind};
+use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::nesting::self_times;
@@ -18,19 +19,21 @@ pub(crate) struct Work<'a> {
     device_dur: Vec<Vec<Picos>>,
     /// Peaks of a CPU that somebody measured.
     pub measured: Option<Peaks>,
+    /// The window that the trace was cut to.
+    pub window: Option<&'a Window>,
 }
 
 impl<'a> Work<'a> {
-    pub(crate) fn of(trace: &'a Trace) -> Self {
-        let times = |track: &Track| match track.kind {
-            TrackKind::Ops => match device_clock(trace, track) {
+    pub(crate) fn of(trace: &'a Trace, window: Option<&'a Window>) -> Self {
+        let times = |(index, track): (usize, &Track)| match track.kind {
+            TrackKind::Ops => match device_clock(trace, track, cut_rows(window, index)) {
                 Some(rows) => (ordered_self_times(&rows), rows.iter().map(|row| row.1).collect()),
                 None => (self_times(&track.slices.start, &track.slices.dur), Vec::new()),
             },
             _ => (Vec::new(), Vec::new()),
         };
-        let (own, device_dur) = trace.tracks.par_iter().map(times).unzip();
-        Self { trace, own, device_dur, measured: None }
+        let (own, device_dur) = trace.tracks.par_iter().enumerate().map(times).unzip();
+        Self { trace, own, device_dur, measured: None, window }
     }
 
     /// Durations of the rows of a track.
@@ -42,12 +45,20 @@ impl<'a> Work<'a> {
     }
 }
 
+/// Rows of a track that the window cut, with start and duration before.
+type CutRows = Vec<(u32, (Picos, Picos))>;
+
+fn cut_rows(window: Option<&Window>, track: usize) -> CutRows {
+    let track = u32::try_from(track).ok();
+    window.zip(track).map(|(window, track)| window.cut_rows(track).collect()).unwrap_or_default()
+}
+
 /// Starts and durations as the device itself counted them, if every row has them.
 ///
 /// A TPU's operations carry two times: where they lie on the common time line, and what the device
 /// measured (`device_offset_ps`, `device_duration_ps`). They differ by half where the common one was
 /// corrected; XProf's operation figures are of the second.
-fn device_clock(trace: &Trace, track: &Track) -> Option<Vec<(Picos, Picos)>> {
+fn device_clock(trace: &Trace, track: &Track, cut: CutRows) -> Option<Vec<(Picos, Picos)>> {
     let device = track.device?;
     let is_tpu =
         matches!(trace.devices[device.0 as usize].kind, DeviceKind::Tpu | DeviceKind::SparseCore);
@@ -70,7 +81,29 @@ fn device_clock(trace: &Trace, track: &Track) -> Option<Vec<(Picos, Picos)>> {
     if !is_tpu || track.slices.is_empty() || read(0).is_none() {
         return None;
     }
-    (0..track.slices.len()).into_par_iter().map(read).collect()
+    let mut rows: Vec<(Picos, Picos)> =
+        (0..track.slices.len()).into_par_iter().map(read).collect::<Option<_>>()?;
+    for (row, (start, dur)) in cut {
+        let row = row as usize;
+        let (from, to) = (track.slices.start[row], track.slices.end(row));
+        rows[row] = part(rows[row], (start, dur), (from, to));
+    }
+    Some(rows)
+}
+
+/// The part of a slice on the device's clock that lies between two times of the common one, on
+/// which it starts at `start` and takes `dur`. Parts that touch add up to their whole exactly.
+fn part(
+    (device_start, device_dur): (Picos, Picos),
+    (start, dur): (Picos, Picos),
+    (from, to): (Picos, Picos),
+) -> (Picos, Picos) {
+    let at = |time: Picos| {
+        let product = i128::from(device_dur.0) * i128::from((time - start).0);
+        let offset = product.checked_div(i128::from(dur.0)).unwrap_or(0);
+        Picos(i64::try_from(offset).unwrap_or(0))
+    };
+    (device_start + at(from), at(to) - at(from))
 }
 
 /// Self times of rows that need not be in order.

@@ -24,6 +24,7 @@ mod spans;
 pub mod strings;
 pub mod time;
 mod unpack;
+pub mod window;
 mod wire;
 mod wire_write;
 pub mod write;

@@ -281,6 +281,17 @@ impl Slices {
         Some((first, last))
     }
 
+    /// Makes row `order[i]` the `i`-th.
+    pub(crate) fn permute(&mut self, order: &[usize]) {
+        self.start = order.iter().map(|&row| self.start[row]).collect();
+        self.dur = order.iter().map(|&row| self.dur[row]).collect();
+        self.meta = order.iter().map(|&row| self.meta[row]).collect();
+        if !self.run.is_empty() {
+            self.run = order.iter().map(|&row| self.run[row]).collect();
+        }
+        self.args.reorder(order.iter().copied());
+    }
+
     /// Brings the rows into the order that the type promises; a no-op if they are in it.
     pub(crate) fn sort(&mut self) {
         // What never ended encloses whatever starts with it.

@@ -57,7 +57,16 @@ pub(crate) struct AnalyzeArgs {
     /// Print a section's tables as Markdown
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
-    /// Only operations of devices whose name contains this
+    /// Start of the window on the profile's own time axis, for all sections: 1.2s, 350ms, 17us.
+    /// What reaches into the window is cut at its edges; requests count if they lie wholly in it
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<Picos>,
+    /// End of the window
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: Option<Picos>,
+    /// Only operations of devices whose name contains this. This filter and the three below apply
+    /// to kernels, categories, layers, collectives and the devices' time lines, not to busy and
+    /// idle time, programs, compiles, memory and requests
     #[arg(long, value_name = "PART")]
     pub device: Option<String>,
     /// Only operations of programs whose name contains this

@@ -8,6 +8,8 @@ mod devices;
 mod layers;
 #[cfg(test)]
 mod published;
+#[cfg(test)]
+mod window;
 
 use std::path::{Path, PathBuf};
 

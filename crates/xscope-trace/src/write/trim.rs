@@ -98,16 +98,9 @@ fn keeps(trace: &Trace, track: &Track, row: usize, cut: &Cut) -> bool {
 }
 
 fn select(slices: &mut Slices, kept: &[usize]) {
-    if kept.len() == slices.len() {
-        return;
+    if kept.len() < slices.len() {
+        slices.permute(kept);
     }
-    slices.start = kept.iter().map(|&row| slices.start[row]).collect();
-    slices.dur = kept.iter().map(|&row| slices.dur[row]).collect();
-    slices.meta = kept.iter().map(|&row| slices.meta[row]).collect();
-    if !slices.run.is_empty() {
-        slices.run = kept.iter().map(|&row| slices.run[row]).collect();
-    }
-    slices.args.reorder(kept.iter().copied());
 }
 
 /// The window from the first start to the last end of the slices that are called `name`, or whose

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::analyze::{Options, analyze_with};
 use xscope_analysis::components::parse_rules;
 use xscope_analysis::kernels::Filter;
+use xscope_trace::Picos;
+use xscope_trace::window::clip;
 use xscope_view::{Section, Style, analyze_text, section_text};
 
 use crate::cli::AnalyzeArgs;
@@ -16,8 +18,10 @@ use crate::output;
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
-    let options = options(args)?;
-    let trace = xscope_trace::load(paths)?;
+    let mut options = options(args)?;
+    let window = window(args)?;
+    let mut trace = xscope_trace::load(paths)?;
+    options.window = window.map(|(from, to)| clip(&mut trace, from, to));
     let report = analyze_with(&trace, &options);
     let style = if args.markdown { Style::Markdown } else { Style::Terminal };
     match (section, args.output.json) {
@@ -32,6 +36,14 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         (None, false) => output::text(&analyze_text(&report))?,
     }
     Ok(Exit::Fine)
+}
+
+fn window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
+    let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
+    if window.0 >= window.1 {
+        bail!("the window ends before it begins");
+    }
+    Ok((args.from.is_some() || args.to.is_some()).then_some(window))
 }
 
 /// Parts the last argument off if it names a section and nothing on disk.

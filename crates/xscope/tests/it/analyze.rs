@@ -27,6 +27,26 @@ fn each_format_gives_a_report() {
 }
 
 #[test]
+fn a_window_cuts_every_section() {
+    let directory = tempfile::tempdir().unwrap();
+    let window = |args: &[&str]| -> Value {
+        let path = fixture("jax_cpu");
+        let args = [&["analyze", path.as_str(), "--json"], args].concat();
+        serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap()
+    };
+    let whole = window(&[]);
+    let half = format!("{}us", whole["window_us"].as_f64().unwrap() / 2.0);
+    let (first, rest) = (window(&["--to", &half]), window(&["--from", &half]));
+    let busy = |report: &Value| {
+        let rows = report["devices"].as_array().unwrap().iter();
+        rows.map(|row| row["busy_us"].as_f64().unwrap()).sum::<f64>()
+    };
+    assert!((busy(&first) + busy(&rest) - busy(&whole)).abs() < 1e-3);
+    let output = run(directory.path(), &["analyze", "x", "--from", "2s", "--to", "1s"], 2);
+    assert!(stderr(&output).contains("ends before it begins"));
+}
+
+#[test]
 fn what_is_no_profile_is_refused_with_exit_code_2() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
