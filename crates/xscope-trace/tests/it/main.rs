@@ -10,6 +10,10 @@ mod feed;
 #[cfg(test)]
 mod fuzz_corpus;
 #[cfg(test)]
+mod gotchas;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod pprof;
 #[cfg(test)]
 mod run;
