@@ -8,11 +8,11 @@ use xscope_trace::{Picos, Trace};
 use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::allocators::{AllocatorRow, allocators};
 use crate::collectives::{CollectiveRow, collectives};
-use crate::compiles::{CompileRow, compiles};
+use crate::compiles::{CompileRow, compiles, is_compile};
 use crate::components::Rule;
 use crate::devices::{DeviceRow, devices};
 use crate::headlines::{Headline, headlines};
-use crate::idle::{IdleRow, idle};
+use crate::idle::{IdleRow, idle, is_transfer};
 use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
@@ -142,6 +142,12 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     };
     report.headlines = headlines(&report);
     report
+}
+
+/// Whether [`analyze()`] needs the slices of host threads with this name to say what devices did and
+/// why they idled, except for what host code ran meanwhile.
+pub fn needs_host_slice(name: &str) -> bool {
+    is_compile(name) || is_transfer(name)
 }
 
 fn sources(trace: &Trace) -> Vec<SourceRow> {

@@ -175,7 +175,7 @@ fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
     }))
 }
 
-fn is_transfer(name: &str) -> bool {
+pub(crate) fn is_transfer(name: &str) -> bool {
     const PARTS: [&str; 9] = [
         "TransferTo",
         "TransferFrom",

@@ -1,6 +1,8 @@
 //! What makes the figures of a profile wrong: what the readers found, and what only shows when
 //! the whole is looked at. Each finding says what to do about it.
 
+use std::collections::BTreeMap;
+
 use xscope_trace::model::{EventMeta, Format, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::window::Window;
@@ -92,14 +94,28 @@ fn idle(trace: &Trace, window: Option<&Window>, devices: &[DeviceRow]) -> Option
 fn python_tracer(trace: &Trace) -> Option<Finding> {
     let is_python = |meta: &EventMeta| trace.strings.get(meta.name).starts_with('$');
     let python: Vec<bool> = trace.metas.iter().map(is_python).collect();
-    let mut count = 0;
-    let mut extent = Picos::ZERO;
-    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        let here = track.slices.meta.iter().filter(|meta| python[meta.0 as usize]).count() as u64;
+    // Calls that were counted but not kept, and when they were, by track.
+    let mut dropped: BTreeMap<usize, (u64, Picos, Picos)> = BTreeMap::new();
+    for rows in &trace.dropped {
+        let calls = rows.counts.iter().filter(|(meta, _)| python[meta.0 as usize]);
+        let calls: u64 = calls.map(|&(_, count)| count).sum();
+        let sum = dropped.entry(rows.track as usize).or_insert((0, rows.first, rows.last));
+        *sum = (sum.0 + calls, sum.1.min(rows.first), sum.2.max(rows.last));
+    }
+    let (mut count, mut extent) = (0, Picos::ZERO);
+    for (index, track) in trace.tracks.iter().enumerate() {
+        if track.kind != TrackKind::HostThread {
+            continue;
+        }
+        let kept = track.slices.meta.iter().filter(|meta| python[meta.0 as usize]).count() as u64;
+        let dropped = dropped.get(&index).copied();
+        let here = kept + dropped.map_or(0, |(calls, ..)| calls);
         if here > 0 {
             count += here;
-            let span = track.slices.extent().map_or(Picos::ZERO, |(start, end)| end - start);
-            extent = extent.max(span);
+            let ends = dropped.map(|(_, first, last)| (first, last)).into_iter();
+            let ends = ends.chain(track.slices.extent());
+            let whole = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+            extent = extent.max(whole.map_or(Picos::ZERO, |(first, last)| last - first));
         }
     }
     (count > 0).then(|| {

@@ -81,6 +81,10 @@ pub(crate) struct AnalyzeArgs {
     /// A file of rules for components of the model, one `part of a scope = component` a line
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
+    /// What slices may take in memory, in MB, before those of host threads that no figure of a
+    /// device needs are only counted; 0 to do so at once [default: half of the memory]
+    #[arg(long, value_name = "MB")]
+    pub memory_limit: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::analyze::{Options, analyze_with};
+use xscope_analysis::analyze::{Options, analyze_with, needs_host_slice};
 use xscope_analysis::components::parse_rules;
 use xscope_analysis::kernels::Filter;
-use xscope_trace::Picos;
+use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::window::clip;
+use xscope_trace::{Bytes, Picos};
 use xscope_view::{Section, Style, analyze_text, section_text};
 
 use crate::cli::AnalyzeArgs;
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
     let mut options = options(args)?;
     let window = window(args)?;
-    let mut trace = xscope_trace::load(paths)?;
+    let mut trace = load_with(paths, load_options(args))?;
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
     let report = analyze_with(&trace, &options);
     let style = if args.markdown { Style::Markdown } else { Style::Terminal };
@@ -56,6 +57,11 @@ fn paths_and_section(paths: &[PathBuf]) -> (&[PathBuf], Option<Section>) {
         return (before, Some(section));
     }
     (paths, None)
+}
+
+fn load_options(args: &AnalyzeArgs) -> LoadOptions {
+    let given = args.memory_limit.map(|mb| Bytes(mb.saturating_mul(1_000_000)));
+    LoadOptions { memory_limit: given.or_else(half_of_memory), needed: needs_host_slice }
 }
 
 fn options(args: &AnalyzeArgs) -> Result<Options> {
