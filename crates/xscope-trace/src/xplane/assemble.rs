@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::line::{DecodedLine, LocalMeta, OpRef, Rows, Tally};
+use super::line::{DecodedLine, LocalMeta, Rows, Tally};
 use super::plane::PlaneTables;
 use super::programs::Programs;
 use crate::args::{ArgStore, LazyArgs};
@@ -138,11 +138,7 @@ impl Assembly<'_, '_> {
     ) -> Vec<MetaId> {
         let mut map = Vec::with_capacity(line.metas.len());
         for &local in &line.metas {
-            let key = match local.op {
-                // Text is numbered per line, so it cannot be shared between lines by number.
-                OpRef::Text(_) => None,
-                OpRef::None | OpRef::Stat(_) => Some((plane.name, local)),
-            };
+            let key = local.is_shared().then_some((plane.name, local));
             if let Some(&meta) = key.and_then(|key| known.get(&key)) {
                 map.push(meta);
                 continue;
@@ -175,12 +171,9 @@ impl Assembly<'_, '_> {
             0 => plane.events.get(&local.event).map_or(0, |event| event.program),
             program => program,
         };
-        meta.program = self.programs.find(program);
-        meta.op = match local.op {
-            OpRef::None => StrId::EMPTY,
-            OpRef::Stat(id) => plane.stat_names.get(&id).copied().unwrap_or_default(),
-            OpRef::Text(index) => self.trace.strings.intern_bytes(line.texts[index as usize]),
-        };
+        let module = line.resolve(local.module, plane, &mut self.trace.strings);
+        meta.program = self.programs.find(program, module);
+        meta.op = line.resolve(local.op, plane, &mut self.trace.strings);
         meta
     }
 

@@ -1,6 +1,5 @@
 //! Decodes the events of one line into columns.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
@@ -9,6 +8,7 @@ use super::plane::{PlaneTables, StatValue, split_stat, usual_value};
 use crate::bytes::FileBytes;
 use crate::model::MetaId;
 use crate::naming::PlaneKind;
+use crate::strings::{StrId, Strings};
 use crate::time::{Nanos, Picos};
 use crate::wire::{Message, Value, WireError, split_bytes, split_varint};
 
@@ -32,7 +32,16 @@ pub(super) struct LocalMeta {
     pub event: i64,
     /// The program that the event itself names, 0 for none.
     pub program: i64,
+    /// The module of that program; JAX's CPU backend gives one number to several modules.
+    pub module: OpRef,
     pub op: OpRef,
+}
+
+impl LocalMeta {
+    /// Whether it means the same on another line of its plane; texts are numbered per line.
+    pub(super) fn is_shared(&self) -> bool {
+        !matches!(self.op, OpRef::Text(_)) && !matches!(self.module, OpRef::Text(_))
+    }
 }
 
 /// Decoded events that go to one track.
@@ -70,8 +79,6 @@ pub(super) struct DecodedLine<'a> {
     pub place: Range<u64>,
     pub metas: Vec<LocalMeta>,
     pub texts: Vec<&'a [u8]>,
-    /// The module name of each program that events name.
-    pub modules: BTreeMap<i64, OpRef>,
     /// Events without a position in time.
     pub aggregated: u64,
     pub damage: Option<WireError>,
@@ -198,6 +205,20 @@ pub(super) fn event_at(bytes: &[u8], at: u64) -> Option<Message<'_>> {
 }
 
 impl DecodedLine<'_> {
+    /// The name that a reference of this line stands for.
+    pub(super) fn resolve(
+        &self,
+        reference: OpRef,
+        plane: &PlaneTables<'_>,
+        strings: &mut Strings,
+    ) -> StrId {
+        match reference {
+            OpRef::None => StrId::EMPTY,
+            OpRef::Stat(id) => plane.stat_names.get(&id).copied().unwrap_or_default(),
+            OpRef::Text(index) => strings.intern_bytes(self.texts[index as usize]),
+        }
+    }
+
     fn new(plane: usize) -> Self {
         Self {
             plane,
@@ -208,7 +229,6 @@ impl DecodedLine<'_> {
             place: 0..0,
             metas: Vec::new(),
             texts: Vec::new(),
-            modules: BTreeMap::new(),
             aggregated: 0,
             damage: None,
         }
@@ -393,12 +413,9 @@ impl<'a, 'p> Decoder<'a, 'p> {
             return;
         }
         let op = self.op_ref(event.op);
-        let known = self.line.metas.len();
-        let meta = self.local_meta(LocalMeta { event: event.id, program: event.program, op });
-        if self.line.metas.len() > known && event.program != 0 {
-            let module = self.op_ref(event.module);
-            self.line.modules.insert(event.program, module);
-        }
+        let module = self.op_ref(event.module.filter(|_| event.program != 0));
+        let meta = LocalMeta { event: event.id, program: event.program, module, op };
+        let meta = self.local_meta(meta);
         // On the CPU backend operations run on host threads and say which device they belong to.
         let device = (self.is_host && op != OpRef::None).then_some(event.ordinal);
         let keep = device.is_some() || self.kept[meta as usize];

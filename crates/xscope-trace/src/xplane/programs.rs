@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::hlo;
-use super::line::{DecodedLine, OpRef};
+use super::line::DecodedLine;
 use super::plane::PlaneTables;
 use crate::model::{ProgramId, SourceId, Trace};
 use crate::quality::{Finding, Severity};
@@ -15,19 +15,16 @@ use crate::strings::StrId;
 /// How many pairs of a listed and an unlisted program are compared: two thousand of each.
 const MOST_PAIRS: usize = 1 << 22;
 
-/// Programs by the id that events use.
+/// Programs by what events call them.
 pub(super) struct Programs {
-    ids: FxHashMap<i64, ProgramId>,
-    /// The ids that the file gives them, with the module name of each.
+    /// By the id and the module that events name.
+    ids: FxHashMap<(i64, StrId), ProgramId>,
+    /// By the ids that the file gives them, with the module name of each.
     listed: BTreeMap<i64, (ProgramId, StrId)>,
 }
 
-/// What events say of a program that the file does not list under their id.
-#[derive(Default)]
-struct Unlisted {
-    module: StrId,
-    ops: BTreeSet<StrId>,
-}
+/// The operations of programs that events name, by id and module.
+type Named = BTreeMap<(i64, StrId), BTreeSet<StrId>>;
 
 impl Programs {
     /// Decodes the programs of all planes into `trace`.
@@ -47,7 +44,7 @@ impl Programs {
                 program.name = proto.name;
             }
             trace.programs.push(program);
-            programs.ids.insert(proto.id, ProgramId(index));
+            programs.ids.insert((proto.id, module_name), ProgramId(index));
             programs.listed.insert(proto.id, (ProgramId(index), module_name));
         }
         if damaged > 0 {
@@ -63,22 +60,30 @@ impl Programs {
         programs
     }
 
-    pub(super) fn find(&self, id: i64) -> Option<ProgramId> {
-        self.ids.get(&id).copied()
+    /// The program that an event means. `module` is empty where events do not name it.
+    pub(super) fn find(&self, id: i64, module: StrId) -> Option<ProgramId> {
+        match module.is_empty() {
+            true => self.listed.get(&id).map(|&(program, _)| program),
+            false => self.ids.get(&(id, module)).copied(),
+        }
     }
 
     /// Finds the programs that events name by ids which the file does not list.
     ///
     /// JAX's CPU backend numbers a program anew when it is loaded from the compilation cache, so
-    /// its events say 168 where the file lists 170. A program fits if it has the module's name and
-    /// all of the operations; of several that fit, the one at the distance that most agree on.
+    /// its events say 168 where the file lists 170, and two modules may have one number. A program
+    /// fits if it has the module's name and all of the operations. Ids only grow, so of several
+    /// that fit it is the next that no other is joined to.
     pub(super) fn rejoin(
         &mut self,
         planes: &[PlaneTables<'_>],
         lines: &[DecodedLine<'_>],
         trace: &mut Trace,
     ) {
-        let unlisted = self.unlisted(planes, lines, trace);
+        let (unlisted, mut used) = self.unlisted(planes, lines, trace);
+        if unlisted.is_empty() || self.listed.is_empty() {
+            return;
+        }
         if unlisted.len().saturating_mul(self.listed.len()) > MOST_PAIRS {
             let message = "too many programs are listed under other ids than their events use to \
                            be joined; their operations have no scope: capture for a shorter time";
@@ -86,75 +91,72 @@ impl Programs {
             trace.findings.push(finding.times(unlisted.len() as u64));
             return;
         }
-        let fitting: BTreeMap<i64, Vec<i64>> =
-            unlisted.iter().map(|(&id, program)| (id, self.fitting(program, trace))).collect();
-        let mut distances: BTreeMap<i64, u64> = BTreeMap::new();
-        for (id, candidates) in &fitting {
-            for candidate in candidates {
-                *distances.entry(candidate.wrapping_sub(*id)).or_default() += 1;
-            }
-        }
-        let agreed = distances
-            .iter()
-            .max_by_key(|&(distance, &votes)| (votes, std::cmp::Reverse(distance.unsigned_abs())));
-        let Some((&agreed, _)) = agreed else { return };
         let mut joined = 0;
-        for (id, candidates) in &fitting {
-            let target = id.wrapping_add(agreed);
-            let chosen = match candidates.as_slice() {
-                [only] => Some(*only),
-                several => several.contains(&target).then_some(target),
+        for ((id, module), ops) in unlisted {
+            let fitting = self.fitting(module, &ops, trace);
+            let next = fitting.iter().find(|&&listed| listed >= id && !used.contains(&listed));
+            let chosen = match (next, fitting.as_slice()) {
+                (Some(&next), _) => next,
+                (None, &[only]) => only,
+                // The module is named otherwise in the file, or not at all.
+                _ if self.has_all(id, &ops, trace) => id,
+                _ => continue,
             };
-            if let Some((program, _)) = chosen.and_then(|chosen| self.listed.get(&chosen)) {
-                self.ids.insert(*id, *program);
-                joined += 1;
+            if let Some(&(program, _)) = self.listed.get(&chosen) {
+                self.ids.insert((id, module), program);
+                used.insert(chosen);
+                joined += u64::from(chosen != id);
             }
         }
-        trace.findings.push(
-            Finding::new(
-                "hlo.rejoined",
-                Severity::Info,
-                "programs were loaded from a compilation cache and are listed under other ids than \
-                 their events use; they were joined by module name and operations",
-            )
-            .times(joined),
-        );
+        if joined > 0 {
+            trace.findings.push(
+                Finding::new(
+                    "hlo.rejoined",
+                    Severity::Info,
+                    "programs were loaded from a compilation cache and are listed under other ids \
+                     than their events use; they were joined by module name, operations and order",
+                )
+                .times(joined),
+            );
+        }
     }
 
+    /// The programs that events name and the file does not list, and the ids of those it does.
     fn unlisted(
         &self,
         planes: &[PlaneTables<'_>],
         lines: &[DecodedLine<'_>],
         trace: &mut Trace,
-    ) -> BTreeMap<i64, Unlisted> {
-        let mut unlisted: BTreeMap<i64, Unlisted> = BTreeMap::new();
+    ) -> (Named, BTreeSet<i64>) {
+        let mut unlisted = Named::new();
+        let mut used = BTreeSet::new();
         for line in lines {
-            let names = &planes[line.plane].stat_names;
-            let mut name = |op: OpRef| match op {
-                OpRef::None => StrId::EMPTY,
-                OpRef::Stat(id) => names.get(&id).copied().unwrap_or_default(),
-                OpRef::Text(index) => trace.strings.intern_bytes(line.texts[index as usize]),
-            };
-            let unknown = line.metas.iter().filter(|meta| meta.program != 0);
-            for meta in unknown.filter(|meta| !self.ids.contains_key(&meta.program)) {
-                unlisted.entry(meta.program).or_default().ops.insert(name(meta.op));
-            }
-            for (id, &module) in &line.modules {
-                if let Some(program) = unlisted.get_mut(id) {
-                    program.module = name(module);
+            let plane = &planes[line.plane];
+            for meta in line.metas.iter().filter(|meta| meta.program != 0) {
+                let module = line.resolve(meta.module, plane, &mut trace.strings);
+                if self.find(meta.program, module).is_some() {
+                    used.insert(meta.program);
+                    continue;
                 }
+                let op = line.resolve(meta.op, plane, &mut trace.strings);
+                let ops = unlisted.entry((meta.program, module)).or_default();
+                ops.extend(Some(op).filter(|op| !op.is_empty()));
             }
         }
-        unlisted
+        (unlisted, used)
     }
 
-    /// The listed programs that have the name and all the operations of an unlisted one.
-    fn fitting(&self, program: &Unlisted, trace: &Trace) -> Vec<i64> {
-        let fits = |&(_, (id, module)): &(&i64, &(ProgramId, StrId))| {
-            let listed = &trace.programs[id.0 as usize];
-            *module == program.module
-                && program.ops.iter().all(|op| listed.by_name.contains_key(op))
-        };
-        self.listed.iter().filter(fits).map(|(&id, _)| id).collect()
+    /// The listed programs that have a module's name and all of these operations, by id.
+    fn fitting(&self, module: StrId, ops: &BTreeSet<StrId>, trace: &Trace) -> Vec<i64> {
+        let named = self.listed.iter().filter(|(_, (_, name))| *name == module);
+        named.map(|(&id, _)| id).filter(|&id| self.has_all(id, ops, trace)).collect()
+    }
+
+    /// Whether the program listed as `id` has all of these operations.
+    fn has_all(&self, id: i64, ops: &BTreeSet<StrId>, trace: &Trace) -> bool {
+        self.listed.get(&id).is_some_and(|(program, _)| {
+            let listed = &trace.programs[program.0 as usize];
+            ops.iter().all(|op| listed.by_name.contains_key(op))
+        })
     }
 }

@@ -398,6 +398,46 @@ fn programs_are_found_by_their_id_and_not_by_their_key() {
     assert!(!codes(&trace).iter().any(|(code, _)| *code == "xplane.damaged_hlo"));
 }
 
+/// Programs that come out of JAX's compilation cache are listed under other ids than their events
+/// use, at no fixed distance, and two modules may have one id.
+#[test]
+fn programs_that_a_cache_renumbered_are_joined_by_module_operations_and_order() {
+    let entry = |key: i64, module: &str, op: &str| {
+        let proto = message(5, text_stat(1, 6, hlo(module, op, 1)));
+        event_name(key, &format!("{module}({key})"), &[proto])
+    };
+    let listed = [
+        entry(101, "jit_run", "dot.1"),
+        entry(119, "jit_run", "dot.1"),
+        entry(131, "jit_small", "dot.2"),
+        entry(212, "jit_run", "dot.3"),
+        entry(222, "jit_run", "dot.1"),
+    ];
+    let metadata = plane("/host:metadata", &[listed.concat(), stat_name(1, "Hlo Proto")]);
+    let events = [
+        (1, "jit_run", 99, "dot.1", Some(101)),
+        (1, "jit_run", 117, "dot.1", Some(119)),
+        (2, "jit_small", 117, "dot.2", Some(131)),
+        (3, "jit_run", 204, "dot.3", Some(212)),
+        (1, "jit_run", 222, "dot.1", Some(222)),
+        (4, "jit_other", 300, "dot.4", None),
+    ];
+    let rows = (0..).zip(&events).map(|(start, &(id, module, program, op, _))| {
+        let stats =
+            [text_stat(1, 5, op), text_stat(2, 5, module), stat(3, 3, program), stat(5, 4, 0)];
+        event(id, start, 1, &stats)
+    });
+    let thread = line(1, "tf_XLAEigen/1", 0, &rows.collect::<Vec<_>>());
+    let names = (1..).zip(["dot.1", "dot.2", "dot.3", "dot.4"]);
+    let names = names.flat_map(|(id, name)| event_name(id, name, &[])).collect();
+    let trace = read(&[plane("/host:CPU", &[thread, names, cpu_stats()]), metadata]);
+    for (row, (_, module, program, _, expected)) in events.iter().enumerate() {
+        let found = program_of(&trace, "tf_XLAEigen/1", row).map(|program| program.id);
+        assert_eq!(found, *expected, "{module}, {program}");
+    }
+    assert!(codes(&trace).iter().any(|code| *code == ("hlo.rejoined", 4)), "{:?}", codes(&trace));
+}
+
 /// 3.8.15: programs are numbered by each run for itself.
 #[test]
 fn programs_of_two_files_with_one_number_stay_apart() {
