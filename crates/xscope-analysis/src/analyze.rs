@@ -19,6 +19,7 @@ use crate::memory::{MemoryReport, memory};
 use crate::peaks::Peaks;
 use crate::programs::{ProgramRow, programs};
 use crate::quality::quality;
+use crate::request_report::{RequestsReport, request_report};
 use crate::timeline::{TimelineRow, timeline};
 use crate::work::Work;
 
@@ -59,6 +60,9 @@ pub struct AnalyzeReport {
     pub allocations: Vec<AllocationRow>,
     /// What sglang-jax reports of the tensors of its stages.
     pub reported_memory: Vec<ReportedMemory>,
+    /// Absent if the trace knows of no request, or if the report is part of one that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsReport>,
 }
 
 /// One file that was read.
@@ -115,6 +119,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         },
     );
     let compiles = compiles(trace);
+    let memory = memory(trace);
     let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
         Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
         None => end - start,
@@ -129,16 +134,17 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         timeline,
         idle,
         programs: programs(trace),
-        compiles,
         collectives,
         categories: categories(&kernels),
         layers,
-        memory: memory(trace),
+        requests: request_report(trace, window, &memory, &compiles),
+        memory,
         allocators: allocators(trace),
         allocations: allocations(trace),
         reported_memory: reported_memory(trace),
         devices,
         kernels,
+        compiles,
     };
     report.headlines = headlines(&report);
     report

@@ -30,6 +30,7 @@ pub mod profile;
 pub mod programs;
 pub mod quality;
 pub mod recompiles;
+pub mod request_report;
 pub mod requests;
 pub mod roofline;
 mod scope;

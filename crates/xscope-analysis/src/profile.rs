@@ -8,11 +8,10 @@ use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::analyze::{AnalyzeReport, analyze};
-use crate::batches::{BatchSummary, BatchView, batches_of, summary};
-use crate::join::Join;
+use crate::batches::{BatchSummary, BatchView};
 use crate::launches::Launches;
-use crate::recompiles;
-use crate::requests::{RequestView, StageRow, UNACCOUNTED, requests_of, stages};
+use crate::memory::MemoryReport;
+use crate::requests::{RequestView, StageRow, UNACCOUNTED};
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// Version of [`ProfileReport`] as JSON.
@@ -111,44 +110,39 @@ pub struct RunFacts {
 
 /// Analyses the trace of a run directory.
 pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
-    let join = Join::of(trace);
-    let launches = Launches::of(trace, &join);
-    let views = requests_of(trace, &join, &launches);
-    let batches = batches_of(trace, &join, &launches);
-    let measured: Vec<&RequestView> =
-        views.iter().filter(|view| !view.is_warmup && view.ok && is_ours(trace, view)).collect();
-    let mut by_latency = measured.clone();
-    by_latency.sort_by(|a, b| (a.total, &a.id).cmp(&(b.total, &b.id)));
     let mut analysis = analyze(trace);
-    analysis.quality.extend(request_findings(&measured));
-    analysis.quality.extend(join_finding(&launches));
-    analysis.quality.extend(recompiles::finding(&recompiles::recompiles(trace, &views)));
-    let shares = shares_by_request(&batches);
-    let describe = |view: &&RequestView| Profiled {
+    let requests = analysis.requests.take();
+    let name = |request: Profiled| Profiled {
         model_name: run.model_name.clone(),
         hardware: run.hardware.clone(),
-        ..profiled(trace, view, &batches, &shares, &analysis)
+        ..request
     };
-    let typical = by_latency.get(by_latency.len().saturating_sub(1) / 2);
+    let (typical, slowest, batches) = match &requests {
+        Some(found) => (found.typical.clone(), found.slowest.clone(), found.batches.clone()),
+        None => (None, None, None),
+    };
+    let (counts, latency, stages) = match requests {
+        Some(found) => {
+            analysis.quality.extend(found.findings);
+            (found.requests, found.latency, found.stages)
+        }
+        None => (RequestCounts { measured: 0, warmup: 0, failed: 0 }, latency(&[]), Vec::new()),
+    };
     ProfileReport {
         schema: SCHEMA,
         run_dir: run.run_dir.clone(),
         complete: run.complete,
-        typical: typical.map_or_else(no_request, describe),
-        requests: RequestCounts {
-            measured: measured.len() as u64,
-            warmup: views.iter().filter(|view| view.is_warmup).count() as u64,
-            failed: views.iter().filter(|view| !view.ok).count() as u64,
-        },
-        latency: latency(&measured),
-        stages: stages(&measured),
-        slowest: by_latency.last().map(describe),
-        batches: summary(&batches),
+        typical: typical.map_or_else(no_request, name),
+        requests: counts,
+        latency,
+        stages,
+        slowest: slowest.map(name),
+        batches,
         analysis,
     }
 }
 
-fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
+pub(crate) fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let unjoined = measured.iter().filter(|view| !view.has_server).count() as u64;
     if unjoined > 0 {
@@ -178,12 +172,12 @@ fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
 }
 
 /// Whether a request is one that the client of the run sent; all are where there is no client.
-fn is_ours(trace: &Trace, view: &RequestView) -> bool {
+pub(crate) fn is_ours(trace: &Trace, view: &RequestView) -> bool {
     view.has_client || trace.client.is_empty()
 }
 
 /// Says how batches were joined to the device's work, where that was a matter of time and order.
-fn join_finding(launches: &Launches) -> Option<Finding> {
+pub(crate) fn join_finding(launches: &Launches) -> Option<Finding> {
     let (joined, uncertain) = (launches.joined, launches.uncertain);
     let message = format!(
         "the device does not know the server's batches: {joined} executions were joined to them \
@@ -196,7 +190,7 @@ fn join_finding(launches: &Launches) -> Option<Finding> {
     (joined > 0).then(|| Finding::new("batches.joined_by_time", severity, message))
 }
 
-fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {
+pub(crate) fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {
     let mut shares: BTreeMap<SpanKey, Picos> = BTreeMap::new();
     for &(request, time) in batches.iter().flat_map(|batch| &batch.shares) {
         let sum = shares.entry(request).or_default();
@@ -205,12 +199,12 @@ fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {
     shares
 }
 
-fn profiled(
+pub(crate) fn profiled(
     trace: &Trace,
     view: &RequestView,
     batches: &[BatchView],
     shares: &BTreeMap<SpanKey, Picos>,
-    analysis: &AnalyzeReport,
+    memory: &MemoryReport,
 ) -> Profiled {
     let stage = |name: &str| match view.has_server {
         true => Metric::valid(millis(view.stage(name)), "ms"),
@@ -234,9 +228,9 @@ fn profiled(
         sequence_lengths: view.sequence_tokens.clone(),
         tokens: count(view.sequence_tokens.iter().sum()),
         device_ms: Metric::known(device, "ms", "no device work could be joined to the request"),
-        peak_hbm_mb: hbm_peak(trace, analysis),
+        peak_hbm_mb: hbm_peak(trace, memory),
         activation_memory_mb: Metric::known(
-            analysis.memory.owner_peak("activations"),
+            memory.owner_peak("activations"),
             "MB",
             "the trace has no memory counters by owner",
         ),
@@ -246,12 +240,12 @@ fn profiled(
     }
 }
 
-fn hbm_peak(trace: &Trace, analysis: &AnalyzeReport) -> Metric {
+fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
     use xscope_trace::model::DeviceKind;
     let on_cpu = trace.devices.iter().all(|device| device.kind == DeviceKind::Cpu);
     match on_cpu && !trace.devices.is_empty() {
         true => Metric::unavailable("MB", "the device is a CPU; see memory for its peak"),
-        false => analysis.memory.peak.clone(),
+        false => memory.peak.clone(),
     }
 }
 
@@ -279,7 +273,7 @@ fn no_request() -> Profiled {
     }
 }
 
-fn latency(measured: &[&RequestView]) -> Latency {
+pub(crate) fn latency(measured: &[&RequestView]) -> Latency {
     let mut times: Vec<Picos> = measured.iter().map(|view| view.total).collect();
     times.sort_unstable();
     let n = times.len();
@@ -313,6 +307,6 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests and tokens are small")]
-fn to_f64(value: u64) -> f64 {
+pub(crate) fn to_f64(value: u64) -> f64 {
     value as f64
 }

@@ -153,7 +153,7 @@ pub(crate) fn names_of_requests(trace: &Trace) -> FxHashMap<String, SpanKey> {
     names
 }
 
-fn key_text(trace: &Trace, key: SpanKey) -> String {
+pub(crate) fn key_text(trace: &Trace, key: SpanKey) -> String {
     match key {
         SpanKey::Number(number) => number.to_string(),
         SpanKey::Text(id) => trace.strings.get(id).to_owned(),

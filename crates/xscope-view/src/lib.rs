@@ -5,6 +5,7 @@
 
 mod analyze;
 mod profile;
+mod requests;
 mod sections;
 mod tasks;
 mod text;

@@ -84,10 +84,8 @@ fn waterfalls(report: &ProfileReport) -> String {
     out
 }
 
-fn waterfall(title: &str, request: &Profiled) -> String {
-    if request.waterfall.is_empty() {
-        return String::new();
-    }
+/// The rows of a request's waterfall: stage, milliseconds, and a bar where it lies.
+pub(crate) fn waterfall_rows(request: &Profiled) -> Vec<Vec<String>> {
     let mut stages: Vec<_> = request.waterfall.iter().collect();
     stages.sort_by_key(|(name, _)| PIPELINE.iter().position(|stage| stage == name).unwrap_or(100));
     let mut before = 0.0;
@@ -99,6 +97,13 @@ fn waterfall(title: &str, request: &Profiled) -> String {
         let drawn = if drawn.is_empty() { "▏".to_owned() } else { drawn };
         vec![name.clone(), format!("{ms:.3}"), format!("{}{drawn}", " ".repeat(indent))]
     });
+    rows.collect()
+}
+
+fn waterfall(title: &str, request: &Profiled) -> String {
+    if request.waterfall.is_empty() {
+        return String::new();
+    }
     let title = format!(
         "{title} {}: {:.3} ms, {} items, {} tokens, device {} ms",
         request.request_id,
@@ -110,7 +115,7 @@ fn waterfall(title: &str, request: &Profiled) -> String {
     section(
         &title,
         &[Column::Text("stage"), Column::Number("ms"), Column::Text("")],
-        rows.collect(),
+        waterfall_rows(request),
     )
 }
 

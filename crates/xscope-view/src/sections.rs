@@ -7,6 +7,7 @@ use xscope_analysis::layers::LayerNode;
 use xscope_trace::Metric;
 
 use crate::analyze::{line, memory_page, quality_text};
+use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
 
 /// A part of the report on a profile.
@@ -19,12 +20,13 @@ pub enum Section {
     Collectives,
     Compiles,
     Programs,
+    Requests,
     Memory,
     Quality,
 }
 
 impl Section {
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("layers", Self::Layers),
         ("kernels", Self::Kernels),
         ("devices", Self::Devices),
@@ -32,6 +34,7 @@ impl Section {
         ("collectives", Self::Collectives),
         ("compiles", Self::Compiles),
         ("programs", Self::Programs),
+        ("requests", Self::Requests),
         ("memory", Self::Memory),
         ("quality", Self::Quality),
     ];
@@ -50,10 +53,10 @@ pub enum Style {
 }
 
 /// A titled table.
-struct Grid {
-    title: &'static str,
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
+pub(crate) struct Grid {
+    pub title: &'static str,
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<String>>,
 }
 
 /// A section in full.
@@ -66,6 +69,7 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         Section::Collectives => vec![collectives(report)],
         Section::Compiles => vec![compiles(report)],
         Section::Programs => vec![programs(report)],
+        Section::Requests => report.requests.as_ref().map(request_grids).unwrap_or_default(),
         Section::Memory => vec![allocators(report)],
         Section::Quality => Vec::new(),
     };
@@ -74,6 +78,10 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         out += &render(grid, style);
     }
     match section {
+        Section::Requests => {
+            let findings = report.requests.as_ref().map(|requests| requests.findings.as_slice());
+            out += &quality_text(findings.unwrap_or_default());
+        }
         Section::Layers => layer_notes(report, &mut out),
         Section::Memory => out += &memory_page(report),
         Section::Quality => out += &quality_text(&report.quality),

@@ -51,7 +51,7 @@ pub(crate) struct KernelsArgs {
 pub(crate) struct AnalyzeArgs {
     /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
     /// see one section in full: layers, kernels, devices, idle, collectives, compiles, programs,
-    /// memory or quality
+    /// requests, memory or quality
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Print a section's tables as Markdown

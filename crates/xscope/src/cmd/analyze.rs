@@ -91,6 +91,7 @@ fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
         Section::Collectives => output::json(&report.collectives),
         Section::Compiles => output::json(&report.compiles),
         Section::Programs => output::json(&report.programs),
+        Section::Requests => output::json(&report.requests),
         Section::Memory => output::json(&(&report.memory, &report.allocators)),
         Section::Quality => output::json(&report.quality),
     }

@@ -47,6 +47,25 @@ fn a_window_cuts_every_section() {
 }
 
 #[test]
+fn requests_of_a_run_are_a_section() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = fixture("run");
+    let text = stdout(&run(directory.path(), &["analyze", &path, "requests"], 0));
+    for title in ["Stages", "Typical request", "What the slowest 1 % have in common", "Batches"] {
+        assert!(text.contains(title), "{title}:\n{text}");
+    }
+    let markdown = stdout(&run(directory.path(), &["analyze", &path, "requests", "--markdown"], 0));
+    assert!(markdown.contains("### Stages"), "{markdown}");
+    let json = stdout(&run(directory.path(), &["analyze", &path, "requests", "--json"], 0));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let shares = report["stages"].as_array().unwrap().iter();
+    let sum: f64 = shares.map(|row| row["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{json}");
+    let text = stdout(&run(directory.path(), &["analyze", &fixture("jax_cpu"), "requests"], 0));
+    assert!(text.contains("nothing in this profile"), "{text}");
+}
+
+#[test]
 fn what_is_no_profile_is_refused_with_exit_code_2() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
