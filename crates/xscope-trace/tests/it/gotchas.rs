@@ -435,7 +435,7 @@ fn programs_that_a_cache_renumbered_are_joined_by_module_operations_and_order() 
         let found = program_of(&trace, "tf_XLAEigen/1", row).map(|program| program.id);
         assert_eq!(found, *expected, "{module}, {program}");
     }
-    assert!(codes(&trace).iter().any(|code| *code == ("hlo.rejoined", 4)), "{:?}", codes(&trace));
+    assert!(codes(&trace).contains(&("hlo.rejoined", 4)), "{:?}", codes(&trace));
 }
 
 /// 3.8.15: programs are numbered by each run for itself.
