@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::{SpanKey, TrackKind};
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::join::{BatchKey, Join};
@@ -39,8 +39,8 @@ pub struct BatchSummary {
     /// Sequences per batch, on average.
     pub mean_rows: f64,
     pub device_ms: f64,
-    /// Share of device time spent on padding.
-    pub padding_share: f64,
+    /// Share of device time spent on padding; unavailable where the spans count no tokens.
+    pub padding_share: Metric,
 }
 
 /// All batches that a recorder gave an identity, by it.
@@ -136,12 +136,17 @@ pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
         views.iter().fold(Picos::ZERO, |sum, view| sum.saturating_add(get(view)))
     };
     let device = total(|view| view.device);
+    let counted = views.iter().all(|view| view.tokens > 0);
     let rows: u64 = views.iter().map(|view| view.rows).sum();
     Some(BatchSummary {
         count: views.len() as u64,
         mean_rows: rows as f64 / views.len() as f64,
         device_ms: millis(device),
-        padding_share: share(total(|view| view.padding), device),
+        padding_share: Metric::known(
+            counted.then(|| share(total(|view| view.padding), device)),
+            "1",
+            "the spans do not count the tokens of every batch",
+        ),
     })
 }
 

@@ -129,7 +129,7 @@ fn batches_text(report: &ProfileReport) -> String {
                 batches.count,
                 batches.mean_rows,
                 batches.device_ms,
-                percent(batches.padding_share)
+                batches.padding_share.value.map_or_else(|| "an unknown part".to_owned(), percent)
             ),
         );
     }

@@ -139,7 +139,7 @@ fn json_has_the_contract_and_adds_up() {
     let total: f64 = kernels.iter().map(|kernel| kernel["self_us"].as_f64().unwrap()).sum();
     assert!((layers["total_us"].as_f64().unwrap() - total).abs() < 1e-3 * total);
     assert!(kernels.iter().all(|kernel| kernel["flops"]["status"] == "valid"));
-    let share = report["batches"]["padding_share"].as_f64().unwrap();
+    let share = report["batches"]["padding_share"]["value"].as_f64().unwrap();
     assert!((0.0..1.0).contains(&share), "{share}");
 }
 
