@@ -256,6 +256,7 @@ pub struct Slices {
 }
 
 impl Slices {
+    #[inline]
     pub fn len(&self) -> usize {
         self.start.len()
     }
@@ -265,11 +266,13 @@ impl Slices {
     }
 
     /// End of row `row`, saturating; an unfinished slice ends where it starts.
+    #[inline]
     pub fn end(&self, row: usize) -> Picos {
         self.start[row].saturating_add(self.dur[row].max(Picos::ZERO))
     }
 
     /// The execution of row `row`, if it belongs to one.
+    #[inline]
     pub fn run_of(&self, row: usize) -> Option<i64> {
         self.run.get(row).copied().filter(|&run| run != 0)
     }

@@ -148,6 +148,9 @@ impl Roles {
 /// The tag of an event field of a line.
 const EVENT: u8 = 0x22;
 
+/// From how many rows their number is forecast.
+const FORECAST: usize = 512;
+
 /// How much of a file is decoded before its pages are let go.
 const RELEASE_EVERY: u64 = 4 << 20;
 
@@ -350,6 +353,20 @@ impl<'a> Event<'a> {
 }
 
 impl Rows {
+    /// Makes room for as many rows as the first `read` of `len` bytes let expect, so that columns
+    /// are not moved while they grow.
+    fn reserve(&mut self, len: u64, read: u64) {
+        let rows = FORECAST as u64 * len / read.max(1);
+        let more = usize::try_from(rows).unwrap_or(0).saturating_sub(FORECAST);
+        let more = more + more / 32;
+        self.start.reserve_exact(more);
+        self.dur.reserve_exact(more);
+        self.meta.reserve_exact(more);
+        if !self.run.is_empty() {
+            self.run.reserve_exact(more);
+        }
+    }
+
     fn push(&mut self, event: &Event<'_>, meta: u32, at: Option<u32>) {
         let before = self.start.len();
         self.start.push(Picos(event.offset));
@@ -420,9 +437,15 @@ impl<'a, 'p> Decoder<'a, 'p> {
         let device = (self.is_host && op != OpRef::None).then_some(event.ordinal);
         let keep = device.is_some() || self.kept[meta as usize];
         let at = u32::try_from(at - self.line.place.start).ok();
+        let (len, read) = (self.len as u64, message.offset - self.line.place.start);
         let rows = self.rows_of(device);
         match keep {
-            true => rows.push(&event, meta, at),
+            true => {
+                rows.push(&event, meta, at);
+                if rows.start.len() == FORECAST {
+                    rows.reserve(len, read);
+                }
+            }
             false => self.line.dropped.add(&event, meta),
         }
     }
