@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 /// Every crate and what it may use of the workspace.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("xscope-trace", &[]),
     ("xscope-analysis", &["xscope-trace"]),
     ("xscope-view", &["xscope-analysis", "xscope-trace"]),
@@ -29,12 +29,13 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "xscope-view",
         ],
     ),
+    ("xscope-bench", &["xscope-trace"]),
     ("xtask", &[]),
 ];
 
 /// Libraries that only some crates may use, and why.
 const RESERVED: [(&str, &[&str], &str); 3] = [
-    ("anyhow", &["xscope", "xtask"], "libraries have typed errors"),
+    ("anyhow", &["xscope", "xscope-bench", "xtask"], "libraries have typed errors"),
     (
         "tokio",
         &["xscope", "xscope-capture", "xscope-engine", "xscope-load"],
