@@ -84,6 +84,10 @@ fn idle(report: &AnalyzeReport) -> Option<Headline> {
         "host" => {
             ("the host was not ready", "shorten the host's work or overlap it with the device")
         }
+        _ if report.quality.iter().any(|finding| finding.code == "load.dropped") => (
+            "the host's slices, which would say why, were left out",
+            "give more memory with --memory-limit",
+        ),
         _ => ("nothing in the trace says why", "capture with host_tracer_level 2"),
     };
     let detail = if cause == "host" { format!(" (most of it in `{code}`)") } else { String::new() };
