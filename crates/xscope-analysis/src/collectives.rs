@@ -14,7 +14,7 @@ use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::kernels::KernelRow;
-use crate::stats::sum;
+use crate::stats::{as_f64, sum};
 use crate::timeline::{Class, class, covered};
 
 /// One collective over all devices.
@@ -182,9 +182,4 @@ fn summarise(
         total,
         wait,
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes and counts are shown to three digits")]
-fn as_f64(value: u64) -> f64 {
-    value as f64
 }

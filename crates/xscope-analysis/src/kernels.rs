@@ -11,7 +11,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::category::category;
 use crate::peaks::{Peaks, peaks};
 use crate::roofline::{Roofline, roofline};
-use crate::stats::{mean_micros, percentile, share, stddev_micros, sum};
+use crate::stats::{as_f64, mean_micros, percentile, share, stddev_micros, sum};
 use crate::work::Work;
 
 /// One operation on one device.
@@ -172,11 +172,6 @@ fn costs(trace: &Trace, meta: MetaId) -> (Metric, Metric) {
         _ => Metric::unavailable("B", MISSING),
     };
     (Metric::known(flops.map(as_f64), "FLOP", MISSING), bytes)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "costs are shown to three digits")]
-fn as_f64(value: u64) -> f64 {
-    value as f64
 }
 
 /// Which operations a report is about: those whose names contain all of the parts that are given.

@@ -12,7 +12,7 @@ use crate::batches::{BatchSummary, BatchView};
 use crate::launches::Launches;
 use crate::memory::MemoryReport;
 use crate::requests::{RequestView, StageRow, UNACCOUNTED};
-use crate::stats::{mean_micros, millis, percentile, share, sum};
+use crate::stats::{as_f64, mean_micros, millis, percentile, share, sum};
 
 /// Version of [`ProfileReport`] as JSON.
 pub const SCHEMA: &str = "xscope/profile/1";
@@ -213,7 +213,7 @@ pub(crate) fn profiled(
     let mine: Vec<&BatchView> =
         batches.iter().filter(|batch| view.batches.contains(&batch.batch)).collect();
     let device = view.key.and_then(|key| shares.get(&key)).map(|&time| millis(time));
-    let count = |value: u64| Metric::known((value > 0).then_some(to_f64(value)), "1", "no spans");
+    let count = |value: u64| Metric::known((value > 0).then_some(as_f64(value)), "1", "no spans");
     Profiled {
         request_id: view.id.clone(),
         total_latency_ms: millis(view.total),
@@ -302,11 +302,6 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
     let end = measured.iter().map(|view| view.start.saturating_add(view.total)).max();
     let seconds = start.zip(end).map(|(start, end)| (end - start).as_micros() / 1e6);
     let items: u64 = measured.iter().map(|view| view.items).sum();
-    let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| to_f64(items) / seconds);
+    let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| as_f64(items) / seconds);
     Metric::known(rate, "items/s", "no request was measured")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of requests and tokens are small")]
-pub(crate) fn to_f64(value: u64) -> f64 {
-    value as f64
 }

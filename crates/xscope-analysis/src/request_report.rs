@@ -16,11 +16,11 @@ use crate::launches::Launches;
 use crate::memory::MemoryReport;
 use crate::profile::{
     Latency, Profiled, RequestCounts, is_ours, join_finding, latency, profiled, request_findings,
-    shares_by_request, to_f64,
+    shares_by_request,
 };
 use crate::recompiles;
 use crate::requests::{RequestView, StageRow, key_text, requests_of, stages};
-use crate::stats::{millis, share};
+use crate::stats::{as_f64, millis, share};
 
 /// What a trace says of its requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -192,7 +192,7 @@ fn slow(
 /// The mean of what is known.
 fn mean(views: &[&RequestView], get: &dyn Fn(&RequestView) -> Option<u64>) -> Metric {
     let known: Vec<u64> = views.iter().filter_map(|view| get(view)).collect();
-    let mean = to_f64(known.iter().sum()) / to_f64(known.len() as u64);
+    let mean = as_f64(known.iter().sum()) / as_f64(known.len() as u64);
     Metric::known((!known.is_empty()).then_some(mean), "1", "no span of the server says it")
 }
 

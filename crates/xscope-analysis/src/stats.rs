@@ -21,6 +21,12 @@ pub fn share(part: Picos, whole: Picos) -> f64 {
     if whole.0 == 0 { 0.0 } else { part.0 as f64 / whole.0 as f64 }
 }
 
+/// A count or a size as a float, to be shown or divided.
+#[expect(clippy::cast_precision_loss, reason = "derived figures are shown to a few digits")]
+pub fn as_f64(value: u64) -> f64 {
+    value as f64
+}
+
 /// Milliseconds.
 pub fn millis(time: Picos) -> f64 {
     time.as_micros() / 1e3

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
 use xscope_analysis::layers::{LayerNode, LayersReport};
+use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::sections::idle_text;
@@ -287,9 +288,4 @@ pub(crate) fn section(title: &str, columns: &[Column], rows: Vec<Vec<String>>) -
 pub(crate) fn line(out: &mut String, text: &str) {
     // Writing to a String cannot fail.
     writeln!(out, "{text}").unwrap_or_default();
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a file size shown to three digits")]
-fn as_f64(value: u64) -> f64 {
-    value as f64
 }

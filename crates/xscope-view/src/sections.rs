@@ -4,6 +4,7 @@ use xscope_analysis::AnalyzeReport;
 use xscope_analysis::collectives::CollectiveRow;
 use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::layers::LayerNode;
+use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 
 use crate::analyze::{line, memory_page, quality_text};
@@ -365,11 +366,6 @@ fn allocators(report: &AnalyzeReport) -> Grid {
         ]
     });
     Grid { title: "Device allocators", columns, rows: rows.collect() }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]
-fn as_f64(value: u64) -> f64 {
-    value as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]
