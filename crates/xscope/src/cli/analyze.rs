@@ -1,0 +1,73 @@
+//! Reading profiles.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use xscope_trace::Picos;
+
+use super::OutputArgs;
+use super::time::time;
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArgs {
+    /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
+    /// see one section in full: layers, kernels, devices, idle, collectives, compiles, programs,
+    /// requests, memory or quality
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Print a section's tables as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Start of the window on the profile's own time axis, for all sections: 1.2s, 350ms, 17us.
+    /// What reaches into the window is cut at its edges; requests count if they lie wholly in it
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<Picos>,
+    /// End of the window
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub to: Option<Picos>,
+    /// Only operations of devices whose name contains this. This filter and the three below apply
+    /// to kernels, categories, layers, collectives and the devices' time lines, not to busy and
+    /// idle time, programs, compiles, memory and requests
+    #[arg(long, value_name = "PART")]
+    pub device: Option<String>,
+    /// Only operations of programs whose name contains this
+    #[arg(long, value_name = "PART")]
+    pub module: Option<String>,
+    /// Only operations whose scope contains this
+    #[arg(long, value_name = "PART")]
+    pub scope: Option<String>,
+    /// Only operations whose name contains this
+    #[arg(long, value_name = "PART")]
+    pub name: Option<String>,
+    /// A file of rules for components of the model, one `part of a scope = component` a line
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// What slices may take in memory, in MB, before those of host threads that no figure of a
+    /// device needs are only counted; 0 to do so at once [default: half of the memory]
+    #[arg(long, value_name = "MB")]
+    pub memory_limit: Option<u64>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArgs {
+    /// A regular expression that part of the name of the kernel, program or annotation matches
+    #[arg(long, value_name = "REGEX")]
+    pub task: String,
+    /// Profiles, as for analyze; of a trace.json.gz the XPlane file beside it is read
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::tests::accepts;
+
+    #[test]
+    fn something_must_be_named() {
+        assert!(!accepts(&["analyze"]));
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line: argument types and nothing else, a module for each family of commands.
+//! Nothing below `cmd` sees clap.
+
+mod analyze;
+mod engine;
+mod export;
+mod profile;
+mod time;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use analyze::{AnalyzeArgs, KernelsArgs};
+pub(crate) use engine::{EngineArgs, ServeArgs};
+pub(crate) use export::{ExportArgs, TrimArgs};
+pub(crate) use profile::{ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs};
+
+/// Where does the time of a scoring request go, from the socket to the last kernel?
+#[derive(Debug, Parser)]
+#[command(name = "xscope", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Profile scoring requests at five levels, on the built-in engine or a running server
+    Profile(ProfileArgs),
+    /// Serve the built-in engine: POST /v1/score, /start_profile, /metrics ...
+    Serve(ServeArgs),
+    /// Run a Python server with probes inside, and record spans of all its processes
+    Run(RunArgs),
+    /// Say what is in a profile, what is wrong with it, and where the time goes
+    Analyze(AnalyzeArgs),
+    /// Say how long each iteration of a kernel or an annotation took
+    Kernels(KernelsArgs),
+    /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
+    Export(ExportArgs),
+    /// Cut a profile down to the part that matters, so that other programs can open it
+    Trim(TrimArgs),
+}
+
+/// How a command reports.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print the report as JSON, with the fields that FORMAT.md lists
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::Cli;
+
+    /// Whether the arguments after `xscope` are accepted.
+    pub(crate) fn accepts(args: &[&str]) -> bool {
+        Cli::try_parse_from([&["xscope"], args].concat()).is_ok()
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}
