@@ -59,6 +59,7 @@ pub use check::{Failure, FailureKind, Tolerance};
 pub use client::ClientLimits;
 pub use error::LoadError;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
-pub use record::{Durations, Ended, Figure, LoadSummary, Phase, PointSummary, RequestRow};
+pub use record::{LoadSummary, Phase, PointSummary, RequestRow};
 pub use run::{ClosedLoop, LoadEvent, LoadOptions, run_closed_loop};
 pub use workload::{Labels, Point, PromptForm, ScorePlan, ScoreRequest, ScoreWorkload};
+pub use xscope_trace::results::{Durations, Ended, Figure};

@@ -19,14 +19,14 @@ use tokio::{
     sync::{Mutex, mpsc},
     task::{JoinHandle, JoinSet},
 };
-use xscope_trace::{Nanos, clock::monotonic};
+use xscope_trace::{Nanos, clock::monotonic, results::Ended};
 
 use crate::{
     cancel::Cancel,
     check::{Expected, Failure, FailureKind, FirstAnswers, Tolerance, check_scores, parse_answer},
     client::{BaseUrl, Call, Client, ClientLimits, Exchange},
     error::LoadError,
-    record::{Ended, LoadSummary, Phase, RequestRow, SCHEMA, Samples},
+    record::{LoadSummary, Phase, RequestRow, SCHEMA, Samples},
     workload::{Point, SCORE_PATH, ScorePlan, ScoreWorkload},
 };
 

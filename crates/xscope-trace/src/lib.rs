@@ -18,6 +18,7 @@ pub mod model;
 mod naming;
 mod pprof;
 pub mod quality;
+pub mod results;
 pub mod run;
 pub mod span;
 mod spans;
