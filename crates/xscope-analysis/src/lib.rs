@@ -13,6 +13,7 @@ mod attribution;
 pub mod batches;
 pub mod category;
 pub mod collectives;
+pub mod compare;
 pub mod compiles;
 pub mod components;
 pub mod devices;

@@ -10,10 +10,11 @@ use std::path::Path;
 ///
 /// Holds against the death of the process. It does not wait for the disk, so a machine that loses
 /// power may keep the old file.
-pub(crate) fn replace<T>(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<T>,
-) -> io::Result<T> {
+///
+/// # Errors
+///
+/// What `write` says, or the file cannot be made or renamed.
+pub fn replace<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));

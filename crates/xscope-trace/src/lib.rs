@@ -6,7 +6,7 @@
 
 mod align;
 pub mod args;
-mod atomic;
+pub mod atomic;
 mod bytes;
 pub mod chrome;
 pub mod clock;

@@ -4,6 +4,8 @@
 //! readable without colour and uses none.
 
 mod analyze;
+mod baseline;
+mod compare;
 mod profile;
 mod requests;
 mod sections;
@@ -11,6 +13,8 @@ mod tasks;
 mod text;
 
 pub use analyze::analyze_text;
+pub use baseline::{baseline_text, baselines_text};
+pub use compare::{compare_junit, compare_slack, compare_text};
 pub use profile::profile_text;
 pub use sections::{Section, Style, section_text};
 pub use tasks::tasks_text;

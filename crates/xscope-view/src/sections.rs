@@ -94,7 +94,7 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
     out
 }
 
-fn render(grid: &Grid, style: Style) -> String {
+pub(crate) fn render(grid: &Grid, style: Style) -> String {
     match style {
         Style::Terminal => {
             format!("\n{}\n{}", grid.title, table(&grid.columns, grid.rows.iter().cloned()))

@@ -2,6 +2,7 @@
 //! Nothing below `cmd` sees clap.
 
 mod analyze;
+mod compare;
 mod engine;
 mod export;
 mod profile;
@@ -10,6 +11,10 @@ mod time;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use analyze::{AnalyzeArgs, KernelsArgs};
+pub(crate) use compare::{
+    BaselineArgs, BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs,
+    CompareArgs, JudgeArgs, VerdictOutputArgs,
+};
 pub(crate) use engine::{EngineArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
 pub(crate) use profile::{ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs};
@@ -34,6 +39,10 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     /// Say how long each iteration of a kernel or an annotation took
     Kernels(KernelsArgs),
+    /// Say what changed between two runs or sets of runs, and whether it is real
+    Compare(CompareArgs),
+    /// Keep runs to compare with, as files
+    Baseline(BaselineArgs),
     /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
     Export(ExportArgs),
     /// Cut a profile down to the part that matters, so that other programs can open it

@@ -1,9 +1,12 @@
 //! One module for each command.
 
 mod analyze;
+mod baseline;
+mod compare;
 mod engine;
 mod export;
 mod kernels;
+mod measured;
 mod profile;
 mod run;
 mod serve;
@@ -21,6 +24,8 @@ use crate::cli::{Cli, Command};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Fine,
+    /// What the caller asked to fail on.
+    Finding,
     /// Wrong usage or input.
     Usage,
     /// The target failed.
@@ -33,6 +38,7 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Fine => Self::SUCCESS,
+            Exit::Finding => Self::from(1),
             Exit::Usage => Self::from(2),
             Exit::Target => Self::from(3),
             Exit::Interrupted => Self::from(130),
@@ -48,6 +54,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Baseline(args) => baseline::run(args.command),
         Command::Export(args) => export::run(&args),
         Command::Trim(args) => trim::run(&args),
     }

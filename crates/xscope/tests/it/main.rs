@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is the report")]
 
 mod analyze;
+mod compare;
 mod export;
 mod profile;
 #[cfg(test)] // tells clippy that its helpers may print why they skip

@@ -1,0 +1,119 @@
+//! How much the figures of a single trial move by themselves.
+//!
+//! Requests of a trial depend on each other (batches, queues, stalls), so whole stretches of them
+//! are resampled (circular block bootstrap). What comes out is a floor: it knows nothing of the
+//! next trial.
+
+use std::collections::BTreeMap;
+
+use xscope_trace::Nanos;
+
+use crate::compare::evidence::moments;
+use crate::compare::random::Random;
+use crate::stats::as_f64;
+
+/// Times of a request that was answered right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub intended: Nanos,
+    pub end: Nanos,
+}
+
+/// Few requests say nothing of stretches.
+const FEWEST: usize = 10;
+const RESAMPLES: usize = 300;
+
+/// The standard deviation of the logarithm of each figure over resamples of the requests; empty
+/// if they are too few.
+pub(crate) fn spread_within(mut requests: Vec<Request>) -> BTreeMap<String, f64> {
+    if requests.len() < FEWEST {
+        return BTreeMap::new();
+    }
+    requests.sort_unstable_by_key(|request| request.end);
+    let latency = |request: &Request| (request.end - request.intended).as_millis();
+    let latencies: Vec<f64> = requests.iter().map(latency).collect();
+    // From each end to the next: what throughput is made of.
+    let gaps: Vec<f64> =
+        requests.windows(2).map(|pair| (pair[1].end - pair[0].end).as_millis()).collect();
+    let mut draws: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut random = Random::new(1);
+    for _ in 0..RESAMPLES {
+        let drawn = stretches(&gaps, &mut random);
+        draws.entry("throughput_items_per_sec".to_owned()).or_default().push(moments(&drawn).0);
+        let mut drawn = stretches(&latencies, &mut random);
+        draws.entry("mean_ms".to_owned()).or_default().push(moments(&drawn).0);
+        for (name, percent) in [("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)] {
+            let at = (drawn.len() * percent).div_ceil(100).max(1) - 1;
+            let (_, value, _) = drawn.select_nth_unstable_by(at, f64::total_cmp);
+            draws.entry(name.to_owned()).or_default().push(*value);
+        }
+    }
+    draws
+        .into_iter()
+        .filter(|(_, values)| values.iter().all(|value| *value > 0.0))
+        .filter_map(|(name, values)| {
+            let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+            Some((name, moments(&logs).1?.sqrt()))
+        })
+        .collect()
+}
+
+/// As many values as there are, in stretches from random places, the end followed by the start.
+fn stretches(values: &[f64], random: &mut Random) -> Vec<f64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the root of a length"
+    )]
+    let length = (as_f64(values.len() as u64).sqrt().ceil() as usize).max(1);
+    let mut drawn = Vec::with_capacity(values.len() + length);
+    while drawn.len() < values.len() {
+        let start = random.below(values.len());
+        drawn.extend((start..start + length).map(|at| values[at % values.len()]));
+    }
+    drawn.truncate(values.len());
+    drawn
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Nanos;
+
+    use super::{Request, spread_within};
+    use crate::compare::random::Random;
+
+    /// A closed loop of `count` requests whose latency stays for `run` requests.
+    fn trial(count: u32, run: u32, seed: u64) -> Vec<Request> {
+        let mut random = Random::new(seed);
+        let mut clock = 0;
+        let mut latency = 0;
+        let request = |index: u32| {
+            if index.is_multiple_of(run) {
+                latency = 1_000_000 + i64::try_from(random.below(1_000_000)).unwrap();
+            }
+            let intended = Nanos(clock);
+            clock += latency;
+            Request { intended, end: Nanos(clock) }
+        };
+        (0..count).map(request).collect()
+    }
+
+    /// The mean of 1000 independent uniform values between 1 and 2 has a standard deviation of
+    /// sqrt(1/12/1000) = 0.0091, 0.61 % of it; of values that come in runs of 20, more than three
+    /// times as much, which blocks see for the most part and single requests would not at all.
+    #[test]
+    fn dependence_counts() {
+        let independent = spread_within(trial(1000, 1, 1))["mean_ms"];
+        assert!((0.0045..0.0080).contains(&independent), "{independent}");
+        let dependent = spread_within(trial(1000, 20, 1))["mean_ms"];
+        assert!(dependent > 2.5 * independent, "{dependent} {independent}");
+        let rate = spread_within(trial(1000, 1, 1))["throughput_items_per_sec"];
+        assert!((rate - independent).abs() < 0.003, "one worker: gaps are latencies; {rate}");
+    }
+
+    #[test]
+    fn few_requests_say_nothing() {
+        assert!(spread_within(trial(9, 1, 1)).is_empty());
+        assert_eq!(spread_within(trial(10, 1, 1)).len(), 5);
+    }
+}

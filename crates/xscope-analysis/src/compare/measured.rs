@@ -1,0 +1,289 @@
+//! What was measured, reduced to what a comparison needs: figures by trial.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xscope_trace::Nanos;
+use xscope_trace::results::{Durations, Judgement, PointResult, Results, Trial};
+use xscope_trace::run::{RunManifest, RunStatus, Utc};
+
+use crate::compare::blocks::{Request, spread_within};
+use crate::compare::environment::{Environment, fingerprint};
+
+/// One file of results, or one run: what one start of a server did.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// Where it came from, for people.
+    pub label: String,
+    /// RFC 3339 in UTC; empty if unknown.
+    pub started: String,
+    /// Differs between starts of a server; empty if unknown.
+    pub server_start: String,
+    pub environment: Environment,
+    /// Why nothing of it must be used; its points say so too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<String>,
+    pub points: Vec<MeasuredPoint>,
+}
+
+/// One point of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeasuredPoint {
+    pub point: String,
+    /// Names the content of the requests; empty if unknown.
+    pub workload_hash: String,
+    /// Why its figures must not be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<String>,
+    /// Why single figures must not be used.
+    pub spoiled: BTreeMap<String, String>,
+    /// Values by trial in order of time; one value where only the whole point has one.
+    pub figures: BTreeMap<String, Vec<f64>>,
+    /// Standard deviation of the figure's logarithm between stretches of a single trial: the least
+    /// that can be said of its noise.
+    pub within: BTreeMap<String, f64>,
+}
+
+impl Measured {
+    /// Of a file of results, the users' own included.
+    pub fn of_results(label: &str, results: &Results) -> Self {
+        Self {
+            label: label.to_owned(),
+            started: results.metadata.timestamp.clone(),
+            server_start: results.metadata.server_start.clone().unwrap_or_default(),
+            environment: Environment::of_results(results),
+            invalid: None,
+            points: results
+                .results
+                .iter()
+                .map(|point| measured_point(point, &results.config.workload_hash))
+                .collect(),
+        }
+    }
+
+    /// Adds what the manifest of the run says: a run that failed has no valid point.
+    pub fn add_manifest(&mut self, manifest: &RunManifest) {
+        self.environment.add_manifest(manifest);
+        if self.started.is_empty() && manifest.started_wall > Nanos::ZERO {
+            self.started = Utc::from_wall(manifest.started_wall).to_string();
+        }
+        let workload = workload_name(&manifest.workload);
+        for point in &mut self.points {
+            if point.workload_hash.is_empty() {
+                point.workload_hash.clone_from(&workload);
+            }
+        }
+        let why = match manifest.status {
+            RunStatus::Complete => return,
+            RunStatus::Failed => "the run failed: its target went away or never answered",
+            RunStatus::Interrupted => "the run was interrupted",
+            RunStatus::Running => "the run has not ended",
+        };
+        self.invalid = Some(why.to_owned());
+        for point in &mut self.points {
+            point.invalid.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// Adds the raw rows of the run, for points with a single trial.
+    pub fn add_rows(&mut self, rows: &[RequestLine]) {
+        for point in &mut self.points {
+            let single = point.figures.values().all(|values| values.len() == 1);
+            let own: Vec<Request> = rows
+                .iter()
+                .filter(|row| row.phase == "measure" && row.ok && row.point_name() == point.point)
+                .map(RequestLine::request)
+                .collect();
+            if single && !own.is_empty() {
+                point.within = spread_within(own);
+            }
+        }
+    }
+}
+
+/// A line of `requests.jsonl`, as far as a comparison needs it.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct RequestLine {
+    phase: String,
+    ok: bool,
+    point: Option<String>,
+    batch_size: u32,
+    label_count: u32,
+    intended_ns: i64,
+    end_ns: i64,
+}
+
+impl RequestLine {
+    fn point_name(&self) -> String {
+        match &self.point {
+            Some(point) => point.clone(),
+            None => format!("b{}_l{}", self.batch_size, self.label_count),
+        }
+    }
+
+    fn request(&self) -> Request {
+        Request { intended: Nanos(self.intended_ns), end: Nanos(self.end_ns) }
+    }
+}
+
+/// Reads `results.json` of this and earlier versions: those had their points under `points`.
+pub fn results_from_json(bytes: &[u8]) -> Result<Results, serde_json::Error> {
+    let mut value: Value = serde_json::from_slice(bytes)?;
+    if let Some(fields) = value.as_object_mut()
+        && !fields.contains_key("results")
+        && let Some(points) = fields.remove("points")
+    {
+        fields.insert("results".to_owned(), points);
+        fields.remove("schema");
+    }
+    serde_json::from_value(value)
+}
+
+/// Names a workload that has no hash of its own, by all that makes its requests.
+fn workload_name(workload: &Value) -> String {
+    let Some(fields) = workload.as_object() else { return String::new() };
+    let lengths = ["points", "requests", "warmup_rounds", "model"];
+    let content = fields.iter().filter(|(key, _)| !lengths.contains(&key.as_str()));
+    let lines: Vec<String> = content.map(|(key, value)| format!("{key}={value}")).collect();
+    format!("fields:{}", fingerprint(&lines.join("\n")))
+}
+
+fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
+    let hash = if point.workload_hash.is_empty() { workload_hash } else { &point.workload_hash };
+    let causes = || point.verdict.causes.iter();
+    let invalid = match point.verdict.status {
+        Judgement::Invalid => {
+            let details: Vec<&str> = causes().map(|cause| cause.detail.as_str()).collect();
+            Some(details.join("; "))
+        }
+        _ if point.failed > 0 => {
+            Some(format!("{} of {} requests failed", point.failed, point.requests))
+        }
+        _ => None,
+    };
+    let spoiled = causes()
+        .flat_map(|cause| cause.spoils.iter().map(|figure| (figure.clone(), cause.detail.clone())));
+    MeasuredPoint {
+        point: name(point),
+        workload_hash: hash.to_owned(),
+        invalid,
+        spoiled: spoiled.collect(),
+        figures: figures(point),
+        within: BTreeMap::new(),
+    }
+}
+
+fn name(point: &PointResult) -> String {
+    let shape = &point.shape;
+    let parts = [
+        ("b", shape.batch_size),
+        ("l", shape.label_count),
+        ("in", shape.input_len),
+        ("out", shape.output_len),
+    ];
+    let parts = parts.iter().filter_map(|(name, value)| Some(format!("{name}{}", (*value)?)));
+    match point.point.is_empty() {
+        true => parts.collect::<Vec<_>>().join("_"),
+        false => point.point.clone(),
+    }
+}
+
+fn figures(point: &PointResult) -> BTreeMap<String, Vec<f64>> {
+    let mut figures: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut add = |name: &str, value: Option<f64>| {
+        // Logarithms are compared: what is not above zero was not measured.
+        if let Some(value) = value.filter(|value| *value > 0.0 && value.is_finite()) {
+            figures.entry(name.to_owned()).or_default().push(value);
+        }
+    };
+    let whole = [Trial {
+        latency: point.latency.clone(),
+        throughput_items_per_sec: point.throughput_items_per_sec.clone(),
+        requests_per_sec: point.requests_per_sec.clone(),
+        ..Trial::default()
+    }];
+    let trials = if point.trials.is_empty() { &whole[..] } else { &point.trials };
+    for trial in trials {
+        durations(&mut add, "", &trial.latency);
+        match trial.throughput_items_per_sec.value() {
+            // The same times the items of a request.
+            Some(rate) => add("throughput_items_per_sec", Some(rate)),
+            None => add("requests_per_sec", trial.requests_per_sec.value()),
+        }
+    }
+    for (prefix, part) in [("ttft.", &point.ttft), ("itl.", &point.itl)] {
+        if let Some(part) = part {
+            durations(&mut add, prefix, part);
+        }
+    }
+    add("output_tokens_per_sec", point.output_tokens_per_sec.value());
+    add("goodput_per_sec", point.goodput_per_sec.as_ref().and_then(|figure| figure.value()));
+    add("peak_hbm_mb", point.peak_hbm_mb.value());
+    figures
+}
+
+fn durations(add: &mut impl FnMut(&str, Option<f64>), prefix: &str, of: &Durations) {
+    for (name, figure) in [
+        ("mean_ms", &of.mean_ms),
+        ("p50_ms", &of.p50_ms),
+        ("p95_ms", &of.p95_ms),
+        ("p99_ms", &of.p99_ms),
+    ] {
+        add(&format!("{prefix}{name}"), figure.value());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use xscope_trace::run::{RunManifest, RunStatus};
+
+    use super::{Measured, results_from_json};
+
+    fn measured(json: &serde_json::Value) -> Measured {
+        Measured::of_results("x", &results_from_json(json.to_string().as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn trials_are_the_samples_and_causes_are_kept() {
+        let trial = |p50: f64| json!({"p50_ms": p50, "throughput_items_per_sec": 10.0 / p50});
+        let measured = measured(&json!({
+            "config": {"workload_hash": "sha256:1"},
+            "results": [
+                {"point": "b1_l2", "p50_ms": 2.5, "peak_hbm_mb": 100,
+                 "trials": [trial(2.0), trial(3.0)],
+                 "verdict": {"status": "valid", "causes": [{"cause": "too_few_samples",
+                    "detail": "9 samples", "spoils": ["p99_ms"]}]}},
+                {"batch_size": 4, "label_count": 2, "requests": 9, "failed": 2},
+                {"point": "b8_l2", "verdict": {"status": "invalid", "causes": [
+                    {"cause": "server_died", "detail": "TypeError"}]}},
+            ],
+        }));
+        let [first, second, third] = &measured.points[..] else { panic!() };
+        assert_eq!(first.figures["p50_ms"], [2.0, 3.0]);
+        assert_eq!(first.figures["peak_hbm_mb"], [100.0]);
+        assert_eq!(first.spoiled["p99_ms"], "9 samples");
+        assert_eq!((first.workload_hash.as_str(), &first.invalid), ("sha256:1", &None));
+        assert_eq!(second.point, "b4_l2");
+        assert_eq!(second.invalid.as_deref(), Some("2 of 9 requests failed"));
+        assert_eq!(third.invalid.as_deref(), Some("TypeError"));
+    }
+
+    #[test]
+    fn earlier_runs_and_runs_that_failed() {
+        let mut measured = measured(&json!({
+            "schema": 1, "ended": "complete",
+            "points": [{"batch_size": 2, "label_count": 2, "p50_ms": 4.0, "mean_ms": 4.5}],
+        }));
+        assert_eq!(measured.points[0].figures["mean_ms"], [4.5]);
+        let complete = RunManifest { status: RunStatus::Complete, ..RunManifest::default() };
+        measured.add_manifest(&complete);
+        assert_eq!(measured.points[0].invalid, None);
+        measured.add_manifest(&RunManifest { status: RunStatus::Failed, ..complete });
+        assert!(measured.points[0].invalid.is_some());
+    }
+}

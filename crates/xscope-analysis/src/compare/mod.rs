@@ -1,0 +1,399 @@
+//! Whether B differs from A, by how much, how sure that is, and why it may be.
+//!
+//! The unit of a comparison is the trial, or the start of the server where there are several,
+//! never the request: two runs of the same code differ "significantly" by any test on requests.
+//! Each figure of each point gets a verdict (slower, faster, no difference larger than d, cannot
+//! tell) with the smallest difference that could have been found; discoveries are corrected for
+//! the number of figures. What was measured under a different workload is not compared at all, and
+//! neither is what the benchmark called invalid.
+//!
+//! `docs/compare.md` says it for users.
+
+pub mod baseline;
+mod blocks;
+pub mod environment;
+pub mod evidence;
+pub mod measured;
+pub mod noise;
+pub mod random;
+pub mod rules;
+pub mod student;
+pub mod verdict;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use xscope_trace::quality::{Finding, Severity};
+
+use crate::compare::environment::{Difference, differences};
+use crate::compare::evidence::{Resampling, adjust_for_many, moments};
+use crate::compare::measured::{Measured, MeasuredPoint};
+use crate::compare::noise::NoiseTable;
+use crate::compare::rules::Rules;
+use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge, row};
+use crate::stats::as_f64;
+
+/// Version of [`CompareReport`] as JSON.
+pub const SCHEMA: &str = "xscope/compare/1";
+
+/// What changed between A and B.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CompareReport {
+    pub schema: &'static str,
+    /// The gravest of the rows, invalid if anything was.
+    pub gate: Gate,
+    pub a: SideRow,
+    pub b: SideRow,
+    pub confidence: f64,
+    pub false_discovery_rate: f64,
+    /// By point, then by figure.
+    pub rows: Vec<Row>,
+    /// What was measured and not compared.
+    pub left_out: Vec<LeftOut>,
+    /// What else differs, the likeliest cause first.
+    pub why: Vec<Difference>,
+    pub findings: Vec<Finding>,
+}
+
+impl CompareReport {
+    /// How many rows have a verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.verdict == verdict).count()
+    }
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideRow {
+    /// Files and runs.
+    pub runs: Vec<String>,
+    /// The first one's.
+    pub commit: String,
+    pub machine: String,
+}
+
+/// Figures that were not compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LeftOut {
+    pub point: String,
+    /// Absent: all of the point's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// `a` or `b`.
+    pub side: &'static str,
+    pub run: String,
+    pub why: String,
+    /// Whether a gate must not pass because of it.
+    pub invalid: bool,
+}
+
+/// Why nothing can be compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    #[error(
+        "the sides were measured with different workloads, so that their figures say nothing of \
+         each other; measure both with one: point {point} has {a} in A and {b} in B"
+    )]
+    Workload { point: String, a: String, b: String },
+    #[error("the sides have no point in common: A has {a}; B has {b}")]
+    NothingInCommon { a: String, b: String },
+    #[error("side {side} has no figures: {labels}")]
+    Empty { side: &'static str, labels: String },
+}
+
+/// What a user can choose.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub rules: Rules,
+    /// Samples of the same place in time on both sides belong together: they were measured in
+    /// turns.
+    pub paired: bool,
+    /// What A/A runs of this workload on this machine showed.
+    pub noise: NoiseTable,
+}
+
+/// Compares B with A.
+///
+/// # Errors
+///
+/// The workloads differ, or there is nothing to compare.
+pub fn compare(
+    a: &[Measured],
+    b: &[Measured],
+    options: &Options,
+) -> Result<CompareReport, CompareError> {
+    let points = common_points(a, b)?;
+    check_workloads(a, b, &points)?;
+    let mut left_out = BTreeSet::new();
+    let mut figures = Vec::new();
+    for point in &points {
+        let sides = [usable(a, point, "a", &mut left_out), usable(b, point, "b", &mut left_out)];
+        figures_of(point, &sides, options, &mut figures);
+    }
+    let rows = rows(&figures, &options.rules);
+    let left_out: Vec<LeftOut> = left_out.into_iter().collect();
+    let gravest = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Invalid);
+    let any_invalid = left_out.iter().any(|left| left.invalid);
+    Ok(CompareReport {
+        schema: SCHEMA,
+        gate: if any_invalid { gravest.max(Gate::Invalid) } else { gravest },
+        a: side_row(a),
+        b: side_row(b),
+        confidence: options.rules.confidence,
+        false_discovery_rate: options.rules.false_discovery_rate,
+        findings: findings(a, b, &rows, options),
+        rows,
+        left_out,
+        why: differences(&environments(a), &environments(b)),
+    })
+}
+
+fn environments(side: &[Measured]) -> Vec<&environment::Environment> {
+    side.iter().map(|run| &run.environment).collect()
+}
+
+fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>, CompareError> {
+    let names = |side: &[Measured]| -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let points = side.iter().flat_map(|run| &run.points);
+        // In the order of the first run: a matrix reads as it was asked for.
+        points.map(|point| point.point.clone()).filter(|name| seen.insert(name.clone())).collect()
+    };
+    let (in_a, in_b) = (names(a), names(b));
+    let failed = |side: &[Measured]| side.iter().any(|run| run.invalid.is_some());
+    let common: Vec<String> = match (in_a.is_empty(), in_b.is_empty()) {
+        (false, false) => in_b.iter().filter(|name| in_a.contains(name)).cloned().collect(),
+        // A run that failed before its first point is a result, not an error.
+        (true, false) if failed(a) => in_b.clone(),
+        (false, true) if failed(b) => in_a.clone(),
+        (is_a, _) => {
+            let (side, runs) = if is_a { ("A", a) } else { ("B", b) };
+            let labels: Vec<&str> = runs.iter().map(|run| run.label.as_str()).collect();
+            return Err(CompareError::Empty { side, labels: labels.join(", ") });
+        }
+    };
+    match common.is_empty() {
+        true => Err(CompareError::NothingInCommon { a: in_a.join(", "), b: in_b.join(", ") }),
+        false => Ok(common),
+    }
+}
+
+fn check_workloads(a: &[Measured], b: &[Measured], points: &[String]) -> Result<(), CompareError> {
+    for point in points {
+        let hashes = |side: &'_ [Measured]| -> Vec<String> {
+            let points = side.iter().flat_map(|run| &run.points);
+            let hashes = points.filter(|own| &own.point == point && !own.workload_hash.is_empty());
+            hashes.map(|own| own.workload_hash.clone()).collect()
+        };
+        let (of_a, of_b) = (hashes(a), hashes(b));
+        // Only names of one kind tell: a run of `profile` has no hash.
+        let kind = |hash: &str| hash.split_once(':').map(|(kind, _)| kind.to_owned());
+        let clash = of_a
+            .iter()
+            .flat_map(|a| of_b.iter().map(move |b| (a, b)))
+            .find(|(a, b)| a != b && kind(a) == kind(b));
+        if let Some((a, b)) = clash {
+            return Err(CompareError::Workload {
+                point: point.clone(),
+                a: a.clone(),
+                b: b.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The runs of a side in which a point is valid; says which are not, and which of its figures.
+fn usable<'a>(
+    runs: &'a [Measured],
+    point: &str,
+    side: &'static str,
+    left_out: &mut BTreeSet<LeftOut>,
+) -> Vec<(&'a Measured, &'a MeasuredPoint)> {
+    let mut usable = Vec::new();
+    for run in runs {
+        let mut leave = |metric: Option<&String>, why: &str, invalid| {
+            left_out.insert(LeftOut {
+                point: point.to_owned(),
+                metric: metric.cloned(),
+                side,
+                run: run.label.clone(),
+                why: why.to_owned(),
+                invalid,
+            });
+        };
+        let Some(own) = run.points.iter().find(|own| own.point == point) else {
+            let why = run.invalid.as_deref().unwrap_or("not measured");
+            leave(None, why, run.invalid.is_some());
+            continue;
+        };
+        if let Some(why) = &own.invalid {
+            leave(None, why, true);
+            continue;
+        }
+        for (metric, why) in &own.spoiled {
+            leave(Some(metric), why, false);
+        }
+        usable.push((run, own));
+    }
+    usable
+}
+
+/// The valid runs of one side and their point.
+type Usable<'a> = Vec<(&'a Measured, &'a MeasuredPoint)>;
+
+fn figures_of<'a>(
+    point: &'a str,
+    [a, b]: &[Usable<'a>; 2],
+    options: &'a Options,
+    figures: &mut Vec<Figure<'a>>,
+) {
+    let metrics = |side: &Usable<'a>| -> BTreeSet<&'a str> {
+        let metrics = side.iter().flat_map(|(_, own)| own.figures.keys());
+        metrics.map(String::as_str).collect()
+    };
+    let common: Vec<&str> = metrics(a).intersection(&metrics(b)).copied().collect();
+    for rule in &options.rules.rules {
+        for &metric in &common {
+            if options.rules.of(metric) != Some(rule) {
+                continue;
+            }
+            let (starts_a, starts_b) = (by_start(a, metric), by_start(b, metric));
+            if starts_a.is_empty() || starts_b.is_empty() {
+                continue;
+            }
+            let (sample, a_logs, b_logs) = samples(&starts_a, &starts_b);
+            figures.push(Figure {
+                point,
+                metric,
+                rule,
+                sample,
+                paired: options.paired && a_logs.len() == b_logs.len() && a_logs.len() > 1,
+                within: [within(a, metric), within(b, metric)],
+                noise: b.first().and_then(|(_, own)| options.noise.of_figure(own, metric)),
+                a: a_logs,
+                b: b_logs,
+            });
+        }
+    }
+}
+
+/// Logarithms of a figure's trials, by start of the server; where that is not known, by run.
+fn by_start(side: &Usable<'_>, metric: &str) -> Vec<Vec<f64>> {
+    let mut starts: Vec<(&str, Vec<f64>)> = Vec::new();
+    for (run, own) in side {
+        let Some(values) = own.figures.get(metric).filter(|_| !own.spoiled.contains_key(metric))
+        else {
+            continue;
+        };
+        let logs = values.iter().map(|value| value.ln());
+        let start = run.server_start.as_str();
+        match starts.iter_mut().find(|(known, _)| !start.is_empty() && *known == start) {
+            Some((_, trials)) => trials.extend(logs),
+            None => starts.push((start, logs.collect())),
+        }
+    }
+    starts.into_iter().map(|(_, trials)| trials).collect()
+}
+
+/// The samples of both sides: starts if each side has several, else trials.
+fn samples(a: &[Vec<f64>], b: &[Vec<f64>]) -> (Sample, Vec<f64>, Vec<f64>) {
+    if a.len() > 1 && b.len() > 1 {
+        let means = |side: &[Vec<f64>]| side.iter().map(|trials| moments(trials).0).collect();
+        return (Sample::Start, means(a), means(b));
+    }
+    let (a, b) = (a.concat(), b.concat());
+    let sample = if a.len() + b.len() > 2 { Sample::Trial } else { Sample::Single };
+    (sample, a, b)
+}
+
+/// The spread within a single trial.
+fn within(side: &Usable<'_>, metric: &str) -> Option<f64> {
+    match side[..] {
+        [(_, own)] => own.within.get(metric).copied(),
+        _ => None,
+    }
+}
+
+/// Judges all figures together, because what counts as a discovery depends on how many there are.
+fn rows(figures: &[Figure<'_>], rules: &Rules) -> Vec<Row> {
+    let how = resampling(figures.len(), rules.false_discovery_rate);
+    let alpha = 1.0 - rules.confidence;
+    let judged: Vec<Judged> = figures.iter().map(|figure| judge(figure, alpha, how)).collect();
+    let probabilities: Vec<f64> = judged.iter().map(|judged| judged.evidence.p).collect();
+    let adjusted = adjust_for_many(&probabilities);
+    figures
+        .iter()
+        .zip(&judged)
+        .zip(adjusted)
+        .map(|((figure, judged), adjusted)| {
+            row(figure, judged, adjusted, rules.false_discovery_rate)
+        })
+        .collect()
+}
+
+/// As many resamples as the smallest probability that can matter asks for.
+fn resampling(figures: usize, rate: f64) -> Resampling {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to what fits"
+    )]
+    let count = (10.0 * as_f64(figures as u64) / rate).clamp(2000.0, 50_000.0) as u32;
+    Resampling { seed: 1, count }
+}
+
+fn side_row(runs: &[Measured]) -> SideRow {
+    let first = runs.first();
+    let commit = first.map(|run| run.environment.commit().to_owned());
+    SideRow {
+        runs: runs.iter().map(|run| run.label.clone()).collect(),
+        commit: commit.unwrap_or_default(),
+        machine: first.map(|run| run.environment.machine()).unwrap_or_default(),
+    }
+}
+
+fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut warn = |code: &str, message: String| {
+        findings.push(Finding::new(code, Severity::Warning, message));
+    };
+    let times = |side: &[Measured]| -> Vec<String> {
+        side.iter().map(|run| run.started.clone()).filter(|time| !time.is_empty()).collect()
+    };
+    let (times_a, times_b) = (times(a), times(b));
+    let in_order =
+        times_a.iter().max() < times_b.iter().min() || times_b.iter().max() < times_a.iter().min();
+    if !options.paired && times_a.len() > 1 && times_b.len() > 1 && in_order {
+        warn(
+            "compare.order",
+            "all runs of one side came before all of the other: what drifted meanwhile (clocks, \
+             heat, neighbours) looks like a difference; take turns, as xscope bench ab does"
+                .to_owned(),
+        );
+    }
+    if options.paired && rows.iter().any(|row| !row.paired) {
+        warn(
+            "compare.unpaired",
+            "some figures have different numbers of samples on the sides and were compared \
+             without pairs"
+                .to_owned(),
+        );
+    }
+    let kinds: BTreeSet<&str> = a
+        .iter()
+        .chain(b)
+        .flat_map(|run| &run.points)
+        .map(|point| point.workload_hash.split(':').next().unwrap_or_default())
+        .collect();
+    if kinds.contains("") || kinds.len() > 1 {
+        warn(
+            "compare.workload",
+            "not all files name their workload in one way: that both sides were sent the same \
+             requests cannot be checked"
+                .to_owned(),
+        );
+    }
+    findings
+}

@@ -1,0 +1,91 @@
+//! Baselines as text.
+
+use xscope_analysis::compare::baseline::{Baseline, ListedBaseline, StoredNoise};
+use xscope_trace::metric::Metric;
+
+use crate::analyze::{line, section};
+use crate::text::{Column, metric, shorten};
+
+/// All baselines in their series, and the noise of each series.
+pub fn baselines_text(listed: &[ListedBaseline], noises: &[StoredNoise]) -> String {
+    if listed.is_empty() {
+        return "no baselines; make one with: xscope baseline save NAME RUN...\n".to_owned();
+    }
+    let mut rows = Vec::new();
+    for row in listed {
+        for other in &row.breaks {
+            let text = format!("-- {}: {} to {}", other.what, other.a, other.b);
+            rows.push(vec![row.name.clone(), shorten(&text, 60)]);
+        }
+        rows.push(vec![
+            row.name.clone(),
+            row.saved.clone(),
+            shorten(&row.commit, 12),
+            row.series.clone(),
+            row.runs.to_string(),
+            row.points.to_string(),
+            shorten(&row.machine, 60),
+        ]);
+    }
+    let columns = [
+        Column::Text("name"),
+        Column::Text("saved"),
+        Column::Text("commit"),
+        Column::Text("series"),
+        Column::Number("runs"),
+        Column::Number("points"),
+        Column::Text("machine"),
+    ];
+    let mut out = section("Baselines (-- is where a series breaks)", &columns, rows);
+    for noise in noises {
+        out += &noise_text(noise);
+    }
+    out
+}
+
+fn noise_text(stored: &StoredNoise) -> String {
+    let rows = stored.noise.0.iter().flat_map(|(point, metrics)| {
+        metrics.iter().map(move |(name, noise)| {
+            vec![
+                shorten(point, 48),
+                name.clone(),
+                format!("{:.2} %", 100.0 * noise.deviation()),
+                format!("{:.0}", noise.freedom),
+            ]
+        })
+    });
+    let columns = [
+        Column::Text("point and workload"),
+        Column::Text("figure"),
+        Column::Number("A/A deviation"),
+        Column::Number("degrees of freedom"),
+    ];
+    section(&format!("Noise of series {}", stored.series), &columns, rows.collect())
+}
+
+/// One baseline with its figures.
+pub fn baseline_text(baseline: &Baseline) -> String {
+    let mut out = String::new();
+    line(
+        &mut out,
+        &format!(
+            "{} saved {} from commit {} in series {}",
+            baseline.name,
+            baseline.saved,
+            baseline.commit(),
+            baseline.series
+        ),
+    );
+    for run in &baseline.runs {
+        let rows = run.points.iter().flat_map(|point| {
+            point.figures.iter().map(|(name, values)| {
+                let values: Vec<String> =
+                    values.iter().map(|&value| metric(&Metric::valid(value, ""), 3)).collect();
+                vec![point.point.clone(), name.clone(), values.join(", ")]
+            })
+        });
+        let columns = [Column::Text("point"), Column::Text("figure"), Column::Text("trials")];
+        out += &section(&run.label, &columns, rows.collect());
+    }
+    out
+}

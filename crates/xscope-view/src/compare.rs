@@ -1,0 +1,402 @@
+//! A comparison as text, Markdown, JUnit XML and as a message for Slack.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use xscope_analysis::compare::CompareReport;
+use xscope_analysis::compare::rules::Better;
+use xscope_analysis::compare::verdict::{Gate, Row, Sample, Verdict};
+use xscope_trace::metric::Status;
+
+use crate::analyze::{line, quality_text};
+use crate::sections::{Grid, Style, render};
+use crate::text::{Column, shorten};
+
+/// How many differences of the environment are shown.
+const SHOWN: usize = 12;
+
+/// The report on one page.
+pub fn compare_text(report: &CompareReport, style: Style) -> String {
+    let mut out = String::new();
+    line(&mut out, &headline(report, style));
+    for (name, side) in [("A", &report.a), ("B", &report.b)] {
+        let commit = match side.commit.is_empty() {
+            true => String::new(),
+            false => format!(" (commit {})", shorten(&side.commit, 12)),
+        };
+        line(&mut out, &format!("{name}: {}{commit} on {}", side.runs.join(", "), side.machine));
+        if style == Style::Markdown {
+            line(&mut out, "");
+        }
+    }
+    for grid in [rows(report), left_out(report), why(report)] {
+        if !grid.rows.is_empty() {
+            out += &render(&grid, style);
+        }
+    }
+    if report.why.len() > SHOWN {
+        line(&mut out, &format!("and {} more; --json has all", report.why.len() - SHOWN));
+    }
+    notes(report, &mut out);
+    out += &quality_text(&report.findings);
+    out
+}
+
+fn headline(report: &CompareReport, style: Style) -> String {
+    let counts = [
+        (report.count(Verdict::Slower), "slower"),
+        (report.count(Verdict::Faster), "faster"),
+        (report.count(Verdict::NoDifference), "no difference"),
+        (report.count(Verdict::CannotTell), "cannot tell"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+    let counts = if counts.is_empty() { "no figures".to_owned() } else { counts.join(", ") };
+    let text = format!("{}: {counts}", gate_sentence(report.gate));
+    match style {
+        Style::Terminal => text,
+        Style::Markdown => format!("## xscope compare\n\n**{text}**\n"),
+    }
+}
+
+fn gate_sentence(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Pass => "PASS, nothing is worse than its rule allows",
+        Gate::Warn => "WARN, worse than a rule allows",
+        Gate::Undecided => "UNDECIDED, this could not have shown what a rule forbids",
+        Gate::Invalid => "INVALID, some figures must not be used",
+        Gate::Fail => "FAIL, worse than a rule allows",
+    }
+}
+
+fn rows(report: &CompareReport) -> Grid {
+    let cells = |row: &Row| {
+        let degraded = if row.change_percent.status == Status::Valid { "" } else { "?" };
+        vec![
+            shorten(&row.point, 32),
+            row.metric.clone(),
+            figure(row.a.value, &row.a.unit),
+            figure(row.b.value, &row.b.unit),
+            format!("{}{degraded}", signed(row.change_percent.value.unwrap_or_default())),
+            format!("{} .. {}", signed(row.low_percent), signed(row.high_percent)),
+            format!("{:.1} %", row.detectable_percent),
+            format!("{}/{}", row.samples_a, row.samples_b),
+            verdict_text(row),
+        ]
+    };
+    Grid {
+        title: "Figures",
+        columns: vec![
+            Column::Text("point"),
+            Column::Text("figure"),
+            Column::Number("A"),
+            Column::Number("B"),
+            Column::Number("change"),
+            Column::Number("interval"),
+            Column::Number("detectable"),
+            Column::Number("n"),
+            Column::Text("verdict"),
+        ],
+        rows: report.rows.iter().map(cells).collect(),
+    }
+}
+
+fn figure(value: Option<f64>, unit: &str) -> String {
+    match value {
+        Some(value) if value >= 1000.0 => format!("{value:.0} {unit}"),
+        Some(value) => format!("{value:.3} {unit}"),
+        None => "-".to_owned(),
+    }
+}
+
+fn signed(percent: f64) -> String {
+    format!("{percent:+.1} %")
+}
+
+/// The verdict in words, with what the gate makes of it.
+fn verdict_text(row: &Row) -> String {
+    let is_memory = row.metric.ends_with("_mb");
+    let verdict = match row.verdict {
+        Verdict::Slower if is_memory => "more".to_owned(),
+        Verdict::Faster if is_memory => "less".to_owned(),
+        Verdict::Slower => "slower".to_owned(),
+        Verdict::Faster => "faster".to_owned(),
+        Verdict::NoDifference => {
+            format!("no difference larger than {:.1} %", row.no_larger_than_percent)
+        }
+        Verdict::CannotTell => match row.samples_needed {
+            Some(needed) => format!("cannot tell (would take about {needed} a side)"),
+            None => "cannot tell".to_owned(),
+        },
+    };
+    match row.gate {
+        Gate::Fail => format!("{verdict}: FAIL, {}", allowed(row)),
+        Gate::Warn => format!("{verdict}: warn, {}", allowed(row)),
+        _ => verdict,
+    }
+}
+
+fn allowed(row: &Row) -> String {
+    let sign = match row.better {
+        Better::Higher => '-',
+        Better::Lower => '+',
+    };
+    format!("{sign}{:.0} % allowed", row.allowed_percent)
+}
+
+fn left_out(report: &CompareReport) -> Grid {
+    let rows = report.left_out.iter().map(|left| {
+        vec![
+            left.point.clone(),
+            left.metric.clone().unwrap_or_else(|| "all".to_owned()),
+            left.side.to_uppercase(),
+            shorten(&left.run, 48),
+            format!("{}{}", if left.invalid { "INVALID: " } else { "" }, shorten(&left.why, 160)),
+        ]
+    });
+    Grid {
+        title: "Not compared",
+        columns: vec![
+            Column::Text("point"),
+            Column::Text("figure"),
+            Column::Text("side"),
+            Column::Text("run"),
+            Column::Text("why"),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn why(report: &CompareReport) -> Grid {
+    let value = |text: &str| if text.is_empty() { "-".to_owned() } else { shorten(text, 48) };
+    let rows = report.why.iter().take(SHOWN).map(|difference| {
+        vec![
+            difference.group.name().to_owned(),
+            shorten(&difference.what, 48),
+            value(&difference.a),
+            value(&difference.b),
+        ]
+    });
+    Grid {
+        title: "What else differs, the likeliest cause first",
+        columns: vec![
+            Column::Text("kind"),
+            Column::Text("what"),
+            Column::Text("A"),
+            Column::Text("B"),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn notes(report: &CompareReport, out: &mut String) {
+    if report.why.len() > 1 {
+        line(out, "\nThese were changed together: none of them alone is shown to be the cause.");
+    }
+    let mut reasons: Vec<&str> = Vec::new();
+    for row in &report.rows {
+        if let Some(reason) = row.change_percent.reason.as_deref()
+            && !reasons.contains(&reason)
+        {
+            reasons.push(reason);
+        }
+    }
+    for reason in reasons {
+        line(out, &format!("\n? {reason}"));
+    }
+    if let Some(row) = report.rows.first() {
+        let sample = match row.sample {
+            Sample::Start => "starts of the server",
+            Sample::Trial => "trials",
+            Sample::Single => "single trials",
+        };
+        line(
+            out,
+            &format!(
+                "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences found \
+                 are false.",
+                if row.paired { ", in pairs" } else { "" },
+                100.0 * report.confidence,
+                100.0 * report.false_discovery_rate,
+            ),
+        );
+    }
+}
+
+/// JUnit XML: a test case for each figure and for each point that was not compared. A figure that
+/// is worse than its rule allows is a failure, invalid figures are errors, what cannot be told is
+/// skipped.
+pub fn compare_junit(report: &CompareReport) -> String {
+    let mut cases = String::new();
+    let (mut failures, mut errors, mut skipped) = (0, 0, 0);
+    let mut case = |class: &str, name: &str, body: Option<(&str, String)>| {
+        let (class, name) = (xml(class), xml(name));
+        cases += &format!("    <testcase classname=\"xscope.{class}\" name=\"{name}\"");
+        match body {
+            None => cases += "/>\n",
+            Some((kind, message)) => {
+                let message = xml(&message);
+                cases += &format!(">\n      <{kind} message=\"{message}\"/>\n    </testcase>\n");
+            }
+        }
+    };
+    for row in &report.rows {
+        let message = || {
+            format!(
+                "{}: {} to {} ({})",
+                verdict_text(row),
+                figure(row.a.value, &row.a.unit),
+                figure(row.b.value, &row.b.unit),
+                signed(row.change_percent.value.unwrap_or_default()),
+            )
+        };
+        let body = match row.gate {
+            Gate::Fail => {
+                failures += 1;
+                Some(("failure", message()))
+            }
+            Gate::Undecided => {
+                skipped += 1;
+                Some(("skipped", message()))
+            }
+            _ => None,
+        };
+        case(&row.point, &row.metric, body);
+    }
+    for left in report.left_out.iter().filter(|left| left.invalid) {
+        errors += 1;
+        let name = format!("{} of {} is valid", left.side.to_uppercase(), left.run);
+        case(&left.point, &name, Some(("error", left.why.clone())));
+    }
+    let tests = report.rows.len() + errors;
+    let counts = format!(
+        "tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\""
+    );
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n  <testsuite \
+         name=\"xscope compare\" {counts}>\n{cases}  </testsuite>\n</testsuites>\n"
+    )
+}
+
+/// Text inside XML; what XML cannot hold becomes a replacement character.
+fn xml(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\n' | '\t' => out.push(' '),
+            c if c.is_control() || ('\u{fffe}'..='\u{ffff}').contains(&c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The longest text that a section of a Slack message may have, with room to spare.
+const SLACK_CHARS: usize = 2800;
+
+/// The payload of a Slack incoming webhook.
+pub fn compare_slack(report: &CompareReport) -> Value {
+    let mut lines = String::new();
+    let worth = |row: &&Row| matches!(row.verdict, Verdict::Slower | Verdict::Faster);
+    for row in report.rows.iter().filter(worth) {
+        let written = writeln!(
+            lines,
+            "• `{} {}` {} ({} to {}): {}",
+            row.point,
+            row.metric,
+            signed(row.change_percent.value.unwrap_or_default()),
+            figure(row.a.value, &row.a.unit),
+            figure(row.b.value, &row.b.unit),
+            verdict_text(row),
+        );
+        written.expect("a String takes any text");
+    }
+    for left in report.left_out.iter().filter(|left| left.invalid) {
+        lines += &format!("• `{}` INVALID: {}\n", left.point, left.why);
+    }
+    for difference in report.why.iter().take(5) {
+        let (kind, what) = (difference.group.name(), &difference.what);
+        lines += &format!("• {kind} {what}: `{}` to `{}`\n", difference.a, difference.b);
+    }
+    if lines.is_empty() {
+        "No figure differs.".clone_into(&mut lines);
+    }
+    let headline = headline(report, Style::Terminal);
+    let cut: String = slack(&lines).chars().take(SLACK_CHARS).collect();
+    json!({
+        "text": format!("xscope compare: {headline}"),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": format!("*{}*", slack(&headline))}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": cut}},
+        ],
+    })
+}
+
+/// Text in Slack's own markup.
+fn slack(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use xscope_analysis::compare::measured::{Measured, MeasuredPoint};
+    use xscope_analysis::compare::{CompareReport, Options, compare};
+
+    use super::{compare_junit, compare_slack, compare_text};
+    use crate::sections::Style;
+
+    fn side(p95: &[f64], invalid: Option<&str>) -> Measured {
+        let point = |name: &str, invalid: Option<&str>| MeasuredPoint {
+            point: name.to_owned(),
+            workload_hash: "sha256:1".to_owned(),
+            figures: BTreeMap::from([("p95_ms".to_owned(), p95.to_vec())]),
+            invalid: invalid.map(str::to_owned),
+            ..MeasuredPoint::default()
+        };
+        Measured {
+            label: "runs/<a>|b".to_owned(),
+            points: vec![point("b1_l2", None), point("b4_l2", invalid)],
+            ..Measured::default()
+        }
+    }
+
+    fn report(factor: f64, invalid: Option<&str>) -> CompareReport {
+        let a = [100.0, 101.0, 99.0];
+        let b = a.map(|value| value * factor);
+        compare(&[side(&a, None)], &[side(&b, invalid)], &Options::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_worse_is_said_everywhere() {
+        let report = report(1.5, Some("died: \"<TypeError>\""));
+        let text = compare_text(&report, Style::Terminal);
+        for part in ["FAIL", "1 slower", "slower: FAIL, +15 % allowed", "INVALID: died", "+50.0 %"]
+        {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        let markdown = compare_text(&report, Style::Markdown);
+        assert!(markdown.contains("| b1_l2 | p95_ms | 99.997 ms |"), "{markdown}");
+        assert!(markdown.contains("runs/<a>\\|b"), "{markdown}");
+        let junit = compare_junit(&report);
+        assert!(junit.contains("tests=\"2\" failures=\"1\" errors=\"1\" skipped=\"0\""), "{junit}");
+        assert!(junit.contains("message=\"died: &quot;&lt;TypeError&gt;&quot;\""), "{junit}");
+        let slack = compare_slack(&report);
+        assert!(slack["text"].as_str().unwrap().contains("FAIL"));
+        let body = slack["blocks"][1]["text"]["text"].as_str().unwrap();
+        assert!(body.contains("b1_l2 p95_ms") && body.contains("&lt;TypeError&gt;"), "{body}");
+    }
+
+    #[test]
+    fn what_is_the_same_passes() {
+        let report = report(1.0, None);
+        assert!(compare_text(&report, Style::Terminal).starts_with("PASS"));
+        assert!(compare_junit(&report).contains("failures=\"0\" errors=\"0\""));
+        assert!(compare_slack(&report).to_string().contains("No figure differs"));
+    }
+}

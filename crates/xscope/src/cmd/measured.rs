@@ -1,0 +1,93 @@
+//! Finding and reading what was measured: runs, files of results, baselines, folders of these.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use xscope_analysis::compare::baseline::Baseline;
+use xscope_analysis::compare::measured::{Measured, RequestLine, results_from_json};
+use xscope_trace::run::{RunDir, read_jsonl};
+
+/// Files of results are small; what is larger is something else.
+const MAX_RESULTS_BYTES: u64 = 256 << 20;
+
+/// Reads all of `paths`, folders in the order of their names.
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<Measured>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        read(path, &mut found)?;
+        if found.len() == before {
+            bail!(
+                "nothing to compare in {}: expected a run directory (with run.json), a file of \
+                 results, or a folder of these",
+                path.display()
+            );
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &Path, found: &mut Vec<Measured>) -> Result<()> {
+    if !path.is_dir() {
+        return read_file(path, found);
+    }
+    if path.join("run.json").is_file() {
+        found.push(read_run(path)?);
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut entries: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    for entry in entries {
+        let is_run = entry.join("run.json").is_file();
+        let is_json = entry.extension().is_some_and(|extension| extension == "json");
+        if is_run || (is_json && entry.is_file()) {
+            read(&entry, found)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_run(path: &Path) -> Result<Measured> {
+    let run = RunDir::open(path)?;
+    let results = run.results_path();
+    let label = path.display().to_string();
+    let mut measured = match results.is_file() {
+        true => Measured::of_results(&label, &parse(&results)?),
+        false => Measured { label, ..Measured::default() },
+    };
+    measured.add_manifest(&run.manifest);
+    if run.requests_path().is_file() {
+        let path = run.requests_path();
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (rows, _) = read_jsonl::<RequestLine>(&bytes);
+        measured.add_rows(&rows);
+    }
+    Ok(measured)
+}
+
+fn read_file(path: &Path, found: &mut Vec<Measured>) -> Result<()> {
+    if let Some(baseline) = Baseline::from_json(&bytes(path)?) {
+        found.extend(baseline.runs);
+        return Ok(());
+    }
+    found.push(Measured::of_results(&path.display().to_string(), &parse(path)?));
+    Ok(())
+}
+
+fn parse(path: &Path) -> Result<xscope_trace::results::Results> {
+    results_from_json(&bytes(path)?)
+        .with_context(|| format!("{} is no file of results of a benchmark", path.display()))
+}
+
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        if fs::metadata(path)?.len() > MAX_RESULTS_BYTES {
+            return Err(std::io::Error::other("larger than any file of results"));
+        }
+        fs::read(path)
+    };
+    read().with_context(|| format!("cannot read {}", path.display()))
+}

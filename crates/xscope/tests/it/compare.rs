@@ -1,0 +1,137 @@
+//! `xscope compare` and `xscope baseline` on files of results.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{run, stderr, stdout};
+
+/// A file of results with three trials of one point.
+fn results(directory: &Path, name: &str, p95: [f64; 3], change: impl FnOnce(&mut Value)) {
+    let trial = |p95: f64| json!({"p95_ms": p95, "throughput_items_per_sec": 4000.0 / p95});
+    let mut results = json!({
+        "schema": "xscope/results/1",
+        "config": {"bench": "score", "workload_hash": "sha256:1"},
+        "results": [{"point": "b4_l2", "requests": 60, "ok": 60, "trials": p95.map(trial),
+                     "verdict": {"status": "valid", "causes": []}}],
+        "metadata": {"commit": name, "timestamp": "2026-11-24T10:15:00Z",
+                     "server_start": name, "host": {"cores": 2},
+                     "server_command": ["serve", "--page-size", "1"]},
+    });
+    change(&mut results);
+    fs::write(directory.join(name), results.to_string()).unwrap();
+}
+
+const SAME: [f64; 3] = [10.0, 10.1, 9.9];
+const SLOWER: [f64; 3] = [13.1, 13.0, 13.2];
+
+#[test]
+fn a_regression_is_exit_code_1_in_every_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    results(path, "a.json", SAME, |_| {});
+    results(path, "b.json", SLOWER, |results| {
+        results["metadata"]["server_command"] = json!(["serve", "--page-size", "64"]);
+    });
+    let args = ["compare", "a.json", "b.json", "--junit", "j.xml", "--slack", "s.json"];
+    let text = stdout(&run(path, &args, 1));
+    for part in ["FAIL", "slower: FAIL, +15 % allowed", "page_size", "changed together"] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    assert!(fs::read_to_string(path.join("j.xml")).unwrap().contains("failures=\"2\""));
+    let slack: Value = serde_json::from_slice(&fs::read(path.join("s.json")).unwrap()).unwrap();
+    assert!(slack["text"].as_str().unwrap().contains("FAIL"));
+    let markdown = stdout(&run(path, &["compare", "a.json", "b.json", "--markdown"], 1));
+    assert!(markdown.starts_with("## xscope compare\n"), "{markdown}");
+    let json = stdout(&run(path, &["compare", "a.json", "b.json", "--json"], 1));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&report["schema"], &report["gate"]), (&json!("xscope/compare/1"), &json!("fail")));
+    assert_eq!(report["rows"][0]["verdict"], "slower");
+    run(path, &["compare", "a.json", "b.json", "--fail-on", "never"], 0);
+    run(path, &["compare", "b.json", "a.json"], 0);
+}
+
+#[test]
+fn rules_of_the_team_replace_the_built_in_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    results(path, "a.json", SAME, |_| {});
+    results(path, "b.json", SLOWER, |_| {});
+    let lenient = "[[rule]]\nmetric = \"p95_ms\"\nbetter = \"lower\"\nworse_by = 0.5\n\
+                   [[rule]]\nmetric = \"per_sec\"\nbetter = \"higher\"\nworse_by = 0.5\n";
+    fs::write(path.join("rules.toml"), lenient).unwrap();
+    run(path, &["compare", "a.json", "b.json", "--rules", "rules.toml"], 0);
+    fs::write(path.join("rules.toml"), "confidence = 2.0").unwrap();
+    let output = run(path, &["compare", "a.json", "b.json", "--rules", "rules.toml"], 2);
+    assert!(stderr(&output).contains("below 1"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_must_not_be_compared_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    results(path, "a.json", SAME, |_| {});
+    results(path, "other.json", SAME, |results| {
+        results["config"]["workload_hash"] = json!("sha256:2");
+    });
+    let output = run(path, &["compare", "a.json", "other.json"], 2);
+    assert!(stderr(&output).contains("different workloads"), "{}", stderr(&output));
+
+    results(path, "dead.json", SLOWER, |results| {
+        results["results"][0]["verdict"] = json!({"status": "invalid", "causes": [
+            {"cause": "server_died", "detail": "TypeError: Cannot concatenate"}]});
+    });
+    let text = stdout(&run(path, &["compare", "a.json", "dead.json"], 1));
+    assert!(text.starts_with("INVALID") && text.contains("TypeError"), "{text}");
+    assert!(!text.contains("slower"), "{text}");
+
+    fs::write(path.join("text.json"), "no json").unwrap();
+    for (args, expected) in [
+        (vec!["compare", "a.json", "text.json"], "no file of results"),
+        (vec!["compare", "a.json", "missing.json"], "missing.json"),
+        (vec!["compare", "a.json"], "expected two paths"),
+        (vec!["compare", "--baseline", "main", "a.json"], "xscope baseline save main"),
+    ] {
+        let output = run(path, &args, 2);
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn baselines_are_kept_in_series_with_their_noise() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let commit = |commit: &'static str| {
+        move |results: &mut Value| results["metadata"]["commit"] = json!(commit)
+    };
+    fs::create_dir(path.join("aa")).unwrap();
+    for (index, factor) in [1.0, 1.02, 0.99, 1.01].into_iter().enumerate() {
+        let p95 = SAME.map(|value| value * factor);
+        results(path, &format!("aa/{index}.json"), p95, commit("c1"));
+    }
+    results(path, "b.json", SLOWER, commit("c2"));
+    let saved = stderr(&run(path, &["baseline", "save", "main", "aa"], 0));
+    assert!(saved.contains("saved baselines/main/") && saved.contains("-c1.json"), "{saved}");
+
+    let json = stdout(&run(path, &["compare", "--baseline", "main", "b.json", "--json"], 1));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let row = &report["rows"][0];
+    assert_eq!((&row["samples_a"], &row["verdict"]), (&json!(12), &json!("slower")));
+    let noise = row["noise_percent"].as_f64().unwrap();
+    assert!((1.0..1.6).contains(&noise), "{noise}");
+
+    results(path, "new.json", SAME, |results| results["metadata"]["jax_version"] = json!("9"));
+    run(path, &["baseline", "save", "main", "new.json"], 0);
+    let output = run(path, &["compare", "--baseline", "main", "b.json"], 1);
+    assert!(!stderr(&output).contains("warning"), "the older one is of this environment");
+    let list = stdout(&run(path, &["baseline", "list"], 0));
+    assert!(list.contains("-- jax: ") && list.contains("A/A deviation"), "{list}");
+    let shown = stdout(&run(path, &["baseline", "show", "main", "--json"], 0));
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["schema"], "xscope/baseline/1");
+
+    let mixed = run(path, &["baseline", "save", "mixed", "aa", "b.json"], 2);
+    assert!(stderr(&mixed).contains("commit"), "{}", stderr(&mixed));
+    let name = run(path, &["baseline", "save", "../x", "b.json"], 2);
+    assert!(stderr(&name).contains("no name of a baseline"), "{}", stderr(&name));
+}
