@@ -101,25 +101,52 @@ pub fn paired(differences: &[f64]) -> (f64, Option<Spread>) {
     (mean, spread)
 }
 
-/// How often to resample, and from which seed.
+/// How often to resample at most, and from which seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Resampling {
     pub seed: u64,
-    pub count: u32,
+    pub count: usize,
+    /// What is less likely than this by Student's t is worth all resamples.
+    pub rate: f64,
 }
+
+impl Resampling {
+    /// As many resamples as a difference of probability `p` is worth.
+    #[must_use]
+    pub fn worth(self, p: f64) -> Self {
+        let count = if p > self.rate { FIRST_RESAMPLES } else { self.count };
+        Self { count, ..self }
+    }
+}
+
+/// After so many resamples it is seen whether more would matter.
+const FIRST_RESAMPLES: usize = 1000;
+/// So many of them beyond zero, and the difference is none (Besag and Clifford 1991).
+const ENOUGH_BEYOND: usize = 20;
 
 /// Percentile bootstrap of the difference of means: resamples each side's trials.
 pub fn bootstrap_unpaired(a: &[f64], b: &[f64], alpha: f64, how: Resampling) -> Evidence {
-    let mut random = Random::new(how.seed);
-    let draws = (0..how.count).map(|_| mean_of_draw(b, &mut random) - mean_of_draw(a, &mut random));
-    percentile_interval(moments(b).0 - moments(a).0, draws.collect(), alpha)
+    let draw = |random: &mut Random| mean_of_draw(b, random) - mean_of_draw(a, random);
+    percentile_interval(moments(b).0 - moments(a).0, draws(draw, how), alpha)
 }
 
 /// Percentile bootstrap of the mean of differences: resamples the pairs.
 pub fn bootstrap_paired(differences: &[f64], alpha: f64, how: Resampling) -> Evidence {
+    let draw = |random: &mut Random| mean_of_draw(differences, random);
+    percentile_interval(moments(differences).0, draws(draw, how), alpha)
+}
+
+/// Few draws where they lie on both sides of zero, all where the rare ones count.
+fn draws(mut draw: impl FnMut(&mut Random) -> f64, how: Resampling) -> Vec<f64> {
     let mut random = Random::new(how.seed);
-    let draws = (0..how.count).map(|_| mean_of_draw(differences, &mut random));
-    percentile_interval(moments(differences).0, draws.collect(), alpha)
+    let first = how.count.min(FIRST_RESAMPLES);
+    let mut draws: Vec<f64> = (0..first).map(|_| draw(&mut random)).collect();
+    let below = draws.iter().filter(|&&draw| draw < 0.0).count();
+    let above = draws.iter().filter(|&&draw| draw > 0.0).count();
+    if below.max(above) + ENOUGH_BEYOND > first {
+        draws.extend((first..how.count).map(|_| draw(&mut random)));
+    }
+    draws
 }
 
 fn mean_of_draw(values: &[f64], random: &mut Random) -> f64 {
@@ -176,7 +203,7 @@ mod tests {
     };
     use crate::compare::random::Random;
 
-    const HOW: Resampling = Resampling { seed: 1, count: 4000 };
+    const HOW: Resampling = Resampling { seed: 1, count: 4000, rate: 0.01 };
 
     fn close(value: f64, expected: f64) {
         assert!((value - expected).abs() <= 1e-9, "{value} is not {expected}");

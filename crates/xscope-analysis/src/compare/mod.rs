@@ -13,6 +13,7 @@ pub mod baseline;
 mod blocks;
 pub mod environment;
 pub mod evidence;
+pub mod looks;
 pub mod measured;
 pub mod noise;
 pub mod random;
@@ -340,8 +341,8 @@ fn resampling(figures: usize, rate: f64) -> Resampling {
         clippy::cast_sign_loss,
         reason = "clamped to what fits"
     )]
-    let count = (10.0 * as_f64(figures as u64) / rate).clamp(2000.0, 50_000.0) as u32;
-    Resampling { seed: 1, count }
+    let count = (10.0 * as_f64(figures as u64) / rate).clamp(2000.0, 20_000.0) as usize;
+    Resampling { seed: 1, count, rate }
 }
 
 fn side_row(runs: &[Measured]) -> SideRow {

@@ -17,11 +17,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform below `bound`, which is not 0, by Lemire's multiplication. The bias is below
-    /// `bound` / 2^64.
+    /// Uniform below `bound`, which is neither 0 nor above 2^32, by Lemire's multiplication. The
+    /// bias is below `bound` / 2^32.
     pub fn below(&mut self, bound: usize) -> usize {
-        let wide = u128::from(self.bits()) * bound as u128;
-        usize::try_from(wide >> 64).unwrap_or(0)
+        let scaled = (self.bits() >> 32).wrapping_mul(bound as u64) >> 32;
+        usize::try_from(scaled).unwrap_or(0)
     }
 
     /// Uniform in [0, 1).

@@ -19,7 +19,7 @@ pub fn critical(alpha: f64, freedom: f64) -> f64 {
         low = high;
         high *= 2.0;
     }
-    for _ in 0..100 {
+    for _ in 0..50 {
         let middle = 0.5 * (low + high);
         if two_sided(middle, freedom) > alpha {
             low = middle;

@@ -129,6 +129,7 @@ pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged 
     };
     let mut evidence = Evidence::of(estimate, spread, alpha);
     if own.is_some() {
+        let how = how.worth(evidence.p);
         evidence = evidence.with(match figure.paired {
             true => bootstrap_paired(&differences, alpha, how),
             false => bootstrap_unpaired(a, b, alpha, how),
@@ -237,14 +238,18 @@ fn samples_needed(figure: &Figure<'_>, spread: Spread, alpha: f64) -> u64 {
         true => spread.standard_error.powi(2) * n_a,
         false => spread.standard_error.powi(2) * 2.0 / (1.0 / n_a + 1.0 / n_b),
     };
-    let needed = |n: u64| {
+    let suffice = |n: u64| {
         let freedom = as_f64(if figure.paired { n - 1 } else { 2 * n - 2 });
         let reach = critical(alpha, freedom) + critical(0.4, freedom);
         reach * (per_sample / as_f64(n)).sqrt() <= forbidden
     };
     // Those that there are were not enough.
-    let more = figure.a.len().max(figure.b.len()) as u64 + 1;
-    (more..MANY).find(|&n| needed(n)).unwrap_or(MANY)
+    let (mut low, mut high) = (figure.a.len().max(figure.b.len()) as u64 + 1, MANY);
+    while low < high {
+        let middle = low.midpoint(high);
+        if suffice(middle) { high = middle } else { low = middle + 1 }
+    }
+    low
 }
 
 /// More samples than anybody takes.
@@ -269,7 +274,7 @@ mod tests {
     use crate::compare::evidence::Resampling;
     use crate::compare::rules::Rules;
 
-    const HOW: Resampling = Resampling { seed: 1, count: 4000 };
+    const HOW: Resampling = Resampling { seed: 1, count: 4000, rate: 0.01 };
 
     fn figure<'a>(rules: &'a Rules, metric: &'a str, a: &[f64], b: &[f64]) -> Figure<'a> {
         let logs = |values: &[f64]| values.iter().map(|value| value.ln()).collect();

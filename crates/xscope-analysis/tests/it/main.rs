@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod layers;

@@ -1,0 +1,266 @@
+//! Verdicts on a model server in simulated time: right in at least 95 of 100 seeded trials each.
+//!
+//! The model has what makes real comparisons hard: requests vary, trials differ by more than their
+//! requests explain, starts of the server differ, and the machine drifts under both sides.
+
+use rayon::prelude::*;
+use xscope_analysis::compare::looks::{is_decided, looks, share_error};
+use xscope_analysis::compare::measured::Measured;
+use xscope_analysis::compare::random::Random;
+use xscope_analysis::compare::rules::{Better, Rule, Rules};
+use xscope_analysis::compare::verdict::{Gate, Verdict};
+use xscope_analysis::compare::{CompareReport, Options, compare};
+use xscope_trace::Nanos;
+use xscope_trace::results::{
+    BenchConfig, Durations, Figure, Metadata, PointResult, Results, Trial,
+};
+
+/// Requests of a trial.
+const REQUESTS: u32 = 400;
+const ITEMS: f64 = 4.0;
+
+/// What is wrong with a server.
+#[derive(Clone, Copy, Default)]
+struct Fault {
+    /// Share by which every request is slower.
+    slower: f64,
+    /// Share of requests that take three times as long.
+    stalls: f64,
+    /// A single request of this trial waits for this long, as for a compilation.
+    stall_once: Option<(usize, f64)>,
+    /// From this request of this trial on, none gets an answer.
+    dies: Option<(usize, u32)>,
+}
+
+/// A machine with a server on it, one request at a time.
+struct Model {
+    random: Random,
+    /// What both sides share: clocks, heat, neighbours.
+    drift: f64,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed.wrapping_mul(7919) + 17), drift: 0.0 }
+    }
+
+    /// How one start of a server differs from the next.
+    fn start(&mut self) -> f64 {
+        0.003 * self.random.normal()
+    }
+
+    /// One trial of a server that takes 20 ms for a request.
+    fn trial(&mut self, fault: Fault, start: f64, number: usize) -> Trial {
+        self.drift += 0.01 * self.random.normal();
+        let of_trial = self.drift + start + 0.006 * self.random.normal();
+        let mut latencies = Vec::new();
+        let mut clock = 0.0;
+        for request in 0..REQUESTS {
+            if fault.dies.is_some_and(|(trial, last)| (number, request) >= (trial, last)) {
+                break;
+            }
+            let mut millis = 20.0 * (of_trial + 0.1 * self.random.normal()).exp();
+            millis *= 1.0 + fault.slower;
+            if self.random.unit() < fault.stalls {
+                millis *= 3.0;
+            }
+            if let Some((trial, stall)) = fault.stall_once
+                && trial == number
+                && request == REQUESTS / 2
+            {
+                millis += stall;
+            }
+            clock += millis;
+            latencies.push(nanos(millis));
+        }
+        let answered = u32::try_from(latencies.len()).unwrap();
+        let rate = f64::from(answered) / clock * 1000.0;
+        Trial {
+            trial: u32::try_from(number).unwrap(),
+            latency: Durations::of(latencies),
+            throughput_items_per_sec: Figure::Value(rate * ITEMS),
+            requests_per_sec: Figure::Value(rate),
+            failed: u64::from(REQUESTS - answered),
+            ..Trial::default()
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "milliseconds of a model")]
+fn nanos(millis: f64) -> Nanos {
+    Nanos((millis * 1e6) as i64)
+}
+
+/// A file of results with these trials of one start.
+fn results(label: &str, trials: Vec<Trial>) -> Measured {
+    let failed = trials.iter().map(|trial| trial.failed).sum();
+    let point = PointResult { point: "b4_l2".to_owned(), failed, trials, ..PointResult::default() };
+    let results = Results {
+        config: BenchConfig { workload_hash: "sha256:1".to_owned(), ..BenchConfig::default() },
+        results: vec![point],
+        metadata: Metadata { server_start: Some(label.to_owned()), ..Metadata::default() },
+        ..Results::default()
+    };
+    Measured::of_results(label, &results)
+}
+
+/// Both sides, measured in turns (A B B A), each trial on a start of its own.
+fn sides(seed: u64, pairs: usize, fault: Fault) -> [Vec<Measured>; 2] {
+    let mut model = Model::new(seed);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for number in 0..pairs {
+        for is_b in [number % 2 == 1, number % 2 == 0] {
+            let start = model.start();
+            let own = if is_b { fault } else { Fault::default() };
+            let trial = model.trial(own, start, number);
+            let label = format!("{is_b}-{number}");
+            if is_b { &mut b } else { &mut a }.push(results(&label, vec![trial]));
+        }
+    }
+    [a, b]
+}
+
+fn in_turns() -> Options {
+    Options { paired: true, ..Options::default() }
+}
+
+/// How many of 100 seeded comparisons are as expected.
+fn right(fault: Fault, pairs: usize, expected: impl Fn(&CompareReport) -> bool + Sync) -> usize {
+    let outcomes = (0..100_u64).into_par_iter().map(|seed| {
+        let [a, b] = sides(seed, pairs, fault);
+        expected(&compare(&a, &b, &in_turns()).unwrap())
+    });
+    outcomes.filter(|&right| right).count()
+}
+
+fn verdict(report: &CompareReport, metric: &str) -> Verdict {
+    report.rows.iter().find(|row| row.metric == metric).unwrap().verdict
+}
+
+fn is_alarm(report: &CompareReport) -> bool {
+    report.gate > Gate::Undecided
+        || report.rows.iter().any(|row| matches!(row.verdict, Verdict::Slower | Verdict::Faster))
+}
+
+fn slower(share: f64) -> Fault {
+    Fault { slower: share, ..Fault::default() }
+}
+
+#[test]
+fn a_server_that_is_slower_by_2_5_or_10_percent_is_called_slower() {
+    for share in [0.02, 0.05, 0.10] {
+        let right = right(slower(share), 20, |report| {
+            verdict(report, "p50_ms") == Verdict::Slower
+                && verdict(report, "throughput_items_per_sec") == Verdict::Slower
+                && report.gate == Gate::Pass
+        });
+        assert!(right >= 95, "slower by {share}: {right} of 100");
+    }
+    let right = right(slower(0.3), 6, |report| report.gate == Gate::Fail);
+    assert!(right >= 95, "slower by 0.3: {right} of 100 fail the gate");
+}
+
+#[test]
+fn the_same_server_is_called_the_same() {
+    let said = right(Fault::default(), 16, |report| {
+        ["p50_ms", "throughput_items_per_sec", "p95_ms"]
+            .iter()
+            .all(|metric| verdict(report, metric) == Verdict::NoDifference)
+    });
+    assert!(said >= 95, "{said} of 100");
+    for pairs in [2, 3, 5, 16] {
+        let quiet = right(Fault::default(), pairs, |report| !is_alarm(report));
+        assert!(quiet >= 95, "{} false alarms of 100 with {pairs} pairs", 100 - quiet);
+    }
+}
+
+#[test]
+fn runs_without_pairs_raise_no_alarm_either() {
+    for runs in [1, 3, 8] {
+        let quiet = (0..100_u64).into_par_iter().filter(|&seed| {
+            let [a, b] = sides(seed, runs, Fault::default());
+            !is_alarm(&compare(&a, &b, &Options::default()).unwrap())
+        });
+        let quiet = quiet.count();
+        assert!(quiet >= 95, "{} false alarms of 100 with {runs} runs", 100 - quiet);
+    }
+}
+
+#[test]
+fn stalls_are_seen_in_the_tail_and_only_there() {
+    let fault = Fault { stalls: 0.03, ..Fault::default() };
+    let seen = right(fault, 16, |report| {
+        verdict(report, "p99_ms") == Verdict::Slower && verdict(report, "p50_ms") != Verdict::Slower
+    });
+    assert!(seen >= 95, "{seen} of 100");
+    // One compilation in one trial is no property of the server.
+    let fault = Fault { stall_once: Some((3, 12_000.0)), ..Fault::default() };
+    let quiet = right(fault, 16, |report| !is_alarm(report));
+    assert!(quiet >= 95, "{quiet} of 100");
+}
+
+#[test]
+fn a_server_that_dies_is_invalid_and_not_slow() {
+    for first in [0, 2] {
+        let fault = Fault { dies: Some((first, 30)), ..Fault::default() };
+        let right = right(fault, 4, |report| {
+            let dead = report.left_out.iter().filter(|left| left.invalid && left.side == "b");
+            report.gate == Gate::Invalid
+                && dead.count() == 4 - first
+                && report.count(Verdict::Slower) == 0
+        });
+        assert!(right >= 95, "dead from trial {first} on: {right} of 100");
+    }
+}
+
+/// Looking again and again, and stopping at the first answer.
+fn stopped(seed: u64, fault: Fault, most: usize) -> (CompareReport, usize) {
+    let tight = |metric: &str, better| Rule {
+        metric: metric.to_owned(),
+        better,
+        worse_by: 0.015,
+        action: xscope_analysis::compare::rules::Action::Fail,
+        assumed_noise: 0.03,
+    };
+    let own = vec![tight("p50_ms", Better::Lower), tight("items_per_sec", Better::Higher)];
+    let rules = Rules { rules: own, ..Rules::default() };
+    let options = Options { rules: Rules::default().overridden_by(rules), ..in_turns() };
+    let asked = ["p50_ms".to_owned(), "throughput_items_per_sec".to_owned()];
+    let [a, b] = sides(seed, most, fault);
+    let looks = looks(most);
+    let each = share_error(&options, looks.len());
+    let mut last = None;
+    for &pairs in &looks {
+        let report = compare(&a[..pairs], &b[..pairs], &each).unwrap();
+        let is_over = is_decided(&report, &asked);
+        last = Some((report, pairs));
+        if is_over {
+            break;
+        }
+    }
+    last.unwrap()
+}
+
+/// The large differences need few pairs, so that their first looks must be able to find them.
+#[test]
+fn looking_again_and_again_keeps_the_error_rate() {
+    for (share, expected) in [
+        (0.0, Verdict::NoDifference),
+        (0.02, Verdict::Slower),
+        (0.05, Verdict::Slower),
+        (0.10, Verdict::Slower),
+    ] {
+        let outcomes: Vec<(CompareReport, usize)> =
+            (0..100_u64).into_par_iter().map(|seed| stopped(seed, slower(share), 48)).collect();
+        let right =
+            outcomes.iter().filter(|(report, _)| verdict(report, "p50_ms") == expected).count();
+        let pairs: usize = outcomes.iter().map(|(_, pairs)| pairs).sum();
+        println!("slower by {share}: {right} of 100 right, after {} pairs of 48", pairs / 100);
+        assert!(right >= 95, "slower by {share}: {right} of 100");
+        if expected == Verdict::NoDifference {
+            let alarms = outcomes.iter().filter(|(report, _)| is_alarm(report)).count();
+            assert!(alarms <= 5, "{alarms} false alarms of 100");
+        }
+        assert!(share < 0.05 || pairs / 100 < 16, "large differences take few pairs: {pairs}");
+    }
+}
