@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use xscope_analysis::compare::CompareReport;
+use xscope_analysis::compare::place::{KernelPlace, Kind, Places};
 use xscope_analysis::compare::rules::Better;
 use xscope_analysis::compare::verdict::{Gate, Row, Sample, Verdict};
 use xscope_trace::metric::Status;
 
 use crate::analyze::{line, quality_text};
 use crate::sections::{Grid, Style, render};
-use crate::text::{Column, shorten};
+use crate::text::{Column, duration, shorten};
 
 /// How many differences of the environment are shown.
 const SHOWN: usize = 12;
@@ -29,10 +30,15 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
             line(&mut out, "");
         }
     }
-    for grid in [rows(report), left_out(report), why(report)] {
-        if !grid.rows.is_empty() {
-            out += &render(&grid, style);
-        }
+    let mut grids = vec![rows(report), left_out(report), why(report)];
+    if let Some(places) = &report.places {
+        grids.extend([stages(places), layers(places), kernels(places), recompiled(places)]);
+    }
+    for grid in grids.iter().filter(|grid| !grid.rows.is_empty()) {
+        out += &render(grid, style);
+    }
+    if let Some(places) = &report.places {
+        line(&mut out, &format!("\n{}", places_sentence(places)));
     }
     if report.why.len() > SHOWN {
         line(&mut out, &format!("and {} more; --json has all", report.why.len() - SHOWN));
@@ -185,6 +191,102 @@ fn why(report: &CompareReport) -> Grid {
             Column::Text("A"),
             Column::Text("B"),
         ],
+        rows: rows.collect(),
+    }
+}
+
+/// How many places of a kind are shown.
+const PLACES: usize = 8;
+
+fn places_sentence(places: &Places) -> String {
+    format!(
+        "Traces say where, not whether: device time of a {} {} to {}.",
+        places.per,
+        duration(places.device_us_a),
+        duration(places.device_us_b),
+    )
+}
+
+/// A change in microseconds, with its sign.
+fn change(us: f64) -> String {
+    format!("{}{}", if us < 0.0 { "" } else { "+" }, duration(us))
+}
+
+/// Columns of a table of places, whose first ones are text.
+fn place_columns(names: &[&'static str]) -> Vec<Column> {
+    let texts = names.iter().map(|name| Column::Text(name));
+    texts.chain(["A", "B", "change"].map(Column::Number)).collect()
+}
+
+fn stages(places: &Places) -> Grid {
+    let rows = places.stages.iter().take(PLACES).map(|stage| {
+        let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
+        let [a, b] = us;
+        vec![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
+    });
+    Grid {
+        title: "Where: stages of a request (mean)",
+        columns: place_columns(&["stage"]),
+        rows: rows.collect(),
+    }
+}
+
+fn layers(places: &Places) -> Grid {
+    let rows = places.layers.iter().take(PLACES).map(|layer| {
+        let [a, b] = [layer.a_us, layer.b_us].map(duration);
+        vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
+    });
+    Grid {
+        title: "Where: layers (device time of a unit)",
+        columns: place_columns(&["scope"]),
+        rows: rows.collect(),
+    }
+}
+
+fn kernels(places: &Places) -> Grid {
+    let rows = places.kernels.iter().filter(|kernel| kernel.kind != Kind::Same);
+    let rows = rows.take(PLACES).map(|kernel| {
+        let [a, b] = [kernel.a_us, kernel.b_us].map(duration);
+        vec![
+            shorten(&kernel.scope, 48),
+            shorten(&kernel.opcode, 32),
+            kind_text(kernel),
+            a,
+            b,
+            change(kernel.change_us),
+        ]
+    });
+    Grid {
+        title: "Where: kernels by scope and opcode (device time of a unit)",
+        columns: place_columns(&["scope", "opcode", "what"]),
+        rows: rows.collect(),
+    }
+}
+
+fn kind_text(kernel: &KernelPlace) -> String {
+    let times = || format!("{:.2} to {:.2} times", kernel.count_a, kernel.count_b);
+    match kernel.kind {
+        Kind::NewCopy => "new copy".to_owned(),
+        Kind::SplitFusion => "split off a fusion".to_owned(),
+        Kind::Fused => "fused".to_owned(),
+        Kind::New => "new".to_owned(),
+        Kind::Gone => "gone".to_owned(),
+        Kind::Each if kernel.each_us > 0.0 => "slower each".to_owned(),
+        Kind::Each => "faster each".to_owned(),
+        Kind::Count => times(),
+        Kind::Mix => "other shapes".to_owned(),
+        Kind::Same => "same".to_owned(),
+    }
+}
+
+fn recompiled(places: &Places) -> Grid {
+    let rows = places.recompiled.iter().take(PLACES).map(|row| {
+        let name = if row.program.is_empty() { "unknown" } else { &row.program };
+        vec![shorten(name, 60), row.a.to_string(), row.b.to_string(), format!("+{}", row.b - row.a)]
+    });
+    Grid {
+        title: "Where: compiled more often",
+        columns: place_columns(&["program"]),
         rows: rows.collect(),
     }
 }

@@ -10,6 +10,7 @@ use xscope_trace::run::{RunManifest, RunStatus, Utc};
 
 use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
+use crate::compare::place::Footprint;
 
 /// One file of results, or one run: what one start of a server did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct Measured {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
     pub points: Vec<MeasuredPoint>,
+    /// Where its traces say that the time went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<Footprint>,
 }
 
 /// One point of it.
@@ -56,6 +60,7 @@ impl Measured {
             server_start: results.metadata.server_start.clone().unwrap_or_default(),
             environment: Environment::of_results(results),
             invalid: None,
+            footprint: None,
             points: results
                 .results
                 .iter()

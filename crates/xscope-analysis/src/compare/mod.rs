@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod looks;
 pub mod measured;
 pub mod noise;
+pub mod place;
 pub mod random;
 pub mod rules;
 pub mod student;
@@ -30,6 +31,7 @@ use crate::compare::environment::{Difference, differences};
 use crate::compare::evidence::{Resampling, adjust_for_many, moments};
 use crate::compare::measured::{Measured, MeasuredPoint};
 use crate::compare::noise::NoiseTable;
+use crate::compare::place::{Places, places};
 use crate::compare::rules::Rules;
 use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge, row};
 use crate::stats::as_f64;
@@ -53,6 +55,9 @@ pub struct CompareReport {
     pub left_out: Vec<LeftOut>,
     /// What else differs, the likeliest cause first.
     pub why: Vec<Difference>,
+    /// Where the traces of the sides differ; absent unless both have some.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub places: Option<Places>,
     pub findings: Vec<Finding>,
 }
 
@@ -146,8 +151,13 @@ pub fn compare(
         findings: findings(a, b, &rows, options),
         rows,
         left_out,
+        places: places(footprints(a), footprints(b)),
         why: differences(&environments(a), &environments(b)),
     })
+}
+
+fn footprints(side: &[Measured]) -> impl Iterator<Item = &place::Footprint> {
+    side.iter().filter_map(|run| run.footprint.as_ref())
 }
 
 fn environments(side: &[Measured]) -> Vec<&environment::Environment> {

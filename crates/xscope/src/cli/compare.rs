@@ -25,6 +25,9 @@ pub(crate) struct CompareArgs {
     /// The runs of both sides were taken in turns: the first of A belongs to the first of B
     #[arg(long)]
     pub paired: bool,
+    /// Do not look into the traces of runs for where the time went
+    #[arg(long)]
+    pub no_traces: bool,
     #[command(flatten)]
     pub output: VerdictOutputArgs,
 }

@@ -18,7 +18,7 @@ use xscope_view::{baseline_text, baselines_text};
 
 use crate::cli::{BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs};
 use crate::cmd::Exit;
-use crate::cmd::measured::{bytes, find};
+use crate::cmd::measured::{Traces, bytes, find};
 use crate::output;
 
 pub(crate) fn run(command: BaselineCommand) -> Result<Exit> {
@@ -31,7 +31,7 @@ pub(crate) fn run(command: BaselineCommand) -> Result<Exit> {
 
 fn save(args: &BaselineSaveArgs) -> Result<Exit> {
     let folder = folder(&args.baselines, &args.name)?;
-    let runs = find(&args.paths)?;
+    let runs = find(&args.paths, Traces::Read)?;
     let saved = Utc::from_wall(clock::wall()).to_string();
     let baseline = Baseline::of(&args.name, saved, runs)?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -10,7 +10,7 @@ use xscope_analysis::compare::{CompareReport, Options, compare};
 use xscope_view::{Style, compare_junit, compare_slack, compare_text};
 
 use crate::cli::{CompareArgs, JudgeArgs, VerdictOutputArgs};
-use crate::cmd::measured::find;
+use crate::cmd::measured::{Traces, find};
 use crate::cmd::{Exit, baseline};
 use crate::output;
 
@@ -27,6 +27,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
 }
 
 fn sides(args: &CompareArgs) -> Result<(Vec<Measured>, Vec<Measured>)> {
+    let traces = if args.no_traces { Traces::Skip } else { Traces::Read };
+    let find = |paths: &[PathBuf]| find(paths, traces);
     if let Some(name) = &args.baseline {
         let b = find(&args.paths)?;
         let Some(first) = b.first() else { bail!("nothing to compare with the baseline") };

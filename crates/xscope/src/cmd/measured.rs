@@ -4,19 +4,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use xscope_analysis::analyze;
+use xscope_analysis::analyze::needs_host_slice;
 use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::measured::{Measured, RequestLine, results_from_json};
+use xscope_analysis::compare::place::Footprint;
+use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::run::{RunDir, read_jsonl};
+
+use crate::output;
 
 /// Files of results are small; what is larger is something else.
 const MAX_RESULTS_BYTES: u64 = 256 << 20;
 
+/// Whether to look into the traces of runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traces {
+    Read,
+    Skip,
+}
+
 /// Reads all of `paths`, folders in the order of their names.
-pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<Measured>> {
+pub(crate) fn find(paths: &[PathBuf], traces: Traces) -> Result<Vec<Measured>> {
     let mut found = Vec::new();
     for path in paths {
         let before = found.len();
-        read(path, &mut found)?;
+        read(path, traces, &mut found)?;
         if found.len() == before {
             bail!(
                 "nothing to compare in {}: expected a run directory (with run.json), a file of \
@@ -28,12 +41,16 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<Measured>> {
     Ok(found)
 }
 
-fn read(path: &Path, found: &mut Vec<Measured>) -> Result<()> {
+fn read(path: &Path, traces: Traces, found: &mut Vec<Measured>) -> Result<()> {
     if !path.is_dir() {
         return read_file(path, found);
     }
     if path.join("run.json").is_file() {
-        found.push(read_run(path)?);
+        let mut measured = read_run(path)?;
+        if traces == Traces::Read {
+            measured.footprint = footprint(path);
+        }
+        found.push(measured);
         return Ok(());
     }
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -44,7 +61,7 @@ fn read(path: &Path, found: &mut Vec<Measured>) -> Result<()> {
         let is_run = entry.join("run.json").is_file();
         let is_json = entry.extension().is_some_and(|extension| extension == "json");
         if is_run || (is_json && entry.is_file()) {
-            read(&entry, found)?;
+            read(&entry, traces, found)?;
         }
     }
     Ok(())
@@ -66,6 +83,19 @@ fn read_run(path: &Path) -> Result<Measured> {
         measured.add_rows(&rows);
     }
     Ok(measured)
+}
+
+/// Where the time of a run went, if it has traces that can be read.
+fn footprint(run: &Path) -> Option<Footprint> {
+    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    match load_with(&[run.to_owned()], options) {
+        Ok(trace) => Footprint::of(&trace, &analyze(&trace)),
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            output::progress(&format!("warning: compared without its traces: {error:#}"));
+            None
+        }
+    }
 }
 
 fn read_file(path: &Path, found: &mut Vec<Measured>) -> Result<()> {

@@ -135,3 +135,39 @@ fn baselines_are_kept_in_series_with_their_noise() {
     let name = run(path, &["baseline", "save", "../x", "b.json"], 2);
     assert!(stderr(&name).contains("no name of a baseline"), "{}", stderr(&name));
 }
+
+#[test]
+fn runs_of_the_engine_are_compared_down_to_the_kernel() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let profile = |folder: &str, query: &str| {
+        let small = ["profile", "--item-tokens", "1", "--warmup", "1", "--batch-sizes", "2"];
+        let more = ["--requests", "12", "--query-tokens", query, "--output-dir", folder];
+        run(path, &[small.as_slice(), &more].concat(), 0);
+    };
+    for folder in ["a", "b"] {
+        profile(folder, "2");
+    }
+    profile("other", "3");
+    let json = stdout(&run(path, &["compare", "a", "b", "--json", "--fail-on", "never"], 0));
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let row = &report["rows"][0];
+    assert_eq!(
+        (&row["sample"], &row["change_percent"]["status"]),
+        (&json!("single"), &json!("degraded"))
+    );
+    let places = &report["where"];
+    assert_eq!(places["per"], "request");
+    let change = |row: &Value| row["change_us"].as_f64().unwrap();
+    let sum: f64 = places["kernels"].as_array().unwrap().iter().map(change).sum();
+    let device = |side: &str| places[side].as_f64().unwrap();
+    assert!((sum - (device("device_us_b") - device("device_us_a"))).abs() < 1e-6, "{sum}");
+    let has = |list: &str, field: &str, name: &str| {
+        places[list].as_array().unwrap().iter().any(|row| row[field] == name)
+    };
+    assert!(has("stages", "stage", "forward") && has("kernels", "opcode", "matmul"));
+    assert!(has("layers", "scope", "layer_0/mlp"), "{places}");
+
+    let refused = run(path, &["compare", "a", "other"], 2);
+    assert!(stderr(&refused).contains("different workloads"), "{}", stderr(&refused));
+}
