@@ -7,6 +7,7 @@
 //! A Python server that is started from here has probes inside ([`ProbeTable`]) and writes spans of
 //! all its processes; one that already runs is left as it is.
 
+mod ab;
 mod error;
 mod probes;
 mod profile;
@@ -14,6 +15,7 @@ mod profiler;
 mod run;
 mod server;
 
+pub use ab::{AbEvent, AbOptions, AbRun, AbSides, AbTarget, ab};
 pub use error::CaptureError;
 pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};

@@ -219,7 +219,7 @@ async fn measure_points(
 }
 
 /// Takes from the server what the user left open: its vocabulary and its model's name.
-fn fit_to_server(mut workload: ScoreWorkload, ready: &Ready) -> ScoreWorkload {
+pub(crate) fn fit_to_server(mut workload: ScoreWorkload, ready: &Ready) -> ScoreWorkload {
     if workload.vocab_size == 0 {
         let stated = ready.server_info.as_ref().and_then(|info| info.get("vocab_size")?.as_u64());
         let stated = stated.and_then(|size| u32::try_from(size).ok());

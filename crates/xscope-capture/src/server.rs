@@ -64,21 +64,32 @@ impl Server {
     /// Starts `command` with its log in `logs/server.log` of the run and its spans in `spans/`.
     pub(crate) fn start(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
         let probes = Installed::write(run, &command.tables)?;
-        let log = run.logs_dir().join("server.log");
+        let (program, args) = command.words.split_first().ok_or(CaptureError::NoCommand)?;
+        let mut process = Command::new(program);
+        process.args(args).envs(probes.environment(command.python_path.as_deref()));
+        Self::spawn(process, &command.text(), &run.logs_dir().join("server.log"))
+    }
+
+    /// Starts a command of the shell as it is, with its log in `log`.
+    pub(crate) fn shell(command: &str, log: &Path) -> Result<Self, CaptureError> {
+        let mut process = Command::new("sh");
+        process.args(["-c", command]);
+        Self::spawn(process, command, log)
+    }
+
+    fn spawn(mut process: Command, text: &str, log: &Path) -> Result<Self, CaptureError> {
+        let log = log.to_owned();
         let io = |source| CaptureError::Io { what: "write", path: log.clone(), source };
         let out = File::create(&log).map_err(io)?;
         let err = out.try_clone().map_err(io)?;
-        let (program, args) = command.words.split_first().ok_or(CaptureError::NoCommand)?;
-        let child = Command::new(program)
-            .args(args)
-            .envs(probes.environment(command.python_path.as_deref()))
+        let child = process
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             // A group of its own: Ctrl-C is ours to forward, and all its processes can be ended.
             .process_group(0)
             .spawn()
-            .map_err(|source| CaptureError::Spawn { command: command.text(), source })?;
+            .map_err(|source| CaptureError::Spawn { command: text.to_owned(), source })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         Ok(Self { child, group, log, ended: None })
     }

@@ -315,14 +315,20 @@ fn notes(report: &CompareReport, out: &mut String) {
         line(
             out,
             &format!(
-                "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences found \
-                 are false.",
+                "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences \
+                 found are false.",
                 if row.paired { ", in pairs" } else { "" },
-                100.0 * report.confidence,
-                100.0 * report.false_discovery_rate,
+                rounded(100.0 * report.confidence),
+                rounded(100.0 * report.false_discovery_rate),
             ),
         );
     }
+}
+
+/// A number to four digits after the point, without zeros at the end.
+fn rounded(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// JUnit XML: a test case for each figure and for each point that was not compared. A figure that

@@ -54,7 +54,7 @@ pub struct MeasuredPoint {
 impl Measured {
     /// Of a file of results, the users' own included.
     pub fn of_results(label: &str, results: &Results) -> Self {
-        Self {
+        let mut measured = Self {
             label: label.to_owned(),
             started: results.metadata.timestamp.clone(),
             server_start: results.metadata.server_start.clone().unwrap_or_default(),
@@ -66,7 +66,9 @@ impl Measured {
                 .iter()
                 .map(|point| measured_point(point, &results.config.workload_hash))
                 .collect(),
-        }
+        };
+        measured.name_workload(&results.config.workload);
+        measured
     }
 
     /// Adds what the manifest of the run says: a run that failed has no valid point.
@@ -75,12 +77,7 @@ impl Measured {
         if self.started.is_empty() && manifest.started_wall > Nanos::ZERO {
             self.started = Utc::from_wall(manifest.started_wall).to_string();
         }
-        let workload = workload_name(&manifest.workload);
-        for point in &mut self.points {
-            if point.workload_hash.is_empty() {
-                point.workload_hash.clone_from(&workload);
-            }
-        }
+        self.name_workload(&manifest.workload);
         let why = match manifest.status {
             RunStatus::Complete => return,
             RunStatus::Failed => "the run failed: its target went away or never answered",
@@ -90,6 +87,16 @@ impl Measured {
         self.invalid = Some(why.to_owned());
         for point in &mut self.points {
             point.invalid.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// Names the workload of points that do not name it themselves by all that makes its requests.
+    pub fn name_workload(&mut self, workload: &Value) {
+        let workload = workload_name(workload);
+        for point in &mut self.points {
+            if point.workload_hash.is_empty() {
+                point.workload_hash.clone_from(&workload);
+            }
         }
     }
 
@@ -148,7 +155,7 @@ pub fn results_from_json(bytes: &[u8]) -> Result<Results, serde_json::Error> {
     serde_json::from_value(value)
 }
 
-/// Names a workload that has no hash of its own, by all that makes its requests.
+/// A name of the content of a workload that has no hash of its own.
 fn workload_name(workload: &Value) -> String {
     let Some(fields) = workload.as_object() else { return String::new() };
     let lengths = ["points", "requests", "warmup_rounds", "model"];

@@ -1,7 +1,9 @@
 //! The command line: argument types and nothing else, a module for each family of commands.
 //! Nothing below `cmd` sees clap.
 
+mod ab;
 mod analyze;
+mod bench;
 mod compare;
 mod engine;
 mod export;
@@ -10,7 +12,9 @@ mod time;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use ab::AbArgs;
 pub(crate) use analyze::{AnalyzeArgs, KernelsArgs};
+pub(crate) use bench::{BenchArgs, BenchCommand};
 pub(crate) use compare::{
     BaselineArgs, BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs,
     CompareArgs, JudgeArgs, VerdictOutputArgs,
@@ -39,6 +43,8 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     /// Say how long each iteration of a kernel or an annotation took
     Kernels(KernelsArgs),
+    /// Measure servers under load
+    Bench(BenchArgs),
     /// Say what changed between two runs or sets of runs, and whether it is real
     Compare(CompareArgs),
     /// Keep runs to compare with, as files

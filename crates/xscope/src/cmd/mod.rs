@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod ab;
 mod analyze;
 mod baseline;
 mod compare;
@@ -18,7 +19,7 @@ use anyhow::Result;
 use xscope_capture::CaptureError;
 use xscope_load::LoadError;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{BenchCommand, Cli, Command};
 
 /// What a command's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Serve(args) => serve::run(args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Kernels(args) => kernels::run(&args),
+        Command::Bench(args) => match args.command {
+            BenchCommand::Ab(args) => ab::run(args),
+        },
         Command::Compare(args) => compare::run(&args),
         Command::Baseline(args) => baseline::run(args.command),
         Command::Export(args) => export::run(&args),

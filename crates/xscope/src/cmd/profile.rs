@@ -58,18 +58,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
 /// Takes the run; the first Ctrl-C ends it early, the second ends the program.
 async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Result<Profiled> {
     let cancel = Cancel::new();
-    let on_signal = cancel.clone();
-    let watcher = tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if on_signal.is_cancelled() {
-                output::abort();
-            }
-            output::progress(
-                "\ninterrupted: stopping the profiler and writing the run (again to abort)",
-            );
-            on_signal.cancel();
-        }
-    });
+    let watcher = cancel_on_signal(&cancel);
     let result = xscope_capture::profile(url, options, &cancel, |event| match event {
         ProfileEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
         ProfileEvent::Starting(log) => {
@@ -89,6 +78,20 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
     watcher.abort();
     progress.end();
     Ok(result?)
+}
+
+/// Throws the switch at the first Ctrl-C, and ends the program at the second.
+pub(crate) fn cancel_on_signal(cancel: &Cancel) -> tokio::task::JoinHandle<()> {
+    let on_signal = cancel.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if on_signal.is_cancelled() {
+                output::abort();
+            }
+            output::progress("\ninterrupted: stopping and writing the run (again to abort)");
+            on_signal.cancel();
+        }
+    })
 }
 
 /// Analyses the run's directory, writes `report.json` into it and prints the report.
@@ -121,7 +124,7 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
     })
 }
 
-fn workload(args: WorkloadArgs) -> ScoreWorkload {
+pub(crate) fn workload(args: WorkloadArgs) -> ScoreWorkload {
     let labels = match &args.label_token_ids {
         Some(ids) => u32::try_from(ids.len()).map(|count| vec![count]).unwrap_or_default(),
         None => args.label_counts,

@@ -1,0 +1,413 @@
+//! Two servers on one machine, measured in turns: A B, B A, A B ...
+//!
+//! What drifts (clocks, heat, neighbours) then hits both sides alike, and pairs of blocks that lie
+//! beside each other can be compared. Both servers stay up; only one is loaded at a time, because
+//! two at once would take the accelerator from each other.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use xscope_load::{
+    Cancel, ClosedLoop, LoadError, LoadEvent, LoadOptions, Phase, Point, RequestRow, ScoreWorkload,
+    wait_ready,
+};
+use xscope_trace::results::{
+    self, BenchConfig, Durations, Figure, Judgement, Metadata, PointResult, PointShape, Results,
+    Trial, Verdict, count_to_f64,
+};
+use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStatus, Utc};
+use xscope_trace::{Nanos, clock};
+
+use crate::error::CaptureError;
+use crate::profile::fit_to_server;
+use crate::server::Server;
+
+/// Where a server is, or how it is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AbTarget {
+    Url(String),
+    /// A command for the shell; `{port}` in it becomes a free port of the loopback interface.
+    Command(String),
+}
+
+/// What to measure, and for how long.
+#[derive(Debug, Clone)]
+pub struct AbOptions {
+    /// The directory in which the run's own directory is made.
+    pub output_dir: PathBuf,
+    /// A and B.
+    pub targets: [AbTarget; 2],
+    /// One block of a side; its warm-up is sent after each start.
+    pub workload: ScoreWorkload,
+    /// How long a server may take to get ready.
+    pub ready: Duration,
+    pub most_pairs: usize,
+    /// No pair is begun that would end after this.
+    pub budget: Duration,
+    /// Start both servers anew after so many pairs.
+    pub restart_every: Option<usize>,
+    pub command_line: Vec<String>,
+}
+
+/// What happens on the way.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AbEvent<'a> {
+    Created(&'a Path),
+    /// This side (0 or 1) starts, with its log here.
+    Starting(usize, &'a Path),
+    /// This pair begins, counted from 1.
+    Pair(usize),
+    Load(usize, LoadEvent),
+}
+
+/// What was measured: results by start of the server, one list for each side.
+pub type AbSides = [Vec<Results>; 2];
+
+/// A finished comparison run.
+#[derive(Debug)]
+pub struct AbRun {
+    pub run: RunDir,
+    pub sides: AbSides,
+    pub pairs: usize,
+    /// Whether time ran out before there was an answer.
+    pub out_of_budget: bool,
+}
+
+/// Measures in turns until `is_over` says so after a pair, or pairs or time run out.
+///
+/// The run's directory gets `a/` and `b/` with `requests.jsonl` and one file of results for each
+/// start, which `xscope compare --paired` reads.
+///
+/// # Errors
+///
+/// A server does not get ready or goes away, or the run cannot be written.
+pub async fn ab(
+    options: AbOptions,
+    cancel: &Cancel,
+    mut on_event: impl FnMut(AbEvent<'_>),
+    mut is_over: impl FnMut(&AbSides, usize) -> bool,
+) -> Result<AbRun, CaptureError> {
+    let mut run = RunDir::create(&options.output_dir, new_run(&options))?;
+    on_event(AbEvent::Created(run.path()));
+    let mut turns =
+        Turns { options, cancel, folder: run.path().to_owned(), sides: AbSides::default() };
+    let outcome = turns.take(&mut on_event, &mut is_over).await;
+    let status = match &outcome {
+        Err(_) if !cancel.is_cancelled() => RunStatus::Failed,
+        _ if cancel.is_cancelled() => RunStatus::Interrupted,
+        _ => RunStatus::Complete,
+    };
+    run.finish(status, clock::wall())?;
+    let (pairs, out_of_budget) = outcome?;
+    if cancel.is_cancelled() {
+        return Err(CaptureError::Cancelled);
+    }
+    Ok(AbRun { run, sides: turns.sides, pairs, out_of_budget })
+}
+
+fn new_run(options: &AbOptions) -> NewRun {
+    let [a, b] = options.targets.each_ref().map(AbTarget::text);
+    NewRun {
+        kind: "ab".to_owned(),
+        model: options.workload.model.clone(),
+        hardware: "local".to_owned(),
+        command_line: options.command_line.clone(),
+        target: format!("{a} against {b}"),
+        workload: json!(options.workload),
+        versions: vec![("xscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
+        git_commit: None,
+        clock: RunClock::read(),
+        started_wall: clock::wall(),
+    }
+}
+
+impl AbTarget {
+    fn text(&self) -> &str {
+        match self {
+            Self::Url(text) | Self::Command(text) => text,
+        }
+    }
+}
+
+/// The names of the sides.
+const NAMES: [&str; 2] = ["a", "b"];
+
+/// A side that is up.
+struct Up {
+    load: ClosedLoop,
+    server: Option<Server>,
+    rows: JsonlWriter,
+}
+
+struct Turns<'c> {
+    options: AbOptions,
+    cancel: &'c Cancel,
+    folder: PathBuf,
+    sides: AbSides,
+}
+
+impl Turns<'_> {
+    /// How many pairs were measured, and whether time ran out.
+    async fn take(
+        &mut self,
+        on_event: &mut impl FnMut(AbEvent<'_>),
+        is_over: &mut impl FnMut(&AbSides, usize) -> bool,
+    ) -> Result<(usize, bool), CaptureError> {
+        let began = Instant::now();
+        let mut longest = Duration::ZERO;
+        let mut ups = self.start_both(on_event).await?;
+        for pair in 0..self.options.most_pairs {
+            if pair > 0 && began.elapsed() + longest > self.options.budget {
+                stop(&mut ups).await?;
+                return Ok((pair, true));
+            }
+            if pair > 0 && self.options.restart_every.is_some_and(|every| pair % every == 0) {
+                stop(&mut ups).await?;
+                ups = self.start_both(on_event).await?;
+            }
+            on_event(AbEvent::Pair(pair + 1));
+            let pair_began = Instant::now();
+            for side in [pair % 2, 1 - pair % 2] {
+                self.block(side, &mut ups[side], pair, on_event).await?;
+                if self.cancel.is_cancelled() {
+                    stop(&mut ups).await?;
+                    return Ok((pair, false));
+                }
+            }
+            longest = longest.max(pair_began.elapsed());
+            self.write()?;
+            if is_over(&self.sides, pair + 1) {
+                stop(&mut ups).await?;
+                return Ok((pair + 1, false));
+            }
+        }
+        stop(&mut ups).await?;
+        Ok((self.options.most_pairs, false))
+    }
+
+    async fn start_both(
+        &mut self,
+        on_event: &mut impl FnMut(AbEvent<'_>),
+    ) -> Result<[Up; 2], CaptureError> {
+        let a = self.start(0, on_event).await?;
+        let b = self.start(1, on_event).await?;
+        Ok([a, b])
+    }
+
+    /// Starts a side, waits until it is ready, and warms it up.
+    async fn start(
+        &mut self,
+        side: usize,
+        on_event: &mut impl FnMut(AbEvent<'_>),
+    ) -> Result<Up, CaptureError> {
+        let starts = self.sides[side].len();
+        let folder = self.folder.join(NAMES[side]);
+        let io = |source| CaptureError::Io { what: "make", path: folder.clone(), source };
+        std::fs::create_dir_all(&folder).map_err(io)?;
+        let (url, mut server) = match &self.options.targets[side] {
+            AbTarget::Url(url) => (url.clone(), None),
+            AbTarget::Command(command) => {
+                let port = free_port()?;
+                let command = command.replace("{port}", &port.to_string());
+                let log = self.folder.join(format!("logs/{}-{starts}.log", NAMES[side]));
+                let server = Server::shell(&command, &log)?;
+                on_event(AbEvent::Starting(side, &log));
+                (format!("http://127.0.0.1:{port}"), Some(server))
+            }
+        };
+        let ready = while_alive(&mut server, self.cancel, async {
+            wait_ready(&url, self.options.ready).await
+        });
+        let ready = ready.await?;
+        let workload = fit_to_server(self.options.workload.clone(), &ready);
+        let mut load =
+            ClosedLoop::new(&url, workload.clone(), LoadOptions::default(), self.cancel.clone())?;
+        let mut rows = JsonlWriter::open(&folder.join("requests.jsonl"))?;
+        let mut error = None;
+        let warm = load.warm_up(|event| record(&mut rows, &mut error, side, event, on_event));
+        while_alive(&mut server, self.cancel, warm).await?;
+        error.map_or(Ok(()), Err)?;
+        let target = &self.options.targets[side];
+        let name = format!("{}-{starts}", NAMES[side]);
+        self.sides[side].push(empty_results(target, &url, &name, &workload, ready.server_info));
+        Ok(Up { load, server, rows })
+    }
+
+    /// Measures every point once on one side.
+    async fn block(
+        &mut self,
+        side: usize,
+        up: &mut Up,
+        pair: usize,
+        on_event: &mut impl FnMut(AbEvent<'_>),
+    ) -> Result<(), CaptureError> {
+        for index in 0..self.options.workload.points.len() {
+            let Up { load, server, rows } = up;
+            let mut error = None;
+            let mut measured: Vec<RequestRow> = Vec::new();
+            let measure = load.measure(index, |event| {
+                if let LoadEvent::Row(row) = &event {
+                    measured.push((**row).clone());
+                }
+                record(rows, &mut error, side, event, on_event);
+            });
+            while_alive(server, self.cancel, measure).await?;
+            error.map_or(Ok(()), Err)?;
+            if let Some(results) = self.sides[side].last_mut() {
+                let trial = trial(pair, self.options.workload.points[index], &measured);
+                add_trial(&mut results.results[index], trial);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self) -> Result<(), CaptureError> {
+        for (name, starts) in NAMES.iter().zip(&self.sides) {
+            for (start, results) in starts.iter().enumerate() {
+                let path = self.folder.join(name).join(format!("results-{start:03}.json"));
+                let json = serde_json::to_vec_pretty(results).unwrap_or_default();
+                xscope_trace::atomic::replace(&path, |file| std::io::Write::write_all(file, &json))
+                    .map_err(|source| CaptureError::Io { what: "write", path, source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a row down, keeps the first failure to do so, and passes the event on.
+fn record(
+    rows: &mut JsonlWriter,
+    error: &mut Option<CaptureError>,
+    side: usize,
+    event: LoadEvent,
+    on_event: &mut impl FnMut(AbEvent<'_>),
+) {
+    if let LoadEvent::Row(row) = &event
+        && let Err(failed) = rows.write(row)
+    {
+        error.get_or_insert(failed.into());
+    }
+    on_event(AbEvent::Load(side, event));
+}
+
+/// Does something with a server as long as it lives.
+async fn while_alive<T>(
+    server: &mut Option<Server>,
+    cancel: &Cancel,
+    work: impl Future<Output = Result<T, LoadError>>,
+) -> Result<T, CaptureError> {
+    let Some(server) = server else { return Ok(work.await?) };
+    let died = tokio::select! {
+        result = work => return match result {
+            // The log says more than the client can.
+            Err(LoadError::ServerGone { .. }) if !cancel.is_cancelled() => {
+                let status = tokio::time::timeout(Duration::from_secs(1), server.wait()).await;
+                match status {
+                    Ok(status) => Err(server.died(status?)),
+                    Err(_) => Ok(result?),
+                }
+            }
+            result => Ok(result?),
+        },
+        status = server.wait() => status?,
+        () = cancel.cancelled() => return Err(CaptureError::Cancelled),
+    };
+    Err(server.died(died))
+}
+
+async fn stop(ups: &mut [Up; 2]) -> Result<(), CaptureError> {
+    for up in ups {
+        if let Some(server) = &mut up.server {
+            server.stop().await?;
+        }
+    }
+    Ok(())
+}
+
+/// A port of the loopback interface that nobody listens on at the moment.
+fn free_port() -> Result<u16, CaptureError> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
+    let port = listener.and_then(|listener| listener.local_addr()).map(|address| address.port());
+    let path = PathBuf::from("127.0.0.1:0");
+    port.map_err(|source| CaptureError::Io { what: "find a free port on", path, source })
+}
+
+fn empty_results(
+    target: &AbTarget,
+    url: &str,
+    start: &str,
+    workload: &ScoreWorkload,
+    server_info: Option<Value>,
+) -> Results {
+    let command = match target {
+        AbTarget::Url(_) => None,
+        AbTarget::Command(command) => Some(command.split_whitespace().map(str::to_owned).collect()),
+    };
+    let points = workload.points.iter().map(|point| PointResult {
+        point: format!("b{}_l{}", point.batch_size, point.label_count),
+        shape: PointShape {
+            batch_size: Some(point.batch_size),
+            label_count: Some(point.label_count),
+            ..PointShape::default()
+        },
+        arrivals: format!("closed:{}", workload.concurrency),
+        concurrency: workload.concurrency,
+        verdict: Verdict { status: Judgement::Valid, causes: Vec::new() },
+        ..PointResult::default()
+    });
+    Results {
+        schema: results::SCHEMA.to_owned(),
+        config: BenchConfig {
+            bench: "ab".to_owned(),
+            num_runs: workload.requests,
+            model: workload.model.clone(),
+            url: url.to_owned(),
+            workload: json!(workload),
+            seed: workload.seed,
+            ..BenchConfig::default()
+        },
+        results: points.collect(),
+        metadata: Metadata {
+            timestamp: Utc::from_wall(clock::wall()).to_string(),
+            host: HostInfo::read(),
+            server_info,
+            server_start: Some(start.to_owned()),
+            server_command: command,
+            ..Metadata::default()
+        },
+        ..Results::default()
+    }
+}
+
+/// One block as a trial.
+fn trial(pair: usize, point: Point, rows: &[RequestRow]) -> Trial {
+    let rows: Vec<&RequestRow> = rows.iter().filter(|row| row.phase == Phase::Measure).collect();
+    let right: Vec<Nanos> =
+        rows.iter().filter(|row| row.ok).map(|row| row.end - row.intended).collect();
+    let started = rows.iter().map(|row| row.intended).min().unwrap_or_default();
+    let ended = rows.iter().map(|row| row.end).max().unwrap_or_default();
+    let secs = (ended - started).as_millis() / 1e3;
+    let answered = right.len() as u64;
+    let rate = |count: u64| match secs > 0.0 && count > 0 {
+        true => Figure::Value(count_to_f64(count) / secs),
+        false => Figure::unavailable("1/s", "no right answers"),
+    };
+    Trial {
+        trial: u32::try_from(pair).unwrap_or(u32::MAX),
+        started,
+        ended,
+        throughput_items_per_sec: rate(answered * u64::from(point.batch_size)),
+        requests_per_sec: rate(answered),
+        failed: rows.len() as u64 - answered,
+        latency: Durations::of(right),
+    }
+}
+
+fn add_trial(point: &mut PointResult, trial: Trial) {
+    point.ok += trial.latency.n;
+    point.failed += trial.failed;
+    point.requests += trial.latency.n + trial.failed;
+    point.trials.push(trial);
+}

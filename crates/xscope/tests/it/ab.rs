@@ -1,0 +1,85 @@
+//! `xscope bench ab` with servers that it starts itself.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::profile::{json_file, only_run};
+use crate::{run, stderr, stdout};
+
+/// The built-in engine as a command, with more arguments.
+fn engine(more: &str) -> String {
+    format!("{} serve --port {{port}} {more}", env!("CARGO_BIN_EXE_xscope"))
+}
+
+/// Runs A against B in small blocks; the report and the log.
+fn ab(directory: &Path, a: &str, b: &str, more: &[&str], code: i32) -> (Value, String) {
+    let block = ["--requests", "20", "--batch-sizes", "8", "--query-tokens", "2"];
+    let more = [&["--item-tokens", "1", "--warmup", "1", "--json"], more].concat();
+    let args = [&["bench", "ab", "--a", a, "--b", b], block.as_slice(), &more].concat();
+    let output = run(directory, &args, code);
+    (serde_json::from_str(&stdout(&output)).unwrap_or_default(), stderr(&output))
+}
+
+fn verdicts(report: &Value) -> Vec<&str> {
+    let rows = report["rows"].as_array().unwrap();
+    rows.iter().map(|row| row["verdict"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_engine_does_not_differ_from_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine("");
+    let more = ["--within", "60", "--max-pairs", "16", "--fail-on", "fail"];
+    let (report, log) = ab(directory.path(), &engine, &engine, &more, 0);
+    for verdict in verdicts(&report) {
+        assert!(["no_difference", "cannot_tell"].contains(&verdict), "{report}");
+    }
+    assert_eq!(report["rows"][0]["paired"], true);
+    assert!(log.contains("ended after"), "{log}");
+
+    let run_dir = only_run(directory.path());
+    assert_eq!(json_file(&run_dir.join("run.json"))["status"], "complete");
+    let pairs = report["rows"][0]["samples_a"].as_u64().unwrap();
+    for side in ["a", "b"] {
+        let results = json_file(&run_dir.join(side).join("results-000.json"));
+        let trials = results["results"][0]["trials"].as_array().unwrap();
+        assert_eq!(trials.len() as u64, pairs);
+        let rows = fs::read_to_string(run_dir.join(side).join("requests.jsonl")).unwrap();
+        assert!(rows.lines().count() as u64 >= 20 * pairs);
+    }
+    // What was written can be compared again.
+    let sides = ["a", "b"].map(|side| run_dir.join(side).to_str().unwrap().to_owned());
+    let args = ["compare", &sides[0], &sides[1], "--paired", "--json", "--fail-on", "never"];
+    let again: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+    let p50 = |report: &Value| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["metric"] == "p50_ms").unwrap()["change_percent"].clone()
+    };
+    assert_eq!(p50(&again), p50(&report));
+}
+
+#[test]
+fn a_server_without_batches_is_slower_and_that_is_soon_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let more = ["--max-pairs", "32", "--restart-every", "1"];
+    let slow = engine("--max-batch-rows 1");
+    let (report, log) = ab(directory.path(), &engine(""), &slow, &more, 1);
+    assert_eq!(report["gate"], "fail", "{report}");
+    assert!(log.contains("the answer is known"), "{log}");
+    let row = &report["rows"][0];
+    assert_eq!((&row["verdict"], &row["sample"]), (&"slower".into(), &"start".into()));
+    assert_eq!(row["change_percent"]["status"], "valid");
+    let why = report["why"].as_array().unwrap();
+    assert!(why.iter().any(|fact| fact["what"] == "max_batch_rows"), "{why:?}");
+}
+
+#[test]
+fn a_server_that_ends_is_exit_code_3_with_its_last_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let dead = "echo 'no such model'; exit 1 # {port}";
+    let (_, log) = ab(directory.path(), &engine(""), dead, &[], 3);
+    assert!(log.contains("no such model") && log.contains("b-0.log"), "{log}");
+    assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "failed");
+}
