@@ -4,6 +4,8 @@
 mod ab;
 mod analyze;
 mod bench;
+#[cfg(test)]
+mod ci;
 mod compare;
 mod engine;
 mod export;
