@@ -6,10 +6,14 @@
 //! if the trace carries another program of the same function.
 
 use serde::Serialize;
-use xscope_trace::model::{MetaId, ProgramId, Track, TrackKind};
+use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
+use crate::requests::{REQUEST, key_text};
+
+/// How many of the requests that wait for a compilation are named.
+const WAITING_NAMED: usize = 10;
 
 /// One compilation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +28,8 @@ pub struct CompileRow {
     pub duration_us: f64,
     /// Requests that were in flight meanwhile.
     pub requests_waiting: u64,
+    /// Who they are, the first of them.
+    pub waiting: Vec<String>,
     /// Time in which no device was busy meanwhile.
     pub devices_idle_us: f64,
     /// `first_use`, `other_variant` (the trace has the same function compiled otherwise) or
@@ -105,13 +111,15 @@ pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
         let next = firsts.iter().find(|(first, _)| *first >= end).map(|&(_, program)| program);
         let (reason, advice) = next.map_or_else(unknown, |program| why(trace, program));
         let here = Intervals::of(vec![(start, end)]);
+        let (requests_waiting, waiting) = waiting(trace, start, end);
         CompileRow {
             program: next.map_or_else(String::new, |program| name_of(trace, program)),
             event: trace.label(track.slices.meta[row]).to_owned(),
             thread: trace.strings.get(track.name).to_owned(),
             start_us: (start - zero).as_micros(),
             duration_us: (end - start).as_micros(),
-            requests_waiting: waiting(trace, start, end),
+            requests_waiting,
+            waiting,
             devices_idle_us: here.minus(&busy).total().as_micros(),
             reason,
             advice,
@@ -126,14 +134,22 @@ fn unknown() -> (&'static str, String) {
     ("unknown", "no program runs for the first time after it".to_owned())
 }
 
-/// Requests in flight between two times.
-fn waiting(trace: &Trace, start: Picos, end: Picos) -> u64 {
-    let client = trace.client.iter().map(|request| (request.intended, request.end));
-    let server = trace.spans.iter().filter(|span| trace.strings.get(span.name) == "request");
-    let overlaps = |(from, to): &(Picos, Picos)| *from < end && *to > start;
+/// Requests in flight between two times: how many, and the first of them.
+fn waiting(trace: &Trace, start: Picos, end: Picos) -> (u64, Vec<String>) {
+    let overlaps = |from: Picos, to: Picos| from < end && to > start;
+    let client = trace.client.iter().filter(|request| overlaps(request.intended, request.end));
+    let is_request = |span: &&RequestSpan| trace.strings.get(span.name) == REQUEST;
+    let server = trace.spans.iter().filter(is_request);
+    let server = server.filter(|span| overlaps(span.start, span.end()));
     match trace.client.is_empty() {
-        false => client.filter(overlaps).count() as u64,
-        true => server.map(|span| (span.start, span.end())).filter(overlaps).count() as u64,
+        false => (
+            client.clone().count() as u64,
+            client.take(WAITING_NAMED).map(|request| request.id.clone()).collect(),
+        ),
+        true => {
+            let keys = server.clone().filter_map(|span| span.request).take(WAITING_NAMED);
+            (server.count() as u64, keys.map(|key| key_text(trace, key)).collect())
+        }
     }
 }
 

@@ -36,6 +36,7 @@ pub mod requests;
 pub mod roofline;
 mod scope;
 pub mod stats;
+pub mod targets;
 pub mod tasks;
 pub mod timeline;
 mod unroll;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::{Counter, Track, TrackKind};
-use xscope_trace::{Metric, Trace};
+use xscope_trace::{Metric, Picos, Trace};
 
 use crate::layers::scope_path;
 
@@ -22,6 +22,9 @@ pub struct OwnerRow {
     /// The last sample of what was live.
     pub last_mb: f64,
     pub samples: u64,
+    /// What was live over time, microseconds from the start of the trace and MB: of many samples
+    /// the largest of each of as many equal groups as are kept.
+    pub series: Vec<(f64, f64)>,
 }
 
 /// Live memory while operations of one scope ran.
@@ -55,6 +58,9 @@ impl MemoryReport {
 
 const BYTES_PER_MB: f64 = 1e6;
 
+/// How many samples of a series are kept.
+const SERIES: usize = 200;
+
 /// How deep scopes are told apart: `layer_3/attention`.
 const SCOPE_DEPTH: usize = 2;
 
@@ -77,6 +83,7 @@ pub fn memory(trace: &Trace) -> MemoryReport {
 }
 
 fn owners(trace: &Trace) -> Vec<OwnerRow> {
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let mut rows: BTreeMap<&str, OwnerRow> = BTreeMap::new();
     for counter in &trace.counters {
         let name = trace.strings.get(counter.name);
@@ -92,16 +99,28 @@ fn owners(trace: &Trace) -> Vec<OwnerRow> {
             peak_mb: 0.0,
             last_mb: 0.0,
             samples: 0,
+            series: Vec::new(),
         });
         row.peak_mb = row.peak_mb.max(largest(counter) / BYTES_PER_MB);
         if is_live {
             row.last_mb = counter.value.last().copied().unwrap_or(0.0) / BYTES_PER_MB;
             row.samples = counter.value.len() as u64;
+            row.series = series(counter, zero);
         }
     }
     let mut rows: Vec<OwnerRow> = rows.into_values().collect();
     rows.sort_by(|a, b| b.peak_mb.total_cmp(&a.peak_mb).then_with(|| a.owner.cmp(&b.owner)));
     rows
+}
+
+fn series(counter: &Counter, zero: Picos) -> Vec<(f64, f64)> {
+    let samples: Vec<(Picos, f64)> =
+        counter.at.iter().copied().zip(counter.value.iter().copied()).collect();
+    let largest = |group: &[(Picos, f64)]| {
+        let &(at, bytes) = group.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(((at - zero).as_micros(), bytes / BYTES_PER_MB))
+    };
+    samples.chunks(samples.len().div_ceil(SERIES).max(1)).filter_map(largest).collect()
 }
 
 fn largest(counter: &Counter) -> f64 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::run::{RunDir, RunStatus};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::analyze::{AnalyzeReport, analyze};
@@ -23,6 +24,15 @@ const MUCH_UNACCOUNTED: f64 = 0.02;
 /// Fewest requests that have one above their 99th percentile.
 const ENOUGH_FOR_P99: usize = 100;
 
+/// How many bins a histogram has.
+const BINS: u32 = 40;
+
+/// The left edge of a histogram is not below this: its bins are factors.
+const SHORTEST_MS: f64 = 1e-3;
+
+/// How many requests are kept one by one.
+const POINTS: usize = 1000;
+
 /// What a profiled run says.
 ///
 /// The fields of [`Profiled`] at its top are those of the typical request: the measured one whose
@@ -40,6 +50,8 @@ pub struct ProfileReport {
     pub latency: Latency,
     pub stages: Vec<StageRow>,
     pub slowest: Option<Profiled>,
+    /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
+    pub points: Vec<RequestPoint>,
     pub batches: Option<BatchSummary>,
     /// The device's side of the run.
     pub analysis: AnalyzeReport,
@@ -95,6 +107,28 @@ pub struct Latency {
     pub mean_ms: Metric,
     /// Items that were scored per second of the measured window.
     pub items_per_sec: Metric,
+    /// How many requests took how long; the bins grow by a constant factor.
+    pub histogram: Vec<Bin>,
+    /// Percentages, and the latency in ms that so many do not exceed; only those that have a
+    /// sample above them.
+    pub percentiles: Vec<(f64, f64)>,
+}
+
+/// A bar of a histogram: `from_ms` is in it, `to_ms` only in the last one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bin {
+    pub from_ms: f64,
+    pub to_ms: f64,
+    pub count: u64,
+}
+
+/// One measured request on the time axis of the trace.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RequestPoint {
+    pub request_id: String,
+    /// From the start of the trace to when it was due.
+    pub start_us: f64,
+    pub latency_ms: f64,
 }
 
 /// What a run says of itself, beside its trace.
@@ -106,6 +140,22 @@ pub struct RunFacts {
     pub complete: bool,
     pub model_name: Option<String>,
     pub hardware: Option<String>,
+}
+
+impl RunFacts {
+    /// What a run directory says.
+    pub fn of(run: &RunDir) -> Self {
+        let stated = |field: &str| {
+            let info = run.manifest.other.get("server_info")?;
+            info.get(field)?.as_str().map(str::to_owned)
+        };
+        Self {
+            run_dir: run.path().display().to_string(),
+            complete: run.manifest.status == RunStatus::Complete,
+            model_name: stated("served_model_name").or_else(|| stated("model_path")),
+            hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
+        }
+    }
 }
 
 /// Analyses the trace of a run directory.
@@ -121,12 +171,15 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         Some(found) => (found.typical.clone(), found.slowest.clone(), found.batches.clone()),
         None => (None, None, None),
     };
-    let (counts, latency, stages) = match requests {
+    let (counts, latency, stages, points) = match requests {
         Some(found) => {
             analysis.quality.extend(found.findings);
-            (found.requests, found.latency, found.stages)
+            (found.requests, found.latency, found.stages, found.points)
         }
-        None => (RequestCounts { measured: 0, warmup: 0, failed: 0 }, latency(&[]), Vec::new()),
+        None => {
+            let none = RequestCounts { measured: 0, warmup: 0, failed: 0 };
+            (none, latency(&[]), Vec::new(), Vec::new())
+        }
     };
     ProfileReport {
         schema: SCHEMA,
@@ -137,6 +190,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         latency,
         stages,
         slowest: slowest.map(name),
+        points,
         batches,
         analysis,
     }
@@ -294,7 +348,65 @@ pub(crate) fn latency(measured: &[&RequestView]) -> Latency {
         p99_ms: at(99),
         mean_ms: Metric::known(mean, "ms", "no request was measured"),
         items_per_sec: items_per_sec(measured),
+        histogram: histogram(&times),
+        percentiles: tail(&times),
     }
+}
+
+/// Counts sorted times in bins whose edges grow by a constant factor, so that a long tail leaves
+/// room for the rest.
+fn histogram(times: &[Picos]) -> Vec<Bin> {
+    let (Some(&least), Some(&most)) = (times.first(), times.last()) else { return Vec::new() };
+    let least = millis(least).max(SHORTEST_MS);
+    let factor = (millis(most).max(least) / least).powf(1.0 / f64::from(BINS));
+    let edge = |bin: u32| least * factor.powf(f64::from(bin));
+    let below = |bin| match bin {
+        0 => 0,
+        BINS => times.len(),
+        _ => times.partition_point(|&time| millis(time) < edge(bin)),
+    };
+    let bin = |bin| Bin {
+        from_ms: edge(bin),
+        to_ms: edge(bin + 1),
+        count: (below(bin + 1) - below(bin)) as u64,
+    };
+    (0..BINS).map(bin).collect()
+}
+
+/// Percentiles of sorted times, as far out as there are samples.
+fn tail(times: &[Picos]) -> Vec<(f64, f64)> {
+    const SHARES: [(u64, u64); 9] = [
+        (10, 100),
+        (25, 100),
+        (50, 100),
+        (75, 100),
+        (90, 100),
+        (95, 100),
+        (99, 100),
+        (999, 1000),
+        (9999, 10_000),
+    ];
+    let n = times.len() as u64;
+    let supported = SHARES.iter().filter(|(part, whole)| n * (whole - part) >= *whole);
+    supported
+        .filter_map(|&(part, whole)| {
+            let rank = usize::try_from((n * part).div_ceil(whole).max(1) - 1).ok()?;
+            Some((100.0 * as_f64(part) / as_f64(whole), millis(*times.get(rank)?)))
+        })
+        .collect()
+}
+
+/// Requests, ordered by start, on the time axis that begins at `zero`.
+pub(crate) fn points(measured: &[&RequestView], zero: Picos) -> Vec<RequestPoint> {
+    let slowest = |group: &[&RequestView]| {
+        let view = group.iter().max_by_key(|view| view.total)?;
+        Some(RequestPoint {
+            request_id: view.id.clone(),
+            start_us: (view.start - zero).as_micros(),
+            latency_ms: millis(view.total),
+        })
+    };
+    measured.chunks(measured.len().div_ceil(POINTS).max(1)).filter_map(slowest).collect()
 }
 
 fn items_per_sec(measured: &[&RequestView]) -> Metric {
@@ -304,4 +416,30 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
     let items: u64 = measured.iter().map(|view| view.items).sum();
     let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| as_f64(items) / seconds);
     Metric::known(rate, "items/s", "no request was measured")
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Picos;
+
+    use super::{histogram, tail};
+
+    #[test]
+    fn a_histogram_counts_every_request_once() {
+        for times in [vec![5], vec![7, 7, 7], (1..=500).collect(), vec![0, 0, 3, 90_000]] {
+            let times: Vec<Picos> = times.into_iter().map(|ms| Picos(ms * 1_000_000_000)).collect();
+            let bins = histogram(&times);
+            let counted: u64 = bins.iter().map(|bin| bin.count).sum();
+            assert_eq!(counted, times.len() as u64, "{bins:?}");
+            assert!(bins.is_sorted_by(|a, b| a.to_ms <= b.to_ms));
+        }
+        assert!(histogram(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_percentile_without_a_sample_above_it_is_left_out() {
+        let times: Vec<Picos> = (1..=100).map(|ms| Picos(ms * 1_000_000_000)).collect();
+        assert_eq!(tail(&times).last(), Some(&(99.0, 99.0)));
+        assert_eq!(tail(&times[..1]), []);
+    }
 }

@@ -15,8 +15,8 @@ use crate::join::Join;
 use crate::launches::Launches;
 use crate::memory::MemoryReport;
 use crate::profile::{
-    Latency, Profiled, RequestCounts, is_ours, join_finding, latency, profiled, request_findings,
-    shares_by_request,
+    Latency, Profiled, RequestCounts, RequestPoint, is_ours, join_finding, latency, points,
+    profiled, request_findings, shares_by_request,
 };
 use crate::recompiles;
 use crate::requests::{RequestView, StageRow, key_text, requests_of, stages};
@@ -31,6 +31,8 @@ pub struct RequestsReport {
     /// The measured request with the median latency.
     pub typical: Option<Profiled>,
     pub slowest: Option<Profiled>,
+    /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
+    pub points: Vec<RequestPoint>,
     /// The slowest 1 % against the others; absent if there are no others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowReport>,
@@ -128,6 +130,7 @@ pub(crate) fn request_report(
         stages: stages(&measured),
         typical: by_latency.get(by_latency.len().saturating_sub(1) / 2).map(describe),
         slowest: by_latency.last().map(describe),
+        points: points(&measured, trace.extent().map_or(Picos::ZERO, |(start, _)| start)),
         slow: slow(&by_latency, &batches, compiles),
         batches: summary(&batches),
         batch_rows: batch_rows(trace, &views, &batches),

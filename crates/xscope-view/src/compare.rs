@@ -30,11 +30,7 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
             line(&mut out, "");
         }
     }
-    let mut grids = vec![rows(report), left_out(report), why(report)];
-    if let Some(places) = &report.places {
-        grids.extend([stages(places), layers(places), kernels(places), recompiled(places)]);
-    }
-    for grid in grids.iter().filter(|grid| !grid.rows.is_empty()) {
+    for grid in grids(report).iter().filter(|grid| !grid.rows.is_empty()) {
         out += &render(grid, style);
     }
     if let Some(places) = &report.places {
@@ -48,7 +44,16 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
     out
 }
 
-fn headline(report: &CompareReport, style: Style) -> String {
+/// The tables of a comparison.
+pub(crate) fn grids(report: &CompareReport) -> Vec<Grid> {
+    let mut grids = vec![rows(report), left_out(report), why(report)];
+    if let Some(places) = &report.places {
+        grids.extend([stages(places), layers(places), kernels(places), recompiled(places)]);
+    }
+    grids
+}
+
+pub(crate) fn headline(report: &CompareReport, style: Style) -> String {
     let counts = [
         (report.count(Verdict::Slower), "slower"),
         (report.count(Verdict::Faster), "faster"),

@@ -1,4 +1,4 @@
-//! What people look at: reports as text for a terminal.
+//! What people look at: reports as text for a terminal, and as HTML files.
 //!
 //! Formats reports and computes nothing: every figure here comes from `xscope-analysis`. Text is
 //! readable without colour and uses none.
@@ -6,6 +6,7 @@
 mod analyze;
 mod baseline;
 mod compare;
+pub mod html;
 mod profile;
 mod requests;
 mod sections;

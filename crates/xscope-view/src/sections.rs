@@ -44,6 +44,11 @@ impl Section {
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|&(_, section)| section)
     }
+
+    /// The name of a section.
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, section)| *section == self).map_or("", |&(name, _)| name)
+    }
 }
 
 /// How text is written.
@@ -60,9 +65,9 @@ pub(crate) struct Grid {
     pub rows: Vec<Vec<String>>,
 }
 
-/// A section in full.
-pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> String {
-    let grids = match section {
+/// The tables of a section.
+pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
+    match section {
         Section::Layers => vec![components(report), layers(report)],
         Section::Kernels => vec![kernels(report)],
         Section::Devices => vec![timeline(report)],
@@ -73,9 +78,13 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         Section::Requests => report.requests.as_ref().map(request_grids).unwrap_or_default(),
         Section::Memory => vec![allocators(report)],
         Section::Quality => Vec::new(),
-    };
+    }
+}
+
+/// A section in full.
+pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> String {
     let mut out = String::new();
-    for grid in grids.iter().filter(|grid| !grid.rows.is_empty()) {
+    for grid in grids(report, section).iter().filter(|grid| !grid.rows.is_empty()) {
         out += &render(grid, style);
     }
     match section {

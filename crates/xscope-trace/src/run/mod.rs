@@ -32,6 +32,7 @@ use crate::atomic;
 use crate::time::{Bytes, Nanos};
 
 const MANIFEST: &str = "run.json";
+const PAGE: &str = "report.html";
 
 /// How many runs of one name may begin in one second.
 const MAX_SAME_NAME: u32 = 1000;
@@ -220,6 +221,11 @@ impl RunDir {
         self.path.join("report.json")
     }
 
+    /// The report as a page; made anew whenever somebody asks, so no part of what was measured.
+    pub fn page_path(&self) -> PathBuf {
+        self.path.join(PAGE)
+    }
+
     /// Writes a document of the run, such as [`RunDir::report_path`], in one step.
     ///
     /// # Errors
@@ -229,15 +235,14 @@ impl RunDir {
         let mut json = serde_json::to_vec_pretty(document)
             .map_err(|source| RunError::Encode { path: path.into(), source })?;
         json.push(b'\n');
-        atomic::replace(path, |file| file.write_all(&json))
-            .map_err(|source| RunError::Write { path: path.into(), source })
+        replace_file(path, &json)
     }
 
     fn write_manifest(&self) -> Result<(), RunError> {
         self.write_json(&self.path.join(MANIFEST), &self.manifest)
     }
 
-    /// All files but `run.json`, hidden ones and links, sorted by path.
+    /// All files but `run.json`, the page, hidden ones and links, sorted by path.
     fn list_files(&self) -> Result<Vec<FileEntry>, RunError> {
         let mut files = Vec::new();
         let mut directories = vec![PathBuf::new()];
@@ -252,7 +257,7 @@ impl RunDir {
                 let relative = directory.join(name);
                 if kind.is_dir() {
                     directories.push(relative);
-                } else if kind.is_file() && !is_hidden && relative != Path::new(MANIFEST) {
+                } else if kind.is_file() && !is_hidden && !is_written_again(&relative) {
                     files.push(self.file_entry(&relative)?);
                 }
             }
@@ -267,6 +272,20 @@ impl RunDir {
             checksum(&path).map_err(|source| RunError::Read { path: path.clone(), source })?;
         Ok(FileEntry { path: relative.to_string_lossy().into_owned(), bytes, crc32 })
     }
+}
+
+/// Writes a file, or what replaces it, in one step.
+///
+/// # Errors
+///
+/// The file cannot be written; it is then as it was.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    atomic::replace(path, |file| file.write_all(bytes))
+        .map_err(|source| RunError::Write { path: path.into(), source })
+}
+
+fn is_written_again(relative: &Path) -> bool {
+    [MANIFEST, PAGE].iter().any(|name| relative == Path::new(name))
 }
 
 /// Size and CRC-32 of a file.

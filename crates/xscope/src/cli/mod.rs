@@ -10,6 +10,7 @@ mod compare;
 mod engine;
 mod export;
 mod profile;
+mod report;
 mod time;
 
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +25,7 @@ pub(crate) use compare::{
 pub(crate) use engine::{EngineArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
 pub(crate) use profile::{ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs};
+pub(crate) use report::ReportArgs;
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Keep runs to compare with, as files
     Baseline(BaselineArgs),
+    /// Write the report on a run, or on the difference of two, as one HTML file
+    Report(ReportArgs),
     /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
     Export(ExportArgs),
     /// Cut a profile down to the part that matters, so that other programs can open it

@@ -9,6 +9,7 @@ mod export;
 mod kernels;
 mod measured;
 mod profile;
+mod report;
 mod run;
 mod serve;
 mod trim;
@@ -60,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         },
         Command::Compare(args) => compare::run(&args),
         Command::Baseline(args) => baseline::run(args.command),
+        Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Trim(args) => trim::run(&args),
     }

@@ -11,7 +11,8 @@ use xscope_capture::{ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
 use xscope_trace::clock;
-use xscope_trace::run::{RunDir, RunStatus};
+use xscope_trace::run::{RunDir, replace_file};
+use xscope_view::html::report_html;
 
 use crate::cli::{ProfileArgs, WorkloadArgs};
 use crate::cmd::run::server;
@@ -94,29 +95,21 @@ pub(crate) fn cancel_on_signal(cancel: &Cancel) -> tokio::task::JoinHandle<()> {
     })
 }
 
-/// Analyses the run's directory, writes `report.json` into it and prints the report.
+/// Analyses the run's directory, prints the report and writes `report.json` and `report.html` into it.
 fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
     let status = run.manifest.status;
     let trace = xscope_trace::load(&[run.path().to_owned()])?;
-    let complete = status == RunStatus::Complete;
-    let stated = |field: &str| {
-        let info = run.manifest.other.get("server_info")?;
-        info.get(field)?.as_str().map(str::to_owned)
-    };
-    let facts = RunFacts {
-        run_dir: run.path().display().to_string(),
-        complete,
-        model_name: stated("served_model_name").or_else(|| stated("model_path")),
-        hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
-    };
-    let report = xscope_analysis::profile(&trace, &facts);
+    let report = xscope_analysis::profile(&trace, &RunFacts::of(run));
     run.write_json(&run.report_path(), &report)?;
     run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
     match json {
         true => output::json(&report)?,
         false => output::text(&xscope_view::profile_text(&report))?,
     }
-    Ok(match (complete, report.requests.measured) {
+    let (complete, measured) = (report.complete, report.requests.measured);
+    let page = report_html(report, Some(&run.manifest));
+    replace_file(&run.page_path(), page.as_bytes())?;
+    Ok(match (complete, measured) {
         (false, _) => Exit::Interrupted,
         // Every answer was missing or wrong: figures of such a run mean nothing.
         (true, 0) => Exit::Target,

@@ -1,0 +1,256 @@
+//! Two runs side by side.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use serde::Serialize;
+use xscope_analysis::ProfileReport;
+use xscope_analysis::compare::CompareReport;
+use xscope_analysis::kernels::by_name_and_scope;
+use xscope_analysis::layers::LayerNode;
+use xscope_analysis::stats::as_f64;
+use xscope_trace::Metric;
+use xscope_trace::run::RunManifest;
+
+use crate::compare::{grids, headline};
+use crate::html::charts::{Charts, data};
+use crate::html::pages::environment;
+use crate::html::parts::{chart, findings, grid, stacked, stage_class, table, waterfall};
+use crate::html::{Page, bounds, document, title};
+use crate::sections::Style;
+use crate::text::{Column, duration, metric};
+
+/// Rows of a table of differences.
+const ROWS: usize = 500;
+
+/// One of two runs.
+#[derive(Debug)]
+pub struct Side {
+    pub report: ProfileReport,
+    pub manifest: Option<RunManifest>,
+}
+
+#[derive(Serialize)]
+struct Both<'a> {
+    a: Charts<'a>,
+    b: Charts<'a>,
+}
+
+/// Two runs as one page of differences, with the verdicts of their comparison, or with the reason
+/// why there are none.
+pub fn difference_html(a: Side, b: Side, compared: Result<&CompareReport, &str>) -> String {
+    let cut = |side: Side| Side { report: bounds::cut(side.report).0, ..side };
+    let sides = [("A", cut(a)), ("B", cut(b))];
+    let names = [0, 1].map(|side| title(&sides[side].1.report, sides[side].1.manifest.as_ref()));
+    let [(_, a), (_, b)] = &sides;
+    let (a, b) = (&a.report, &b.report);
+    let page = |id, title, content| Page { id, title, content };
+    let pages = [
+        page("summary", "Summary", summary([a, b], &names, compared)),
+        page("figures", "Figures", figures(compared)),
+        page("latency", "Latency", latency(a, b)),
+        page(
+            "layers",
+            "Layers",
+            html! {
+                div.pair {
+                    (chart("flame-a", "A: device time by scope; click to zoom"))
+                    (chart("flame-b", "B: device time by scope; click to zoom"))
+                }
+                (layers(a, b))
+            },
+        ),
+        page("kernels", "Kernels", kernels(a, b)),
+        page(
+            "quality",
+            "Quality",
+            html! {
+                @for (name, side) in &sides { h3 { (name) } (findings(&side.report.analysis.quality)) }
+            },
+        ),
+        page(
+            "environment",
+            "Environment",
+            html! {
+                @for (name, side) in &sides {
+                    h3 { (name) }
+                    (environment(&side.report, side.manifest.as_ref()))
+                }
+            },
+        ),
+    ];
+    let title = format!("{} and {}", names[0], names[1]);
+    document(&title, &pages, &Both { a: data(a), b: data(b) })
+}
+
+fn summary(
+    reports: [&ProfileReport; 2],
+    names: &[String; 2],
+    compared: Result<&CompareReport, &str>,
+) -> Markup {
+    html! {
+        div.verdict {
+            @match compared {
+                Ok(report) => p { (headline(report, Style::Terminal)) },
+                Err(why) => p { "No verdict on the figures: " (why) },
+            }
+        }
+        div.pair {
+            @for (side, (report, name)) in ["A", "B"].iter().zip(reports.iter().zip(names)) {
+                div {
+                    h3 { (side) ": " bdi { (name) } }
+                    @if !report.complete { p.notice { "This run did not come to its end." } }
+                    @if report.requests.measured > 0 {
+                        (waterfall("Typical request", &report.typical))
+                        @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest)) }
+                        (stacked(report.stages.iter().map(|stage| {
+                            (stage.name.as_str(), stage_class(&stage.name), stage.share)
+                        })))
+                    } @else { p.empty { "No measured request." } }
+                }
+            }
+        }
+    }
+}
+
+fn figures(compared: Result<&CompareReport, &str>) -> Markup {
+    html! {
+        @match compared {
+            Ok(report) => {
+                @for table in &grids(report) { (grid(table)) }
+                @if report.why.len() > 1 {
+                    p.note { "What was changed together cannot be told apart: none of it alone is shown to be the cause." }
+                }
+                @if !report.findings.is_empty() { (findings(&report.findings)) }
+            },
+            Err(why) => p.empty { (why) },
+        }
+    }
+}
+
+/// A column of names, both values and their difference.
+fn columns(name: &'static str) -> [Column; 5] {
+    let numbers = ["A", "B", "B - A", "change"].map(Column::Number);
+    let [a, b, difference, change] = numbers;
+    [Column::Text(name), a, b, difference, change]
+}
+
+/// Cells of two values that may be missing.
+fn cells(
+    name: String,
+    a: Option<f64>,
+    b: Option<f64>,
+    show: impl Fn(f64) -> String,
+) -> Vec<String> {
+    let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), &show);
+    let difference = a.zip(b).map(|(a, b)| b - a);
+    let change = a.zip(difference).filter(|(a, _)| *a > 0.0).map(|(a, more)| 100.0 * more / a);
+    vec![
+        name,
+        shown(a),
+        shown(b),
+        shown(difference),
+        change.map_or_else(|| "-".to_owned(), |percent| format!("{percent:+.1} %")),
+    ]
+}
+
+fn latency(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let (of_a, of_b) = (&a.latency, &b.latency);
+    let figures: [(&str, &Metric, &Metric); 5] = [
+        ("p50 ms", &of_a.p50_ms, &of_b.p50_ms),
+        ("p95 ms", &of_a.p95_ms, &of_b.p95_ms),
+        ("p99 ms", &of_a.p99_ms, &of_b.p99_ms),
+        ("mean ms", &of_a.mean_ms, &of_b.mean_ms),
+        ("items/s", &of_a.items_per_sec, &of_b.items_per_sec),
+    ];
+    let figures = figures.map(|(name, a, b)| {
+        let mut row = cells(name.to_owned(), a.value, b.value, |value| format!("{value:.3}"));
+        (row[1], row[2]) = (metric(a, 3), metric(b, 3));
+        row
+    });
+    let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
+        report.stages.iter().map(|stage| (stage.name.clone(), stage.mean_ms)).collect()
+    };
+    let stages = joined(&mean(a), &mean(b), |ms| format!("{ms:.3}"));
+    html! {
+        (chart("percentiles", "Latency by percentile"))
+        (table(&columns("figure"), &figures))
+        h3 { "Mean time in each stage, ms" }
+        (table(&columns("stage"), &stages))
+    }
+}
+
+/// Rows of what either side has, the largest difference first.
+fn joined(
+    a: &BTreeMap<String, f64>,
+    b: &BTreeMap<String, f64>,
+    show: impl Fn(f64) -> String + Copy,
+) -> Vec<Vec<String>> {
+    let mut names: Vec<&String> =
+        a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))).collect();
+    let apart = |name: &String| (b.get(name).unwrap_or(&0.0) - a.get(name).unwrap_or(&0.0)).abs();
+    names.sort_by(|x, y| apart(y).total_cmp(&apart(x)).then_with(|| x.cmp(y)));
+    let row = |name: &String| cells(name.clone(), a.get(name).copied(), b.get(name).copied(), show);
+    names.into_iter().map(row).collect()
+}
+
+/// Device times compare by request where both sides have requests: runs differ in how many.
+fn divisors(a: &ProfileReport, b: &ProfileReport) -> ([f64; 2], &'static str) {
+    let counts = [a, b].map(|report| report.requests.measured + report.requests.warmup);
+    match counts.contains(&0) {
+        true => ([1.0; 2], "in all"),
+        false => (counts.map(as_f64), "for each request, warm-up included"),
+    }
+}
+
+fn layers(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let (divisors, what) = divisors(a, b);
+    let times = |report: &ProfileReport, by: f64| {
+        let mut times = BTreeMap::new();
+        let root = &report.analysis.layers.root;
+        root.children.iter().for_each(|child| paths(child, "", by, &mut times));
+        times
+    };
+    let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
+    html! {
+        h3 { "Device time by scope, " (what) }
+        (bounded("scope", rows))
+    }
+}
+
+fn paths(node: &LayerNode, above: &str, by: f64, times: &mut BTreeMap<String, f64>) {
+    let path = if above.is_empty() { node.name.clone() } else { format!("{above}/{}", node.name) };
+    for child in &node.children {
+        paths(child, &path, by, times);
+    }
+    times.insert(path, node.total_us / by);
+}
+
+fn kernels(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let (divisors, what) = divisors(a, b);
+    let times = |report: &ProfileReport, by: f64| -> BTreeMap<String, f64> {
+        let groups = by_name_and_scope(&report.analysis.kernels);
+        let path = |name: &str, scope: &str| {
+            if scope.is_empty() { name.to_owned() } else { format!("{name} in {scope}") }
+        };
+        groups
+            .iter()
+            .map(|row| (path(row.name, row.scope), row.self_time.as_micros() / by))
+            .collect()
+    };
+    let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
+    html! {
+        h3 { "Self time of operations, " (what) }
+        (bounded("operation", rows))
+    }
+}
+
+fn bounded(name: &'static str, mut rows: Vec<Vec<String>>) -> Markup {
+    let left_out = rows.len().saturating_sub(ROWS);
+    rows.truncate(ROWS);
+    html! {
+        @if rows.is_empty() { p.empty { "Neither profile has an operation of a device." } }
+        @else { (table(&columns(name), &rows)) }
+        @if left_out > 0 { p.notice { (left_out) " more, with smaller differences, are left out." } }
+    }
+}

@@ -1,0 +1,153 @@
+//! The first screen: what it means, before how it was found.
+
+use maud::{Markup, html};
+use xscope_analysis::ProfileReport;
+use xscope_analysis::profile::Profiled;
+use xscope_analysis::targets::{Outcome, TargetRow, targets};
+use xscope_trace::quality::Severity;
+
+use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
+use crate::text::{metric, percent, shorten};
+
+/// Findings on the first screen.
+const FINDINGS: usize = 6;
+
+pub(crate) fn summary(report: &ProfileReport) -> Markup {
+    let quality = &report.analysis.quality;
+    let shown: Vec<_> = quality
+        .iter()
+        .filter(|finding| finding.severity != Severity::Info)
+        .take(FINDINGS)
+        .cloned()
+        .collect();
+    html! {
+        @if !report.complete {
+            p.notice { "This run did not come to its end. The figures are of what was recorded until then." }
+        }
+        div.verdict { @for sentence in verdict(report) { p { (sentence) } } }
+        (headlines(report))
+        @if report.requests.measured > 0 {
+            (tiles(report))
+            div.pair {
+                (waterfall("Typical request", &report.typical))
+                @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest)) }
+            }
+            h3 { "Where the requests' time goes" }
+            (stacked(report.stages.iter().map(|stage| (stage.name.as_str(), stage_class(&stage.name), stage.share))))
+        }
+        div.pair {
+            @if report.requests.measured > 0 { div { h3 { "Targets" } (target_table(report)) } }
+            div {
+                h3 { "What to know of the data" }
+                (findings(&shown))
+                @if quality.len() > shown.len() { p { a href="#quality" { "All " (quality.len()) " findings" } } }
+            }
+        }
+    }
+}
+
+/// What the figures say, in words.
+fn verdict(report: &ProfileReport) -> Vec<String> {
+    if report.requests.measured == 0 {
+        return vec![match report.requests.failed {
+            0 => "This profile knows of no measured request: it shows what the devices did."
+                .to_owned(),
+            failed => format!("No request was answered right; {failed} failed."),
+        }];
+    }
+    let latency = &report.latency;
+    let mut said = vec![format!(
+        "A request takes {} ms at the median and {} ms at the 99th percentile ({} measured, {} failed).",
+        metric(&latency.p50_ms, 1),
+        metric(&latency.p99_ms, 1),
+        report.requests.measured,
+        report.requests.failed,
+    )];
+    let mut stages: Vec<_> = report.stages.iter().collect();
+    stages.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let largest: Vec<String> = stages
+        .iter()
+        .take(2)
+        .map(|stage| format!("{} {}", shorten(&stage.name, 40), percent(stage.share)))
+        .collect();
+    said.push(format!("Its time goes to {}.", largest.join(" and ")));
+    said.extend(report.slowest.as_ref().and_then(|slowest| slower(&report.typical, slowest)));
+    said
+}
+
+/// What the slowest request has more of.
+fn slower(typical: &Profiled, slowest: &Profiled) -> Option<String> {
+    let more = slowest.total_latency_ms - typical.total_latency_ms;
+    let added = slowest
+        .waterfall
+        .iter()
+        .map(|(name, ms)| (name, ms - typical.waterfall.get(name).copied().unwrap_or(0.0)));
+    let (name, ms) = added.max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (more > 0.0 && ms > 0.0).then(|| {
+        format!(
+            "The slowest request took {more:.1} ms longer than the typical one, {ms:.1} ms of it more in {}.",
+            shorten(name, 40)
+        )
+    })
+}
+
+fn headlines(report: &ProfileReport) -> Markup {
+    html! {
+        @if !report.analysis.headlines.is_empty() {
+            h3 { "What matters most on the devices" }
+            ol.headlines {
+                @for headline in &report.analysis.headlines {
+                    li {
+                        (shorten(&headline.text, 400))
+                        div.note { "Next: " (shorten(&headline.next, 300)) " " a href={ "#" (headline.section) } { (headline.section) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tiles(report: &ProfileReport) -> Markup {
+    let latency = &report.latency;
+    html! {
+        dl.tiles {
+            div { dt { "p50" } dd { (figure(&latency.p50_ms, 2)) } }
+            div { dt { "p95" } dd { (figure(&latency.p95_ms, 2)) } }
+            div { dt { "p99" } dd { (figure(&latency.p99_ms, 2)) } }
+            div { dt { "Throughput" } dd { (figure(&latency.items_per_sec, 1)) } }
+            @if let Some(device) = report.analysis.devices.first() {
+                div { dt { "Device busy" } dd { (percent(device.busy_share)) } }
+            }
+            @if let Some(padding) = report.batches.as_ref().and_then(|batches| batches.padding_share.value) {
+                div { dt { "Padding" } dd { (percent(padding)) } }
+            }
+        }
+    }
+}
+
+fn target_table(report: &ProfileReport) -> Markup {
+    html! {
+        div.scroll { table.targets {
+            thead { tr { th scope="col" { "target" } th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" {} } }
+            tbody { @for row in targets(report) { (target(&row)) } }
+        } }
+    }
+}
+
+fn target(row: &TargetRow) -> Markup {
+    let (class, word) = match row.outcome {
+        Outcome::Met => ("good", "✓ met"),
+        Outcome::Missed => ("warning", "✗ missed"),
+        Outcome::Alert => ("error", "‼ far off"),
+        Outcome::Unknown => ("note", "not measured"),
+    };
+    let sign = if row.higher_is_better { ">" } else { "<" };
+    html! {
+        tr {
+            td { (row.name) }
+            td.num { (sign) " " (row.target) " " (row.figure.unit) }
+            td.num { (metric(&row.figure, 1)) }
+            td class=(class) title=[row.figure.reason.as_deref()] { (word) }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `xscope report`: a run, or the difference of two, as one HTML file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use xscope_analysis::RunFacts;
+use xscope_analysis::analyze::needs_host_slice;
+use xscope_analysis::compare::{Options, compare};
+use xscope_trace::Trace;
+use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
+use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::run::{FileProblem, RunDir, replace_file};
+use xscope_view::html::{Side, difference_html, report_html};
+
+use crate::cli::ReportArgs;
+use crate::cmd::Exit;
+use crate::cmd::measured::{Traces, find};
+use crate::output;
+
+pub(crate) fn run(args: &ReportArgs) -> Result<Exit> {
+    let (page, default) = match &args.runs[..] {
+        [a, b] => (difference(a, b)?, PathBuf::from("difference.html")),
+        runs => {
+            let run = runs.first().map(PathBuf::as_path).unwrap_or(Path::new("."));
+            let Side { report, manifest } = side(run)?;
+            let folder = if manifest.is_some() { run } else { Path::new("") };
+            (report_html(report, manifest.as_ref()), folder.join("report.html"))
+        }
+    };
+    let path = args.output.clone().unwrap_or(default);
+    replace_file(&path, page.as_bytes())?;
+    output::text(&format!("{}\n", path.display()))?;
+    Ok(Exit::Fine)
+}
+
+/// A run in whatever state it is in, or any other profile.
+fn side(path: &Path) -> Result<Side> {
+    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    let loaded = load_with(&[path.to_owned()], options);
+    if !path.join("run.json").is_file() {
+        let facts =
+            RunFacts { run_dir: path.display().to_string(), complete: true, ..RunFacts::default() };
+        return Ok(Side { report: xscope_analysis::profile(&loaded?, &facts), manifest: None });
+    }
+    let run = RunDir::open(path)?;
+    let (trace, unread) = match loaded {
+        Ok(trace) => (trace, None),
+        Err(error) => {
+            (Trace::default(), Some(format!("nothing of the run can be read: {error:#}")))
+        }
+    };
+    let mut report = xscope_analysis::profile(&trace, &RunFacts::of(&run));
+    let unread = unread.map(|what| Finding::new("run.unreadable", Severity::Error, what));
+    report.analysis.quality.splice(0..0, unread.into_iter().chain(damage(&run)?));
+    Ok(Side { report, manifest: Some(run.manifest) })
+}
+
+/// Files of a run that are missing or not what they were when it ended.
+fn damage(run: &RunDir) -> Result<Vec<Finding>> {
+    let finding = |problem| match problem {
+        FileProblem::Missing { path } => Finding::new(
+            "run.file_missing",
+            Severity::Error,
+            format!("the run had a file that is gone: {path}"),
+        ),
+        FileProblem::Changed { path } => {
+            let message = format!("a file is not what it was when the run ended: {path}");
+            Finding::new("run.file_changed", Severity::Warning, message)
+        }
+        _ => Finding::new("run.damaged", Severity::Error, "a file of the run is damaged"),
+    };
+    Ok(run.verify()?.into_iter().map(finding).collect())
+}
+
+fn difference(a: &Path, b: &Path) -> Result<String> {
+    let measured = |path: &Path| find(&[path.to_owned()], Traces::Read);
+    let compared = measured(a)
+        .and_then(|a| Ok((a, measured(b)?)))
+        .and_then(|(a, b)| Ok(compare(&a, &b, &Options::default())?))
+        .map_err(|error| format!("{error:#}"));
+    Ok(difference_html(side(a)?, side(b)?, compared.as_ref().map_err(String::as_str)))
+}
