@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xscope_trace::Nanos;
 use xscope_trace::results::{Durations, Judgement, PointResult, Results, Trial};
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
+use xscope_trace::{Nanos, Trace};
 
+use crate::analyze::AnalyzeReport;
 use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
+use crate::stats::as_f64;
 
 /// One file of results, or one run: what one start of a server did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -100,6 +102,24 @@ impl Measured {
         }
     }
 
+    /// Adds what the traces of the run say: where the time went, and how much memory it took.
+    pub fn add_trace(&mut self, trace: &Trace, report: &AnalyzeReport) {
+        self.footprint = Footprint::of(trace, report);
+        let allocated = report.allocators.iter().map(|row| as_f64(row.peak_bytes.0) / 1e6);
+        let peak = report.memory.peak.value.or_else(|| allocated.reduce(f64::max));
+        if let Some(first) = self.points.first()
+            && let Some(peak) = peak.filter(|peak| *peak > 0.0)
+        {
+            self.points.push(MeasuredPoint {
+                point: WHOLE.to_owned(),
+                workload_hash: first.workload_hash.clone(),
+                invalid: first.invalid.clone(),
+                figures: BTreeMap::from([("peak_memory_mb".to_owned(), vec![peak])]),
+                ..MeasuredPoint::default()
+            });
+        }
+    }
+
     /// Adds the raw rows of the run, for points with a single trial.
     pub fn add_rows(&mut self, rows: &[RequestLine]) {
         for point in &mut self.points {
@@ -115,6 +135,9 @@ impl Measured {
         }
     }
 }
+
+/// The point that holds what was measured over all points.
+const WHOLE: &str = "all points";
 
 /// A line of `requests.jsonl`, as far as a comparison needs it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]

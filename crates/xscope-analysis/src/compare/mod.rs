@@ -135,6 +135,7 @@ pub fn compare(
     let mut figures = Vec::new();
     for point in &points {
         let sides = [usable(a, point, "a", &mut left_out), usable(b, point, "b", &mut left_out)];
+        left_out.extend(one_sided(point, &sides, &options.rules));
         figures_of(point, &sides, options, &mut figures);
     }
     let rows = rows(&figures, &options.rules);
@@ -254,16 +255,34 @@ fn usable<'a>(
 /// The valid runs of one side and their point.
 type Usable<'a> = Vec<(&'a Measured, &'a MeasuredPoint)>;
 
+fn metrics<'a>(side: &Usable<'a>) -> BTreeSet<&'a str> {
+    side.iter().flat_map(|(_, own)| own.figures.keys()).map(String::as_str).collect()
+}
+
+/// Figures that one side has and the other has not, though it has the point.
+fn one_sided(point: &str, [a, b]: &[Usable<'_>; 2], rules: &Rules) -> Vec<LeftOut> {
+    if a.is_empty() || b.is_empty() {
+        return Vec::new();
+    }
+    let (in_a, in_b) = (metrics(a), metrics(b));
+    let single = in_a.symmetric_difference(&in_b).filter(|metric| rules.of(metric).is_some());
+    let left_out = single.map(|&metric| LeftOut {
+        point: point.to_owned(),
+        metric: Some(metric.to_owned()),
+        side: if in_a.contains(metric) { "b" } else { "a" },
+        run: "all".to_owned(),
+        why: "only the other side has it".to_owned(),
+        invalid: false,
+    });
+    left_out.collect()
+}
+
 fn figures_of<'a>(
     point: &'a str,
     [a, b]: &[Usable<'a>; 2],
     options: &'a Options,
     figures: &mut Vec<Figure<'a>>,
 ) {
-    let metrics = |side: &Usable<'a>| -> BTreeSet<&'a str> {
-        let metrics = side.iter().flat_map(|(_, own)| own.figures.keys());
-        metrics.map(String::as_str).collect()
-    };
     let common: Vec<&str> = metrics(a).intersection(&metrics(b)).copied().collect();
     for rule in &options.rules.rules {
         for &metric in &common {
@@ -280,6 +299,7 @@ fn figures_of<'a>(
                 metric,
                 rule,
                 sample,
+                starts: [starts_a.len(), starts_b.len()],
                 paired: options.paired && a_logs.len() == b_logs.len() && a_logs.len() > 1,
                 within: [within(a, metric), within(b, metric)],
                 noise: b.first().and_then(|(_, own)| options.noise.of_figure(own, metric)),
@@ -298,11 +318,16 @@ fn by_start(side: &Usable<'_>, metric: &str) -> Vec<Vec<f64>> {
         else {
             continue;
         };
-        let logs = values.iter().map(|value| value.ln());
+        // A file may have been written by anybody.
+        let usable = values.iter().filter(|value| **value > 0.0 && value.is_finite());
+        let logs: Vec<f64> = usable.map(|value| value.ln()).collect();
+        if logs.is_empty() {
+            continue;
+        }
         let start = run.server_start.as_str();
         match starts.iter_mut().find(|(known, _)| !start.is_empty() && *known == start) {
             Some((_, trials)) => trials.extend(logs),
-            None => starts.push((start, logs.collect())),
+            None => starts.push((start, logs)),
         }
     }
     starts.into_iter().map(|(_, trials)| trials).collect()

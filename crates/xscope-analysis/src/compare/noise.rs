@@ -25,8 +25,8 @@ impl Noise {
         if self.freedom > 0.0 { (self.squares / self.freedom).sqrt() } else { 0.0 }
     }
 
-    /// The spread of a difference between the means of `a` and of `b` such measurements.
-    pub(crate) fn spread(&self, a: usize, b: usize) -> Option<Spread> {
+    /// The spread of a difference between the means of so many such measurements a side.
+    pub(crate) fn spread(&self, [a, b]: [usize; 2]) -> Option<Spread> {
         let share = 1.0 / as_f64(a as u64) + 1.0 / as_f64(b as u64);
         let standard_error = self.deviation() * share.sqrt();
         (self.freedom > 0.0).then_some(Spread { standard_error, freedom: self.freedom })
@@ -112,7 +112,7 @@ mod tests {
         noise.add(&more);
         let p50 = noise.of_figure(&run(&[]).points[0], "p50_ms").unwrap();
         assert!((p50.squares - 2.5).abs() < 1e-12 && (p50.freedom - 3.0).abs() < 1e-12);
-        let spread = p50.spread(1, 1).unwrap();
+        let spread = p50.spread([1, 1]).unwrap();
         assert!((spread.standard_error - (2.0 * 2.5 / 3.0_f64).sqrt()).abs() < 1e-12);
     }
 }

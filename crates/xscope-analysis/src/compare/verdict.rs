@@ -58,6 +58,8 @@ pub(crate) struct Figure<'a> {
     pub a: Vec<f64>,
     pub b: Vec<f64>,
     pub sample: Sample,
+    /// Starts of the server on both sides.
+    pub starts: [usize; 2],
     /// Whether samples of the same place in both lists belong together.
     pub paired: bool,
     /// Standard deviations within the single trials, if they are single.
@@ -115,9 +117,10 @@ pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged 
     let Figure { a, b, .. } = figure;
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let (estimate, own) = if figure.paired { paired(&differences) } else { unpaired(a, b) };
-    // Pairs share their minute; how much minutes differ is no noise of theirs.
+    // Pairs share their minute; how much minutes differ is no noise of theirs. A/A runs are starts:
+    // more trials of one start do not make it smaller.
     let known = figure.noise.filter(|_| !figure.paired);
-    let known = known.and_then(|noise| noise.spread(a.len(), b.len()));
+    let known = known.and_then(|noise| noise.spread(figure.starts));
     let (spread, degraded) = match (own, known) {
         (Some(own), _) => (own, one_start(figure)),
         (None, Some(known)) => (wider(known, floor(figure)), None),
@@ -285,6 +288,7 @@ mod tests {
             a: logs(a),
             b: logs(b),
             sample: if a.len() > 1 { Sample::Start } else { Sample::Single },
+            starts: [a.len(), b.len()],
             paired: false,
             within: [None; 2],
             noise: None,
@@ -356,6 +360,12 @@ mod tests {
         assert_eq!(decide(&figure).verdict, Verdict::Slower);
         figure.noise = Some(Noise { squares: 0.0036, freedom: 9.0 });
         assert_ne!(decide(&figure).verdict, Verdict::Slower, "A/A runs differ by 2 %");
+        figure.noise = Some(Noise { squares: 0.0002, freedom: 9.0 });
+        assert_eq!(decide(&figure).verdict, Verdict::Slower);
+        figure.starts = [1, 1];
+        figure.sample = Sample::Trial;
+        figure.noise = Some(Noise { squares: 0.0009, freedom: 9.0 });
+        assert_ne!(decide(&figure).verdict, Verdict::Slower, "trials of one start share it");
     }
 
     #[test]

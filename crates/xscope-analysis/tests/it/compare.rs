@@ -3,9 +3,12 @@
 //! The model has what makes real comparisons hard: requests vary, trials differ by more than their
 //! requests explain, starts of the server differ, and the machine drifts under both sides.
 
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use rayon::prelude::*;
 use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::Measured;
+use xscope_analysis::compare::noise::NoiseTable;
 use xscope_analysis::compare::random::Random;
 use xscope_analysis::compare::rules::{Better, Rule, Rules};
 use xscope_analysis::compare::verdict::{Gate, Verdict};
@@ -183,6 +186,85 @@ fn runs_without_pairs_raise_no_alarm_either() {
         });
         let quiet = quiet.count();
         assert!(quiet >= 95, "{} false alarms of 100 with {runs} runs", 100 - quiet);
+    }
+}
+
+/// The nightly gate: one run a side, on a machine whose A/A runs are stored.
+#[test]
+fn one_run_a_side_is_judged_by_stored_noise() {
+    let judge = |seed: u64, share: f64| {
+        let mut runs = Vec::new();
+        for number in 0..10 {
+            // Nights are far apart: each has a drift of its own.
+            let mut model = Model::new(1000 * seed + number);
+            let own = if number == 9 { slower(share) } else { Fault::default() };
+            let start = model.start();
+            runs.push(results(&number.to_string(), vec![model.trial(own, start, 0)]));
+        }
+        let noise = NoiseTable::of(&runs[..8].iter().collect::<Vec<_>>()).unwrap();
+        let options = Options { noise, ..Options::default() };
+        compare(&runs[8..9], &runs[9..], &options).unwrap()
+    };
+    let count = |share: f64, expected: fn(&CompareReport) -> bool| {
+        (0..100_u64).into_par_iter().filter(|&seed| expected(&judge(seed, share))).count()
+    };
+    let quiet = count(0.0, |report| !is_alarm(report));
+    assert!(quiet >= 95, "{} false alarms of 100", 100 - quiet);
+    let failed = count(0.25, |report| report.gate == Gate::Fail);
+    assert!(failed >= 95, "slower by 25 %: {failed} of 100 fail the gate");
+    let blamed = count(0.05, |report| report.gate == Gate::Fail);
+    assert!(blamed <= 5, "slower by 5 %: {blamed} of 100 fail a gate that allows 10 %");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// A against B is B against A, seen from the other side.
+    #[test]
+    fn sides_can_be_swapped(seed in 0..1000_u64, share in -0.3..0.3_f64, pairs in 2..6_usize) {
+        let [a, b] = sides(seed, pairs, slower(share));
+        let there = compare(&a, &b, &in_turns()).unwrap();
+        let back = compare(&b, &a, &in_turns()).unwrap();
+        for (there, back) in there.rows.iter().zip(&back.rows) {
+            let mirrored = match back.verdict {
+                Verdict::Slower => Verdict::Faster,
+                Verdict::Faster => Verdict::Slower,
+                same => same,
+            };
+            let near = (there.p - back.p).abs() < 0.002;
+            prop_assert!(near, "{} {} {}", there.metric, there.p, back.p);
+            // Percentages of A and of B differ, and a rule is about percentages.
+            if there.verdict == Verdict::Slower && there.p < 0.001 {
+                prop_assert_eq!(there.verdict, mirrored);
+            }
+        }
+    }
+
+    /// What is compared with itself does not differ.
+    #[test]
+    fn the_same_files_do_not_differ(seed in 0..1000_u64, runs in 1..5_usize) {
+        let [a, _] = sides(seed, runs, Fault::default());
+        let report = compare(&a, &a, &Options::default()).unwrap();
+        prop_assert!(!is_alarm(&report));
+        prop_assert!(report.why.is_empty());
+        prop_assert!(report.rows.iter().all(|row| row.change_percent.value == Some(0.0)));
+    }
+
+    /// Files may have been written by anybody.
+    #[test]
+    fn any_figures_give_an_answer(values in vec(vec(any::<f64>(), 0..4), 2..6)) {
+        let side = |values: &[Vec<f64>]| -> Vec<Measured> {
+            let of = |values: &Vec<f64>| {
+                let mut measured = results("x", vec![Trial::default()]);
+                measured.points[0].figures.insert("p95_ms".to_owned(), values.clone());
+                measured
+            };
+            values.iter().map(of).collect()
+        };
+        let (a, b) = values.split_at(1);
+        let report = compare(&side(a), &side(b), &Options::default()).unwrap();
+        prop_assert!(report.rows.iter().all(|row| (0.0..=1.0).contains(&row.p_adjusted)));
+        prop_assert!(serde_json::to_string(&report).is_ok());
     }
 }
 

@@ -1,5 +1,6 @@
 //! `xscope compare`: what changed between two sides, and whether it is real.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -7,6 +8,7 @@ use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::noise::NoiseTable;
 use xscope_analysis::compare::rules::Rules;
 use xscope_analysis::compare::{CompareReport, Options, compare};
+use xscope_trace::atomic;
 use xscope_view::{Style, compare_junit, compare_slack, compare_text};
 
 use crate::cli::{CompareArgs, JudgeArgs, VerdictOutputArgs};
@@ -69,8 +71,11 @@ fn noise(baselines: &Path, b: &[Measured]) -> Result<NoiseTable> {
 pub(crate) fn show(report: &CompareReport, args: &VerdictOutputArgs) -> Result<()> {
     let write = |path: &Option<PathBuf>, text: &dyn Fn() -> Result<String>| match path {
         None => Ok(()),
-        Some(path) => std::fs::write(path, text()?)
-            .with_context(|| format!("cannot write {}", path.display())),
+        Some(path) => {
+            let text = text()?;
+            atomic::replace(path, |file| file.write_all(text.as_bytes()))
+                .with_context(|| format!("cannot write {}", path.display()))
+        }
     };
     write(&args.junit, &|| Ok(compare_junit(report)))?;
     write(&args.slack, &|| Ok(serde_json::to_string_pretty(&compare_slack(report))?))?;

@@ -8,7 +8,6 @@ use xscope_analysis::analyze;
 use xscope_analysis::analyze::needs_host_slice;
 use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::measured::{Measured, RequestLine, results_from_json};
-use xscope_analysis::compare::place::Footprint;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::run::{RunDir, read_jsonl};
 
@@ -48,7 +47,7 @@ fn read(path: &Path, traces: Traces, found: &mut Vec<Measured>) -> Result<()> {
     if path.join("run.json").is_file() {
         let mut measured = read_run(path)?;
         if traces == Traces::Read {
-            measured.footprint = footprint(path);
+            add_trace(&mut measured, path);
         }
         found.push(measured);
         return Ok(());
@@ -85,15 +84,14 @@ fn read_run(path: &Path) -> Result<Measured> {
     Ok(measured)
 }
 
-/// Where the time of a run went, if it has traces that can be read.
-fn footprint(run: &Path) -> Option<Footprint> {
+/// Adds where the time of a run went, if it has traces that can be read.
+fn add_trace(measured: &mut Measured, run: &Path) {
     let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
     match load_with(&[run.to_owned()], options) {
-        Ok(trace) => Footprint::of(&trace, &analyze(&trace)),
+        Ok(trace) => measured.add_trace(&trace, &analyze(&trace)),
         Err(error) => {
             let error = anyhow::Error::from(error);
             output::progress(&format!("warning: compared without its traces: {error:#}"));
-            None
         }
     }
 }

@@ -167,6 +167,8 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
     };
     assert!(has("stages", "stage", "forward") && has("kernels", "opcode", "matmul"));
     assert!(has("layers", "scope", "layer_0/mlp"), "{places}");
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.iter().any(|row| row["metric"] == "peak_memory_mb"), "{rows:?}");
 
     let refused = run(path, &["compare", "a", "other"], 2);
     assert!(stderr(&refused).contains("different workloads"), "{}", stderr(&refused));
