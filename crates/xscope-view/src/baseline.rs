@@ -6,7 +6,7 @@ use xscope_trace::metric::Metric;
 use crate::analyze::{line, section};
 use crate::text::{Column, metric, shorten};
 
-/// All baselines in their series, and the noise of each series.
+/// All baselines in their series, and the noise of their machines.
 pub fn baselines_text(listed: &[ListedBaseline], noises: &[StoredNoise]) -> String {
     if listed.is_empty() {
         return "no baselines; make one with: xscope baseline save NAME RUN...\n".to_owned();
@@ -60,7 +60,7 @@ fn noise_text(stored: &StoredNoise) -> String {
         Column::Number("A/A deviation"),
         Column::Number("degrees of freedom"),
     ];
-    section(&format!("Noise of series {}", stored.series), &columns, rows.collect())
+    section(&format!("Noise on {}", stored.machine), &columns, rows.collect())
 }
 
 /// One baseline with its figures.

@@ -91,14 +91,13 @@ impl Baseline {
     }
 }
 
-/// The noise of a series.
+/// The noise of a kind of machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoredNoise {
     pub schema: String,
     pub machine: String,
-    pub series: String,
-    /// By point, then by figure.
+    /// By point with its workload, then by figure.
     pub noise: NoiseTable,
 }
 

@@ -103,6 +103,11 @@ impl Environment {
         fingerprint(&lines)
     }
 
+    /// [`Environment::machine`] for the name of a file.
+    pub fn machine_id(&self) -> String {
+        fingerprint(&self.machine())
+    }
+
     /// Names the kind of machine.
     pub fn machine(&self) -> String {
         let facts = self.facts.get(&Group::Hardware);
@@ -197,7 +202,9 @@ const HOSTNAME: &str = "hostname";
 
 /// Settings that differ between any two starts and say nothing.
 fn is_volatile(key: &str) -> bool {
-    const PARTS: [&str; 15] = [
+    const PARTS: [&str; 17] = [
+        "max_total_num_tokens",
+        "max_req_input_len",
         "pid",
         "_ns",
         "uptime",

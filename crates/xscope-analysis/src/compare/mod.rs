@@ -131,7 +131,7 @@ pub fn compare(
 ) -> Result<CompareReport, CompareError> {
     let points = common_points(a, b)?;
     check_workloads(a, b, &points)?;
-    let mut left_out = BTreeSet::new();
+    let mut left_out = BTreeSet::from_iter(not_common(a, b, &points));
     let mut figures = Vec::new();
     for point in &points {
         let sides = [usable(a, point, "a", &mut left_out), usable(b, point, "b", &mut left_out)];
@@ -189,6 +189,24 @@ fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>, CompareE
         true => Err(CompareError::NothingInCommon { a: in_a.join(", "), b: in_b.join(", ") }),
         false => Ok(common),
     }
+}
+
+/// Points that only one side has.
+fn not_common(a: &[Measured], b: &[Measured], common: &[String]) -> Vec<LeftOut> {
+    let only = |side: &[Measured], lacking| -> Vec<LeftOut> {
+        let points = side.iter().flat_map(|run| &run.points);
+        let single = points.filter(|point| !common.contains(&point.point));
+        let left_out = single.map(|point| LeftOut {
+            point: point.point.clone(),
+            metric: None,
+            side: lacking,
+            run: "all".to_owned(),
+            why: "only the other side has it".to_owned(),
+            invalid: false,
+        });
+        left_out.collect()
+    };
+    [only(a, "b"), only(b, "a")].concat()
 }
 
 fn check_workloads(a: &[Measured], b: &[Measured], points: &[String]) -> Result<(), CompareError> {

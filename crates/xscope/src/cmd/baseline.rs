@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! baselines/<name>/<time>-<commit>.json    a baseline
-//! baselines/noise-<series>.json            what A/A runs of a series showed
+//! baselines/noise-<machine>.json           what A/A runs on a kind of machine showed
 //! ```
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use xscope_analysis::compare::baseline::{self, Baseline, NOISE_SCHEMA, StoredNoise};
+use xscope_analysis::compare::environment::Environment;
 use xscope_analysis::compare::measured::Measured;
 use xscope_trace::run::Utc;
 use xscope_trace::{atomic, clock};
@@ -43,13 +44,12 @@ fn save(args: &BaselineSaveArgs) -> Result<Exit> {
             "one run shows no noise: save several of the same code to have differences judged by it",
         ),
         Some(more) => {
-            let mut stored = noise(&args.baselines, &baseline.series)?;
+            let environment = &baseline.runs[0].environment;
+            let mut stored = noise(&args.baselines, environment)?;
             stored.schema = NOISE_SCHEMA.to_owned();
-            stored.series.clone_from(&baseline.series);
-            stored.machine =
-                baseline.runs.first().map(|run| run.environment.machine()).unwrap_or_default();
+            stored.machine = environment.machine();
             stored.noise.add(&more);
-            let path = noise_path(&args.baselines, &baseline.series);
+            let path = noise_path(&args.baselines, environment);
             write(&path, &stored)?;
             output::progress(&format!("added their differences to {}", path.display()));
         }
@@ -64,15 +64,14 @@ fn list(args: &BaselineListArgs) -> Result<Exit> {
             baselines.extend(read_all(&args.baselines, &name)?);
         }
     }
-    let listed = baseline::list(baselines);
-    let mut noises = Vec::new();
-    for row in &listed {
-        let known = |noise: &StoredNoise| noise.series == row.series;
-        let noise = noise(&args.baselines, &row.series)?;
-        if !noise.series.is_empty() && !noises.iter().any(known) {
+    let mut noises: Vec<StoredNoise> = Vec::new();
+    for run in baselines.iter().filter_map(|baseline| baseline.runs.first()) {
+        let noise = noise(&args.baselines, &run.environment)?;
+        if !noise.schema.is_empty() && !noises.contains(&noise) {
             noises.push(noise);
         }
     }
+    let listed = baseline::list(baselines);
     match args.output.json {
         true => output::json(&serde_json::json!({
             "schema": "xscope/baselines/1", "baselines": listed, "noise": noises,
@@ -108,9 +107,9 @@ pub(crate) fn latest(folder: &Path, name: &str, with: &Measured) -> Result<Basel
     Ok(chosen)
 }
 
-/// What A/A runs of a series showed; empty if there were none.
-pub(crate) fn noise(folder: &Path, series: &str) -> Result<StoredNoise> {
-    let path = noise_path(folder, series);
+/// What A/A runs on this kind of machine showed; empty if there were none.
+pub(crate) fn noise(folder: &Path, environment: &Environment) -> Result<StoredNoise> {
+    let path = noise_path(folder, environment);
     match path.is_file() {
         false => Ok(StoredNoise::default()),
         true => serde_json::from_slice(&bytes(&path)?)
@@ -126,8 +125,8 @@ fn unused(folder: &Path, baseline: &Baseline) -> PathBuf {
     paths.find_map(|name| Some(folder.join(name)).filter(|path| !path.exists())).unwrap_or_default()
 }
 
-fn noise_path(folder: &Path, series: &str) -> PathBuf {
-    folder.join(format!("noise-{series}.json"))
+fn noise_path(folder: &Path, environment: &Environment) -> PathBuf {
+    folder.join(format!("noise-{}.json", environment.machine_id()))
 }
 
 fn missing(folder: &Path, name: &str) -> String {

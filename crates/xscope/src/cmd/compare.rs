@@ -59,10 +59,10 @@ pub(crate) fn rules(args: &JudgeArgs) -> Result<Rules> {
     Ok(rules)
 }
 
-/// What A/A runs in the environment of B showed.
+/// What A/A runs on the machine of B showed.
 fn noise(baselines: &Path, b: &[Measured]) -> Result<NoiseTable> {
     match b.first() {
-        Some(first) => Ok(baseline::noise(baselines, &first.environment.series())?.noise),
+        Some(first) => Ok(baseline::noise(baselines, &first.environment)?.noise),
         None => Ok(NoiseTable::default()),
     }
 }
