@@ -7,6 +7,7 @@
 mod bounds;
 mod charts;
 mod difference;
+mod operations;
 mod pages;
 mod parts;
 mod summary;

@@ -43,7 +43,7 @@ var xscope = (function (xscope) {
         textStyle: { color: colour.text, fontSize: 12 } },
       legend: { type: 'scroll', top: 0, textStyle: { color: colour.text }, formatter: function (name) { return short(name, 40); },
         pageTextStyle: { color: colour.text } },
-      grid: { left: 12, right: 24, top: 40, bottom: 40, containLabel: true },
+      grid: { left: 8, right: 28, top: 40, bottom: 8 },
     };
   }
 
@@ -100,7 +100,7 @@ var xscope = (function (xscope) {
         tooltip: Object.assign(base(colour).tooltip, { formatter: function (item) {
           return (sides.length > 1 ? item.seriesName + ' ' : '') + 'p' + item.value[2] + ': ' + item.value[1].toPrecision(5) + ' ms';
         } }),
-        xAxis: axis(colour, { type: 'value', name: 'percentile', min: 0, axisLabel: { color: colour.faint, formatter: function (at) { return 'p' + +(100 * (1 - Math.pow(10, -at))).toFixed(3); } } }),
+        xAxis: axis(colour, { type: 'value', name: 'percentile', min: 0, interval: 1, axisLabel: { color: colour.faint, formatter: function (at) { return 'p' + +(100 * (1 - Math.pow(10, -at))).toFixed(3); } } }),
         yAxis: axis(colour, { type: 'value', name: 'ms', nameGap: 40, min: 0 }),
         series: sides.map(function (side, index) {
           return { name: side[0], type: 'line', symbolSize: 8, symbol: index ? 'rect' : 'circle', lineStyle: { type: index ? 'dashed' : 'solid', width: 2 },
@@ -127,15 +127,14 @@ var xscope = (function (xscope) {
         tooltip: Object.assign(base(colour).tooltip, { formatter: function (item) {
           if (!item.data.one) return item.name;
           const one = item.data.one;
-          return short(one.name, 60) + '\n' + one.category + ' on ' + one.device + '\n' + rate(one.flops_per_sec) + 'FLOP/s at '
+          return short(one.name, 60) + '\n' + short(one.scope, 60) + '\n' + rate(one.flops_per_sec) + 'FLOP/s at '
             + one.intensity.toPrecision(3) + ' FLOP/B\nself time ' + xscope.time(one.self_us)
             + (one.efficiency == null ? '' : '\n' + (100 * one.efficiency).toFixed(1) + ' % of its roof');
         } }),
-        grid: { left: 24, right: 24, top: 40, bottom: 44, containLabel: true },
         xAxis: axis(colour, { type: 'log', name: 'intensity, FLOP for each byte' }),
         yAxis: axis(colour, { type: 'log', name: 'FLOP/s', nameGap: 56, min: Math.pow(10, low), axisLabel: { color: colour.faint, formatter: rate } }),
         series: kinds.map(function (kind) {
-          return { name: kind === 'unknown' ? 'bound unknown' : 'bound by ' + kind, type: 'scatter', symbol: symbols[kind], itemStyle: { opacity: 0.75, borderColor: colour.text, borderWidth: 0.5 },
+          return { name: kind === 'unknown' ? 'bound unknown (no peaks of this device)' : 'bound by ' + kind, type: 'scatter', symbol: symbols[kind], itemStyle: { opacity: 0.75, borderColor: colour.text, borderWidth: 0.5 },
             data: operations.filter(function (one) { return one.bound_by === kind; }).map(function (one) {
               return { value: [one.intensity, one.flops_per_sec], one: one, symbolSize: 6 + 34 * Math.sqrt(one.self_us / most) };
             }) };
@@ -191,7 +190,6 @@ var xscope = (function (xscope) {
         dataZoom: zoom(),
         legend: Object.assign(base(colour).legend, { show: true }),
         tooltip: Object.assign(base(colour).tooltip, { formatter: function (item) { return item.data && item.data.said || item.name; } }),
-        grid: { left: 12, right: 24, top: 40, bottom: 44, containLabel: true },
         xAxis: axis(colour, { type: 'value', name: 'time', axisLabel: { color: colour.faint, hideOverlap: true, formatter: xscope.time } }),
         yAxis: axis(colour, { type: 'value', name: 'ms', nameGap: 46, min: 0 }),
         series: [

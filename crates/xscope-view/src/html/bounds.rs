@@ -8,7 +8,7 @@ use xscope_analysis::layers::LayerNode;
 use crate::sections::Section;
 
 /// Rows of a table.
-const ROWS: usize = 2000;
+pub(crate) const ROWS: usize = 2000;
 
 /// Devices are few, but a trace can claim any number.
 const DEVICES: usize = 256;
@@ -19,11 +19,11 @@ const SCOPES: usize = 3000;
 /// Rows that a section leaves out, by its name.
 pub(crate) type LeftOut = BTreeMap<&'static str, usize>;
 
-/// Cuts a report to what a page shows. All lists are ordered by what matters, so their ends go.
+/// Cuts a report to what a page shows, but for kernels, of which a page shows groups. All lists are
+/// ordered by what matters, so their ends go.
 pub(crate) fn cut(mut report: ProfileReport) -> (ProfileReport, LeftOut) {
     let analysis = &mut report.analysis;
     let counts = [
-        (Section::Kernels, truncate(&mut analysis.kernels, ROWS)),
         (Section::Devices, truncate(&mut analysis.timeline, DEVICES)),
         (Section::Idle, truncate(&mut analysis.idle, DEVICES)),
         (Section::Collectives, truncate(&mut analysis.collectives, ROWS)),

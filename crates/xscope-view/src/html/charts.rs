@@ -3,14 +3,11 @@
 use serde::Serialize;
 use xscope_analysis::ProfileReport;
 use xscope_analysis::compiles::CompileRow;
-use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::profile::{Bin, RequestPoint};
 
+use crate::html::operations::{Mark, marks, operations};
 use crate::text::shorten;
-
-/// Operations in the roofline chart.
-const OPERATIONS: usize = 300;
 
 /// Characters of a name in a chart.
 const NAME: usize = 80;
@@ -18,7 +15,7 @@ const NAME: usize = 80;
 #[derive(Serialize)]
 pub(crate) struct Charts<'a> {
     layers: Scope,
-    roofline: Vec<Operation<'a>>,
+    roofline: Vec<Mark<'a>>,
     /// Name and samples, microseconds and MB.
     memory: Vec<(String, Vec<(f64, f64)>)>,
     allocators: Vec<(String, Vec<(f64, f64)>)>,
@@ -40,18 +37,6 @@ struct Scope {
     s: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     c: Vec<Self>,
-}
-
-#[derive(Serialize)]
-struct Operation<'a> {
-    name: String,
-    category: String,
-    device: String,
-    intensity: f64,
-    flops_per_sec: f64,
-    self_us: f64,
-    bound_by: &'a str,
-    efficiency: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -88,7 +73,7 @@ pub(crate) fn data(report: &ProfileReport) -> Charts<'_> {
     };
     Charts {
         layers: scope(&analysis.layers.root),
-        roofline: analysis.kernels.iter().filter_map(operation).take(OPERATIONS).collect(),
+        roofline: marks(&operations(analysis)),
         memory: analysis
             .memory
             .owners
@@ -151,19 +136,6 @@ fn scope(node: &LayerNode) -> Scope {
         s: round(node.self_us),
         c: node.children.iter().map(scope).collect(),
     }
-}
-
-fn operation(kernel: &KernelRow) -> Option<Operation<'_>> {
-    Some(Operation {
-        name: name(&kernel.name),
-        category: name(&kernel.category),
-        device: name(&kernel.device),
-        intensity: kernel.roofline.intensity.value.filter(|&value| value > 0.0)?,
-        flops_per_sec: kernel.roofline.flops_per_sec.value.filter(|&value| value > 0.0)?,
-        self_us: kernel.self_us,
-        bound_by: kernel.roofline.bound_by,
-        efficiency: kernel.roofline.efficiency.value,
-    })
 }
 
 fn compile(row: &CompileRow) -> Compile<'_> {

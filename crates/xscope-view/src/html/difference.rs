@@ -6,7 +6,6 @@ use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::ProfileReport;
 use xscope_analysis::compare::CompareReport;
-use xscope_analysis::kernels::by_name_and_scope;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
@@ -14,8 +13,10 @@ use xscope_trace::run::RunManifest;
 
 use crate::compare::{grids, headline};
 use crate::html::charts::{Charts, data};
+use crate::html::operations::{Operation, operations};
 use crate::html::pages::environment;
 use crate::html::parts::{chart, findings, grid, stacked, stage_class, table, waterfall};
+use crate::html::summary::width_ms;
 use crate::html::{Page, bounds, document, title};
 use crate::sections::Style;
 use crate::text::{Column, duration, metric};
@@ -88,6 +89,7 @@ fn summary(
     names: &[String; 2],
     compared: Result<&CompareReport, &str>,
 ) -> Markup {
+    let width = width_ms(reports);
     html! {
         div.verdict {
             @match compared {
@@ -101,8 +103,8 @@ fn summary(
                     h3 { (side) ": " bdi { (name) } }
                     @if !report.complete { p.notice { "This run did not come to its end." } }
                     @if report.requests.measured > 0 {
-                        (waterfall("Typical request", &report.typical))
-                        @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest)) }
+                        (waterfall("Typical request", &report.typical, width))
+                        @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest, width)) }
                         (stacked(report.stages.iter().map(|stage| {
                             (stage.name.as_str(), stage_class(&stage.name), stage.share)
                         })))
@@ -229,14 +231,11 @@ fn paths(node: &LayerNode, above: &str, by: f64, times: &mut BTreeMap<String, f6
 fn kernels(a: &ProfileReport, b: &ProfileReport) -> Markup {
     let (divisors, what) = divisors(a, b);
     let times = |report: &ProfileReport, by: f64| -> BTreeMap<String, f64> {
-        let groups = by_name_and_scope(&report.analysis.kernels);
-        let path = |name: &str, scope: &str| {
-            if scope.is_empty() { name.to_owned() } else { format!("{name} in {scope}") }
+        let path = |row: &Operation<'_>| match row.scope {
+            "" => row.name.to_owned(),
+            scope => format!("{} in {scope}", row.name),
         };
-        groups
-            .iter()
-            .map(|row| (path(row.name, row.scope), row.self_time.as_micros() / by))
-            .collect()
+        operations(&report.analysis).iter().map(|row| (path(row), row.self_us / by)).collect()
     };
     let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
     html! {

@@ -7,6 +7,7 @@ use xscope_trace::run::{RunManifest, Utc};
 
 use crate::html::Page;
 use crate::html::bounds::LeftOut;
+use crate::html::operations;
 use crate::html::parts::{chart, figure, findings, grid, table};
 use crate::html::summary::summary;
 use crate::sections::{Section, grids};
@@ -43,7 +44,7 @@ pub(crate) fn pages(
                 (layer_note(analysis))
             },
         ),
-        page("kernels", "Kernels", section(Section::Kernels, html! {})),
+        page("kernels", "Kernels", operations::page(analysis)),
         page("roofline", "Roofline", roofline(analysis)),
         page(
             "devices",

@@ -66,7 +66,7 @@ fn cell(column: &Column, text: Option<&String>) -> Markup {
         } @else if is_number(column) {
             td.num { (text) }
         } @else {
-            td style=[(indent > 0).then(|| format!("padding-left:{indent}ch"))] {
+            td style=[(indent > 0).then(|| format!("padding-left:calc(.7rem + {indent}ch)"))] {
                 (shorten(text.trim_start_matches(' '), CELL))
             }
         }
@@ -89,11 +89,12 @@ pub(crate) fn stage_class(name: &str) -> String {
     format!("fill f{place}")
 }
 
-/// Where the time of one request went, a row for each stage, each where the one before it ends.
-pub(crate) fn waterfall(title: &str, request: &Profiled) -> Markup {
+/// Where the time of one request went, a row for each stage, each where the one before it ends;
+/// the width stands for `width_ms`.
+pub(crate) fn waterfall(title: &str, request: &Profiled, width_ms: f64) -> Markup {
     let mut stages: Vec<(&String, &f64)> = request.waterfall.iter().collect();
     stages.sort_by_key(|(name, _)| PIPELINE.iter().position(|stage| stage == name).unwrap_or(100));
-    let percent_of = |ms: f64| 100.0 * ms / request.total_latency_ms.max(f64::MIN_POSITIVE);
+    let percent_of = |ms: f64| 100.0 * ms / width_ms.max(f64::MIN_POSITIVE);
     let mut before = 0.0;
     html! {
         figure.waterfall {
@@ -116,7 +117,7 @@ pub(crate) fn waterfall(title: &str, request: &Profiled) -> Markup {
                 }
                 @let () = before += ms;
             }
-            div.row.axis { span.name {} span.lane { span { "0" } span { (format!("{:.1} ms", request.total_latency_ms)) } } span.value { "ms" } }
+            div.row.axis { span.name {} span.lane { span { "0" } span { (format!("{width_ms:.1} ms")) } } span.value { "ms" } }
         }
     }
 }

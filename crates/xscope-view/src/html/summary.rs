@@ -20,6 +20,7 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
         .take(FINDINGS)
         .cloned()
         .collect();
+    let width = width_ms([report]);
     html! {
         @if !report.complete {
             p.notice { "This run did not come to its end. The figures are of what was recorded until then." }
@@ -29,8 +30,8 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
         @if report.requests.measured > 0 {
             (tiles(report))
             div.pair {
-                (waterfall("Typical request", &report.typical))
-                @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest)) }
+                (waterfall("Typical request", &report.typical, width))
+                @if let Some(slowest) = &report.slowest { (waterfall("Slowest request", slowest, width)) }
             }
             h3 { "Where the requests' time goes" }
             (stacked(report.stages.iter().map(|stage| (stage.name.as_str(), stage_class(&stage.name), stage.share))))
@@ -44,6 +45,13 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
             }
         }
     }
+}
+
+/// What waterfalls of several reports must hold, so that their bars can be compared.
+pub(crate) fn width_ms<'a>(reports: impl IntoIterator<Item = &'a ProfileReport>) -> f64 {
+    let requests =
+        reports.into_iter().flat_map(|report| report.slowest.iter().chain([&report.typical]));
+    requests.map(|request| request.total_latency_ms).fold(0.0, f64::max)
 }
 
 /// What the figures say, in words.
