@@ -205,7 +205,7 @@ const PLACES: usize = 8;
 
 fn places_sentence(places: &Places) -> String {
     format!(
-        "Traces say where, not whether: device time of a {} {} to {}.",
+        "Traces say where, not whether: device time per {} {} to {}.",
         places.per,
         duration(places.device_us_a),
         duration(places.device_us_b),
@@ -224,11 +224,12 @@ fn place_columns(names: &[&'static str]) -> Vec<Column> {
 }
 
 fn stages(places: &Places) -> Grid {
-    let rows = places.stages.iter().take(PLACES).map(|stage| {
-        let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
-        let [a, b] = us;
-        vec![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
-    });
+    let rows =
+        places.stages.iter().filter(|stage| stage.change_ms != 0.0).take(PLACES).map(|stage| {
+            let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
+            let [a, b] = us;
+            vec![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
+        });
     Grid {
         title: "Where: stages of a request (mean)",
         columns: place_columns(&["stage"]),
@@ -237,10 +238,11 @@ fn stages(places: &Places) -> Grid {
 }
 
 fn layers(places: &Places) -> Grid {
-    let rows = places.layers.iter().take(PLACES).map(|layer| {
-        let [a, b] = [layer.a_us, layer.b_us].map(duration);
-        vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
-    });
+    let rows =
+        places.layers.iter().filter(|layer| layer.change_us != 0.0).take(PLACES).map(|layer| {
+            let [a, b] = [layer.a_us, layer.b_us].map(duration);
+            vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
+        });
     Grid {
         title: "Where: layers (device time of a unit)",
         columns: place_columns(&["scope"]),

@@ -28,6 +28,9 @@ pub struct Measured {
     /// Why nothing of it must be used; its points say so too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
+    /// What was sent, as its writer describes it; what names it is with each point.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub workload: Value,
     pub points: Vec<MeasuredPoint>,
     /// Where its traces say that the time went.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,7 @@ impl Measured {
             environment: Environment::of_results(results),
             invalid: None,
             footprint: None,
+            workload: results.config.workload.clone(),
             points: results
                 .results
                 .iter()
@@ -93,7 +97,10 @@ impl Measured {
     }
 
     /// Names the workload of points that do not name it themselves by all that makes its requests.
-    pub fn name_workload(&mut self, workload: &Value) {
+    fn name_workload(&mut self, workload: &Value) {
+        if self.workload.is_null() {
+            self.workload = workload.clone();
+        }
         let workload = workload_name(workload);
         for point in &mut self.points {
             if point.workload_hash.is_empty() {

@@ -25,6 +25,7 @@ pub mod verdict;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::compare::environment::{Difference, differences};
@@ -99,9 +100,9 @@ pub struct LeftOut {
 pub enum CompareError {
     #[error(
         "the sides were measured with different workloads, so that their figures say nothing of \
-         each other; measure both with one: point {point} has {a} in A and {b} in B"
+         each other; measure both with one: point {point} has {a} in A and {b} in B; {what}"
     )]
-    Workload { point: String, a: String, b: String },
+    Workload { point: String, a: String, b: String, what: String },
     #[error("the sides have no point in common: A has {a}; B has {b}")]
     NothingInCommon { a: String, b: String },
     #[error("side {side} has no figures: {labels}")]
@@ -140,8 +141,9 @@ pub fn compare(
     }
     let rows = rows(&figures, &options.rules);
     let left_out: Vec<LeftOut> = left_out.into_iter().collect();
-    let gravest = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Invalid);
     let any_invalid = left_out.iter().any(|left| left.invalid);
+    // No figure was asked, and none has answered.
+    let gravest = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Undecided);
     Ok(CompareReport {
         schema: SCHEMA,
         gate: if any_invalid { gravest.max(Gate::Invalid) } else { gravest },
@@ -179,6 +181,8 @@ fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>, CompareE
         // A run that failed before its first point is a result, not an error.
         (true, false) if failed(a) => in_b.clone(),
         (false, true) if failed(b) => in_a.clone(),
+        // Traces alone say where, and not whether.
+        _ if [a, b].iter().all(|side| footprints(side).next().is_some()) => return Ok(Vec::new()),
         (is_a, _) => {
             let (side, runs) = if is_a { ("A", a) } else { ("B", b) };
             let labels: Vec<&str> = runs.iter().map(|run| run.label.as_str()).collect();
@@ -209,14 +213,41 @@ fn not_common(a: &[Measured], b: &[Measured], common: &[String]) -> Vec<LeftOut>
     [only(a, "b"), only(b, "a")].concat()
 }
 
-fn check_workloads(a: &[Measured], b: &[Measured], points: &[String]) -> Result<(), CompareError> {
+/// The first fields in which the descriptions of the workloads differ.
+fn workload_difference(a: &[Measured], b: &[Measured]) -> String {
+    let none = Map::new();
+    let fields = |side: &[Measured]| {
+        let first = side.iter().find_map(|run| run.workload.as_object());
+        first.unwrap_or(&none).clone()
+    };
+    let (a, b) = (fields(a), fields(b));
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let value = |side: &Map<String, Value>, name: &str| {
+        side.get(name).map_or_else(|| "not set".to_owned(), Value::to_string)
+    };
+    let differing = names.into_iter().filter(|&name| a.get(name) != b.get(name));
+    let texts: Vec<String> = differing
+        .take(4)
+        .map(|name| format!("{name}: {} in A, {} in B", value(&a, name), value(&b, name)))
+        .collect();
+    match texts.is_empty() {
+        true => "they do not say in what they differ".to_owned(),
+        false => texts.join("; "),
+    }
+}
+
+fn check_workloads(
+    runs_a: &[Measured],
+    runs_b: &[Measured],
+    points: &[String],
+) -> Result<(), CompareError> {
     for point in points {
         let hashes = |side: &'_ [Measured]| -> Vec<String> {
             let points = side.iter().flat_map(|run| &run.points);
             let hashes = points.filter(|own| &own.point == point && !own.workload_hash.is_empty());
             hashes.map(|own| own.workload_hash.clone()).collect()
         };
-        let (of_a, of_b) = (hashes(a), hashes(b));
+        let (of_a, of_b) = (hashes(runs_a), hashes(runs_b));
         // Only names of one kind tell: a run of `profile` has no hash.
         let kind = |hash: &str| hash.split_once(':').map(|(kind, _)| kind.to_owned());
         let clash = of_a
@@ -228,6 +259,7 @@ fn check_workloads(a: &[Measured], b: &[Measured], points: &[String]) -> Result<
                 point: point.clone(),
                 a: a.clone(),
                 b: b.clone(),
+                what: workload_difference(runs_a, runs_b),
             });
         }
     }

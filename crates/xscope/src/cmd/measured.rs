@@ -29,12 +29,10 @@ pub(crate) fn find(paths: &[PathBuf], traces: Traces) -> Result<Vec<Measured>> {
     for path in paths {
         let before = found.len();
         read(path, traces, &mut found)?;
-        if found.len() == before {
-            bail!(
-                "nothing to compare in {}: expected a run directory (with run.json), a file of \
-                 results, or a folder of these",
-                path.display()
-            );
+        let nothing = || found[before..].iter().all(|one| one.points.is_empty());
+        if nothing() && !path.join("run.json").is_file() {
+            found.truncate(before);
+            found.push(read_trace(path)?);
         }
     }
     Ok(found)
@@ -84,10 +82,26 @@ fn read_run(path: &Path) -> Result<Measured> {
     Ok(measured)
 }
 
+/// A profile without results: it says where the time went.
+fn read_trace(path: &Path) -> Result<Measured> {
+    let mut measured = Measured { label: path.display().to_string(), ..Measured::default() };
+    let trace = load_with(&[path.to_owned()], load_options()).with_context(|| {
+        format!(
+            "nothing to compare in {}: expected a run directory (with run.json), a file of \
+             results, a profile, or a folder of these",
+            path.display()
+        )
+    })?;
+    measured.add_trace(&trace, &analyze(&trace));
+    if measured.footprint.is_none() {
+        bail!("nothing to compare in {}: it has neither device work nor requests", path.display());
+    }
+    Ok(measured)
+}
+
 /// Adds where the time of a run went, if it has traces that can be read.
 fn add_trace(measured: &mut Measured, run: &Path) {
-    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    match load_with(&[run.to_owned()], options) {
+    match load_with(&[run.to_owned()], load_options()) {
         Ok(trace) => measured.add_trace(&trace, &analyze(&trace)),
         Err(error) => {
             let error = anyhow::Error::from(error);
@@ -96,7 +110,14 @@ fn add_trace(measured: &mut Measured, run: &Path) {
     }
 }
 
+fn load_options() -> LoadOptions {
+    LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice }
+}
+
 fn read_file(path: &Path, found: &mut Vec<Measured>) -> Result<()> {
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return Ok(());
+    }
     if let Some(baseline) = Baseline::from_json(&bytes(path)?) {
         found.extend(baseline.runs);
         return Ok(());

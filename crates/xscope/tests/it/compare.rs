@@ -171,5 +171,32 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
     assert!(rows.iter().any(|row| row["metric"] == "peak_memory_mb"), "{rows:?}");
 
     let refused = run(path, &["compare", "a", "other"], 2);
-    assert!(stderr(&refused).contains("different workloads"), "{}", stderr(&refused));
+    for part in ["different workloads", "query_tokens: 2 in A, 3 in B"] {
+        assert!(stderr(&refused).contains(part), "{part}: {}", stderr(&refused));
+    }
+}
+
+#[test]
+fn profiles_alone_say_where_and_not_whether() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let [a, b] = ["a.json", "b.json"].map(|name| {
+        let wide = if name == "b.json" { 900 } else { 500 };
+        let slice = |name: &str, at: u32, dur: u32, tid: u32| {
+            json!({"ph": "X", "pid": 1, "tid": tid, "ts": at, "dur": dur, "name": name})
+        };
+        let events = json!([
+            {"ph": "M", "pid": 1, "name": "process_name", "args": {"name": "/device:TPU:0"}},
+            {"ph": "M", "pid": 1, "tid": 3, "name": "thread_name", "args": {"name": "XLA Ops"}},
+            slice("fusion.1", 0, wide, 3),
+            slice("copy.7", 1000, 100, 3),
+        ]);
+        let trace = json!({"displayTimeUnit": "ns", "traceEvents": events});
+        fs::write(path.join(name), trace.to_string()).unwrap();
+        name
+    });
+    let text = stdout(&run(path, &["compare", a, b], 0));
+    assert!(text.starts_with("UNDECIDED") && text.contains("+400.00 us"), "{text}");
+    let nothing = run(path, &["compare", a, "."], 2);
+    assert!(stderr(&nothing).contains("."), "{}", stderr(&nothing));
 }
