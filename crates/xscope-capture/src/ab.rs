@@ -71,8 +71,19 @@ pub struct AbRun {
     pub run: RunDir,
     pub sides: AbSides,
     pub pairs: usize,
-    /// Whether time ran out before there was an answer.
-    pub out_of_budget: bool,
+    pub end: AbEnd,
+}
+
+/// Why no more pairs were measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbEnd {
+    /// `is_over` said so.
+    Over,
+    /// All pairs were measured.
+    Pairs,
+    /// Time ran out.
+    Budget,
+    Cancelled,
 }
 
 /// Measures in turns until `is_over` says so after a pair, or pairs or time run out.
@@ -91,20 +102,26 @@ pub async fn ab(
 ) -> Result<AbRun, CaptureError> {
     let mut run = RunDir::create(&options.output_dir, new_run(&options))?;
     on_event(AbEvent::Created(run.path()));
-    let mut turns =
-        Turns { options, cancel, folder: run.path().to_owned(), sides: AbSides::default() };
+    let mut turns = Turns {
+        options,
+        cancel,
+        folder: run.path().to_owned(),
+        sides: AbSides::default(),
+        pairs: 0,
+    };
     let outcome = turns.take(&mut on_event, &mut is_over).await;
     let status = match &outcome {
-        Err(_) if !cancel.is_cancelled() => RunStatus::Failed,
         _ if cancel.is_cancelled() => RunStatus::Interrupted,
-        _ => RunStatus::Complete,
+        Err(_) => RunStatus::Failed,
+        Ok(_) => RunStatus::Complete,
     };
     run.finish(status, clock::wall())?;
-    let (pairs, out_of_budget) = outcome?;
-    if cancel.is_cancelled() {
-        return Err(CaptureError::Cancelled);
-    }
-    Ok(AbRun { run, sides: turns.sides, pairs, out_of_budget })
+    let end = match outcome {
+        Err(_) if cancel.is_cancelled() && turns.pairs > 0 => AbEnd::Cancelled,
+        outcome => outcome?,
+    };
+    turns.drop_half_pairs();
+    Ok(AbRun { run, sides: turns.sides, pairs: turns.pairs, end })
 }
 
 fn new_run(options: &AbOptions) -> NewRun {
@@ -146,22 +163,24 @@ struct Turns<'c> {
     cancel: &'c Cancel,
     folder: PathBuf,
     sides: AbSides,
+    /// Those that are whole.
+    pairs: usize,
 }
 
 impl Turns<'_> {
-    /// How many pairs were measured, and whether time ran out.
     async fn take(
         &mut self,
         on_event: &mut impl FnMut(AbEvent<'_>),
         is_over: &mut impl FnMut(&AbSides, usize) -> bool,
-    ) -> Result<(usize, bool), CaptureError> {
+    ) -> Result<AbEnd, CaptureError> {
         let began = Instant::now();
         let mut longest = Duration::ZERO;
         let mut ups = self.start_both(on_event).await?;
+        let mut end = AbEnd::Pairs;
         for pair in 0..self.options.most_pairs {
             if pair > 0 && began.elapsed() + longest > self.options.budget {
-                stop(&mut ups).await?;
-                return Ok((pair, true));
+                end = AbEnd::Budget;
+                break;
             }
             if pair > 0 && self.options.restart_every.is_some_and(|every| pair % every == 0) {
                 stop(&mut ups).await?;
@@ -172,19 +191,29 @@ impl Turns<'_> {
             for side in [pair % 2, 1 - pair % 2] {
                 self.block(side, &mut ups[side], pair, on_event).await?;
                 if self.cancel.is_cancelled() {
-                    stop(&mut ups).await?;
-                    return Ok((pair, false));
+                    return Err(CaptureError::Cancelled);
                 }
             }
             longest = longest.max(pair_began.elapsed());
+            self.pairs = pair + 1;
             self.write()?;
-            if is_over(&self.sides, pair + 1) {
-                stop(&mut ups).await?;
-                return Ok((pair + 1, false));
+            if is_over(&self.sides, self.pairs) {
+                end = AbEnd::Over;
+                break;
             }
         }
         stop(&mut ups).await?;
-        Ok((self.options.most_pairs, false))
+        Ok(end)
+    }
+
+    /// Forgets blocks without a partner and starts without blocks, as an interruption leaves them.
+    fn drop_half_pairs(&mut self) {
+        for starts in &mut self.sides {
+            for point in starts.iter_mut().flat_map(|results| &mut results.results) {
+                point.trials.retain(|trial| (trial.trial as usize) < self.pairs);
+            }
+            starts.retain(|results| results.results.iter().any(|point| !point.trials.is_empty()));
+        }
     }
 
     async fn start_both(

@@ -16,7 +16,7 @@ pub enum CaptureError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("cancelled before the server was ready")]
+    #[error("cancelled before anything was measured")]
     Cancelled,
     #[error("no command to run")]
     NoCommand,

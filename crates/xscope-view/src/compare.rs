@@ -16,6 +16,9 @@ use crate::text::{Column, duration, shorten};
 /// How many differences of the environment are shown.
 const SHOWN: usize = 12;
 
+/// How many runs of a side are named.
+const RUNS: usize = 3;
+
 /// The report on one page.
 pub fn compare_text(report: &CompareReport, style: Style) -> String {
     let mut out = String::new();
@@ -25,7 +28,11 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
             true => String::new(),
             false => format!(" (commit {})", shorten(&side.commit, 12)),
         };
-        line(&mut out, &format!("{name}: {}{commit} on {}", side.runs.join(", "), side.machine));
+        let mut runs = side.runs.iter().take(RUNS).cloned().collect::<Vec<_>>().join(", ");
+        if side.runs.len() > RUNS {
+            runs += &format!(" and {} more", side.runs.len() - RUNS);
+        }
+        line(&mut out, &format!("{name}: {runs}{commit} on {}", side.machine));
         if style == Style::Markdown {
             line(&mut out, "");
         }

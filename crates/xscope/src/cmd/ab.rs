@@ -7,7 +7,7 @@ use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::rules::{Action, Rule, Rules};
 use xscope_analysis::compare::{CompareReport, Options, compare};
-use xscope_capture::{AbEvent, AbOptions, AbRun, AbSides, AbTarget};
+use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbTarget};
 use xscope_load::{Cancel, LoadEvent};
 
 use crate::cli::AbArgs;
@@ -53,7 +53,10 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     ran.run.write_json(&ran.run.report_path(), &report)?;
     show(&report, &args.output)?;
     output::progress(&ending(&ran, &report, &args.decide));
-    Ok(exit(&report, &args.judge))
+    Ok(match ran.end {
+        AbEnd::Cancelled => Exit::Interrupted,
+        _ => exit(&report, &args.judge),
+    })
 }
 
 /// The rules, with what does not matter in those of the figures that decide.
@@ -113,10 +116,11 @@ async fn take(
 }
 
 fn ending(ran: &AbRun, report: &CompareReport, decide: &[String]) -> String {
-    let how = match (is_decided(report, decide), ran.out_of_budget) {
-        (true, _) => "the answer is known",
-        (false, true) => "time ran out (--budget-secs)",
-        (false, false) => "no more pairs (--max-pairs)",
+    let how = match ran.end {
+        _ if is_decided(report, decide) => "the answer is known",
+        AbEnd::Budget => "time ran out (--budget-secs)",
+        AbEnd::Cancelled => "interrupted",
+        AbEnd::Pairs | AbEnd::Over => "no more pairs (--max-pairs)",
     };
     format!("ended after {} pairs: {how}; the run is {}", ran.pairs, ran.run.path().display())
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::profile::{json_file, only_run};
-use crate::{run, stderr, stdout};
+use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::{run, stderr, stdout, xscope};
 
 /// The built-in engine as a command, with more arguments.
 fn engine(more: &str) -> String {
@@ -82,4 +83,30 @@ fn a_server_that_ends_is_exit_code_3_with_its_last_words() {
     let (_, log) = ab(directory.path(), &engine(""), dead, &[], 3);
     assert!(log.contains("no such model") && log.contains("b-0.log"), "{log}");
     assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "failed");
+}
+
+#[test]
+fn what_was_measured_before_ctrl_c_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine("");
+    let args = ["bench", "ab", "--a", &engine, "--b", &engine, "--requests", "5", "--warmup", "1"];
+    let more = ["--query-tokens", "2", "--item-tokens", "1", "--within", "0.01"];
+    let child =
+        xscope(directory.path(), &[args.as_slice(), &more, &["--max-pairs", "4096"]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let results = || only_run(directory.path()).join("b/results-000.json");
+    let pairs = || match results().is_file() {
+        true => json_file(&results())["results"][0]["trials"].as_array().map_or(0, Vec::len),
+        false => 0,
+    };
+    wait_for("the run", || directory.path().join("runs").is_dir());
+    wait_for("the third pair", || pairs() > 2);
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stdout(&output).contains("p50_ms"), "{}", stdout(&output));
+    assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "interrupted");
 }
