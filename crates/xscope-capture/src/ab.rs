@@ -1,8 +1,8 @@
 //! Two servers on one machine, measured in turns: A B, B A, A B ...
 //!
 //! What drifts (clocks, heat, neighbours) then hits both sides alike, and pairs of blocks that lie
-//! beside each other can be compared. Both servers stay up; only one is loaded at a time, because
-//! two at once would take the accelerator from each other.
+//! beside each other can be compared. Only one server is loaded at a time, because two at once would
+//! take the accelerator from each other; where only one process may have it (TPU), only one is up.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -45,9 +45,19 @@ pub struct AbOptions {
     pub most_pairs: usize,
     /// No pair is begun that would end after this.
     pub budget: Duration,
-    /// Start both servers anew after so many pairs.
-    pub restart_every: Option<usize>,
+    pub starts: AbStarts,
     pub command_line: Vec<String>,
+}
+
+/// When servers are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbStarts {
+    /// Both at the beginning.
+    Once,
+    /// Both, anew after so many pairs; above 0.
+    Every(usize),
+    /// Each for its own block, so that only one is up at a time.
+    Alone,
 }
 
 /// What happens on the way.
@@ -57,8 +67,8 @@ pub enum AbEvent<'a> {
     Created(&'a Path),
     /// This side (0 or 1) starts, with its log here.
     Starting(usize, &'a Path),
-    /// This pair begins, counted from 1.
-    Pair(usize),
+    /// The block of this pair, counted from 1, begins on this side.
+    Block(usize, usize),
     Load(usize, LoadEvent),
 }
 
@@ -175,21 +185,31 @@ impl Turns<'_> {
     ) -> Result<AbEnd, CaptureError> {
         let began = Instant::now();
         let mut longest = Duration::ZERO;
-        let mut ups = self.start_both(on_event).await?;
+        let mut ups: [Option<Up>; 2] = [None, None];
         let mut end = AbEnd::Pairs;
         for pair in 0..self.options.most_pairs {
             if pair > 0 && began.elapsed() + longest > self.options.budget {
                 end = AbEnd::Budget;
                 break;
             }
-            if pair > 0 && self.options.restart_every.is_some_and(|every| pair % every == 0) {
-                stop(&mut ups).await?;
-                ups = self.start_both(on_event).await?;
-            }
-            on_event(AbEvent::Pair(pair + 1));
             let pair_began = Instant::now();
+            if matches!(self.options.starts, AbStarts::Every(every) if pair % every == 0) {
+                stop(&mut ups).await?;
+            }
             for side in [pair % 2, 1 - pair % 2] {
-                self.block(side, &mut ups[side], pair, on_event).await?;
+                if self.options.starts == AbStarts::Alone {
+                    stop(&mut ups).await?;
+                } else if ups[1 - side].is_none() {
+                    // Both are up before either is measured.
+                    ups[1 - side] = Some(self.start(1 - side, on_event).await?);
+                }
+                let up = match ups[side].take() {
+                    Some(up) => up,
+                    None => self.start(side, on_event).await?,
+                };
+                let up = ups[side].insert(up);
+                on_event(AbEvent::Block(pair + 1, side));
+                self.block(side, up, pair, on_event).await?;
                 if self.cancel.is_cancelled() {
                     return Err(CaptureError::Cancelled);
                 }
@@ -214,15 +234,6 @@ impl Turns<'_> {
             }
             starts.retain(|results| results.results.iter().any(|point| !point.trials.is_empty()));
         }
-    }
-
-    async fn start_both(
-        &mut self,
-        on_event: &mut impl FnMut(AbEvent<'_>),
-    ) -> Result<[Up; 2], CaptureError> {
-        let a = self.start(0, on_event).await?;
-        let b = self.start(1, on_event).await?;
-        Ok([a, b])
     }
 
     /// Starts a side, waits until it is ready, and warms it up.
@@ -346,9 +357,10 @@ async fn while_alive<T>(
     Err(server.died(died))
 }
 
-async fn stop(ups: &mut [Up; 2]) -> Result<(), CaptureError> {
-    for up in ups {
-        if let Some(server) = &mut up.server {
+/// Ends the servers that are up.
+async fn stop(ups: &mut [Option<Up>; 2]) -> Result<(), CaptureError> {
+    for up in ups.iter_mut().filter_map(Option::take) {
+        if let Some(mut server) = up.server {
             server.stop().await?;
         }
     }

@@ -15,7 +15,7 @@ mod profiler;
 mod run;
 mod server;
 
-pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbTarget, ab};
+pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget, ab};
 pub use error::CaptureError;
 pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};

@@ -42,8 +42,12 @@ pub(crate) struct AbArgs {
     pub budget_secs: u64,
     /// Start both servers anew after so many pairs, so that how much starts differ is part of the
     /// answer
-    #[arg(long, value_name = "PAIRS", requires_all = ["a", "b"], value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "PAIRS", conflicts_with_all = ["a_url", "b_url"], value_parser = clap::value_parser!(u32).range(1..))]
     pub restart_every: Option<u32>,
+    /// Start each server for its own block, so that only one is up at a time: for accelerators that
+    /// only one process can have
+    #[arg(long, conflicts_with_all = ["a_url", "b_url", "restart_every"])]
+    pub one_at_a_time: bool,
     #[command(flatten)]
     pub workload: WorkloadArgs,
     /// Where the run's directory is made
@@ -99,5 +103,9 @@ mod tests {
         assert!(!accepts(&["bench", "ab", "--a", serve, "--a-url", "http://h:1", "--b", serve]));
         assert!(!accepts(&["bench", "ab", "--a", serve, "--b", serve, "--max-pairs", "1"]));
         assert!(!accepts(&["bench", "ab", "--a", serve, "--b", serve, "--within", "0"]));
+        assert!(accepts(&["bench", "ab", "--a", serve, "--b", serve, "--one-at-a-time"]));
+        let urls = ["bench", "ab", "--a-url", "http://h:1", "--b-url", "http://h:2"];
+        assert!(!accepts(&[&urls[..], &["--one-at-a-time"]].concat()));
+        assert!(!accepts(&[&urls[..], &["--restart-every", "1"]].concat()));
     }
 }

@@ -7,7 +7,7 @@ use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::rules::{Action, Rule, Rules};
 use xscope_analysis::compare::{CompareReport, Options, compare};
-use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbTarget};
+use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget};
 use xscope_load::{Cancel, LoadEvent};
 
 use crate::cli::AbArgs;
@@ -41,7 +41,11 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
         ready: Duration::from_secs(args.ready_timeout_secs),
         most_pairs,
         budget: Duration::from_secs(args.budget_secs),
-        restart_every: args.restart_every.map(|every| every as usize),
+        starts: match args.restart_every {
+            _ if args.one_at_a_time => AbStarts::Alone,
+            Some(every) => AbStarts::Every(every as usize),
+            None => AbStarts::Once,
+        },
         command_line: std::env::args().collect(),
     };
     let decide = |sides: &AbSides, pairs: usize| {
@@ -90,7 +94,8 @@ async fn take(
 ) -> Result<AbRun> {
     let cancel = Cancel::new();
     let watcher = profile::cancel_on_signal(&cancel);
-    let requests = options.workload.requests;
+    let points = u32::try_from(options.workload.points.len()).unwrap_or(u32::MAX);
+    let requests = options.workload.requests.saturating_mul(points);
     let result = xscope_capture::ab(
         options,
         &cancel,
@@ -103,7 +108,9 @@ async fn take(
                     log.display()
                 ));
             }
-            AbEvent::Pair(pair) => progress.begin(&format!("pair {pair}"), 2 * requests),
+            AbEvent::Block(pair, side) => {
+                progress.begin(&format!("pair {pair}, {}", ["A", "B"][side]), requests);
+            }
             AbEvent::Load(_, LoadEvent::Row(_)) => progress.step(),
             _ => {}
         },

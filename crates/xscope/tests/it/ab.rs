@@ -76,6 +76,29 @@ fn a_server_without_batches_is_slower_and_that_is_soon_known() {
     assert!(why.iter().any(|fact| fact["what"] == "max_batch_rows"), "{why:?}");
 }
 
+/// The marks that servers leave while they are up.
+#[test]
+fn one_at_a_time_means_that_the_other_is_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = directory.path().join("up");
+    let alone = |name: &str| {
+        let mark = up.display();
+        let engine = engine("");
+        format!(
+            "mkdir {mark} || echo {name} is not alone; trap 'kill $!; wait; rmdir {mark}' TERM; {engine} & wait"
+        )
+    };
+    let more = ["--one-at-a-time", "--max-pairs", "2", "--fail-on", "never"];
+    let (report, _) = ab(directory.path(), &alone("a"), &alone("b"), &more, 0);
+    let row = &report["rows"][0];
+    assert_eq!((&row["sample"], &row["samples_b"]), (&"start".into(), &2.into()));
+    let logs = only_run(directory.path()).join("logs");
+    for log in ["a-0.log", "b-0.log", "a-1.log", "b-1.log"] {
+        let text = fs::read_to_string(logs.join(log)).unwrap();
+        assert!(!text.contains("not alone") && !text.contains("File exists"), "{log}: {text}");
+    }
+}
+
 #[test]
 fn a_server_that_ends_is_exit_code_3_with_its_last_words() {
     let directory = tempfile::tempdir().unwrap();
