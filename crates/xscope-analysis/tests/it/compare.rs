@@ -6,8 +6,10 @@
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use rayon::prelude::*;
+use serde_json::json;
+use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::looks::{is_decided, looks, share_error};
-use xscope_analysis::compare::measured::Measured;
+use xscope_analysis::compare::measured::{Measured, results_from_json};
 use xscope_analysis::compare::noise::NoiseTable;
 use xscope_analysis::compare::random::Random;
 use xscope_analysis::compare::rules::{Better, Rule, Rules};
@@ -248,6 +250,31 @@ proptest! {
         prop_assert!(!is_alarm(&report));
         prop_assert!(report.why.is_empty());
         prop_assert!(report.rows.iter().all(|row| row.change_percent.value == Some(0.0)));
+    }
+
+    /// Damaged files give an answer or an error.
+    #[test]
+    fn damaged_files_are_survived(damage in vec((any::<usize>(), any::<u8>()), 1..6)) {
+        let trial = |p95: f64| json!({"p95_ms": p95, "throughput_items_per_sec": 40.5});
+        let point = json!({"point": "b4_l2", "batch_size": 4, "requests": 60, "failed": 0,
+            "workload_hash": "sha256:1", "peak_hbm_mb": 1e3, "trials": [trial(9.5), trial(10.5)],
+            "verdict": {"status": "valid", "causes": [
+                {"cause": "too_few_samples", "detail": "9 samples", "spoils": ["p99_ms"]}]}});
+        let good = json!({"schema": "xscope/results/1", "results": [point], "config": {"seed": 1},
+            "metadata": {"server_command": ["s", "--tp", "1"], "server_info": {"a": [1]}}});
+        let mut bytes = good.to_string().into_bytes();
+        let whole = results_from_json(&bytes).unwrap();
+        for (at, byte) in damage {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        drop(Baseline::from_json(&bytes));
+        if let Ok(results) = results_from_json(&bytes) {
+            let [a, b] = [&whole, &results].map(|results| [Measured::of_results("x", results)]);
+            for report in [compare(&a, &b, &in_turns()), compare(&b, &b, &Options::default())] {
+                drop(report.map(|report| serde_json::to_string(&report).unwrap()));
+            }
+        }
     }
 
     /// Files may have been written by anybody.

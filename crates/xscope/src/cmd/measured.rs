@@ -13,7 +13,7 @@ use xscope_trace::run::{RunDir, read_jsonl};
 
 use crate::output;
 
-/// Files of results are small; what is larger is something else.
+/// Files of results are small, rows of half a million requests fit; what is larger is left alone.
 const MAX_RESULTS_BYTES: u64 = 256 << 20;
 
 /// Whether to look into the traces of runs.
@@ -74,10 +74,10 @@ fn read_run(path: &Path) -> Result<Measured> {
     };
     measured.add_manifest(&run.manifest);
     if run.requests_path().is_file() {
-        let path = run.requests_path();
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (rows, _) = read_jsonl::<RequestLine>(&bytes);
-        measured.add_rows(&rows);
+        match bytes(&run.requests_path()) {
+            Ok(bytes) => measured.add_rows(&read_jsonl::<RequestLine>(&bytes).0),
+            Err(error) => output::progress(&format!("warning: compared without rows: {error:#}")),
+        }
     }
     Ok(measured)
 }
@@ -134,7 +134,7 @@ fn parse(path: &Path) -> Result<xscope_trace::results::Results> {
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     let read = || -> std::io::Result<Vec<u8>> {
         if fs::metadata(path)?.len() > MAX_RESULTS_BYTES {
-            return Err(std::io::Error::other("larger than any file of results"));
+            return Err(std::io::Error::other("larger than 256 MiB"));
         }
         fs::read(path)
     };
