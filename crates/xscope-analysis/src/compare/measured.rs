@@ -25,7 +25,7 @@ pub struct Measured {
     /// Differs between starts of a server; empty if unknown.
     pub server_start: String,
     pub environment: Environment,
-    /// Why nothing of it must be used; its points say so too.
+    /// Why it must not be used, but for points that were judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
     /// What was sent, as its writer describes it; what names it is with each point.
@@ -47,6 +47,10 @@ pub struct MeasuredPoint {
     /// Why its figures must not be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid: Option<String>,
+    /// Whether the benchmark itself called it valid, so that the end of its run is no reason
+    /// against it.
+    #[serde(skip)]
+    pub is_judged: bool,
     /// Why single figures must not be used.
     pub spoiled: BTreeMap<String, String>,
     /// Values by trial in order of time; one value where only the whole point has one.
@@ -77,7 +81,8 @@ impl Measured {
         measured
     }
 
-    /// Adds what the manifest of the run says: a run that failed has no valid point.
+    /// Adds what the manifest of the run says: of a run that failed only those points are valid that
+    /// the benchmark judged.
     pub fn add_manifest(&mut self, manifest: &RunManifest) {
         self.environment.add_manifest(manifest);
         if self.started.is_empty() && manifest.started_wall > Nanos::ZERO {
@@ -91,7 +96,7 @@ impl Measured {
             RunStatus::Running => "the run has not ended",
         };
         self.invalid = Some(why.to_owned());
-        for point in &mut self.points {
+        for point in self.points.iter_mut().filter(|point| !point.is_judged) {
             point.invalid.get_or_insert_with(|| why.to_owned());
         }
     }
@@ -213,6 +218,7 @@ fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
         point: name(point),
         workload_hash: hash.to_owned(),
         invalid,
+        is_judged: point.verdict.status == Judgement::Valid,
         spoiled: spoiled.collect(),
         figures: figures(point),
         within: BTreeMap::new(),
@@ -284,7 +290,7 @@ mod tests {
     use serde_json::json;
     use xscope_trace::run::{RunManifest, RunStatus};
 
-    use super::{Measured, results_from_json};
+    use super::{Measured, MeasuredPoint, results_from_json};
 
     fn measured(json: &serde_json::Value) -> Measured {
         Measured::of_results("x", &results_from_json(json.to_string().as_bytes()).unwrap())
@@ -325,7 +331,8 @@ mod tests {
         let complete = RunManifest { status: RunStatus::Complete, ..RunManifest::default() };
         measured.add_manifest(&complete);
         assert_eq!(measured.points[0].invalid, None);
+        measured.points.push(MeasuredPoint { is_judged: true, ..MeasuredPoint::default() });
         measured.add_manifest(&RunManifest { status: RunStatus::Failed, ..complete });
-        assert!(measured.points[0].invalid.is_some());
+        assert!(measured.points[0].invalid.is_some() && measured.points[1].invalid.is_none());
     }
 }

@@ -29,8 +29,8 @@ pub(crate) fn find(paths: &[PathBuf], traces: Traces) -> Result<Vec<Measured>> {
     for path in paths {
         let before = found.len();
         read(path, traces, &mut found)?;
-        let nothing = || found[before..].iter().all(|one| one.points.is_empty());
-        if nothing() && !path.join("run.json").is_file() {
+        let says_nothing = |one: &Measured| one.points.is_empty() && one.invalid.is_none();
+        if found[before..].iter().all(says_nothing) && !path.join("run.json").is_file() {
             found.truncate(before);
             found.push(read_trace(path)?);
         }

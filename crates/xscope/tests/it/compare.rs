@@ -200,3 +200,17 @@ fn profiles_alone_say_where_and_not_whether() {
     let nothing = run(path, &["compare", a, "."], 2);
     assert!(stderr(&nothing).contains("."), "{}", stderr(&nothing));
 }
+
+#[test]
+fn runs_that_failed_are_invalid_even_if_all_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    results(path, "a.json", SAME, |_| {});
+    for name in ["failed/1", "failed/2"] {
+        fs::create_dir_all(path.join(name)).unwrap();
+        let manifest = json!({"schema": "xscope/run/1", "id": name, "status": "failed"});
+        fs::write(path.join(name).join("run.json"), manifest.to_string()).unwrap();
+    }
+    let text = stdout(&run(path, &["compare", "a.json", "failed"], 1));
+    assert!(text.starts_with("INVALID") && text.contains("the run failed"), "{text}");
+}
