@@ -23,6 +23,9 @@ const RUNS: usize = 3;
 pub fn compare_text(report: &CompareReport, style: Style) -> String {
     let mut out = String::new();
     line(&mut out, &headline(report, style));
+    if report.points.len() > 1 {
+        line(&mut out, &points(report));
+    }
     for (name, side) in [("A", &report.a), ("B", &report.b)] {
         let commit = match side.commit.is_empty() {
             true => String::new(),
@@ -58,6 +61,25 @@ pub(crate) fn grids(report: &CompareReport) -> Vec<Grid> {
         grids.extend([stages(places), layers(places), kernels(places), recompiled(places)]);
     }
     grids
+}
+
+/// The points by verdict.
+fn points(report: &CompareReport) -> String {
+    let verdicts = [
+        (Verdict::Slower, "SLOWER"),
+        (Verdict::Faster, "FASTER"),
+        (Verdict::NoDifference, "SAME"),
+        (Verdict::CannotTell, "cannot tell"),
+    ];
+    let mut lines = Vec::new();
+    for (verdict, name) in verdicts {
+        let with = report.points.iter().filter(|row| row.verdict == verdict);
+        let names: Vec<&str> = with.map(|row| row.point.as_str()).collect();
+        if !names.is_empty() {
+            lines.push(format!("{name}: {}", names.join(", ")));
+        }
+    }
+    lines.join("; ")
 }
 
 pub(crate) fn headline(report: &CompareReport, style: Style) -> String {

@@ -50,6 +50,7 @@ pub struct CompareReport {
     pub b: SideRow,
     pub confidence: f64,
     pub false_discovery_rate: f64,
+    pub points: Vec<PointRow>,
     /// By point, then by figure.
     pub rows: Vec<Row>,
     /// What was measured and not compared.
@@ -67,6 +68,14 @@ impl CompareReport {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
+}
+
+/// A point as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PointRow {
+    pub point: String,
+    /// Slower if any figure is, else faster if any is, else no difference if that is known of any.
+    pub verdict: Verdict,
 }
 
 /// One side of a comparison.
@@ -152,6 +161,7 @@ pub fn compare(
         confidence: options.rules.confidence,
         false_discovery_rate: options.rules.false_discovery_rate,
         findings: findings(a, b, &rows, options),
+        points: point_rows(&points, &rows),
         rows,
         left_out,
         places: places(footprints(a), footprints(b)),
@@ -416,6 +426,20 @@ fn rows(figures: &[Figure<'_>], rules: &Rules) -> Vec<Row> {
         .map(|((figure, judged), adjusted)| {
             row(figure, judged, adjusted, rules.false_discovery_rate)
         })
+        .collect()
+}
+
+fn point_rows(points: &[String], rows: &[Row]) -> Vec<PointRow> {
+    use Verdict::{Faster, NoDifference, Slower};
+    let verdict = |point: &str| {
+        let of_point = || rows.iter().filter(|row| row.point == point);
+        let has = |verdict: &Verdict| of_point().any(|row| row.verdict == *verdict);
+        of_point().next()?;
+        Some([Slower, Faster, NoDifference].into_iter().find(has).unwrap_or(Verdict::CannotTell))
+    };
+    points
+        .iter()
+        .filter_map(|point| Some(PointRow { point: point.clone(), verdict: verdict(point)? }))
         .collect()
 }
 

@@ -48,8 +48,6 @@ pub(crate) struct AbArgs {
     /// only one process can have
     #[arg(long, conflicts_with_all = ["a_url", "b_url", "restart_every"])]
     pub one_at_a_time: bool,
-    #[command(flatten)]
-    pub workload: WorkloadArgs,
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,
@@ -59,6 +57,8 @@ pub(crate) struct AbArgs {
     /// Do not show progress on stderr
     #[arg(long)]
     pub no_progress: bool,
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]

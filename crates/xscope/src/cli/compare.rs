@@ -20,14 +20,17 @@ pub(crate) struct CompareArgs {
     /// Side A is what was last saved under this name in the environment of B
     #[arg(long, value_name = "NAME", conflicts_with_all = ["a", "b"])]
     pub baseline: Option<String>,
-    #[command(flatten)]
-    pub judge: JudgeArgs,
+    /// Where baselines and the noise of A/A runs are kept
+    #[arg(long, value_name = "DIR", default_value = "baselines")]
+    pub baselines: PathBuf,
     /// The runs of both sides were taken in turns: the first of A belongs to the first of B
     #[arg(long)]
     pub paired: bool,
     /// Do not look into the traces of runs for where the time went
     #[arg(long)]
     pub no_traces: bool,
+    #[command(flatten)]
+    pub judge: JudgeArgs,
     #[command(flatten)]
     pub output: VerdictOutputArgs,
 }
@@ -39,9 +42,6 @@ pub(crate) struct JudgeArgs {
     /// A TOML file of rules that replace the built-in ones: docs/compare.md
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
-    /// Where baselines and the noise of A/A runs are kept
-    #[arg(long, value_name = "DIR", default_value = "baselines")]
-    pub baselines: PathBuf,
     /// Exit with 1 if it is as bad as this: warn, undecided, invalid, fail, or never
     #[arg(long, value_name = "WHEN", value_parser = fail_on, default_value = "invalid")]
     pub fail_on: FailOn,

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Exit> {
     let options = Options {
         rules: rules(&args.judge)?,
         paired: args.paired,
-        noise: noise(&args.judge.baselines, &b)?,
+        noise: noise(&args.baselines, &b)?,
     };
     let report = compare(&a, &b, &options)?;
     show(&report, &args.output)?;
@@ -34,7 +34,7 @@ fn sides(args: &CompareArgs) -> Result<(Vec<Measured>, Vec<Measured>)> {
     if let Some(name) = &args.baseline {
         let b = find(&args.paths)?;
         let Some(first) = b.first() else { bail!("nothing to compare with the baseline") };
-        return Ok((baseline::latest(&args.judge.baselines, name, first)?.runs, b));
+        return Ok((baseline::latest(&args.baselines, name, first)?.runs, b));
     }
     match &args.paths[..] {
         [] => Ok((find(&args.a)?, find(&args.b)?)),
