@@ -26,7 +26,6 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
             p.notice { "This run did not come to its end. The figures are of what was recorded until then." }
         }
         div.verdict { @for sentence in verdict(report) { p { (sentence) } } }
-        (headlines(report))
         @if report.requests.measured > 0 {
             (tiles(report))
             div.pair {
@@ -37,13 +36,14 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
             (stacked(report.stages.iter().map(|stage| (stage.name.as_str(), stage_class(&stage.name), stage.share))))
         }
         div.pair {
-            @if report.requests.measured > 0 { div { h3 { "Targets" } (target_table(report)) } }
+            (headlines(report))
             div {
                 h3 { "What to know of the data" }
                 (findings(&shown))
                 @if quality.len() > shown.len() { p { a href="#quality" { "All " (quality.len()) " findings" } } }
             }
         }
+        @if report.requests.measured > 0 { h3 { "Targets" } (target_table(report)) }
     }
 }
 
@@ -102,12 +102,17 @@ fn slower(typical: &Profiled, slowest: &Profiled) -> Option<String> {
 fn headlines(report: &ProfileReport) -> Markup {
     html! {
         @if !report.analysis.headlines.is_empty() {
-            h3 { "What matters most on the devices" }
-            ol.headlines {
-                @for headline in &report.analysis.headlines {
-                    li {
-                        (shorten(&headline.text, 400))
-                        div.note { "Next: " (shorten(&headline.next, 300)) " " a href={ "#" (headline.section) } { (headline.section) } }
+            div {
+                h3 { "What matters most on the devices" }
+                ol.headlines {
+                    @for headline in &report.analysis.headlines {
+                        li {
+                            (shorten(&headline.text, 400))
+                            div.note {
+                                "Next: " (shorten(&headline.next, 300)) " "
+                                a href={ "#" (headline.section) } { (headline.section) }
+                            }
+                        }
                     }
                 }
             }
@@ -136,7 +141,7 @@ fn tiles(report: &ProfileReport) -> Markup {
 fn target_table(report: &ProfileReport) -> Markup {
     html! {
         div.scroll { table.targets {
-            thead { tr { th scope="col" { "target" } th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" {} } }
+            thead { tr { th scope="col" { "target" } th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" { "" } th scope="col" { "why not" } } }
             tbody { @for row in targets(report) { (target(&row)) } }
         } }
     }
@@ -155,7 +160,8 @@ fn target(row: &TargetRow) -> Markup {
             td { (row.name) }
             td.num { (sign) " " (row.target) " " (row.figure.unit) }
             td.num { (metric(&row.figure, 1)) }
-            td class=(class) title=[row.figure.reason.as_deref()] { (word) }
+            td class=(class) { (word) }
+            td.note { (row.figure.reason.as_deref().unwrap_or_default()) }
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod ab;
 mod analyze;
+#[cfg(test)]
+mod browser;
 mod compare;
 mod export;
 mod profile;

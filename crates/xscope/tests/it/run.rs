@@ -10,7 +10,7 @@ use crate::profile::{json_file, only_run, signal, wait_for};
 use crate::{run, stderr, stdout, xscope};
 
 /// The Python to test with: the one that `XSCOPE_PYTHON` names, or `python3`.
-fn python_that(can: &str) -> Option<String> {
+pub(crate) fn python_that(can: &str) -> Option<String> {
     let python = std::env::var_os("XSCOPE_PYTHON").map_or("python3".into(), PathBuf::from);
     let check = format!("import sys; assert sys.version_info >= (3, 10); {can}");
     let works = Command::new(&python).args(["-c", &check]).stderr(Stdio::null()).status();
