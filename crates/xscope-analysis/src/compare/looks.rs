@@ -37,8 +37,10 @@ pub fn share_error(options: &Options, count: usize) -> Options {
 /// Whether all figures that were asked for have an answer; tails need more requests than time
 /// allows, so that they need not be among these.
 pub fn is_decided(report: &CompareReport, asked: &[String]) -> bool {
-    let mut rows = report.rows.iter().filter(|row| asked.contains(&row.metric)).peekable();
-    rows.peek().is_some() && rows.all(|row| row.verdict != Verdict::CannotTell)
+    asked.iter().all(|metric| {
+        let mut rows = report.rows.iter().filter(|row| row.metric == *metric).peekable();
+        rows.peek().is_some() && rows.all(|row| row.verdict != Verdict::CannotTell)
+    })
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(crate) struct AbArgs {
         long,
         value_name = "FIGURE,...",
         value_delimiter = ',',
+        value_parser = ["mean_ms", "p50_ms", "p95_ms", "p99_ms", "throughput_items_per_sec"],
         default_value = "p50_ms,throughput_items_per_sec"
     )]
     pub decide: Vec<String>,
@@ -104,6 +105,7 @@ mod tests {
         assert!(!accepts(&["bench", "ab", "--a", serve, "--b", serve, "--max-pairs", "1"]));
         assert!(!accepts(&["bench", "ab", "--a", serve, "--b", serve, "--within", "0"]));
         assert!(accepts(&["bench", "ab", "--a", serve, "--b", serve, "--one-at-a-time"]));
+        assert!(!accepts(&["bench", "ab", "--a", serve, "--b", serve, "--decide", "p50"]));
         let urls = ["bench", "ab", "--a-url", "http://h:1", "--b-url", "http://h:2"];
         assert!(!accepts(&[&urls[..], &["--one-at-a-time"]].concat()));
         assert!(!accepts(&[&urls[..], &["--restart-every", "1"]].concat()));
