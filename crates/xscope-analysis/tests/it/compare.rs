@@ -159,6 +159,7 @@ fn a_server_that_is_slower_by_2_5_or_10_percent_is_called_slower() {
                 && verdict(report, "throughput_items_per_sec") == Verdict::Slower
                 && report.gate == Gate::Pass
         });
+        println!("slower by {share}: {right} of 100");
         assert!(right >= 95, "slower by {share}: {right} of 100");
     }
     let right = right(slower(0.3), 6, |report| report.gate == Gate::Fail);
@@ -175,6 +176,7 @@ fn the_same_server_is_called_the_same() {
     assert!(said >= 95, "{said} of 100");
     for pairs in [2, 3, 5, 16] {
         let quiet = right(Fault::default(), pairs, |report| !is_alarm(report));
+        println!("{} false alarms of 100 with {pairs} pairs", 100 - quiet);
         assert!(quiet >= 95, "{} false alarms of 100 with {pairs} pairs", 100 - quiet);
     }
 }
@@ -187,6 +189,7 @@ fn runs_without_pairs_raise_no_alarm_either() {
             !is_alarm(&compare(&a, &b, &Options::default()).unwrap())
         });
         let quiet = quiet.count();
+        println!("{} false alarms of 100 with {runs} runs", 100 - quiet);
         assert!(quiet >= 95, "{} false alarms of 100 with {runs} runs", 100 - quiet);
     }
 }
@@ -211,6 +214,7 @@ fn one_run_a_side_is_judged_by_stored_noise() {
         (0..100_u64).into_par_iter().filter(|&seed| expected(&judge(seed, share))).count()
     };
     let quiet = count(0.0, |report| !is_alarm(report));
+    println!("{} false alarms of 100 by stored noise", 100 - quiet);
     assert!(quiet >= 95, "{} false alarms of 100", 100 - quiet);
     let failed = count(0.25, |report| report.gate == Gate::Fail);
     assert!(failed >= 95, "slower by 25 %: {failed} of 100 fail the gate");
