@@ -1,12 +1,15 @@
 //! What people look at: reports as text for a terminal, and as HTML files.
 //!
 //! Formats reports and computes nothing: every figure here comes from `xscope-analysis`. Text is
-//! readable without colour and uses none.
+//! readable without colour; [`colour`] paints it for terminals.
 
 mod analyze;
 mod baseline;
+pub mod colour;
 mod compare;
+mod flame;
 pub mod html;
+mod live;
 mod profile;
 mod requests;
 mod sections;
@@ -16,6 +19,7 @@ mod text;
 pub use analyze::analyze_text;
 pub use baseline::{baseline_text, baselines_text};
 pub use compare::{compare_junit, compare_slack, compare_text};
+pub use live::Live;
 pub use profile::profile_text;
 pub use sections::{Section, Style, section_text};
 pub use tasks::tasks_text;

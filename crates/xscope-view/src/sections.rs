@@ -8,6 +8,7 @@ use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 
 use crate::analyze::{line, memory_page, quality_text};
+use crate::flame::flame_text;
 use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
 
@@ -83,7 +84,10 @@ pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
 
 /// A section in full.
 pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> String {
-    let mut out = String::new();
+    let mut out = match (section, style) {
+        (Section::Layers, Style::Terminal) => flame_text(&report.layers.root),
+        _ => String::new(),
+    };
     for grid in grids(report, section).iter().filter(|grid| !grid.rows.is_empty()) {
         out += &render(grid, style);
     }

@@ -6,6 +6,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
+use xscope_load::RequestRow;
+use xscope_trace::Nanos;
+use xscope_view::Live;
+use xscope_view::colour::{is_wanted, painted};
 
 /// Prints a report that is text.
 pub(crate) fn text(text: &str) -> Result<()> {
@@ -13,6 +17,19 @@ pub(crate) fn text(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// Prints a report that is text, in colour where that is wanted.
+pub(crate) fn page(page: &str) -> Result<()> {
+    match io::stdout().is_terminal() && wants_colour() {
+        true => text(&painted(page)),
+        false => text(page),
+    }
+}
+
+fn wants_colour() -> bool {
+    let [no_color, term] = ["NO_COLOR", "TERM"].map(std::env::var_os);
+    is_wanted(no_color.as_deref(), term.as_deref())
 }
 
 /// Prints a report as one JSON document.
@@ -36,25 +53,65 @@ pub(crate) fn copy(bytes: &[u8], at: u64) -> u64 {
     at + bytes.len() as u64
 }
 
-/// Progress of a command on stderr: one line that is rewritten on a terminal, one line for each
-/// phase elsewhere.
+/// How often a page on a terminal is drawn again.
+const REDRAW: Nanos = Nanos(200_000_000);
+
+/// Progress of a command on stderr: on a terminal one line that is rewritten, or a page if it is
+/// watched; one line for each phase elsewhere.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    enabled: bool,
-    terminal: bool,
+    shown: Shown,
     phase: String,
     done: u32,
     total: u32,
 }
 
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Phases,
+    Line,
+    Page(Box<Page>),
+}
+
+/// A page that is drawn over itself.
+#[derive(Debug, Default)]
+struct Page {
+    live: Live,
+    lines: usize,
+    drawn: Nanos,
+}
+
+impl Page {
+    fn draw(&mut self) {
+        let text = self.live.text();
+        let text = if wants_colour() { painted(&text) } else { text };
+        let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
+        eprint!("{up}{text}");
+        (self.lines, self.drawn) = (text.lines().count(), self.live.last());
+    }
+}
+
 impl Progress {
     pub(crate) fn new(enabled: bool) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Self { enabled, terminal, phase: String::new(), done: 0, total: 0 }
+        let shown = match (enabled, io::stderr().is_terminal()) {
+            (false, _) => Shown::Nothing,
+            (true, false) => Shown::Phases,
+            (true, true) => Shown::Line,
+        };
+        Self { shown, phase: String::new(), done: 0, total: 0 }
+    }
+
+    /// Shows a page where a line would be shown.
+    pub(crate) fn watched(mut self) -> Self {
+        if let Shown::Line = self.shown {
+            self.shown = Shown::Page(Box::default());
+        }
+        self
     }
 
     pub(crate) fn say(&self, message: &str) {
-        if self.enabled {
+        if !matches!(self.shown, Shown::Nothing) {
             progress(message);
         }
     }
@@ -69,23 +126,38 @@ impl Progress {
         self.end();
         (self.done, self.total) = (0, total);
         phase.clone_into(&mut self.phase);
-        if self.enabled && !self.terminal {
-            progress(&format!("{phase}: {total} requests"));
+        match &mut self.shown {
+            Shown::Phases => progress(&format!("{phase}: {total} requests")),
+            Shown::Page(page) => page.live.begin(phase, total),
+            Shown::Nothing | Shown::Line => {}
         }
     }
 
-    pub(crate) fn step(&mut self) {
+    /// A request ended.
+    pub(crate) fn step(&mut self, row: &RequestRow) {
         self.done += 1;
-        let redraw = self.done == self.total || self.done.is_multiple_of(1 + self.total / 100);
-        if self.enabled && self.terminal && redraw {
-            eprint!("\r{}: {}/{}\x1b[K", self.phase, self.done, self.total);
+        match &mut self.shown {
+            Shown::Line => {
+                if self.done == self.total || self.done.is_multiple_of(1 + self.total / 100) {
+                    eprint!("\r{}: {}/{}\x1b[K", self.phase, self.done, self.total);
+                }
+            }
+            Shown::Page(page) => {
+                page.live.ended(row.intended, row.end, row.ok, &row.server_ms);
+                if page.live.is_over() || row.end.0.saturating_sub(page.drawn.0) >= REDRAW.0 {
+                    page.draw();
+                }
+            }
+            Shown::Nothing | Shown::Phases => {}
         }
     }
 
-    /// Ends the line that is being rewritten.
+    /// Ends what is being rewritten.
     pub(crate) fn end(&mut self) {
-        if self.enabled && self.terminal && self.done > 0 {
-            eprintln!();
+        match &mut self.shown {
+            Shown::Line if self.done > 0 => eprintln!(),
+            Shown::Page(page) => page.lines = 0,
+            _ => {}
         }
         self.done = 0;
     }

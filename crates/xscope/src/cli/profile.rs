@@ -27,6 +27,9 @@ pub(crate) struct ProfileArgs {
     /// Start this server, with probes inside, and end it afterwards; --url says where it listens
     #[arg(last = true, value_name = "CMD", requires = "url")]
     pub server: Vec<OsString>,
+    /// Show a page on stderr that follows the requests: latency, rate, stages; on a terminal only
+    #[arg(long, conflicts_with = "no_progress")]
+    pub watch: bool,
     /// Do not show progress on stderr
     #[arg(long)]
     pub no_progress: bool,

@@ -111,7 +111,7 @@ async fn take(
             AbEvent::Block(pair, side) => {
                 progress.begin(&format!("pair {pair}, {}", ["A", "B"][side]), requests);
             }
-            AbEvent::Load(_, LoadEvent::Row(_)) => progress.step(),
+            AbEvent::Load(_, LoadEvent::Row(row)) => progress.step(&row),
             _ => {}
         },
         decide,

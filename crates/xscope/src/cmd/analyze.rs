@@ -28,13 +28,16 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     match (section, args.output.json) {
         (Some(section), true) => section_json(&report, section)?,
         (None, true) => output::json(&report)?,
-        (Some(section), false) => output::text(&section_text(&report, section, style))?,
+        (Some(section), false) if args.markdown => {
+            output::text(&section_text(&report, section, style))?;
+        }
+        (Some(section), false) => output::page(&section_text(&report, section, style))?,
         (None, false) if args.markdown => {
             for (_, section) in Section::ALL {
                 output::text(&section_text(&report, section, style))?;
             }
         }
-        (None, false) => output::text(&analyze_text(&report))?,
+        (None, false) => output::page(&analyze_text(&report))?,
     }
     Ok(Exit::Fine)
 }

@@ -82,7 +82,7 @@ pub(crate) fn show(report: &CompareReport, args: &VerdictOutputArgs) -> Result<(
     match (args.json, args.markdown) {
         (true, _) => output::json(report),
         (_, true) => output::text(&compare_text(report, Style::Markdown)),
-        _ => output::text(&compare_text(report, Style::Terminal)),
+        _ => output::page(&compare_text(report, Style::Terminal)),
     }
 }
 

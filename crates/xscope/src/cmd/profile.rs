@@ -37,6 +37,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
         git_commit: git_commit(),
     };
     let progress = Progress::new(!args.no_progress);
+    let progress = if args.watch { progress.watched() } else { progress };
     let engine = match &args.url {
         Some(_) => None,
         None => {
@@ -72,7 +73,7 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
             let phase = format!("{phase:?}").to_lowercase();
             progress.begin(&format!("{phase}: {items} items, {labels} labels"), requests);
         }
-        ProfileEvent::Load(LoadEvent::Row(_)) => progress.step(),
+        ProfileEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
         _ => {}
     })
     .await;
@@ -104,7 +105,7 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
     run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
     match json {
         true => output::json(&report)?,
-        false => output::text(&xscope_view::profile_text(&report))?,
+        false => output::page(&xscope_view::profile_text(&report))?,
     }
     let (complete, measured) = (report.complete, report.requests.measured);
     let page = report_html(report, Some(&run.manifest));
