@@ -25,6 +25,9 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
     line(&mut out, &headline(report, style));
     if report.points.len() > 1 {
         line(&mut out, &points(report));
+        if style == Style::Markdown {
+            line(&mut out, "");
+        }
     }
     for (name, side) in [("A", &report.a), ("B", &report.b)] {
         let commit = match side.commit.is_empty() {
@@ -231,6 +234,8 @@ fn why(report: &CompareReport) -> Grid {
 
 /// How many places of a kind are shown.
 const PLACES: usize = 8;
+/// A smaller change is one of rounding.
+const LEAST_US: f64 = 1e-3;
 
 fn places_sentence(places: &Places) -> String {
     format!(
@@ -253,8 +258,12 @@ fn place_columns(names: &[&'static str]) -> Vec<Column> {
 }
 
 fn stages(places: &Places) -> Grid {
-    let rows =
-        places.stages.iter().filter(|stage| stage.change_ms != 0.0).take(PLACES).map(|stage| {
+    let rows = places
+        .stages
+        .iter()
+        .filter(|stage| (1e3 * stage.change_ms).abs() >= LEAST_US)
+        .take(PLACES)
+        .map(|stage| {
             let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
             let [a, b] = us;
             vec![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
@@ -268,10 +277,12 @@ fn stages(places: &Places) -> Grid {
 
 fn layers(places: &Places) -> Grid {
     let rows =
-        places.layers.iter().filter(|layer| layer.change_us != 0.0).take(PLACES).map(|layer| {
-            let [a, b] = [layer.a_us, layer.b_us].map(duration);
-            vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
-        });
+        places.layers.iter().filter(|layer| layer.change_us.abs() >= LEAST_US).take(PLACES).map(
+            |layer| {
+                let [a, b] = [layer.a_us, layer.b_us].map(duration);
+                vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
+            },
+        );
     Grid {
         title: "Where: layers (device time of a unit)",
         columns: place_columns(&["scope"]),

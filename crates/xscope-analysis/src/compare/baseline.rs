@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::environment::{Difference, differences};
 use crate::compare::measured::Measured;
 use crate::compare::noise::NoiseTable;
+use crate::compare::place::Footprint;
 
 /// Version of [`Baseline`] as JSON.
 pub const SCHEMA: &str = "xscope/baseline/1";
@@ -45,7 +46,7 @@ impl Baseline {
     /// # Errors
     ///
     /// A run is invalid, or they are not of one commit and environment.
-    pub fn of(name: &str, saved: String, runs: Vec<Measured>) -> Result<Self, BaselineError> {
+    pub fn of(name: &str, saved: String, mut runs: Vec<Measured>) -> Result<Self, BaselineError> {
         let first = runs.first().ok_or(BaselineError::Empty)?;
         for run in &runs {
             let invalid = run.points.iter().find_map(|point| point.invalid.clone());
@@ -61,6 +62,10 @@ impl Baseline {
             }
         }
         let series = first.environment.series();
+        // One for all: they only ever add up.
+        let footprints: Vec<Footprint> =
+            runs.iter_mut().filter_map(|run| run.footprint.take()).collect();
+        runs[0].footprint = Footprint::sum(footprints.iter()).map(Footprint::compact);
         Ok(Self { schema: SCHEMA.to_owned(), name: name.to_owned(), saved, series, runs })
     }
 

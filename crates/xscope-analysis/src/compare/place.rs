@@ -64,10 +64,7 @@ impl Footprint {
             let sum = kernels.entry(key(trace, report, kernel)).or_default();
             *sum = (sum.0 + as_f64(kernel.count), sum.1 + kernel.self_us);
         }
-        let uses = kernels.into_iter().map(|((scope, opcode, shape), (count, self_us))| {
-            KernelUse { scope, opcode, shape, count, self_us }
-        });
-        footprint.kernels = uses.collect();
+        footprint.kernels = uses(kernels);
         for compile in &report.compiles {
             *footprint.compiles.entry(compile.program.clone()).or_default() += 1;
         }
@@ -75,8 +72,22 @@ impl Footprint {
         (!is_empty).then_some(footprint)
     }
 
+    /// The same in fewer rows: kernels with little time are not told apart by shape.
+    #[must_use]
+    pub fn compact(mut self) -> Self {
+        let whole: f64 = self.kernels.iter().map(|kernel| kernel.self_us).sum();
+        let mut sums: BTreeMap<(String, String, String), (f64, f64)> = BTreeMap::new();
+        for kernel in self.kernels {
+            let shape = if kernel.self_us < SMALL * whole { String::new() } else { kernel.shape };
+            let sum = sums.entry((kernel.scope, kernel.opcode, shape)).or_default();
+            *sum = (sum.0 + kernel.count, sum.1 + kernel.self_us);
+        }
+        self.kernels = uses(sums);
+        self
+    }
+
     /// All traces of a side together; `None` if there are none.
-    fn sum<'a>(footprints: impl Iterator<Item = &'a Self>) -> Option<Self> {
+    pub(crate) fn sum<'a>(footprints: impl Iterator<Item = &'a Self>) -> Option<Self> {
         footprints.fold(None, |sum: Option<Self>, footprint| {
             let Some(mut sum) = sum else { return Some(footprint.clone()) };
             sum.units += footprint.units;
@@ -97,6 +108,21 @@ impl Footprint {
             Some(sum)
         })
     }
+}
+
+/// The share of device time below which a kernel is small.
+const SMALL: f64 = 0.001;
+
+/// Rows of counts and self times by scope, opcode and shape.
+fn uses(sums: BTreeMap<(String, String, String), (f64, f64)>) -> Vec<KernelUse> {
+    let uses = sums.into_iter().map(|((scope, opcode, shape), (count, self_us))| KernelUse {
+        scope,
+        opcode,
+        shape,
+        count,
+        self_us,
+    });
+    uses.collect()
 }
 
 fn add_layers(nodes: &[LayerNode], path: &str, layers: &mut BTreeMap<String, f64>) {
@@ -459,6 +485,22 @@ mod tests {
         assert!((found.stages[0].change_ms - 3.0).abs() < 1e-9);
         assert_eq!((found.recompiled[0].a, found.recompiled[0].b), (0, 3));
         assert!(places([].into_iter(), [&b].into_iter()).is_none());
+    }
+
+    #[test]
+    fn fewer_rows_keep_the_sums() {
+        let rows = [
+            ("a", "dot", "x", 1.0, 1000.0),
+            ("a", "dot", "y", 2.0, 0.5),
+            ("a", "dot", "z", 3.0, 0.25),
+        ];
+        let compact = footprint(1.0, &rows).compact();
+        assert_eq!(compact.kernels.len(), 2);
+        let of = |get: fn(&KernelUse) -> f64| compact.kernels.iter().map(get).sum::<f64>();
+        assert!((of(|kernel| kernel.count) - 6.0).abs() < 1e-12);
+        assert!((of(|kernel| kernel.self_us) - 1000.75).abs() < 1e-12);
+        let found = compare(&footprint(1.0, &rows), &compact);
+        assert_eq!(found.kernels[0].kind, Kind::Same);
     }
 
     #[test]

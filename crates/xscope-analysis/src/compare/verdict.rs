@@ -127,7 +127,7 @@ pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged 
         (None, None) => {
             let assumed = figure.rule.assumed_noise * 2.0_f64.sqrt();
             let standard_error = assumed.hypot(floor(figure));
-            (Spread { standard_error, freedom: ASSUMED_FREEDOM }, Some(SINGLE))
+            (Spread { standard_error, freedom: KNOWN_FREEDOM }, Some(SINGLE))
         }
     };
     let mut evidence = Evidence::of(estimate, spread, alpha);
@@ -137,15 +137,20 @@ pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged 
             true => bootstrap_paired(&differences, alpha, how),
             false => bootstrap_unpaired(a, b, alpha, how),
         });
-        if let Some(known) = known {
+        if let Some(mut known) = known {
+            // Starts on both sides say themselves how much starts differ; that the difference is
+            // larger than what A/A runs showed is asked besides.
+            if figure.sample == Sample::Start {
+                known.freedom = KNOWN_FREEDOM;
+            }
             evidence = evidence.with(Evidence::of(estimate, known, alpha));
         }
     }
     Judged { evidence, spread, degraded }
 }
 
-/// An assumption has no degrees of freedom; large enough to be taken at its word.
-const ASSUMED_FREEDOM: f64 = 1000.0;
+/// Of a deviation that is taken at its word.
+const KNOWN_FREEDOM: f64 = 1000.0;
 
 const SINGLE: &str = "one trial a side and no stored A/A noise: the interval assumes how much \
                       trials differ";

@@ -176,7 +176,7 @@ fn read_all(baselines: &Path, name: &str) -> Result<Vec<Baseline>> {
 }
 
 fn write(path: &Path, document: &impl serde::Serialize) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(document)?;
+    let mut json = serde_json::to_vec(document)?;
     json.push(b'\n');
     atomic::replace(path, |file| file.write_all(&json))
         .with_context(|| format!("cannot write {}", path.display()))
