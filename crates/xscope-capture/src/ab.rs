@@ -13,8 +13,8 @@ use xscope_load::{
     wait_ready,
 };
 use xscope_trace::results::{
-    self, BenchConfig, Durations, Figure, Judgement, Metadata, PointResult, PointShape, Results,
-    Trial, Verdict, count_to_f64,
+    self, BenchConfig, Cause, CauseKind, Durations, Figure, Judgement, Metadata, PointResult,
+    PointShape, Results, Trial, Verdict, count_to_f64,
 };
 use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStatus, Utc};
 use xscope_trace::{Nanos, clock};
@@ -451,4 +451,9 @@ fn add_trial(point: &mut PointResult, trial: Trial) {
     point.failed += trial.failed;
     point.requests += trial.latency.n + trial.failed;
     point.trials.push(trial);
+    if point.failed > 0 {
+        let detail = format!("{} of {} requests failed", point.failed, point.requests);
+        let cause = Cause { cause: CauseKind::FailedRequests, detail, spoils: Vec::new() };
+        point.verdict = Verdict::on(vec![cause], &[]);
+    }
 }

@@ -207,7 +207,7 @@ fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
             let details: Vec<&str> = causes().map(|cause| cause.detail.as_str()).collect();
             Some(details.join("; "))
         }
-        _ if point.failed > 0 => {
+        Judgement::Unknown if point.failed > 0 => {
             Some(format!("{} of {} requests failed", point.failed, point.requests))
         }
         _ => None,

@@ -9,6 +9,7 @@ use xscope_analysis::compare::rules::{Action, Rule, Rules};
 use xscope_analysis::compare::{CompareReport, Options, compare};
 use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget};
 use xscope_load::{Cancel, LoadEvent};
+use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
 use crate::cmd::compare::{exit, rules, show};
@@ -49,8 +50,9 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
         command_line: std::env::args().collect(),
     };
     let decide = |sides: &AbSides, pairs: usize| {
-        plan.contains(&pairs)
-            && judge(sides, &options).is_ok_and(|report| is_decided(&report, &args.decide))
+        is_invalid(sides)
+            || plan.contains(&pairs)
+                && judge(sides, &options).is_ok_and(|report| is_decided(&report, &args.decide))
     };
     let ran = runtime.block_on(take(measure, Progress::new(!args.no_progress), decide))?;
     let report = judge(&ran.sides, &options).context("the blocks cannot be compared")?;
@@ -61,6 +63,12 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
         AbEnd::Cancelled => Exit::Interrupted,
         _ => exit(&report, &args.judge),
     })
+}
+
+/// Whether a figure must not be used, which more blocks do not change.
+fn is_invalid(sides: &AbSides) -> bool {
+    let points = sides.iter().flatten().flat_map(|results| &results.results);
+    points.into_iter().any(|point| point.verdict.status == Judgement::Invalid)
 }
 
 /// The rules, with what does not matter in those of the figures that decide.
@@ -127,7 +135,8 @@ fn ending(ran: &AbRun, report: &CompareReport, decide: &[String]) -> String {
         _ if is_decided(report, decide) => "the answer is known",
         AbEnd::Budget => "time ran out (--budget-secs)",
         AbEnd::Cancelled => "interrupted",
-        AbEnd::Pairs | AbEnd::Over => "no more pairs (--max-pairs)",
+        AbEnd::Over => "requests failed, more of them would be worth nothing",
+        AbEnd::Pairs => "no more pairs (--max-pairs)",
     };
     format!("ended after {} pairs: {how}; the run is {}", ran.pairs, ran.run.path().display())
 }

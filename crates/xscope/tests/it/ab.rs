@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -132,4 +132,38 @@ fn what_was_measured_before_ctrl_c_is_reported() {
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stdout(&output).contains("p50_ms"), "{}", stdout(&output));
     assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "interrupted");
+}
+
+#[test]
+fn a_server_that_answers_wrongly_is_invalid_and_not_fast() {
+    let directory = tempfile::tempdir().unwrap();
+    let wrong = r#"
+import http.server, sys
+class Wrong(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.reply(200 if self.path == "/health" else 404, b"{}")
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.reply(200, b'{"scores": [[0.5, 0.5]]}')
+    def reply(self, status, body):
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Wrong).serve_forever()
+"#;
+    fs::write(directory.path().join("wrong.py"), wrong).unwrap();
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: there is no python3");
+        return;
+    }
+    let more = ["--label-counts", "2"];
+    let (report, log) = ab(directory.path(), &engine(""), "python3 wrong.py {port}", &more, 1);
+    assert_eq!(report["gate"], "invalid", "{report} {log}");
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(0), "{report}");
+    assert!(report["left_out"].to_string().contains("requests failed"), "{report}");
+    assert!(log.contains("ended after 1 pairs"), "{log}");
 }
