@@ -102,9 +102,9 @@ impl Progress {
         Self { shown, phase: String::new(), done: 0, total: 0 }
     }
 
-    /// Shows a page where a line would be shown.
-    pub(crate) fn watched(mut self) -> Self {
-        if let Shown::Line = self.shown {
+    /// If it is watched, shows a page where a line would be shown.
+    pub(crate) fn watched(mut self, watch: bool) -> Self {
+        if let (Shown::Line, true) = (&self.shown, watch) {
             self.shown = Shown::Page(Box::default());
         }
         self

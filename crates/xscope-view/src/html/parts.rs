@@ -14,6 +14,9 @@ use crate::text::{Column, metric, percent, shorten};
 /// Tables with more rows than this can be filtered.
 const FEW: usize = 8;
 
+/// A request so many times faster than another is drawn to a scale of its own.
+const LARGEST_RATIO: f64 = 8.0;
+
 /// A cell shows this many characters.
 const CELL: usize = 400;
 
@@ -90,8 +93,10 @@ pub(crate) fn stage_class(name: &str) -> String {
 }
 
 /// Where the time of one request went, a row for each stage, each where the one before it ends;
-/// the width stands for `width_ms`.
-pub(crate) fn waterfall(title: &str, request: &Profiled, width_ms: f64) -> Markup {
+/// the width stands for `widest_ms`, so that requests can be compared, unless little were left to see.
+pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Markup {
+    let fits = request.total_latency_ms * LARGEST_RATIO >= widest_ms;
+    let width_ms = if fits { widest_ms } else { request.total_latency_ms };
     let mut stages: Vec<(&String, &f64)> = request.waterfall.iter().collect();
     stages.sort_by_key(|(name, _)| PIPELINE.iter().position(|stage| stage == name).unwrap_or(100));
     let percent_of = |ms: f64| 100.0 * ms / width_ms.max(f64::MIN_POSITIVE);
@@ -104,6 +109,7 @@ pub(crate) fn waterfall(title: &str, request: &Profiled, width_ms: f64) -> Marku
                     bdi { (shorten(&request.request_id, 60)) } ": "
                     (request.num_items) " items, " (metric(&request.tokens, 0)) " tokens, device "
                     (figure(&request.device_ms, 3))
+                    @if !fits { ". Drawn to its own scale." }
                 }
             }
             @for (name, &ms) in stages {

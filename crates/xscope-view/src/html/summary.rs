@@ -4,6 +4,8 @@ use maud::{Markup, html};
 use xscope_analysis::ProfileReport;
 use xscope_analysis::profile::Profiled;
 use xscope_analysis::targets::{Outcome, TargetRow, targets};
+use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
 
 use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
@@ -64,10 +66,10 @@ fn verdict(report: &ProfileReport) -> Vec<String> {
         }];
     }
     let latency = &report.latency;
-    let mut said = vec![format!(
+    let mut sentences = vec![format!(
         "A request takes {} ms at the median and {} ms at the 99th percentile ({} measured, {} failed).",
-        metric(&latency.p50_ms, 1),
-        metric(&latency.p99_ms, 1),
+        said(&latency.p50_ms),
+        said(&latency.p99_ms),
         report.requests.measured,
         report.requests.failed,
     )];
@@ -78,9 +80,18 @@ fn verdict(report: &ProfileReport) -> Vec<String> {
         .take(2)
         .map(|stage| format!("{} {}", shorten(&stage.name, 40), percent(stage.share)))
         .collect();
-    said.push(format!("Its time goes to {}.", largest.join(" and ")));
-    said.extend(report.slowest.as_ref().and_then(|slowest| slower(&report.typical, slowest)));
-    said
+    sentences.push(format!("Its time goes to {}.", largest.join(" and ")));
+    sentences.extend(report.slowest.as_ref().and_then(|slowest| slower(&report.typical, slowest)));
+    sentences
+}
+
+/// A figure in a sentence.
+fn said(figure: &Metric) -> String {
+    match figure.value {
+        Some(value) if figure.status == Status::Valid => format!("{value:.1}"),
+        Some(value) => format!("about {value:.1}"),
+        None => "unknown".to_owned(),
+    }
 }
 
 /// What the slowest request has more of.
@@ -93,7 +104,7 @@ fn slower(typical: &Profiled, slowest: &Profiled) -> Option<String> {
     let (name, ms) = added.max_by(|a, b| a.1.total_cmp(&b.1))?;
     (more > 0.0 && ms > 0.0).then(|| {
         format!(
-            "The slowest request took {more:.1} ms longer than the typical one, {ms:.1} ms of it more in {}.",
+            "The slowest request took {more:.1} ms longer than the typical one: {ms:.1} ms more in {}.",
             shorten(name, 40)
         )
     })

@@ -55,6 +55,9 @@ pub(crate) struct AbArgs {
     /// How long a server may take to get ready, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600)]
     pub ready_timeout_secs: u64,
+    /// Show a page on stderr that follows the requests, on a terminal
+    #[arg(long, conflicts_with = "no_progress")]
+    pub watch: bool,
     /// Do not show progress on stderr
     #[arg(long)]
     pub no_progress: bool,

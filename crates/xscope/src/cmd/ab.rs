@@ -54,7 +54,11 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
             || plan.contains(&pairs)
                 && judge(sides, &options).is_ok_and(|report| is_decided(&report, &args.decide))
     };
-    let ran = runtime.block_on(take(measure, Progress::new(!args.no_progress), decide))?;
+    let ran = runtime.block_on(take(
+        measure,
+        Progress::new(!args.no_progress).watched(args.watch),
+        decide,
+    ))?;
     let report = judge(&ran.sides, &options).context("the blocks cannot be compared")?;
     ran.run.write_json(&ran.run.report_path(), &report)?;
     show(&report, &args.output)?;

@@ -36,8 +36,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
         command_line: std::env::args().collect(),
         git_commit: git_commit(),
     };
-    let progress = Progress::new(!args.no_progress);
-    let progress = if args.watch { progress.watched() } else { progress };
+    let progress = Progress::new(!args.no_progress).watched(args.watch);
     let engine = match &args.url {
         Some(_) => None,
         None => {

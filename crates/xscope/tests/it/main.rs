@@ -11,6 +11,7 @@ mod export;
 mod profile;
 #[cfg(test)] // tells clippy that its helpers may print why they skip
 mod run;
+#[cfg(test)]
 mod terminal;
 
 use std::path::PathBuf;
