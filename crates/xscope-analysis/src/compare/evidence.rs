@@ -14,7 +14,7 @@ const POWER: f64 = 0.8;
 
 /// How far off an estimate is, and how well that is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     pub standard_error: f64,
     /// Degrees of freedom.
     pub freedom: f64,
@@ -22,7 +22,7 @@ pub struct Spread {
 
 /// What is known of a difference of logarithms.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     pub estimate: f64,
     /// The interval at the confidence that was asked for.
     pub low: f64,
@@ -35,7 +35,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// By Student's t distribution.
-    pub fn of(estimate: f64, spread: Spread, alpha: f64) -> Self {
+    pub(crate) fn of(estimate: f64, spread: Spread, alpha: f64) -> Self {
         let Spread { standard_error, freedom } = spread;
         let half = critical(alpha, freedom) * standard_error;
         let p = match standard_error > 0.0 {
@@ -49,7 +49,7 @@ impl Evidence {
 
     /// The more cautious of two answers to one question.
     #[must_use]
-    pub fn with(self, other: Self) -> Self {
+    pub(crate) fn with(self, other: Self) -> Self {
         Self {
             estimate: self.estimate,
             low: self.low.min(other.low),
@@ -61,7 +61,7 @@ impl Evidence {
 }
 
 /// Mean and unbiased variance; the variance is `None` for fewer than two values.
-pub fn moments(values: &[f64]) -> (f64, Option<f64>) {
+pub(crate) fn moments(values: &[f64]) -> (f64, Option<f64>) {
     let n = as_f64(values.len() as u64);
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -70,7 +70,7 @@ pub fn moments(values: &[f64]) -> (f64, Option<f64>) {
 
 /// The difference of the means of two samples, `b - a`, and its spread: Welch's, or, where one
 /// side has a single trial, with the other side's variance for both.
-pub fn unpaired(a: &[f64], b: &[f64]) -> (f64, Option<Spread>) {
+pub(crate) fn unpaired(a: &[f64], b: &[f64]) -> (f64, Option<Spread>) {
     let ((mean_a, var_a), (mean_b, var_b)) = (moments(a), moments(b));
     let (n_a, n_b) = (as_f64(a.len() as u64), as_f64(b.len() as u64));
     let spread = match (var_a, var_b) {
@@ -93,7 +93,7 @@ pub fn unpaired(a: &[f64], b: &[f64]) -> (f64, Option<Spread>) {
 }
 
 /// The mean of differences of pairs and its spread.
-pub fn paired(differences: &[f64]) -> (f64, Option<Spread>) {
+pub(crate) fn paired(differences: &[f64]) -> (f64, Option<Spread>) {
     let (mean, variance) = moments(differences);
     let n = as_f64(differences.len() as u64);
     let spread =
@@ -103,7 +103,7 @@ pub fn paired(differences: &[f64]) -> (f64, Option<Spread>) {
 
 /// How often to resample at most, and from which seed.
 #[derive(Debug, Clone, Copy)]
-pub struct Resampling {
+pub(crate) struct Resampling {
     pub seed: u64,
     pub count: usize,
     /// What is less likely than this by Student's t is worth all resamples.
@@ -113,7 +113,7 @@ pub struct Resampling {
 impl Resampling {
     /// As many resamples as a difference of probability `p` is worth.
     #[must_use]
-    pub fn worth(self, p: f64) -> Self {
+    pub(crate) fn worth(self, p: f64) -> Self {
         let count = if p > self.rate { FIRST_RESAMPLES } else { self.count };
         Self { count, ..self }
     }
@@ -125,13 +125,13 @@ const FIRST_RESAMPLES: usize = 1000;
 const ENOUGH_BEYOND: usize = 20;
 
 /// Percentile bootstrap of the difference of means: resamples each side's trials.
-pub fn bootstrap_unpaired(a: &[f64], b: &[f64], alpha: f64, how: Resampling) -> Evidence {
+pub(crate) fn bootstrap_unpaired(a: &[f64], b: &[f64], alpha: f64, how: Resampling) -> Evidence {
     let draw = |random: &mut Random| mean_of_draw(b, random) - mean_of_draw(a, random);
     percentile_interval(moments(b).0 - moments(a).0, draws(draw, how), alpha)
 }
 
 /// Percentile bootstrap of the mean of differences: resamples the pairs.
-pub fn bootstrap_paired(differences: &[f64], alpha: f64, how: Resampling) -> Evidence {
+pub(crate) fn bootstrap_paired(differences: &[f64], alpha: f64, how: Resampling) -> Evidence {
     let draw = |random: &mut Random| mean_of_draw(differences, random);
     percentile_interval(moments(differences).0, draws(draw, how), alpha)
 }
@@ -179,7 +179,7 @@ fn percentile_interval(estimate: f64, mut draws: Vec<f64>, alpha: f64) -> Eviden
 
 /// Probabilities adjusted for how many questions were asked (Benjamini and Hochberg 1995): calling
 /// all at most `q` discoveries, a share of `q` of those that are called is false on average.
-pub fn adjust_for_many(probabilities: &[f64]) -> Vec<f64> {
+pub(crate) fn adjust_for_many(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|&i, &j| probabilities[i].total_cmp(&probabilities[j]));
     let mut adjusted = vec![1.0; probabilities.len()];

@@ -12,14 +12,14 @@
 pub mod baseline;
 mod blocks;
 pub mod environment;
-pub mod evidence;
+mod evidence;
 pub mod looks;
 pub mod measured;
 pub mod noise;
 pub mod place;
 pub mod random;
 pub mod rules;
-pub mod student;
+mod student;
 pub mod verdict;
 
 use std::collections::BTreeSet;

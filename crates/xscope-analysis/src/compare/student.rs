@@ -1,7 +1,7 @@
 //! Student's t distribution, which a mean of a few trials follows.
 
 /// Probability that `|T|` exceeds `|t|` with `freedom` degrees of freedom.
-pub fn two_sided(t: f64, freedom: f64) -> f64 {
+pub(crate) fn two_sided(t: f64, freedom: f64) -> f64 {
     if t.is_nan() || freedom.is_nan() || freedom <= 0.0 {
         return 1.0;
     }
@@ -12,7 +12,7 @@ pub fn two_sided(t: f64, freedom: f64) -> f64 {
 }
 
 /// The `t` that `|T|` exceeds with probability `alpha`, between 0 and 1.
-pub fn critical(alpha: f64, freedom: f64) -> f64 {
+pub(crate) fn critical(alpha: f64, freedom: f64) -> f64 {
     let (mut low, mut high) = (0.0, 2.0);
     // Heavy tails: with one degree of freedom, 0.001 is exceeded at 637.
     while two_sided(high, freedom) > alpha && high < 1e12 {
