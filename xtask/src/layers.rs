@@ -13,7 +13,7 @@ use serde::Deserialize;
 const LAYERS: [(&str, &[&str]); 10] = [
     ("xscope-trace", &[]),
     ("xscope-analysis", &["xscope-trace"]),
-    ("xscope-view", &["xscope-analysis", "xscope-trace"]),
+    ("xscope-view", &["xscope-analysis", "xscope-load", "xscope-trace"]),
     ("xscope-model", &["xscope-trace"]),
     ("xscope-engine", &["xscope-model", "xscope-trace"]),
     ("xscope-load", &["xscope-trace"]),
@@ -38,7 +38,7 @@ const RESERVED: [(&str, &[&str], &str); 3] = [
     ("anyhow", &["xscope", "xscope-bench", "xtask"], "libraries have typed errors"),
     (
         "tokio",
-        &["xscope", "xscope-capture", "xscope-engine", "xscope-load"],
+        &["xscope", "xscope-capture", "xscope-engine", "xscope-load", "xscope-view"],
         "nothing that reads or analyses is async",
     ),
     ("candle-core", &["xscope-model"], "only the model computes"),

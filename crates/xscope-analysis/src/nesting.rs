@@ -6,7 +6,7 @@ use xscope_trace::Picos;
 ///
 /// A slice is the child of the nearest earlier one that includes it wholly; one that only overlaps
 /// another is its sibling. This is XProf's definition.
-pub(crate) fn self_times(start: &[Picos], dur: &[Picos]) -> Vec<Picos> {
+pub fn self_times(start: &[Picos], dur: &[Picos]) -> Vec<Picos> {
     let end_of = |row: usize| start[row].saturating_add(dur[row].max(Picos::ZERO));
     let mut own: Vec<Picos> = dur.iter().map(|&dur| dur.max(Picos::ZERO)).collect();
     let mut open: Vec<usize> = Vec::new();

@@ -5,6 +5,7 @@
 //! [`EventMeta`]. Each track owns its columns, so tracks decode in parallel and are never copied
 //! together.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -656,6 +657,31 @@ impl Trace {
         let kept: usize = self.tracks.iter().map(|track| track.slices.len()).sum();
         let dropped: u64 = self.dropped.iter().map(Dropped::count).sum();
         kept.saturating_add(usize::try_from(dropped).unwrap_or(usize::MAX))
+    }
+
+    /// What each device ran first for each execution: its program, or the first operation where the
+    /// trace has no programs.
+    pub fn first_of_runs(&self) -> BTreeMap<i64, Vec<SliceRef>> {
+        let mut found: BTreeMap<(i64, Option<DeviceId>), (bool, Picos, SliceRef)> = BTreeMap::new();
+        let tracks = self.tracks.iter().zip(0_u32..);
+        for (track, index) in tracks.filter(|(track, _)| !track.slices.run.is_empty()) {
+            let is_detail = match track.kind {
+                TrackKind::Modules => false,
+                TrackKind::Ops => true,
+                _ => continue,
+            };
+            for (row, &start) in (0_u32..).zip(&track.slices.start) {
+                let Some(run) = track.slices.run_of(row as usize) else { continue };
+                let this = (is_detail, start, SliceRef { track: index, row });
+                let known = found.entry((run, track.device)).or_insert(this);
+                *known = (*known).min(this);
+            }
+        }
+        let mut rows: BTreeMap<i64, Vec<SliceRef>> = BTreeMap::new();
+        for ((run, _), (_, _, slice)) in found {
+            rows.entry(run).or_default().push(slice);
+        }
+        rows
     }
 
     /// Start of the first and end of the last slice or span, whether they were kept or not.

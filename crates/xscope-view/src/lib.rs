@@ -13,8 +13,10 @@ mod live;
 mod profile;
 mod requests;
 mod sections;
+pub mod server;
 mod tasks;
 mod text;
+pub mod timeline;
 
 pub use analyze::analyze_text;
 pub use baseline::{baseline_text, baselines_text};

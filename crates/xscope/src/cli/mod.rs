@@ -12,6 +12,7 @@ mod export;
 mod profile;
 mod report;
 mod time;
+mod view;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -26,6 +27,7 @@ pub(crate) use engine::{EngineArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
 pub(crate) use profile::{ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs};
 pub(crate) use report::ReportArgs;
+pub(crate) use view::ViewArgs;
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Baseline(BaselineArgs),
     /// Write the report on a run, or on the difference of two, as one HTML file
     Report(ReportArgs),
+    /// Look at a profile, a folder of runs or a running server in a browser
+    View(ViewArgs),
     /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
     Export(ExportArgs),
     /// Cut a profile down to the part that matters, so that other programs can open it

@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod serve;
 mod trim;
+mod view;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Compare(args) => compare::run(&args),
         Command::Baseline(args) => baseline::run(args.command),
         Command::Report(args) => report::run(&args),
+        Command::View(args) => view::run(args),
         Command::Export(args) => export::run(&args),
         Command::Trim(args) => trim::run(&args),
     }

@@ -72,7 +72,7 @@ fn damage(run: &RunDir) -> Result<Vec<Finding>> {
     Ok(run.verify()?.into_iter().map(finding).collect())
 }
 
-fn difference(a: &Path, b: &Path) -> Result<String> {
+pub(crate) fn difference(a: &Path, b: &Path) -> Result<String> {
     let measured = |path: &Path| find(&[path.to_owned()], Traces::Read);
     let compared = measured(a)
         .and_then(|a| Ok((a, measured(b)?)))

@@ -9,9 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Writer;
 use super::encode::{Annotations, Place};
 use crate::args::{ArgCell, ArgValue};
-use crate::model::{
-    ClientRequest, DeviceId, Format, RequestSpan, SliceRef, SpanKey, Trace, Track, TrackKind,
-};
+use crate::model::{ClientRequest, Format, RequestSpan, SliceRef, SpanKey, Trace, Track};
 use crate::strings::StrId;
 use crate::time::Picos;
 use crate::write::lanes::{Edge, Lanes, Step};
@@ -105,7 +103,7 @@ impl Requests {
                 }
             }
         }
-        for (run, slices) in first_rows(trace) {
+        for (run, slices) in trace.first_of_runs() {
             let batch = SpanKey::Number(run);
             if known.contains(&batch) {
                 let arrows = slices.into_iter().map(|slice| (slice, number())).collect();
@@ -308,29 +306,4 @@ fn order(span: &RequestSpan) -> (Picos, Reverse<Picos>) {
 
 fn row_key(span: &RequestSpan) -> RowKey {
     (span.source.0, i64::from(span.tid), span.start, span.dur, span.name)
-}
-
-/// What each device ran first for each execution: its program, or the first operation where the
-/// trace has no programs.
-fn first_rows(trace: &Trace) -> BTreeMap<i64, Vec<SliceRef>> {
-    let mut found: BTreeMap<(i64, Option<DeviceId>), (bool, Picos, SliceRef)> = BTreeMap::new();
-    let tracks = trace.tracks.iter().zip(0_u32..);
-    for (track, index) in tracks.filter(|(track, _)| !track.slices.run.is_empty()) {
-        let is_detail = match track.kind {
-            TrackKind::Modules => false,
-            TrackKind::Ops => true,
-            _ => continue,
-        };
-        for (row, &start) in (0_u32..).zip(&track.slices.start) {
-            let Some(run) = track.slices.run_of(row as usize) else { continue };
-            let this = (is_detail, start, SliceRef { track: index, row });
-            let known = found.entry((run, track.device)).or_insert(this);
-            *known = (*known).min(this);
-        }
-    }
-    let mut rows: BTreeMap<i64, Vec<SliceRef>> = BTreeMap::new();
-    for ((run, _), (_, _, slice)) in found {
-        rows.entry(run).or_default().push(slice);
-    }
-    rows
 }
