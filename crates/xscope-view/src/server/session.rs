@@ -13,6 +13,7 @@ use serde_json::json;
 use xscope_analysis::analyze::needs_host_slice;
 use xscope_analysis::{RunFacts, profile};
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
+use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::run::RunDir;
 use xscope_trace::{Picos, Trace};
 
@@ -98,7 +99,16 @@ impl Session {
 
 fn read(paths: &[PathBuf]) -> Result<Timeline, String> {
     let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    let trace = load_with(paths, options).map_err(|error| chain(&error))?;
+    let trace = match load_with(paths, options) {
+        Ok(trace) => trace,
+        // What else is known of a run is still worth a look.
+        Err(error) if paths.iter().any(|path| is_run(path)) => {
+            let message = format!("nothing of the run can be read: {}", chain(&error));
+            let finding = Finding::new("run.unreadable", Severity::Error, message);
+            Trace { findings: vec![finding], ..Trace::default() }
+        }
+        Err(error) => return Err(chain(&error)),
+    };
     Ok(Timeline::new(trace))
 }
 
