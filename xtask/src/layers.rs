@@ -34,13 +34,14 @@ const LAYERS: [(&str, &[&str]); 10] = [
 ];
 
 /// Libraries that only some crates may use, and why.
-const RESERVED: [(&str, &[&str], &str); 3] = [
+const RESERVED: [(&str, &[&str], &str); 4] = [
     ("anyhow", &["xscope", "xscope-bench", "xtask"], "libraries have typed errors"),
     (
         "tokio",
         &["xscope", "xscope-capture", "xscope-engine", "xscope-load", "xscope-view"],
         "nothing that reads or analyses is async",
     ),
+    ("axum", &["xscope-engine", "xscope-view"], "only they serve HTTP"),
     ("candle-core", &["xscope-model"], "only the model computes"),
 ];
 

@@ -82,7 +82,7 @@ impl Running {
 fn nothing_is_answered_without_the_token() {
     let viewer = Running::start(options(&[fixture("run")]));
     let (host, token) = (format!("Host: {}\r\n", viewer.address), &viewer.token);
-    for path in ["/", "/assets/timeline.js", "/x/run/0/", &format!("/{}0/", token)] {
+    for path in ["/", "/assets/timeline.js", "/x/run/0/", &format!("/{token}0/")] {
         let (status, _, body) = viewer.raw(path, &host);
         assert_eq!(status, 403, "{path}");
         assert!(!String::from_utf8_lossy(&body).contains(token.as_str()));
