@@ -20,7 +20,8 @@ use crate::model::{
     DeviceId, DeviceKind, Format, MetaId, SharedBytes, SourceId, Trace, Track, TrackKind,
 };
 use crate::time::{Nanos, Picos};
-use crate::wire::{FieldBytes, Message};
+use crate::wire::{FieldBytes, Message, Value};
+use crate::wire_write::put_bytes;
 use crate::write::{Common, Written};
 use crate::xplane_write::{
     Event, EventId, EventMeta, LineKey, MONOTONIC_START, PlaneBuilder, START_TIME, STOP_TIME,
@@ -74,7 +75,7 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> Result<Written> {
     let copied = copy_metadata(trace, out).map_err(io)?;
     let mut head = Vec::new();
     for &host in &hosts {
-        crate::wire_write::put_bytes(&mut head, 4, trace.strings.get(host).as_bytes());
+        put_bytes(&mut head, 4, trace.strings.get(host).as_bytes());
     }
     environment(trace).encode_into(&mut head);
     out.write_all(&head).map_err(io)?;
@@ -148,17 +149,37 @@ fn copy_metadata(trace: &Trace, out: &mut impl Write) -> io::Result<Vec<SourceId
     // Programs are numbered by each file for itself.
     let [(&source, bytes)] = files.iter().collect::<Vec<_>>()[..] else { return Ok(Vec::new()) };
     for field in FieldBytes::of(Message { bytes, offset: 0 }) {
-        let Some((whole, 1, value)) = field else { continue };
-        let name = value
-            .message()
-            .iter()
-            .flat_map(|plane| plane.fields().flatten())
-            .find_map(|(number, value)| (number == 2).then(|| value.bytes()));
-        if name.is_some_and(|name| name.starts_with(METADATA)) {
-            out.write_all(whole)?;
+        let Some((_, 1, Value::Bytes(plane))) = field else { continue };
+        let name = plane.fields().flatten().find(|&(number, _)| number == 2);
+        if name.is_some_and(|(_, name)| name.bytes().starts_with(METADATA)) {
+            let mut copy = Vec::new();
+            put_bytes(&mut copy, 1, &whole_fields(plane));
+            out.write_all(&copy)?;
         }
     }
     Ok(vec![SourceId(source)])
+}
+
+/// The fields of a plane whose own fields are whole too: other programs refuse a file with damage
+/// that this crate's reader steps over.
+fn whole_fields(plane: Message<'_>) -> Vec<u8> {
+    let mut copy = Vec::new();
+    for (whole, number, value) in FieldBytes::of(plane).flatten() {
+        let parts = match number {
+            4 | 5 => entry_value(value).map(|entry| entry.fields()),
+            6 => value.message().map(Message::fields),
+            _ => None,
+        };
+        if parts.into_iter().flatten().all(|part| part.is_ok()) {
+            copy.extend_from_slice(whole);
+        }
+    }
+    copy
+}
+
+/// The value of an entry of a map.
+fn entry_value(entry: Value<'_>) -> Option<Message<'_>> {
+    entry.message()?.fields().flatten().find(|&(number, _)| number == 2)?.1.message()
 }
 
 /// One plane while it is written.
