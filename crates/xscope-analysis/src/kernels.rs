@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, TrackKind};
+use xscope_trace::args::ArgValue;
+use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::category::category;
@@ -37,7 +38,7 @@ pub struct KernelRow {
     pub stddev_us: f64,
     /// Floating-point operations of one execution.
     pub flops: Metric,
-    /// Bytes read and written by one execution.
+    /// Bytes read and written by one execution; of a GPU's copy the mean of what it copied.
     pub bytes: Metric,
     #[serde(flatten)]
     pub roofline: Roofline,
@@ -64,6 +65,9 @@ pub struct CategoryRow {
 struct Group {
     durations: Vec<Picos>,
     own: Picos,
+    /// What the executions of a copy moved together; `None` for all else, and where one of them
+    /// does not say.
+    copied: Option<u64>,
 }
 
 /// All operations of all devices, ordered by self time, then by name.
@@ -102,9 +106,14 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
             let place = &mut places[meta.0 as usize];
             if *place == u32::MAX {
                 *place = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-                groups.push((meta, Group::default()));
+                let copied = is_copy(trace, device, meta).then_some(0);
+                groups.push((meta, Group { copied, ..Group::default() }));
             }
             let group = &mut groups[*place as usize].1;
+            if let Some(bytes) = group.copied {
+                group.copied =
+                    copied_bytes(trace, track, row).map(|more| bytes.saturating_add(more));
+            }
             group.durations.push(durations[row].max(Picos::ZERO));
             group.own = group.own.saturating_add(own);
         }
@@ -115,6 +124,27 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
         .into_iter()
         .map(|(meta, group)| kernel_row(trace, (device, peaks), meta, group))
         .collect()
+}
+
+/// Whether executions of this operation say one by one how much they copy.
+fn is_copy(trace: &Trace, device: DeviceId, meta: MetaId) -> bool {
+    trace.devices[device.0 as usize].kind == DeviceKind::Gpu
+        && trace.meta(meta).bytes.is_none()
+        && category(trace, meta) == "copy"
+}
+
+/// What one execution of a copy moved: Kineto's `bytes`, or the `size:` in XPlane's text, in which
+/// XProf looks for another key and finds 0.
+fn copied_bytes(trace: &Trace, track: &Track, row: usize) -> Option<u64> {
+    let args = track.slices.args.get(row, &trace.strings);
+    args.into_iter().find_map(|(key, value)| match (key, value) {
+        ("bytes", ArgValue::Int(bytes)) => u64::try_from(bytes).ok(),
+        ("bytes", ArgValue::Uint(bytes)) => Some(bytes),
+        ("memcpy_details", ArgValue::Text(text)) => {
+            text.split_whitespace().find_map(|part| part.strip_prefix("size:")?.parse().ok())
+        }
+        _ => None,
+    })
 }
 
 fn kernel_row(
@@ -128,7 +158,10 @@ fn kernel_row(
     let count = group.durations.len() as u64;
     let event = trace.meta(meta);
     let text = |id| trace.strings.get(id).to_owned();
-    let (flops, bytes) = costs(trace, meta);
+    let (flops, mut bytes) = costs(trace, meta);
+    if let Some(copied) = group.copied {
+        bytes = Metric::valid(as_f64(copied) / as_f64(count), "B");
+    }
     let own_secs = group.own.as_micros() / 1e6 / as_f64(count);
     KernelRow {
         name: trace.label(meta).to_owned(),

@@ -33,11 +33,11 @@ pub struct ProgramRow {
 
 /// One execution.
 #[derive(Debug, Clone, Copy)]
-struct Execution {
-    device: DeviceId,
-    start: Picos,
-    end: Picos,
-    program: ProgramId,
+pub(crate) struct Execution {
+    pub device: DeviceId,
+    pub start: Picos,
+    pub end: Picos,
+    pub program: ProgramId,
 }
 
 /// Device, program and `run_id` of an execution.
@@ -86,7 +86,7 @@ pub(crate) fn programs(trace: &Trace) -> Vec<ProgramRow> {
 }
 
 /// All executions, by device and start.
-fn executions(trace: &Trace) -> Vec<Execution> {
+pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
     let mut spans: BTreeMap<Key, (Picos, Picos)> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let Some(device) = track.device else { continue };

@@ -2,6 +2,7 @@
 //! change under us.
 
 use std::fs::{self, File};
+use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
@@ -38,11 +39,19 @@ impl FileBytes {
         if file.metadata().map_err(io)?.len() <= COPY_BELOW {
             return fs::read(path).map(Self::Owned).map_err(io);
         }
+        Self::map(&file).map_err(io)
+    }
+
+    /// The bytes of a file that nobody shortens.
+    ///
+    /// # Errors
+    /// If the system does not map it.
+    pub(crate) fn map(file: &File) -> io::Result<Self> {
         // SAFETY: the map is read-only and private to this process. Another process that
         // truncates the file while it is read ends this one with SIGBUS; finished profiles are
         // not rewritten in place by any profiler we know.
         #[expect(unsafe_code, reason = "mapping a file has no safe form")]
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        let map = unsafe { memmap2::Mmap::map(file) }?;
         Ok(Self::Mapped(map))
     }
 

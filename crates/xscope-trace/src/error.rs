@@ -24,6 +24,11 @@ pub enum Error {
     NothingFound { path: PathBuf, what: String },
     #[error("{} grows past {limit} bytes when decompressed; unpack it and give the file itself", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
+    #[error(
+        "cannot unpack {} into the temporary folder; give it room, set TMPDIR to another folder, or \
+         unpack the file yourself", path.display()
+    )]
+    Unpack { path: PathBuf, source: std::io::Error },
     #[error("cannot write {}; check that its folder exists and has room", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error(

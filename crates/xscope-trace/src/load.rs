@@ -217,6 +217,7 @@ fn is_profile_name(path: &Path) -> bool {
             ".xplane.pb",
             ".xplane.pb.gz",
             ".xplane.pb.xz",
+            ".xplane.riegeli",
             ".xspan",
             ".trace.json",
             ".trace.json.gz",
@@ -253,7 +254,7 @@ fn read_file(
         if matches!(detect(&packing.head(&bytes)), Detected::ChromeJson) {
             return chrome::read(&name, packing.reader(&bytes), trace);
         }
-        bytes = FileBytes::Owned(packing.unpack(path, &bytes, unpacked_limit(&bytes))?);
+        bytes = packing.unpack(path, &bytes, unpacked_limit(&bytes))?;
     }
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);
@@ -293,6 +294,9 @@ enum Detected {
     Unknown(&'static str),
 }
 
+/// What every Riegeli file begins with.
+const RIEGELI: &[u8] = &[0x83, 0xaf, 0x70, 0xd1, 0x0d, 0x88, 0x4a, 0x3f];
+
 /// Tells the format of a file by its first bytes.
 fn detect(bytes: &[u8]) -> Detected {
     if bytes.starts_with(b"XSPAN") {
@@ -308,6 +312,10 @@ fn detect(bytes: &[u8]) -> Detected {
         (Some(b'{' | b'['), Some(next)) if is_plane && !next.is_ascii_graphic() => Detected::XPlane,
         (Some(b'{' | b'['), _) => Detected::ChromeJson,
         _ if is_plane => Detected::XPlane,
+        _ if bytes.starts_with(RIEGELI) => Detected::Unknown(
+            "an XPlane in chunks in a Riegeli file, which xscope does not read: XProf does; or \
+             capture with a profiler that writes *.xplane.pb",
+        ),
         _ if pprof::is_gperftools(bytes) => Detected::Unknown(
             "a CPU profile of gperftools' older kind, addresses without names: convert it with \
              `pprof -proto`",

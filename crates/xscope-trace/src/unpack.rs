@@ -1,14 +1,16 @@
 //! Compressed files: gzip and xz, of one member or several, with a limit on what they grow to.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 
+use crate::bytes::FileBytes;
 use crate::error::{Error, Result};
 
-/// How large a compressed file may grow when it is unpacked into memory.
+/// How large a compressed file may grow when it is unpacked.
 const UNPACKED_LIMIT: u64 = 8 << 30;
 
 /// How many times its size a compressed file may grow beyond [`ALWAYS_UNPACKED`]. Profiles grow 5
@@ -20,6 +22,25 @@ const ALWAYS_UNPACKED: u64 = 64 << 20;
 
 /// What an xz file may ask for to be decoded with, in KiB: four times what `xz -9` asks for.
 const XZ_MEMORY_KIB: u32 = 256 << 10;
+
+/// Up to this size what is unpacked stays in memory.
+const IN_MEMORY: u64 = 1 << 20;
+
+/// Writes `stream` to `file` to its end; the inner result says whether that is its own end or damage.
+///
+/// # Errors
+/// If it cannot be written.
+fn spill(stream: &mut impl Read, file: &mut File) -> io::Result<io::Result<()>> {
+    let mut chunk = vec![0; 256 << 10];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(len) => file.write_all(&chunk[..len])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(damage) => return Ok(Err(damage)),
+        }
+    }
+}
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,20 +80,33 @@ impl Packing {
         head
     }
 
-    /// What is packed, up to the first damage: the reader says where the data ends.
+    /// What is packed, up to the first damage: the reader says where the data ends. What is large
+    /// goes to a temporary file that has no name, so that it takes no more memory than a file that
+    /// is not packed.
     ///
     /// # Errors
-    /// If it is more than `limit` bytes, or nothing of it can be had.
-    pub(crate) fn unpack(self, path: &Path, packed: &[u8], limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = self.reader(packed).take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        match read {
-            Ok(_) if bytes.len() as u64 > limit => {
+    /// If it is more than `limit` bytes, nothing of it can be had, or there is no room for it.
+    pub(crate) fn unpack(self, path: &Path, packed: &[u8], limit: u64) -> Result<FileBytes> {
+        let mut stream = self.reader(packed).take(limit.saturating_add(1));
+        let mut head = Vec::new();
+        let whole = stream.by_ref().take(IN_MEMORY).read_to_end(&mut head);
+        let is_more = whole.is_ok() && head.len() as u64 == IN_MEMORY;
+        let (bytes, end) = match is_more {
+            false => (FileBytes::Owned(head), whole.map(drop)),
+            true => {
+                let room = |source| Error::Unpack { path: path.to_owned(), source };
+                let mut file = tempfile::tempfile().map_err(room)?;
+                file.write_all(&head).map_err(room)?;
+                let end = spill(&mut stream, &mut file).map_err(room)?;
+                (FileBytes::map(&file).map_err(room)?, end)
+            }
+        };
+        match end {
+            Ok(()) if bytes.len() as u64 > limit => {
                 Err(Error::TooLarge { path: path.to_owned(), limit })
             }
-            Ok(_) => Ok(bytes),
-            Err(_) if !bytes.is_empty() => Ok(bytes),
-            Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+            Err(source) if bytes.is_empty() => Err(Error::Io { path: path.to_owned(), source }),
+            _ => Ok(bytes),
         }
     }
 }
@@ -84,7 +118,7 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
 
-    use super::{ALWAYS_UNPACKED, Packing, unpacked_limit};
+    use super::{ALWAYS_UNPACKED, FileBytes, Packing, unpacked_limit};
     use crate::Error;
 
     /// `xz` of a hundred bytes 0x41, as the command line tool writes it.
@@ -120,11 +154,25 @@ mod tests {
         let path = Path::new("host.xplane.pb.xz");
         let twice = [XZ_MEMBER, XZ_MEMBER].concat();
         assert_eq!(Packing::of(&twice), Some(Packing::Xz));
-        assert_eq!(Packing::Xz.unpack(path, &twice, 1000).unwrap(), [0x41; 200]);
+        assert_eq!(*Packing::Xz.unpack(path, &twice, 1000).unwrap(), [0x41; 200]);
         let twice = [gzip(b"ab"), gzip(b"cd")].concat();
         assert_eq!(Packing::of(&twice), Some(Packing::Gzip));
-        assert_eq!(Packing::Gzip.unpack(path, &twice, 1000).unwrap(), b"abcd");
+        assert_eq!(*Packing::Gzip.unpack(path, &twice, 1000).unwrap(), *b"abcd");
         assert_eq!(Packing::of(b"\x0a\x05"), None);
+    }
+
+    #[test]
+    fn what_is_large_is_mapped_and_what_is_damaged_ends_there() {
+        let path = Path::new("large.xplane.pb.gz");
+        let text: Vec<u8> = (0..1 << 20).flat_map(u32::to_le_bytes).collect();
+        let packed = gzip(&text);
+        let limit = text.len() as u64;
+        let whole = Packing::Gzip.unpack(path, &packed, limit).unwrap();
+        assert!(matches!(whole, FileBytes::Mapped(_)) && *whole == text);
+        let error = Packing::Gzip.unpack(path, &packed, limit - 1).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        let cut = Packing::Gzip.unpack(path, &packed[..packed.len() * 3 / 4], limit).unwrap();
+        assert!(cut.len() > 1 << 20 && cut.len() < text.len() && text.starts_with(&cut));
     }
 
     #[test]

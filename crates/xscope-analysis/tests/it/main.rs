@@ -11,6 +11,8 @@ mod layers;
 #[cfg(test)]
 mod published;
 #[cfg(test)]
+mod quality;
+#[cfg(test)]
 mod window;
 
 use std::path::{Path, PathBuf};

@@ -523,3 +523,84 @@ fn what_a_memory_limit_leaves_out_is_counted() {
     let [(meta, 1000)] = dropped.counts[..] else { panic!("{:?}", dropped.counts) };
     assert_eq!(lean.label(meta), "$a.py:1 f");
 }
+
+/// 3.8.5: a program's execution and the host's call that enqueued it share a number and a device.
+#[test]
+fn executions_and_their_enqueueing_share_a_number() {
+    let names = [stat_name(1, "run_id"), stat_name(2, "device_ordinal")].concat();
+    let call = event(1, 0, 10, &[stat(1, 3, 7), stat(2, 3, 0)]);
+    let host = plane(
+        "/host:CPU",
+        &[line(1, "main", 5, &[call]), event_name(1, "DoEnqueueProgram", &[]), names.clone()],
+    );
+    let execution = event(1, 0, 10, &[stat(1, 3, 7)]);
+    let chip = plane(
+        "/device:TPU:0",
+        &[line(1, "XLA Modules", 4, &[execution]), event_name(1, "jit_f(9)", &[]), names],
+    );
+    let trace = read(&[host, chip]);
+    let (main, modules) = (track(&trace, "main"), track(&trace, "XLA Modules"));
+    assert_eq!((main.slices.run_of(0), modules.slices.run_of(0)), (Some(7), Some(7)));
+    let ordinal = main.slices.args.find(0, "device_ordinal", &trace.strings);
+    assert_eq!(ordinal, Some(ArgValue::Uint(0)));
+}
+
+/// 3.8.6: hosts write into folders a second apart; and newer files may be Riegeli's.
+#[test]
+fn folders_of_hosts_are_one_trace_and_riegeli_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |stamp: &str, name: &str, bytes: &[u8]| {
+        let session = folder.path().join("plugins/profile").join(stamp);
+        std::fs::create_dir_all(&session).unwrap();
+        std::fs::write(session.join(name), bytes).unwrap();
+    };
+    put("2026_11_24_10_00_00", "host0.xplane.pb", &python_host(3));
+    put("2026_11_24_10_00_01", "host1.xplane.pb", &python_host(4));
+    let load = || load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap();
+    let trace = load();
+    let hosts: Vec<&str> = trace.sources.iter().map(|s| trace.strings.get(s.host)).collect();
+    assert_eq!(hosts, ["host0", "host1"]);
+    assert_eq!(trace.devices.len(), 2, "each host has its own device 0");
+    let riegeli = [0x83, 0xaf, 0x70, 0xd1, 0x0d, 0x88, 0x4a, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0];
+    put("2026_11_24_10_00_01", "host2.xplane.riegeli", &riegeli);
+    let trace = load();
+    assert_eq!((trace.sources.len(), codes(&trace)), (2, vec![("source.unreadable", 1)]));
+    assert!(trace.findings[0].message.contains("Riegeli"), "{:?}", trace.findings);
+}
+
+/// 3.8.11: how much a copy moved is text on its event.
+#[test]
+fn details_of_copies_are_arguments() {
+    let details = text_stat(1, 5, "kind_src:device kind_dst:device size:655360 dest:2 async:1");
+    let parts = [
+        line(1, "Stream #8(MemcpyOther)", 0, &[event(1, 0, 10, &[details])]),
+        event_name(1, "CopyDeviceToDevice", &[]),
+        stat_name(1, "memcpy_details"),
+    ];
+    let trace = read(&[plane("/device:GPU:0", &parts)]);
+    let copies = trace.tracks.iter().find(|track| track.kind == TrackKind::Ops).unwrap();
+    let found = copies.slices.args.find(0, "memcpy_details", &trace.strings);
+    let Some(ArgValue::Text(text)) = found else { panic!("{found:?}") };
+    assert!(text.contains("size:655360"));
+}
+
+/// Packed files are read as if they were not, whatever their size.
+#[test]
+fn a_packed_file_reads_like_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    for calls in [10, 300_000] {
+        let plain = [python_host(calls), environment()].concat();
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&plain).unwrap();
+        let path = folder.path().join("host.xplane.pb.gz");
+        std::fs::write(&path, packed.finish().unwrap()).unwrap();
+        let (packed, plain) = (
+            load_with(&[path], LoadOptions::default()).unwrap(),
+            read_bytes("host.xplane.pb", plain).unwrap(),
+        );
+        let rows = |trace: &Trace| -> Vec<Vec<i64>> {
+            trace.tracks.iter().map(|track| starts(&track.slices)).collect()
+        };
+        assert_eq!(rows(&packed), rows(&plain));
+    }
+}

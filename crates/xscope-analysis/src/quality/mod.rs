@@ -1,6 +1,10 @@
 //! What makes the figures of a profile wrong: what the readers found, and what only shows when
 //! the whole is looked at. Each finding says what to do about it.
 
+mod clocks;
+mod devices;
+mod warm_up;
+
 use std::collections::BTreeMap;
 
 use xscope_trace::model::{EventMeta, Format, TrackKind};
@@ -43,6 +47,12 @@ pub(crate) fn quality(
     findings.extend(duplicate_hosts(trace));
     findings.extend(unscoped(layers));
     findings.extend(missing_hlo(trace, kernels));
+    findings.extend(clocks::inverted(trace));
+    findings.extend(devices::lost_operations(trace));
+    findings.extend(devices::command_buffers(trace));
+    findings.extend(devices::missing_counters(trace));
+    findings.extend(warm_up::slow_first_runs(trace));
+    findings.extend(warm_up::warm_up_requests(trace));
     findings.sort_by(|a, b| {
         b.severity.cmp(&a.severity).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))
     });

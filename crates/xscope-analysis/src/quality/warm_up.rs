@@ -1,0 +1,64 @@
+//! Work inside the window that was there to warm the server up.
+
+use std::collections::BTreeMap;
+
+use xscope_trace::model::{DeviceId, ProgramId, TrackKind};
+use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::{Picos, Trace};
+
+use crate::programs::executions;
+use crate::stats::{percentile, sum};
+
+/// How many executions of a program there must be to call its first one an exception.
+const ENOUGH: usize = 5;
+
+/// How many times the median of the others the first one takes.
+const MUCH_SLOWER: i64 = 3;
+
+/// Programs whose first execution in the window took much longer than all that followed.
+pub(super) fn slow_first_runs(trace: &Trace) -> Option<Finding> {
+    let mut durations: BTreeMap<(DeviceId, ProgramId), Vec<Picos>> = BTreeMap::new();
+    for execution in executions(trace) {
+        let key = (execution.device, execution.program);
+        durations.entry(key).or_default().push(execution.end - execution.start);
+    }
+    let lost: Vec<Picos> = durations.into_values().filter_map(|times| excess(&times)).collect();
+    (!lost.is_empty()).then(|| {
+        let message = format!(
+            "the first execution of {} programs took over {MUCH_SLOWER} times as long as the slowest \
+             later one, {:.3} ms more than the others in all: the window began before they were warm; \
+             capture later, or look at it with --from",
+            lost.len(),
+            sum(&lost).as_micros() / 1e3
+        );
+        Finding::new("warm_up.in_window", Severity::Warning, message).times(lost.len() as u64)
+    })
+}
+
+/// What the first of `times` took beyond the median of the others, if it is an exception.
+fn excess(times: &[Picos]) -> Option<Picos> {
+    let (&first, rest) = times.split_first()?;
+    let slowest = *rest.iter().max()?;
+    let is_exception = rest.len() + 1 >= ENOUGH && first.0 / MUCH_SLOWER > slowest.0;
+    is_exception.then(|| {
+        let mut rest = rest.to_vec();
+        rest.sort_unstable();
+        first - percentile(&rest, 50)
+    })
+}
+
+/// Requests that were sent to warm the server up while its devices were recorded.
+pub(super) fn warm_up_requests(trace: &Trace) -> Option<Finding> {
+    let extents = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
+    let extents: Vec<(Picos, Picos)> = extents.filter_map(|track| track.slices.extent()).collect();
+    let inside = |end: Picos| extents.iter().any(|&(first, last)| first < end && end < last);
+    let warm_up = trace.client.iter().filter(|request| request.is_warmup && inside(request.end));
+    let count = warm_up.count() as u64;
+    (count > 0).then(|| {
+        let message = format!(
+            "{count} requests of the warm-up ran inside the window of the device profile: kernels, \
+             layers and busy time have their work in them, the requests' figures do not"
+        );
+        Finding::new("warm_up.requests", Severity::Warning, message).times(count)
+    })
+}

@@ -1,0 +1,187 @@
+//! Findings: each is there where its cause is, and not where it is not.
+
+use xscope_analysis::analyze;
+use xscope_trace::Trace;
+use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
+use xscope_trace::model::{
+    ClientRequest, DeviceId, DeviceKind, Flow, Format, SliceRef, SourceId, TrackKind,
+};
+use xscope_trace::quality::Severity;
+
+use crate::build::{Row, device, made, program, track, us};
+
+/// The finding of this code: how bad, how often, and what it says.
+fn finding(trace: &Trace, code: &str) -> Option<(Severity, u64, String)> {
+    let found = analyze(trace).quality.into_iter().find(|finding| finding.code == code)?;
+    Some((found.severity, found.count, found.message))
+}
+
+fn count(trace: &Trace, code: &str) -> u64 {
+    finding(trace, code).map_or(0, |(_, count, _)| count)
+}
+
+fn gpu(trace: &mut Trace, name: &str) -> DeviceId {
+    let id = device(trace, name);
+    trace.devices[id.0 as usize].kind = DeviceKind::Gpu;
+    id
+}
+
+#[test]
+fn calls_of_the_python_tracer_are_counted() {
+    let mut trace = Trace::default();
+    device(&mut trace, "cpu:0");
+    let calls = [(("$a.py:1 f", 0, 10), 0), (("$b.py:2 g", 5, 2), 0), (("dot", 20, 2), 0)];
+    track(&mut trace, TrackKind::HostThread, None, None, &calls);
+    assert_eq!(count(&trace, "python_tracer.on"), 2);
+    trace.tracks.clear();
+    assert_eq!(count(&trace, "python_tracer.on"), 0);
+}
+
+#[test]
+fn a_json_with_as_many_events_as_its_writer_keeps_is_cut() {
+    for (events, expected) in [(999_999, 1), (1_000_000, 1), (500_000, 0), (1_000_001, 0)] {
+        let mut trace = Trace::default();
+        device(&mut trace, "cpu:0");
+        trace.sources[0].format = Format::ChromeJson;
+        let rows: Vec<(Row<'_>, i64)> = (0..events).map(|at| (("x", at, 1), 0)).collect();
+        track(&mut trace, TrackKind::HostThread, None, None, &rows);
+        assert_eq!(count(&trace, "json.capped"), expected, "{events} events");
+    }
+}
+
+#[test]
+fn work_before_its_launch_shows_that_clocks_differ() {
+    let mut trace = Trace::default();
+    let id = gpu(&mut trace, "gpu:0");
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("launch", 100, 5), 0)]);
+    track(&mut trace, TrackKind::Ops, Some(id), None, &[(("kernel", 60, 5), 0)]);
+    let (from, to) = (SliceRef { track: 0, row: 0 }, SliceRef { track: 1, row: 0 });
+    trace.flows.push(Flow { from, to });
+    let (severity, count, message) = finding(&trace, "clock.inverted").unwrap();
+    assert_eq!((severity, count), (Severity::Warning, 1));
+    assert!(message.contains("40.000 us"), "{message}");
+    trace.tracks[1].slices.start[0] = us(101);
+    assert_eq!(finding(&trace, "clock.inverted"), None);
+}
+
+#[test]
+fn executions_before_their_enqueueing_show_that_clocks_differ() {
+    let mut trace = Trace::default();
+    let id = gpu(&mut trace, "tpu:0");
+    let key = trace.strings.intern("device_ordinal");
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("DoEnqueueProgram", 100, 5), 7)]);
+    trace.tracks[0].slices.args = ArgStore::Table(ArgTable {
+        rows: vec![(0, 1)],
+        keys: vec![key],
+        values: vec![ArgCell::Int(trace.devices[id.0 as usize].ordinal)],
+    });
+    track(&mut trace, TrackKind::Modules, Some(id), None, &[(("jit_f", 70, 5), 7)]);
+    assert!(finding(&trace, "clock.inverted").unwrap().2.contains("30.000 us"));
+    trace.tracks[1].slices.run[0] = 8;
+    assert_eq!(finding(&trace, "clock.inverted"), None, "of another execution");
+}
+
+#[test]
+fn a_tpu_of_which_both_sides_are_known_has_its_clocks_checked() {
+    let Some(mut trace) = crate::real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    assert_eq!(finding(&trace, "clock.inverted"), None);
+    for modules in trace.tracks.iter_mut().filter(|track| track.kind == TrackKind::Modules) {
+        for start in &mut modules.slices.start {
+            *start = *start - us(10_000_000);
+        }
+    }
+    let early = count(&trace, "clock.inverted");
+    assert!(early > 0, "{early}");
+}
+
+#[test]
+fn programs_without_operations_show_that_some_were_lost() {
+    let mut trace = Trace::default();
+    let id = device(&mut trace, "tpu:0");
+    trace.devices[0].kind = DeviceKind::Tpu;
+    let runs = [(("jit_f", 0, 10), 1), (("jit_f", 20, 10), 2), (("jit_f", 40, 10), 3)];
+    track(&mut trace, TrackKind::Modules, Some(id), None, &runs);
+    let ops = [(("dot", 1, 8), 1), (("dot", 21, 8), 2)];
+    track(&mut trace, TrackKind::Ops, Some(id), None, &ops);
+    let (severity, count, _) = finding(&trace, "device.operations_lost").unwrap();
+    assert_eq!((severity, count), (Severity::Error, 1));
+    track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 45, 1), 3)]);
+    assert_eq!(finding(&trace, "device.operations_lost"), None);
+}
+
+#[test]
+fn launches_of_graphs_hide_what_ran() {
+    let mut trace = Trace::default();
+    let id = gpu(&mut trace, "gpu:0");
+    track(&mut trace, TrackKind::Ops, Some(id), None, &[(("kernel", 5, 5), 0)]);
+    let host = [(("cuGraphLaunch", 0, 2), 0), (("cuLaunchKernel", 3, 1), 0)];
+    track(&mut trace, TrackKind::HostThread, None, None, &host);
+    assert_eq!(count(&trace, "gpu.command_buffers"), 1);
+}
+
+#[test]
+fn counters_are_missed_on_chips_only() {
+    let mut trace = Trace::default();
+    let id = device(&mut trace, "d:0");
+    track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 5, 5), 0)]);
+    assert_eq!(count(&trace, "counters.missing"), 0, "a CPU has none");
+    trace.devices[0].kind = DeviceKind::Tpu;
+    assert_eq!(count(&trace, "counters.missing"), 1);
+    let fact = |percent: &str| ("matrix_unit_utilization_percent".to_owned(), percent.to_owned());
+    trace.sources[0].facts = vec![fact("0")];
+    assert_eq!(count(&trace, "counters.missing"), 1, "0 is what the runtime writes for none");
+    trace.sources[0].facts = vec![fact("31.5")];
+    assert_eq!(count(&trace, "counters.missing"), 0);
+}
+
+#[test]
+fn a_first_execution_that_is_no_exception_is_none() {
+    for (first, expected) in [(40, 1), (29, 0)] {
+        let mut trace = Trace::default();
+        let id = device(&mut trace, "cpu:0");
+        let code = program(&mut trace, &[made("dot", "dot", "", 1)], 0..1);
+        let ops: Vec<(Row<'_>, i64)> = (0..5)
+            .map(|run| (("dot", run * 100, if run == 0 { first } else { 10 }), run + 1))
+            .collect();
+        track(&mut trace, TrackKind::Ops, Some(id), Some(code), &ops);
+        assert_eq!(count(&trace, "warm_up.in_window"), expected, "first takes {first}");
+        trace.tracks[0].slices = xscope_trace::model::Slices::default();
+        assert_eq!(count(&trace, "warm_up.in_window"), 0, "no executions");
+    }
+}
+
+#[test]
+fn requests_of_the_warm_up_are_told_if_the_device_was_recorded() {
+    let mut trace = Trace::default();
+    let id = device(&mut trace, "cpu:0");
+    track(
+        &mut trace,
+        TrackKind::Ops,
+        Some(id),
+        None,
+        &[(("dot", 100, 5), 0), (("dot", 200, 5), 0)],
+    );
+    for (index, end) in [90, 150, 160].into_iter().enumerate() {
+        trace.client.push(ClientRequest {
+            id: index.to_string(),
+            source: SourceId(0),
+            is_warmup: end < 160,
+            ok: true,
+            items: 1,
+            labels: 2,
+            intended: us(end - 10),
+            sent: None,
+            end: us(end),
+        });
+    }
+    assert_eq!(count(&trace, "warm_up.requests"), 1);
+}
+
+#[test]
+fn copies_of_a_gpu_say_how_much_they_moved() {
+    let Some(trace) = crate::real("gpu_amd/jax_conv.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let copy = report.kernels.iter().find(|kernel| kernel.name == "CopyDeviceToDevice").unwrap();
+    assert!(copy.bytes.value.is_some_and(|bytes| bytes > 0.0), "{:?}", copy.bytes);
+    assert_eq!(copy.bytes.unit, "B");
+}
