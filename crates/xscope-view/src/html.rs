@@ -26,7 +26,8 @@ pub use difference::{Side, difference_html};
 pub const STYLE: &str = include_str!("../web/report.css");
 
 /// The scripts of all pages, in the order in which they must run. They share one global,
-/// `xscope`; `xscope.start(document)` brings a page to life and runs by itself in a report.
+/// `xscope`, beside that of Apache ECharts 6.1.0 (`dist/echarts.common.min.js` of its npm package,
+/// unchanged); `xscope.start(document)` brings a page to life and runs by itself in a report.
 pub const SCRIPTS: [(&str, &str); 5] = [
     ("echarts.min.js", include_str!("../web/vendor/echarts/echarts.min.js")),
     ("tables.js", include_str!("../web/tables.js")),
