@@ -6,6 +6,7 @@
 //! | [`chrome`] | the same, `chrome://tracing`, this crate's reader | ps | the HLO of programs |
 //! | [`xplane`] | XProf, this crate's reader | ps | several hosts, flows, requests |
 //! | [`folded`] | flame graph tools | sums only | when |
+//! | [`pprof`] | `go tool pprof` | sums only | when |
 //! | [`speedscope`] | speedscope.app | ps | arguments |
 //!
 //! All write to any [`std::io::Write`] and hold little besides the trace itself. [`trim`] cuts a
@@ -15,6 +16,7 @@ pub mod chrome;
 pub mod folded;
 mod lanes;
 pub mod perfetto;
+pub mod pprof;
 mod processes;
 pub mod speedscope;
 mod stacks;
@@ -41,6 +43,7 @@ pub enum Target {
     XPlane,
     Folded,
     Speedscope,
+    Pprof,
 }
 
 impl Target {
@@ -55,6 +58,7 @@ impl Target {
             (".speedscope.json", Self::Speedscope),
             (".json", Self::Chrome),
             (".folded", Self::Folded),
+            (".pprof", Self::Pprof),
         ]
         .into_iter()
         .find(|(suffix, _)| plain.ends_with(suffix))
@@ -102,6 +106,7 @@ pub fn to_stream(trace: &Trace, target: Target, out: &mut impl Write) -> io::Res
         Target::Chrome => chrome::write(trace, out),
         Target::Folded => folded::write(trace, out),
         Target::Speedscope => speedscope::write(trace, out),
+        Target::Pprof => pprof::write(trace, out),
         Target::XPlane => xplane::write(trace, out).map_err(io::Error::other),
     }?;
     out.flush()?;

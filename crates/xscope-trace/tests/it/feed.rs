@@ -45,9 +45,14 @@ pub(crate) fn write(bytes: &[u8]) {
     drop(load::read_bytes("fuzz.xplane.pb", trimmed));
     trim(&mut trace, &cut);
     look(&trace);
-    for target in
-        [Target::Perfetto, Target::Chrome, Target::XPlane, Target::Folded, Target::Speedscope]
-    {
+    for target in [
+        Target::Perfetto,
+        Target::Chrome,
+        Target::XPlane,
+        Target::Folded,
+        Target::Speedscope,
+        Target::Pprof,
+    ] {
         let mut out = Vec::new();
         to_stream(&trace, target, &mut out).expect("a vector takes all bytes");
         if matches!(target, Target::XPlane) && trace.slice_count() > 0 {

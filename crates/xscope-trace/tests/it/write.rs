@@ -9,7 +9,9 @@ use xscope_trace::load::read_bytes;
 use xscope_trace::model::{Format, SliceRef, Trace, Track, TrackKind};
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Noise, around, step_numbers, steps, trim};
-use xscope_trace::write::{Written, chrome, folded, perfetto, speedscope, trim_xplane, xplane};
+use xscope_trace::write::{
+    Written, chrome, folded, perfetto, pprof, speedscope, trim_xplane, xplane,
+};
 
 use crate::traces;
 
@@ -365,4 +367,39 @@ fn what_is_damaged_is_trimmed_and_written_too() {
             crate::feed::write(&bytes[..bytes.len() * seed / 40]);
         }
     }
+}
+
+#[test]
+fn pprof_has_the_device_time_of_folded_stacks_and_the_bytes_of_memory_profiles() {
+    let paths = [fixture("tpu_v6e/excerpt.xplane.pb"), fixture("pprof/device_memory.prof")];
+    let trace = load(&paths).unwrap();
+    let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+    pprof::write(&trace, &mut bytes).unwrap();
+    folded::write(&trace, &mut lines).unwrap();
+    let written = read_bytes("x.pprof", bytes).unwrap();
+    assert_eq!(written.findings, []);
+    let [profile] = written.profiles.as_slice() else { panic!("one profile") };
+    let text = |id| written.strings.get(id);
+    let kinds: Vec<_> = profile.types.iter().map(|it| (text(it.name), text(it.unit))).collect();
+    assert_eq!(kinds, [("device_time", "nanoseconds"), ("space", "bytes")]);
+    assert_eq!(profile.default_type, 0);
+    let mut stacks: BTreeMap<String, i64> = BTreeMap::new();
+    for sample in (0..profile.len()).filter(|&sample| profile.value(sample, 0) > 0) {
+        let frames: Vec<_> = profile.frames_of(sample).map(|it| text(it.function)).collect();
+        let stack = frames.into_iter().rev().collect::<Vec<_>>().join(";");
+        stacks.insert(stack, profile.value(sample, 0));
+    }
+    let lines = String::from_utf8(lines).unwrap();
+    let expected = lines.lines().filter(|line| line.starts_with("/device:"));
+    let expected: BTreeMap<String, i64> = expected
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(stack, nanos)| (stack.to_owned(), nanos.parse().unwrap()))
+        .collect();
+    assert!(!expected.is_empty());
+    assert_eq!(stacks, expected);
+    let space = |profile: &xscope_trace::model::StackProfile| -> i64 {
+        (0..profile.len()).map(|sample| profile.value(sample, 1)).sum()
+    };
+    assert_eq!(space(profile), space(&trace.profiles[0]));
+    assert!(space(profile) > 0);
 }

@@ -11,7 +11,7 @@ use super::time::time;
 #[derive(Debug, Args)]
 #[command(group(
     ArgGroup::new("formats")
-        .args(["perfetto", "chrome", "xplane", "folded", "speedscope"])
+        .args(["perfetto", "chrome", "xplane", "folded", "speedscope", "pprof"])
         .multiple(true)
         .required(true)
 ))]
@@ -34,6 +34,9 @@ pub(crate) struct ExportArgs {
     /// For speedscope.app
     #[arg(long, value_name = "FILE")]
     pub speedscope: Option<PathBuf>,
+    /// For `go tool pprof` (*.pprof, *.pprof.gz): device time by scope, memory by owner
+    #[arg(long, value_name = "FILE")]
+    pub pprof: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

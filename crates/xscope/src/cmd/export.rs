@@ -17,6 +17,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
         (Target::XPlane, &args.xplane),
         (Target::Folded, &args.folded),
         (Target::Speedscope, &args.speedscope),
+        (Target::Pprof, &args.pprof),
     ];
     let targets: Vec<(Target, &Path)> =
         targets.into_iter().filter_map(|(target, path)| Some((target, path.as_deref()?))).collect();
