@@ -31,6 +31,22 @@ impl Browser {
         Some(Self { python, chromium: chromium? })
     }
 
+    /// Has the viewer serve a path, and uses it.
+    fn view(&self, path: &str, report: &Path, more: &[&str]) {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/view.py");
+        let output = Command::new(&self.python)
+            .arg(script)
+            .args([env!("CARGO_BIN_EXE_xscope"), path])
+            .arg(report)
+            .args(more)
+            .arg("--chromium")
+            .arg(&self.chromium)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{path}: {stderr}");
+    }
+
     fn check(&self, page: &Path, more: &[&str]) {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/report.py");
         let output = Command::new(&self.python)
@@ -190,4 +206,24 @@ fn what_is_no_profile_gives_no_page() {
     run(directory.path(), &["report", "missing"], 2);
     run(directory.path(), &["report", "a", "b", "c"], 2);
     assert!(!directory.path().join("report.html").exists());
+}
+
+#[test]
+fn the_viewer_works_in_a_browser() {
+    let Some(browser) = Browser::find() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for (name, search) in [("run", "matmul"), ("tpu_v6e", "fusion"), ("jax_cpu", "dot")] {
+        let (_, json) = report(directory.path(), &fixture(name));
+        let shots = shots(&format!("view_{name}"));
+        browser.view(&fixture(name), &json, &["--search", search, "--shots", &shots]);
+    }
+    let runs = directory.path().join("runs");
+    for name in ["a", "b"] {
+        fs::create_dir_all(runs.join(name)).unwrap();
+        for file in ["run.json", "results.json", "requests.jsonl"] {
+            fs::copy(PathBuf::from(fixture("run")).join(file), runs.join(name).join(file)).unwrap();
+        }
+    }
+    let more = ["--page", "runs", "--shots", &shots("view_runs")];
+    browser.view(runs.to_str().unwrap(), Path::new("-"), &more);
 }
