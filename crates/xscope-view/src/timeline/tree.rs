@@ -193,14 +193,16 @@ fn rank(kind: TrackKind) -> u8 {
     }
 }
 
-/// Names of processes by host-independent key: what a source says, else what its tracks say.
+/// Names of processes: what their threads say, else what a source says.
 fn process_names(trace: &Trace) -> BTreeMap<i64, StrId> {
     let mut names = BTreeMap::new();
+    // Rows of a device lie under the device, whatever process recorded them.
+    let threads = trace.tracks.iter().filter(|track| track.device.is_none());
+    for track in threads.filter(|track| !track.process.is_empty()) {
+        names.entry(track.pid).or_insert(track.process);
+    }
     for process in trace.processes.iter().filter(|process| !process.name.is_empty()) {
         names.entry(process.pid).or_insert(process.name);
-    }
-    for track in trace.tracks.iter().filter(|track| !track.process.is_empty()) {
-        names.entry(track.pid).or_insert(track.process);
     }
     names
 }
