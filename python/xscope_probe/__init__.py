@@ -14,6 +14,7 @@ import threading
 import time
 
 from .hook import Finder
+from .memory import Memory
 from .paths import MISSING
 from .spool import Spool
 from .wrap import CallableAttribute, Probe, parameters_of, wrap
@@ -37,6 +38,8 @@ def start(environ=os.environ):
         _control(environ.get("XSCOPE_PROBE_CONTROL")),
         max_bytes=int(environ.get("XSCOPE_PROBE_MAX_BYTES", 64 << 20)),
         fault=environ.get("XSCOPE_PROBE_FAULT"),
+        memory=environ.get("XSCOPE_PROBE_MEMORY"),
+        request=os.path.join(os.path.dirname(path), "snapshot"),
     )
     runtime.add(tables)
     _runtime = runtime
@@ -59,8 +62,9 @@ class InjectedFault(Exception):
 class Runtime:
     """The probes of one process."""
 
-    def __init__(self, directory, control, max_bytes=64 << 20, fault=None):
+    def __init__(self, directory, control, max_bytes=64 << 20, fault=None, memory=None, request=None):
         self.control = control
+        self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
         self._fault = fault
         self._rows = {}
@@ -76,6 +80,7 @@ class Runtime:
         self._off = False
         self._errors, self._first_error = 0, None
         self._stamps = {}
+        self._memory = Memory(*self._memory_at) if self._memory_at[0] else None
         self._requests = itertools.count(os.getpid() << 32)
 
     def _after_fork(self):
@@ -193,6 +198,17 @@ class Runtime:
             since = self._stamps.pop((row["since"], key), None)
             if since is not None:
                 self.write(row["span"], since, max(since, until), key, None, (), True)
+
+    def remember_memory(self, stage, size=None):
+        """A snapshot of the device's memory; with a size, only if it is the largest so far."""
+        self.fault("memory", stage)
+        memory = self._memory
+        if memory is None or self._off or (size is not None and not memory.is_larger(stage, size)):
+            return
+        start = time.monotonic_ns()
+        memory.watch(self.failed)
+        if memory.snapshot(stage):
+            self.write("xscope.memory", start, time.monotonic_ns(), None, None, [("stage", stage)], True)
 
     # Failing.
 

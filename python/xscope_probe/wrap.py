@@ -81,10 +81,13 @@ class Probe:
         self.stamp = self._stamp(row.get("stamp"), parameters)
         self.wait = self._stamp(row.get("wait"), parameters)
         self.early = row.get("at") == "start"
+        memory = row.get("memory", {})
+        self.memory_start, self.memory_end = memory.get("start"), memory.get("end")
+        self.memory_size = "size" in memory and compile_paths(memory["size"], parameters)
         # Whether the start of a call needs more than to look at the clock.
         self.enters = bool(
             self.opens or self.in_request or self.scope or self.when or self.head
-            or self.mark_start or self.early
+            or self.mark_start or self.early or self.memory_start
         )  # fmt: skip
 
     @staticmethod
@@ -103,6 +106,9 @@ class Probe:
     def leave(self, call, args, kwargs, result, error):
         try:
             self._leave(call, now(), args, kwargs, result, error)
+            if self.memory_end and error is None:
+                size = scalar(self.memory_size(args, kwargs, result)) if self.memory_size else None
+                self.runtime.remember_memory(self.memory_end, size)
         except Exception as failure:
             self.runtime.failed(self.label, failure)
 
@@ -120,6 +126,8 @@ class Probe:
         for path, values in self.when:
             if scalar(path(args, kwargs, None)) not in values:
                 return _SKIP
+        if self.memory_start:
+            self.runtime.remember_memory(self.memory_start)
         context = _REQUEST.get()
         if self.in_request and context is None:
             return _SKIP
@@ -256,6 +264,8 @@ def wrap(function, probe):
     return _wrap_sync(function, probe)
 
 
+# A wrapper of its own for `async`, although only `await` differs: what the two could share would be
+# one more call around each poll of a spinning loop.
 def _wrap_sync(function, probe):
     control = probe.runtime.control
     enter = probe.enter if probe.enters else None

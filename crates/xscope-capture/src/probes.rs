@@ -25,10 +25,11 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// The runtime's files, by the path that they get.
-const RUNTIME: [(&str, &str); 6] = [
+const RUNTIME: [(&str, &str); 7] = [
     ("sitecustomize.py", include_str!("../../../python/xscope_probe/site/sitecustomize.py")),
     ("xscope_probe/__init__.py", include_str!("../../../python/xscope_probe/__init__.py")),
     ("xscope_probe/hook.py", include_str!("../../../python/xscope_probe/hook.py")),
+    ("xscope_probe/memory.py", include_str!("../../../python/xscope_probe/memory.py")),
     ("xscope_probe/paths.py", include_str!("../../../python/xscope_probe/paths.py")),
     ("xscope_probe/spool.py", include_str!("../../../python/xscope_probe/spool.py")),
     ("xscope_probe/wrap.py", include_str!("../../../python/xscope_probe/wrap.py")),
@@ -113,6 +114,22 @@ struct Probe {
     /// Callables that the method puts on its object, with the names of their spans.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     after: BTreeMap<String, String>,
+    /// Snapshots of the device's memory, before the call or after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Moments>,
+}
+
+/// What the snapshots of a call are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moments {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+    /// Only after calls for which this is larger than for all before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<Paths>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,6 +239,7 @@ impl Probe {
             || self.stamp.is_some()
             || self.wait.is_some()
             || !self.after.is_empty()
+            || self.memory.is_some()
             || holds;
         (!records).then_some("it records nothing: give it a `span`")
     }
@@ -237,6 +255,7 @@ fn is_false(flag: &bool) -> bool {
 pub(crate) struct Installed {
     directory: PathBuf,
     spans: PathBuf,
+    memory: PathBuf,
 }
 
 impl Installed {
@@ -256,11 +275,11 @@ impl Installed {
                 .and_then(|()| fs::write(&path, bytes))
                 .map_err(|source| CaptureError::Io { what: "write", path, source })?;
         }
-        Ok(Self { directory, spans: root.join("spans") })
+        Ok(Self { directory, spans: root.join("spans"), memory: root.join("memory") })
     }
 
     /// What the server's environment needs; `python_path` is what it has of its own.
-    pub(crate) fn environment(&self, python_path: Option<&str>) -> [(&'static str, String); 4] {
+    pub(crate) fn environment(&self, python_path: Option<&str>) -> [(&'static str, String); 5] {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mine = text(&self.directory);
         let python_path = match python_path {
@@ -272,6 +291,7 @@ impl Installed {
             ("XSCOPE_PROBE_TABLES", text(&self.directory.join("tables.json"))),
             ("XSCOPE_PROBE_CONTROL", text(&self.directory.join("control"))),
             ("XSCOPE_PROBE_SPANS", text(&self.spans)),
+            ("XSCOPE_PROBE_MEMORY", text(&self.memory)),
         ]
     }
 }

@@ -22,6 +22,7 @@ struct Report {
     layer_id: Option<i64>,
     total_memory_mb: f64,
     largest_tensor: Option<String>,
+    peak_memory_mb: Option<f64>,
     #[serde(default)]
     tensors: BTreeMap<String, Tensor>,
 }
@@ -87,6 +88,7 @@ pub(crate) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
         stage: trace.strings.intern(&report.stage),
         layer: report.layer_id,
         total_memory_mb: report.total_memory_mb,
+        peak_memory_mb: report.peak_memory_mb,
         tensors,
     };
     trace.memory_reports.push(memory_report);

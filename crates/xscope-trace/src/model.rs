@@ -598,6 +598,8 @@ pub struct MemoryReport {
     pub layer: Option<i64>,
     /// As the report states it, in its MB.
     pub total_memory_mb: f64,
+    /// The device's own peak until then, in the same MB, if it counts one.
+    pub peak_memory_mb: Option<f64>,
     pub tensors: Vec<ReportedTensor>,
 }
 

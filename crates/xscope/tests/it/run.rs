@@ -147,9 +147,18 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
     assert_eq!(report["sequence_lengths"].as_array().unwrap().len(), 3);
     let quality = report["analysis"]["quality"].as_array().unwrap();
     assert!(quality.iter().any(|finding| finding["code"] == "batches.joined_by_time"));
-    let manifest = json_file(&only_run(directory.path()).join("run.json"));
+    let run_dir = only_run(directory.path());
+    let manifest = json_file(&run_dir.join("run.json"));
     assert_eq!(manifest["probes"]["processes"].as_array().unwrap().len(), 3);
-    assert_eq!(manifest["probes"]["errors"], 0);
+    assert_eq!(manifest["probes"]["errors"], 0, "{}", manifest["probes"]);
+    for stage in ["ready", "peak_batch"] {
+        let memory = json_file(&run_dir.join(format!("memory/memory_report_device_{stage}.json")));
+        assert!(memory["total_memory_mb"].as_f64().unwrap() > 0.1, "{memory}");
+        assert!(run_dir.join(format!("memory/device_{stage}.prof")).metadata().unwrap().len() > 0);
+    }
+    let peak = &report["peak_hbm_mb"];
+    assert_eq!(peak["status"], "degraded", "a CPU counts no peak: {peak}");
+    assert!(peak["value"].as_f64().unwrap() > 0.1);
 }
 
 #[test]
