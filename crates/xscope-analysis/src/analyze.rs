@@ -10,6 +10,7 @@ use crate::allocators::{AllocatorRow, allocators};
 use crate::collectives::{CollectiveRow, collectives};
 use crate::compiles::{CompileRow, compiles, is_compile};
 use crate::components::Rule;
+use crate::degraded::{DegradedRow, degrade};
 use crate::devices::{DeviceRow, devices};
 use crate::headlines::{Headline, headlines};
 use crate::idle::{IdleRow, idle, is_transfer};
@@ -38,6 +39,8 @@ pub struct AnalyzeReport {
     /// What matters most, the largest share of device time first.
     pub headlines: Vec<Headline>,
     pub quality: Vec<Finding>,
+    /// Which kinds of figures the findings touch.
+    pub degraded: Vec<DegradedRow>,
     pub devices: Vec<DeviceRow>,
     /// What each device's window went into.
     pub timeline: Vec<TimelineRow>,
@@ -127,6 +130,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let mut report = AnalyzeReport {
         schema: SCHEMA,
         headlines: Vec::new(),
+        degraded: Vec::new(),
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: extent.as_micros(),
@@ -146,6 +150,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         kernels,
         compiles,
     };
+    degrade(&mut report);
     report.headlines = headlines(&report);
     report
 }

@@ -16,6 +16,7 @@ pub mod collectives;
 pub mod compare;
 pub mod compiles;
 pub mod components;
+pub mod degraded;
 pub mod devices;
 pub mod follow;
 pub mod headlines;

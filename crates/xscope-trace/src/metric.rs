@@ -48,6 +48,18 @@ impl Metric {
         }
     }
 
+    /// Marks a value as distorted for one more reason; what has no value stays unavailable.
+    pub fn degrade(&mut self, reason: &str) {
+        if self.status == Status::Unavailable {
+            return;
+        }
+        self.status = Status::Degraded;
+        self.reason = Some(match self.reason.take() {
+            Some(known) => format!("{known}; {reason}"),
+            None => reason.to_owned(),
+        });
+    }
+
     /// Valid if there is a value, else unavailable for `reason`.
     pub fn known(value: Option<f64>, unit: &str, reason: &str) -> Self {
         match value {

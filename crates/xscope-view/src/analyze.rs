@@ -8,7 +8,7 @@ use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
 
-use crate::sections::idle_text;
+use crate::sections::{Grid, Section};
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
 
 /// How many rows a table of the first page has.
@@ -18,18 +18,19 @@ const ROWS: usize = 12;
 const LAYER_DEPTH: usize = 4;
 const LAYER_SHARE: f64 = 0.005;
 
-/// The report as text for a terminal.
+/// The first page: what was read, what matters most, what is wrong with it, and where to look on; of
+/// files that know of no device, what they say of memory.
 pub fn analyze_text(report: &AnalyzeReport) -> String {
     let mut out = String::new();
     sources(report, &mut out);
-    out += &headlines_text(report);
-    out += &quality_text(&report.quality);
-    out += &devices_text(report);
-    out += &idle_text(report);
-    out += &categories_text(report);
-    out += &kernels_text(&report.kernels);
-    out += &layers_text(&report.layers);
-    out += &memory_page(report);
+    devices_line(report, &mut out);
+    headlines_text(report, &mut out);
+    quality_line(&report.quality, &mut out);
+    if report.devices.is_empty() {
+        out += &memory_page(report);
+    }
+    let names: Vec<&str> = Section::ALL.iter().map(|&(name, _)| name).collect();
+    line(&mut out, &format!("more: xscope analyze PATH {}", names.join("|")));
     out
 }
 
@@ -38,44 +39,74 @@ pub(crate) fn memory_page(report: &AnalyzeReport) -> String {
     memory_text(report) + &allocations_text(report) + &reported_memory_text(report)
 }
 
-/// The summary in a few lines: what matters most, and what to do next.
-fn headlines_text(report: &AnalyzeReport) -> String {
-    let mut out = String::new();
+/// What matters most, and what to do next.
+fn headlines_text(report: &AnalyzeReport, out: &mut String) {
     for (number, headline) in (1..).zip(&report.headlines) {
-        line(&mut out, &format!(" {number}. {}", shorten(&headline.text, 400)));
-        line(
-            &mut out,
-            &format!("    next: {} [{}]", shorten(&headline.next, 300), headline.section),
-        );
+        line(out, &format!("{number}. {}", shorten(&headline.text, 400)));
+        line(out, &format!("   next: {} [{}]", shorten(&headline.next, 300), headline.section));
     }
-    if out.is_empty() { out } else { format!("\nWhat matters most\n{out}") }
 }
 
 fn sources(report: &AnalyzeReport, out: &mut String) {
-    for source in &report.sources {
-        let host = if source.host.is_empty() { "" } else { " on " };
-        line(
-            out,
-            &format!(
-                "{} ({}, {}{host}{})",
-                source.path,
-                source.format,
-                si(as_f64(source.bytes), "B"),
-                source.host
-            ),
-        );
+    let Some(first) = report.sources.first() else { return };
+    let host = if first.host.is_empty() { "" } else { " on " };
+    let others = match report.sources.len() - 1 {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    let bytes = report.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.bytes));
+    line(
+        out,
+        &format!(
+            "{}{others} ({}, {}{host}{}): {} events in {}",
+            first.path,
+            first.format,
+            si(as_f64(bytes), "B"),
+            first.host,
+            report.events,
+            duration(report.window_us)
+        ),
+    );
+}
+
+/// How busy the devices were, in one line.
+fn devices_line(report: &AnalyzeReport, out: &mut String) {
+    let shares = || report.devices.iter().map(|device| device.busy_share);
+    let (least, most) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
+    let busy = match report.devices.len() {
+        0 => "no devices".to_owned(),
+        1 => format!("1 device, busy for {} of its time", percent(most)),
+        count => format!("{count} devices, busy for {} to {}", percent(least), percent(most)),
+    };
+    line(out, &busy);
+}
+
+/// What is wrong, in one line: how many findings and the gravest.
+fn quality_line(findings: &[Finding], out: &mut String) {
+    let Some(worst) = findings.first().filter(|worst| worst.severity > Severity::Info) else {
+        return;
+    };
+    let grave = findings.iter().filter(|finding| finding.severity > Severity::Info).count();
+    let others = match grave - 1 {
+        0 => String::new(),
+        others => format!(" and {others} more"),
+    };
+    let message = shorten(&worst.message, 200);
+    line(out, &format!("{}: {message} [{}]{others}", mark(worst.severity), worst.code));
+}
+
+fn mark(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "note",
     }
-    line(out, &format!("{} events in {}", report.events, duration(report.window_us)));
 }
 
 pub(crate) fn quality_text(findings: &[Finding]) -> String {
     let mut out = String::new();
     for finding in findings {
-        let mark = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Info => "note",
-        };
+        let mark = mark(finding.severity);
         let times =
             if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
         line(
@@ -87,15 +118,11 @@ pub(crate) fn quality_text(findings: &[Finding]) -> String {
 }
 
 pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
-    let columns = [
-        Column::Text("device"),
-        Column::Text("model"),
-        Column::Number("window"),
-        Column::Number("busy"),
-        Column::Number("idle"),
-        Column::Number("busy share"),
-        Column::Text(""),
-    ];
+    let Grid { title, columns, rows } = devices(report);
+    section(title, &columns, rows)
+}
+
+pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
     let rows = report.devices.iter().map(|device| {
         vec![
             shorten(short_device(&device.name), 40),
@@ -107,33 +134,25 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
             bar(device.busy_share, 12),
         ]
     });
-    section("Devices", &columns, rows.collect())
+    Grid {
+        title: "Devices",
+        columns: vec![
+            Column::Text("device"),
+            Column::Text("model"),
+            Column::Number("window"),
+            Column::Number("busy"),
+            Column::Number("idle"),
+            Column::Number("busy share"),
+            Column::Text(""),
+        ],
+        rows: rows.collect(),
+    }
 }
 
 /// A device's name without what all of them start with.
 fn short_device(name: &str) -> &str {
     let name = name.strip_prefix("/device:").unwrap_or(name);
     name.strip_prefix("CUSTOM:").unwrap_or(name)
-}
-
-fn categories_text(report: &AnalyzeReport) -> String {
-    let columns = [
-        Column::Text("category"),
-        Column::Number("count"),
-        Column::Number("self time"),
-        Column::Number("share"),
-        Column::Text(""),
-    ];
-    let rows = report.categories.iter().take(ROWS).map(|row| {
-        vec![
-            shorten(&row.name, 40),
-            row.count.to_string(),
-            duration(row.self_us),
-            percent(row.share),
-            bar(row.share, 12),
-        ]
-    });
-    section("Time by category", &columns, rows.collect())
 }
 
 pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {

@@ -7,7 +7,7 @@ use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 
-use crate::analyze::{line, memory_page, quality_text};
+use crate::analyze::{devices, line, memory_page, quality_text};
 use crate::flame::flame_text;
 use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
@@ -70,8 +70,8 @@ pub(crate) struct Grid {
 pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
     match section {
         Section::Layers => vec![components(report), layers(report)],
-        Section::Kernels => vec![kernels(report)],
-        Section::Devices => vec![timeline(report)],
+        Section::Kernels => vec![categories(report), kernels(report)],
+        Section::Devices => vec![devices(report), timeline(report)],
         Section::Idle => vec![idle(report), host_code(report)],
         Section::Collectives => vec![collectives(report)],
         Section::Compiles => vec![compiles(report)],
@@ -103,6 +103,15 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
     }
     if out.is_empty() {
         line(&mut out, "nothing in this profile for this section");
+    }
+    degraded_text(report, section) + &out
+}
+
+/// What findings make doubtful in a section.
+fn degraded_text(report: &AnalyzeReport, section: Section) -> String {
+    let mut out = String::new();
+    for row in report.degraded.iter().filter(|row| row.sections.contains(&section.name())) {
+        line(&mut out, &format!("degraded: {} [{}]", row.figures.name(), row.code));
     }
     out
 }
@@ -250,9 +259,27 @@ fn timeline(report: &AnalyzeReport) -> Grid {
     Grid { title: "What each device's time went into", columns, rows: rows.collect() }
 }
 
-pub(crate) fn idle_text(report: &AnalyzeReport) -> String {
-    let grid = idle(report);
-    if grid.rows.is_empty() { String::new() } else { render(&grid, Style::Terminal) }
+fn categories(report: &AnalyzeReport) -> Grid {
+    let rows = report.categories.iter().map(|row| {
+        vec![
+            shorten(&row.name, 40),
+            row.count.to_string(),
+            duration(row.self_us),
+            percent(row.share),
+            bar(row.share, 12),
+        ]
+    });
+    Grid {
+        title: "Time by category",
+        columns: vec![
+            Column::Text("category"),
+            Column::Number("count"),
+            Column::Number("self time"),
+            Column::Number("share"),
+            Column::Text(""),
+        ],
+        rows: rows.collect(),
+    }
 }
 
 fn idle(report: &AnalyzeReport) -> Grid {

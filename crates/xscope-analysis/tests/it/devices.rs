@@ -2,7 +2,9 @@
 
 use xscope_analysis::analyze;
 use xscope_trace::Trace;
+use xscope_trace::metric::Status;
 use xscope_trace::model::{SourceId, TrackKind};
+use xscope_trace::quality::{Finding, Severity};
 
 use crate::build::{device, made, program, track, us};
 use crate::real;
@@ -198,4 +200,40 @@ fn a_sampler_belongs_to_the_forward_pass_before_it() {
         let follows: u64 = sampler.follows.iter().map(|(_, count)| count).sum();
         assert_eq!((sampler.stage, follows, sampler.follows.len()), ("sampler", sampler.count, 1));
     }
+}
+
+#[test]
+fn a_finding_degrades_the_figures_that_it_touches_and_no_others() {
+    let mut trace = Trace::default();
+    let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 8)], 0..1);
+    for at in [0, 4] {
+        let cpu = device(&mut trace, "cpu");
+        track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &[(("all-reduce", at, 10), 1)]);
+    }
+    let status = |trace: &Trace| {
+        let report = analyze(trace);
+        let row = &report.collectives[0];
+        let codes = report.degraded.iter().map(|row| row.code.clone()).collect::<Vec<_>>();
+        (row.wait_us.status, report.kernels[0].flops.status, codes)
+    };
+    let (wait, flops, codes) = status(&trace);
+    assert_eq!((wait, codes.len()), (Status::Valid, 0));
+    for (code, severity, expected) in [
+        ("xplane.damaged_line", Severity::Error, Status::Degraded),
+        ("xplane.damaged_line", Severity::Info, Status::Valid),
+        ("xplane.damaged_hlo", Severity::Warning, Status::Valid),
+    ] {
+        trace.findings = vec![Finding::new(code, severity, "made")];
+        let found = status(&trace);
+        assert_eq!(found.0, expected, "{code}");
+        match code {
+            "xplane.damaged_hlo" => assert_eq!(found.1, Status::Degraded),
+            _ => assert_eq!(found.1, flops, "{code}"),
+        }
+    }
+    trace.findings = vec![Finding::new("xplane.damaged_line", Severity::Error, "made")];
+    let report = analyze(&trace);
+    let reason = report.collectives[0].wait_us.reason.clone().unwrap();
+    assert_eq!(reason, "made [xplane.damaged_line]");
+    assert_eq!(report.collectives[0].bytes.value, None, "what is unknown stays unknown");
 }

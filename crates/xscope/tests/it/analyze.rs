@@ -13,7 +13,10 @@ fn each_format_gives_a_report() {
     for name in ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto/excerpt.json.gz", "run"] {
         let path = fixture(name);
         let text = stdout(&run(directory.path(), &["analyze", &path], 0));
-        assert!(text.contains("Kernels by self time"), "{name}:\n{text}");
+        assert!(text.contains("more: xscope analyze PATH layers|kernels|"), "{name}:\n{text}");
+        assert!(text.lines().count() <= 10, "{name}:\n{text}");
+        let kernels = stdout(&run(directory.path(), &["analyze", &path, "kernels"], 0));
+        assert!(kernels.contains("Kernels by self time"), "{name}:\n{kernels}");
         let json = stdout(&run(directory.path(), &["analyze", &path, "--json"], 0));
         let report: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(report["schema"], "xscope/analyze/1");

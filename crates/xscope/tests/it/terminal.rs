@@ -29,7 +29,7 @@ fn on_terminal(directory: &Path, args: &[&str], no_color: &str) -> Option<String
 fn colour_is_for_terminals_that_want_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = fixture("run");
-    for args in [&["analyze", &path][..], &["analyze", &path, "layers"]] {
+    for args in [&["analyze", &path, "devices"], &["analyze", &path, "layers"]] {
         let piped = stdout(&run(directory.path(), args, 0));
         assert!(!piped.contains('\x1b'), "{piped}");
         let Some(shown) = on_terminal(directory.path(), args, "") else { return };
