@@ -1,9 +1,9 @@
 //! A trace as something to scroll and zoom in, whatever its size.
 //!
-//! A [`Timeline`] owns its trace and, beside it, [`layers`] (where each slice is drawn), the
-//! [`overlay`] (requests and batches as tracks of their own) and [`arrows`]. It answers what a
-//! client shows: a [window](Timeline::window) of some tracks in the width of the screen, one slice
-//! in full, a search over everything, statistics of a range. It knows nothing of HTTP.
+//! A [`Timeline`] owns its trace and, beside it, `layers` (where each slice is drawn), the `overlay`
+//! (requests and batches as tracks of their own) and `arrows`. It answers what a client shows: a
+//! [window](Timeline::window) of some tracks in the width of the screen, one slice in full, a search
+//! over everything, statistics of a range. It knows nothing of HTTP.
 
 mod arrows;
 mod detail;
