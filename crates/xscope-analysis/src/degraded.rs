@@ -83,7 +83,7 @@ impl Figures {
             "window.idle" => &[Self::Averages],
             "python_tracer.on" => &[Self::HostTimes],
             "requests.unjoined" | "requests.unaccounted" => &[Self::Stages],
-            "batches.joined_by_time" | "clock.unknown" => &[Self::Joins],
+            "batches.joined_by_time" | "clock.unknown" | "clock.far_apart" => &[Self::Joins],
             "pprof.truncated" | "pprof.dangling" | "memory_report.sum" => &[Self::Memory],
             _ => &[],
         }

@@ -107,7 +107,7 @@ fn communication(report: &AnalyzeReport) -> Option<Headline> {
     let whole = windows_us(report);
     let exposed: f64 = report.timeline.iter().map(|row| row.exposed_communication_us).sum();
     let total: f64 = report.collectives.iter().map(|row| row.total_us).sum();
-    let wait: f64 = report.collectives.iter().filter_map(|row| row.wait_us.value).sum();
+    let wait = report.collectives.iter().filter_map(|row| row.wait_us.value).reduce(|a, b| a + b);
     let first = report.collectives.first()?;
     let late = match first.last.is_empty() {
         true => String::new(),
@@ -120,9 +120,9 @@ fn communication(report: &AnalyzeReport) -> Option<Headline> {
             "{} of device time is communication that nothing hides; {} of all communication is \
              waiting for peers{late}",
             percent(exposed / whole),
-            percent(wait / total)
+            wait.map_or("an unknown share".to_owned(), |wait| percent(wait / total))
         ),
-        next: match wait > 0.5 * total {
+        next: match wait.is_some_and(|wait| wait > 0.5 * total) {
             true => "balance the devices' work: waiting, not the network, costs most",
             false => "overlap collectives with compute, or shard so that less is exchanged",
         }

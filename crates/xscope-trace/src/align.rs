@@ -2,11 +2,18 @@
 //!
 //! Sources of one machine that stamp the monotonic clock are placed by it, exactly. Others are
 //! placed by the wall time that they state, as good as that machine's clock is. A source that
-//! states neither stays where it is, and the trace says so.
+//! states neither stays where it is, and so does one that began so much later than the first that
+//! the axis does not reach it; the trace says so.
 
 use crate::model::{SourceId, Trace};
 use crate::quality::{Finding, Severity};
 use crate::time::{Nanos, Picos};
+
+/// The latest that a source may begin after the first one, in days. The axis counts picoseconds in
+/// 64 bits, which is 106 days; the rest is for the profile itself.
+const MOST_DAYS_APART: i64 = 90;
+
+const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// Shifts every source so that the earliest time zero is the trace's.
 pub(crate) fn align(trace: &mut Trace) {
@@ -14,7 +21,7 @@ pub(crate) fn align(trace: &mut Trace) {
     let wall_minus_monotonic = clocks
         .clone()
         .find_map(|clock| Some(clock.unix_epoch?.0.saturating_sub(clock.monotonic_epoch?.0)));
-    let zeros: Vec<Option<i64>> = clocks
+    let mut zeros: Vec<Option<i64>> = clocks
         .map(|clock| match (clock.monotonic_epoch, wall_minus_monotonic) {
             (Some(monotonic), Some(offset)) => Some(monotonic.0.saturating_add(offset)),
             (Some(monotonic), None) => Some(monotonic.0),
@@ -36,6 +43,22 @@ pub(crate) fn align(trace: &mut Trace) {
             )
             .times(unplaced),
         );
+    }
+    let mut far_apart = 0;
+    for zero in &mut zeros {
+        if zero.is_some_and(|zero| zero.saturating_sub(first) > MOST_DAYS_APART * NANOS_PER_DAY) {
+            far_apart += 1;
+            *zero = None;
+        }
+    }
+    if far_apart > 0 {
+        let message = format!(
+            "sources began more than {MOST_DAYS_APART} days after the first and are shown as if \
+             they had begun with it: they are profiles of different sessions, look at each alone"
+        );
+        trace
+            .findings
+            .push(Finding::new("clock.far_apart", Severity::Warning, message).times(far_apart));
     }
     let shifts: Vec<Picos> = zeros
         .iter()

@@ -1,6 +1,7 @@
 //! From paths to a [`Trace`]: finds the files, tells their formats by content, reads each.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::align::align;
@@ -137,8 +138,8 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
         return Err(Error::NothingFound {
             path: directory.to_owned(),
             what:
-                "no profile in it or below it (looked for *.xplane.pb, *.xspan, *.trace.json[.gz], \
-                   *.prof, memory_report_*.json); \
+                "no profile in it or below it (looked for *.xplane.pb, *.xspan, *.json[.gz] with \
+                   trace events, *.prof, memory_report_*.json); \
                    was the capture stopped before it could write?"
                     .to_owned(),
         });
@@ -193,7 +194,7 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
             let kind = fs::symlink_metadata(&path).map_err(io)?.file_type();
             if kind.is_dir() && depth < SEARCH_DEPTH {
                 pending.push((path, depth + 1));
-            } else if kind.is_file() && is_profile_name(&path) {
+            } else if kind.is_file() && (is_profile_name(&path) || is_unnamed_profile(&path)) {
                 files.push(path);
             }
         }
@@ -230,6 +231,25 @@ fn is_profile_name(path: &Path) -> bool {
         .any(|suffix| name.ends_with(suffix))
 }
 
+/// How much of a file of JSON is looked at to tell whether it is a profile, in bytes. Kineto writes
+/// two kilobytes about the devices and the environment first.
+const LOOKED_AT: u64 = 64 << 10;
+
+/// Whether a file of JSON without a profile's name is Chrome JSON all the same, as PyTorch's are.
+fn is_unnamed_profile(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if ![".json", ".json.gz", ".json.xz"].iter().any(|suffix| name.ends_with(suffix)) {
+        return false;
+    }
+    let mut head = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut head));
+    let unpacked = match Packing::of(&head) {
+        Some(packing) => packing.head(&head, LOOKED_AT),
+        None => head,
+    };
+    read.is_ok() && chrome::is_chrome_json(&unpacked)
+}
+
 fn load_file(path: &Path, options: LoadOptions, trace: &mut Trace) -> Result<()> {
     read_file(path, FileBytes::open(path)?, options, trace)
 }
@@ -251,7 +271,7 @@ fn read_file(
     let name = path.to_string_lossy();
     if let Some(packing) = Packing::of(&bytes) {
         // JSON is read as a stream: unpacked, it is ten times as large and read only once.
-        if matches!(detect(&packing.head(&bytes)), Detected::ChromeJson) {
+        if matches!(detect(&packing.head(&bytes, DETECTED_BY)), Detected::ChromeJson) {
             return chrome::read(&name, packing.reader(&bytes), trace);
         }
         bytes = packing.unpack(path, &bytes, unpacked_limit(&bytes))?;
@@ -286,6 +306,9 @@ fn filter(size: usize, options: LoadOptions, trace: &Trace) -> Option<fn(&str) -
     let expected = read.saturating_add(size as u64).saturating_mul(3) / 2;
     options.memory_limit.is_some_and(|limit| expected > limit.0).then_some(options.needed)
 }
+
+/// How many bytes tell the format of a file that is named or found as a profile.
+const DETECTED_BY: u64 = 256;
 
 enum Detected {
     XPlane,

@@ -72,11 +72,11 @@ impl Packing {
         }
     }
 
-    /// The first bytes of what is packed.
-    pub(crate) fn head(self, packed: &[u8]) -> Vec<u8> {
-        let mut head = vec![0; 256];
-        let read = self.reader(packed).read(&mut head).unwrap_or(0);
-        head.truncate(read);
+    /// The first bytes of what is packed, as far as they can be had.
+    pub(crate) fn head(self, packed: &[u8], len: u64) -> Vec<u8> {
+        let mut head = Vec::new();
+        // Damage, or the end of a beginning: what came before it is all the same there.
+        drop(self.reader(packed).take(len).read_to_end(&mut head));
         head
     }
 

@@ -42,6 +42,17 @@ const MAX_HEADER_VALUE: usize = 4 << 20;
 const MAX_RECOVERIES: u32 = 1000;
 const RECOVERY_WINDOW: usize = 64 << 10;
 
+/// Whether the (unpacked) beginning of a file of JSON is that of a profile: an object with a list of
+/// events, or a list of what has a phase.
+pub(crate) fn is_chrome_json(head: &[u8]) -> bool {
+    let has = |key: &[u8]| head.windows(key.len()).any(|found| found == key);
+    match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => has(b"\"traceEvents\""),
+        Some(b'[') => has(b"\"ph\""),
+        _ => false,
+    }
+}
+
 /// Reads one Chrome JSON file from its (unpacked) bytes into `trace`.
 ///
 /// # Errors

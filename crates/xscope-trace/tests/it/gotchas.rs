@@ -67,8 +67,13 @@ fn text_stat(id: i64, field: u64, value: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// When the session began and ended.
 fn environment() -> Vec<u8> {
-    let start = stat(1, 3, START.cast_signed());
-    let stop = stat(2, 3, (START + 5_000_000).cast_signed());
+    session_at(START)
+}
+
+/// The same of a session that begins then, in nanoseconds of wall time.
+fn session_at(begin: u64) -> Vec<u8> {
+    let start = stat(1, 3, begin.cast_signed());
+    let stop = stat(2, 3, (begin + 5_000_000).cast_signed());
     let names = [stat_name(1, "profile_start_time"), stat_name(2, "profile_stop_time")].concat();
     plane("Task Environment", &[names, message(6, start), message(6, stop)])
 }
@@ -566,6 +571,40 @@ fn folders_of_hosts_are_one_trace_and_riegeli_is_named() {
     let trace = load();
     assert_eq!((trace.sources.len(), codes(&trace)), (2, vec![("source.unreadable", 1)]));
     assert!(trace.findings[0].message.contains("Riegeli"), "{:?}", trace.findings);
+}
+
+/// Sessions of different months have no common axis: 64 bits of picoseconds are 106 days.
+#[test]
+fn sessions_that_are_months_apart_begin_together_and_are_told() {
+    const DAY: u64 = 86_400_000_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let load = |days: u64| {
+        for (name, begin) in [("a", START), ("b", START + days * DAY)] {
+            let bytes = [python_host(3), session_at(begin)].concat();
+            std::fs::write(folder.path().join(format!("{name}.xplane.pb")), bytes).unwrap();
+        }
+        load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap()
+    };
+    let offset = |trace: &Trace| trace.sources[1].clock.offset;
+    let trace = load(2);
+    assert_eq!((offset(&trace).0, codes(&trace)), (2 * 86_400 * 1_000_000_000_000, vec![]));
+    let trace = load(200);
+    assert_eq!((offset(&trace).0, codes(&trace)), (0, vec![("clock.far_apart", 1)]));
+}
+
+/// Kineto names its files as it likes; a run's own JSON beside them is no profile.
+#[test]
+fn profiles_without_a_name_of_their_own_are_found_in_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let event = r#"{"ph":"X","name":"op","ts":1,"dur":2,"pid":1,"tid":1}"#;
+    let put = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let load = || load_with(&[folder.path().to_owned()], LoadOptions::default());
+    put("results.json", r#"{"schema":"xscope/results/1","results":[]}"#.to_owned());
+    let error = load().unwrap_err().to_string();
+    assert!(error.contains("no profile in it"), "{error}");
+    put("rank0.json", format!(r#"{{"deviceProperties":[],"traceEvents":[{event}]}}"#));
+    put("list.json", format!("[{event}]"));
+    assert_eq!(load().unwrap().sources.len(), 2);
 }
 
 /// 3.8.11: how much a copy moved is text on its event.
