@@ -91,6 +91,10 @@ fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
     for span in &mut trace.spans {
         span.start = span.start.saturating_add(shift_of(span.source));
     }
+    for row in &mut trace.log {
+        let by = shift_of(row.source);
+        row.at = row.at.map(|at| at.saturating_add(by));
+    }
     for request in &mut trace.client {
         let by = shift_of(request.source);
         request.intended = request.intended.saturating_add(by);

@@ -20,6 +20,7 @@ mod pprof;
 pub mod quality;
 pub mod results;
 pub mod run;
+pub mod server_log;
 pub mod span;
 mod spans;
 pub mod strings;

@@ -13,13 +13,17 @@ use crate::model::{DeviceId, Dropped, SharedBytes, Trace};
 use crate::pprof;
 use crate::quality::{Finding, Severity};
 use crate::run::{RunDir, RunStatus};
+use crate::server_log;
 use crate::spans;
-use crate::time::Bytes;
+use crate::time::{Bytes, Nanos};
 use crate::unpack::{Packing, unpacked_limit};
 use crate::xplane;
 
 /// The client's rows in a run directory.
 const REQUESTS: &str = "requests.jsonl";
+
+/// Where a run directory keeps what its servers printed.
+const LOGS: &str = "logs";
 
 /// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
 /// a few levels above it.
@@ -149,6 +153,10 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
     let before = trace.sources.len();
     for file in files {
         if let Err(error) = load_file(&file, options, trace) {
+            // Most servers' logs have nothing to say, which is no damage.
+            if is_log(&file) {
+                continue;
+            }
             let message = format!("{error} (the other files were read)");
             trace.findings.push(Finding::new("source.unreadable", Severity::Error, message));
             first_error.get_or_insert(error);
@@ -199,6 +207,7 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
             }
         }
     }
+    files.retain(|path| !is_log(path) || path.parent().is_some_and(|p| p.ends_with(LOGS)));
     files.sort();
     let twin = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
@@ -213,6 +222,7 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
 fn is_profile_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name == REQUESTS
+        || server_log::is_log_name(name)
         || memory_report::is_report_name(name)
         || [
             ".xplane.pb",
@@ -250,6 +260,16 @@ fn is_unnamed_profile(path: &Path) -> bool {
     read.is_ok() && chrome::is_chrome_json(&unpacked)
 }
 
+fn is_log(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(server_log::is_log_name)
+}
+
+/// From start to end of the run that a log is part of, since the Unix epoch.
+fn run_of(log: &Path) -> Option<(Nanos, Nanos)> {
+    let manifest = RunDir::open(log.parent()?.parent()?).ok()?.manifest;
+    Some((manifest.started_wall, manifest.ended_wall?))
+}
+
 fn load_file(path: &Path, options: LoadOptions, trace: &mut Trace) -> Result<()> {
     read_file(path, FileBytes::open(path)?, options, trace)
 }
@@ -275,6 +295,9 @@ fn read_file(
             return chrome::read(&name, packing.reader(&bytes), trace);
         }
         bytes = packing.unpack(path, &bytes, unpacked_limit(&bytes))?;
+    }
+    if is_log(path) {
+        return server_log::read(&name, &bytes, run_of(path), trace);
     }
     if path.file_name().is_some_and(|file| file == REQUESTS) {
         spans::read_requests(&name, &bytes, trace);

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use crate::args::{ArgCell, ArgStore};
 use crate::quality::Finding;
+use crate::server_log::LogEvent;
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 
@@ -50,6 +51,8 @@ pub struct Trace {
     pub profiles: Vec<StackProfile>,
     /// What sglang-jax says of the tensors of its stages.
     pub memory_reports: Vec<MemoryReport>,
+    /// What servers' logs say of their batches and compilations, in the order of the files.
+    pub log: Vec<LogRow>,
     /// Slices that were counted but not kept, because the caller has no use for them.
     pub dropped: Vec<Dropped>,
     /// What is wrong with the input, found while reading, in the order of finding.
@@ -99,6 +102,8 @@ pub enum Format {
     Pprof,
     /// `memory_report_*.json` of sglang-jax.
     MemoryReport,
+    /// The log of a server, text.
+    ServerLog,
 }
 
 impl Format {
@@ -110,6 +115,7 @@ impl Format {
             Self::Requests => "requests",
             Self::Pprof => "pprof",
             Self::MemoryReport => "memory_report",
+            Self::ServerLog => "server_log",
         }
     }
 
@@ -610,6 +616,15 @@ pub struct ReportedTensor {
     pub memory_mb: f64,
     pub shape: Vec<i64>,
     pub dtype: StrId,
+}
+
+/// A line of a server's log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogRow {
+    pub source: SourceId,
+    /// When the line was written, to the second; `None` if it does not say.
+    pub at: Option<Picos>,
+    pub event: LogEvent,
 }
 
 /// A mapped or owned file, shared by the readers and by what is decoded on demand.

@@ -30,6 +30,17 @@ impl Utc {
         Self { year, month, day, hour, minute, second }
     }
 
+    /// Nanoseconds since the Unix epoch; `None` if it is no date, or too far off.
+    pub fn wall(&self) -> Option<Nanos> {
+        let is_date = (1..=12).contains(&self.month) && (1..=31).contains(&self.day);
+        let is_time = (0..24).contains(&self.hour)
+            && (0..60).contains(&self.minute)
+            && (0..=60).contains(&self.second);
+        let days = days_from_civil(self.year, self.month, self.day);
+        let secs = days * SECS_PER_DAY + self.hour * 3600 + self.minute * 60 + self.second;
+        (is_date && is_time).then(|| secs.checked_mul(NANOS_PER_SEC).map(Nanos)).flatten()
+    }
+
     /// `20261124T101500Z`, the beginning of a run's name.
     pub fn compact(&self) -> String {
         let Self { year, month, day, hour, minute, second } = self;
@@ -66,6 +77,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The inverse of [`civil_from_days`], after the same source.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::Utc;
@@ -74,7 +95,9 @@ mod tests {
     #[test]
     fn dates() {
         let check = |secs: i64, expected: &str| {
-            assert_eq!(Utc::from_wall(Nanos(secs * 1_000_000_000)).to_string(), expected);
+            let date = Utc::from_wall(Nanos(secs * 1_000_000_000));
+            assert_eq!(date.to_string(), expected);
+            assert_eq!(date.wall(), Some(Nanos(secs * 1_000_000_000)));
         };
         check(0, "1970-01-01T00:00:00Z");
         check(-1, "1969-12-31T23:59:59Z");

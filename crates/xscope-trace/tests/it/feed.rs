@@ -34,6 +34,10 @@ pub(crate) fn memory_report(bytes: &[u8]) {
     drop(read("memory_report_fuzz.json", bytes));
 }
 
+pub(crate) fn server_log(bytes: &[u8]) {
+    drop(read("server.log", bytes));
+}
+
 /// Trims an XSpace and writes what is left of it in every format.
 pub(crate) fn write(bytes: &[u8]) {
     let Ok(mut trace) = load::read_bytes("fuzz.xplane.pb", bytes.to_vec()) else { return };

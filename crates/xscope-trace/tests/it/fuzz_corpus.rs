@@ -9,7 +9,7 @@ use crate::feed;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("xplane", feed::xplane),
     ("chrome_json", feed::chrome_json),
     ("xspan", feed::xspan),
@@ -17,6 +17,7 @@ const TARGETS: [Target; 8] = [
     ("compact", feed::compact),
     ("pprof", feed::pprof),
     ("memory_report", feed::memory_report),
+    ("server_log", feed::server_log),
     ("write", feed::write),
 ];
 

@@ -18,6 +18,8 @@ mod pprof;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod server_log;
+#[cfg(test)]
 mod span;
 #[cfg(test)]
 mod write;

@@ -1,0 +1,316 @@
+//! Lines of a server's log that say what it ran and what it had to compile.
+//!
+//! Of sglang-jax: batches (`Prefill batch. #new-seq: 1, #new-token: 11`), programs that a forward
+//! pass lacked (`Prefill batch. #bid: 6, #cache_miss: 2`) and what was compiled before the server
+//! was ready. Of every program that runs JAX with `JAX_LOG_COMPILES=1`: each compilation and its
+//! duration. All other lines are skipped.
+//!
+//! [`parse_line`] needs no file: whoever follows a log while it grows calls it for each line.
+
+use crate::error::{Error, Result};
+use crate::model::{Clock, Format, LogRow, Source, SourceId, Trace};
+use crate::quality::{Finding, Severity};
+use crate::run::Utc;
+use crate::strings::StrId;
+use crate::time::{Bytes, Nanos, Picos};
+
+/// Servers stamp their lines to the second.
+const RESOLUTION: Nanos = Nanos(1_000_000_000);
+
+/// Time zones differ from UTC by multiples of this.
+const QUARTER_HOUR_NANOS: i64 = 900 * 1_000_000_000;
+
+/// No time zone is farther from UTC than this.
+const FARTHEST_ZONE_NANOS: i64 = 15 * 3600 * 1_000_000_000;
+
+/// A date stands among the first bytes of a line.
+const STAMP_WITHIN: usize = 64;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// The time of the line as if its time zone were UTC, since the Unix epoch; `None` if the line
+    /// has none.
+    pub at: Option<Nanos>,
+    pub event: LogEvent,
+}
+
+/// What a server did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogEvent {
+    /// A prefill batch was put together.
+    Prefill { sequences: u64, tokens: u64 },
+    /// A forward pass ended that had to compile `programs` programs, at least one.
+    CacheMiss { pass: Pass, batch: Option<i64>, programs: u64 },
+    /// What the server compiles before it is ready: each number of tokens (none for decode) with
+    /// each number of sequences.
+    Precompile { pass: Pass, sequences: Vec<u64>, tokens: Vec<u64> },
+    /// JAX compiled a program.
+    Compiled { program: String, took: Nanos },
+}
+
+/// A kind of forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pass {
+    Prefill,
+    Decode,
+}
+
+impl Pass {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
+}
+
+/// Reads one line; `None` if it says nothing of the kind.
+pub fn parse_line(line: &str) -> Option<LogLine> {
+    let event = batch(line).or_else(|| precompile(line)).or_else(|| compiled(line))?;
+    Some(LogLine { at: stamp(line), event })
+}
+
+/// Reads a whole log. Bytes that are no text are replaced, lines that say nothing left out.
+pub fn parse(bytes: &[u8]) -> Vec<LogLine> {
+    let lines = bytes.split(|&byte| byte == b'\n');
+    lines.filter_map(|line| parse_line(&String::from_utf8_lossy(line))).collect()
+}
+
+fn batch(line: &str) -> Option<LogEvent> {
+    let (pass, rest) = match (line.split_once("Prefill batch"), line.split_once("Decode batch")) {
+        (Some((_, rest)), _) => (Pass::Prefill, rest),
+        (_, Some((_, rest))) => (Pass::Decode, rest),
+        _ => return None,
+    };
+    if let Some(sequences) = field(rest, "#new-seq: ") {
+        let tokens = field(rest, "#new-token: ").unwrap_or(0);
+        return Some(LogEvent::Prefill { sequences, tokens });
+    }
+    let programs = field(rest, "#cache_miss: ").filter(|&programs| programs > 0)?;
+    let batch = field(rest, "#bid: ").and_then(|batch| i64::try_from(batch).ok());
+    Some(LogEvent::CacheMiss { pass, batch, programs })
+}
+
+/// `[EXTEND] Begin to precompile bs_paddings=[12] token_paddings=[64, 128]`.
+fn precompile(line: &str) -> Option<LogEvent> {
+    let (before, rest) = line.split_once("Begin to precompile ")?;
+    let pass = match () {
+        () if before.contains("[EXTEND]") => Pass::Prefill,
+        () if before.contains("[DECODE]") => Pass::Decode,
+        () => return None,
+    };
+    let list = |key: &str| -> Vec<u64> {
+        let listed = rest.split_once(key).and_then(|(_, after)| after.split_once(']'));
+        let numbers = listed.into_iter().flat_map(|(list, _)| list.split(','));
+        numbers.filter_map(|number| number.trim().parse().ok()).collect()
+    };
+    let (sequences, tokens) = (list("bs_paddings=["), list("token_paddings=["));
+    Some(LogEvent::Precompile { pass, sequences, tokens })
+}
+
+/// `Finished XLA compilation of jit(f) in 0.051473618 sec`.
+fn compiled(line: &str) -> Option<LogEvent> {
+    let (_, rest) = line.split_once("Finished XLA compilation of ")?;
+    let (program, rest) = rest.rsplit_once(" in ")?;
+    let secs: f64 = rest.trim_start().split(' ').next()?.parse().ok()?;
+    let took = nanos_of(secs)?;
+    Some(LogEvent::Compiled { program: program.to_owned(), took })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a day of nanoseconds fits")]
+fn nanos_of(secs: f64) -> Option<Nanos> {
+    (0.0..86_400.0).contains(&secs).then_some(Nanos((secs * 1e9) as i64))
+}
+
+/// The number after `key`.
+fn field(text: &str, key: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(key)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// The first `YYYY-MM-DD HH:MM:SS` at the beginning of a line, read as UTC.
+fn stamp(line: &str) -> Option<Nanos> {
+    const SHAPE: &[u8] = b"0000-00-00 00:00:00";
+    let bytes = &line.as_bytes()[..line.len().min(STAMP_WITHIN)];
+    let is_stamp = |window: &&[u8]| {
+        window.iter().zip(SHAPE).all(|(byte, shape)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            b' ' => matches!(byte, b' ' | b'T'),
+            _ => byte == shape,
+        })
+    };
+    let found = bytes.windows(SHAPE.len()).find(is_stamp)?;
+    let number = |from: usize, to: usize| {
+        found[from..to].iter().fold(0, |sum, digit| 10 * sum + i64::from(digit - b'0'))
+    };
+    let date = Utc {
+        year: number(0, 4),
+        month: number(5, 7),
+        day: number(8, 10),
+        hour: number(11, 13),
+        minute: number(14, 16),
+        second: number(17, 19),
+    };
+    date.wall()
+}
+
+/// Whether a file of this name is read as a log.
+pub(crate) fn is_log_name(name: &str) -> bool {
+    name.ends_with(".log")
+}
+
+/// Reads a log into `trace`. Its time zone is told by `run`, from start to end of the run that it
+/// is part of, since the Unix epoch: UTC if all of the log then lies in the run, else the one in
+/// which its last line is the least before the end.
+///
+/// # Errors
+/// [`Error::NothingFound`] if no line says anything.
+pub(crate) fn read(
+    path: &str,
+    bytes: &[u8],
+    run: Option<(Nanos, Nanos)>,
+    trace: &mut Trace,
+) -> Result<()> {
+    let lines = parse(bytes);
+    if lines.is_empty() {
+        return Err(Error::NothingFound {
+            path: path.into(),
+            what: "no line of it says what a server ran or compiled; logs of sglang-jax do, and \
+                   those of any program under JAX_LOG_COMPILES=1"
+                .to_owned(),
+        });
+    }
+    let first = lines.iter().find_map(|line| line.at);
+    let zone = run.zip(extent(bytes)).and_then(|(run, log)| zone(run, log));
+    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let epoch = first.map(|first| Nanos(first.0.saturating_sub(zone.unwrap_or_default().0)));
+    let unplaced = lines.iter().filter(|line| line.at.is_none()).count() as u64;
+    if unplaced > 0 {
+        let message = format!("{path}: lines without a date cannot be placed in time");
+        trace.findings.push(Finding::new("log.no_date", Severity::Info, message).times(unplaced));
+    }
+    if zone.is_none() && first.is_some() {
+        let message = format!("{path}: the time zone of the log is not known; it is read as UTC");
+        trace.findings.push(Finding::new("log.zone", Severity::Info, message));
+    }
+    let zero = first.unwrap_or_default();
+    trace.log.extend(lines.into_iter().map(|line| LogRow {
+        source,
+        at: line.at.map(|at| Picos::from(Nanos(at.0.saturating_sub(zero.0)))),
+        event: line.event,
+    }));
+    trace.sources.push(Source {
+        path: path.to_owned(),
+        format: Format::ServerLog,
+        size: Bytes(bytes.len() as u64),
+        host: StrId::EMPTY,
+        clock: Clock {
+            unix_epoch: epoch,
+            error: Some(Picos::from(RESOLUTION)),
+            ..Clock::default()
+        },
+        facts: Vec::new(),
+    });
+    Ok(())
+}
+
+/// The times of the first and the last line that have one, whatever they say.
+fn extent(bytes: &[u8]) -> Option<(Nanos, Nanos)> {
+    let at = |line: &[u8]| stamp(&String::from_utf8_lossy(&line[..line.len().min(STAMP_WITHIN)]));
+    let lines = || bytes.split(|&byte| byte == b'\n');
+    lines().find_map(at).zip(lines().rev().find_map(at))
+}
+
+/// How far the zone of a log is ahead of UTC.
+fn zone(run: (Nanos, Nanos), log: (Nanos, Nanos)) -> Option<Nanos> {
+    if run.0 <= log.0 + RESOLUTION && log.1 <= run.1 {
+        return Some(Nanos(0));
+    }
+    // The last line is not after the end; its time was rounded down.
+    let ahead = log.1.0.saturating_sub(run.1.0);
+    let quarters = ahead.saturating_sub(1).div_euclid(QUARTER_HOUR_NANOS) + 1;
+    let zone = quarters.saturating_mul(QUARTER_HOUR_NANOS);
+    (zone.abs() <= FARTHEST_ZONE_NANOS).then_some(Nanos(zone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LogEvent, Pass, parse, parse_line, zone};
+    use crate::time::Nanos;
+
+    fn check(line: &str, at_secs: Option<i64>, expected: &LogEvent) {
+        let found = parse_line(line).unwrap_or_else(|| panic!("nothing in {line}"));
+        assert_eq!(&found.event, expected);
+        assert_eq!(found.at.map(|at| at.0 / 1_000_000_000), at_secs, "{line}");
+    }
+
+    #[test]
+    fn what_servers_say() {
+        check(
+            "[2026-11-24 10:15:00] Prefill batch. #new-seq: 3, #new-token: 33, #cached-token: 0, \
+             token usage: 0.00, #running-req: 0, #queue-req: 0, ",
+            Some(1_795_515_300),
+            &LogEvent::Prefill { sequences: 3, tokens: 33 },
+        );
+        check(
+            "[2026-11-24 10:15:08 DP0 TP0] Prefill batch. #bid: 6, #cache_miss: 2",
+            Some(1_795_515_308),
+            &LogEvent::CacheMiss { pass: Pass::Prefill, batch: Some(6), programs: 2 },
+        );
+        check(
+            "Decode batch. #running-req: 1, #token: 12, token usage: 0.01, gen throughput \
+             (token/s): 7.83, #queue-req: 0, #cache_miss: 1",
+            None,
+            &LogEvent::CacheMiss { pass: Pass::Decode, batch: None, programs: 1 },
+        );
+        check(
+            "[2026-11-24 10:14:00] [EXTEND] Begin to precompile bs_paddings=[32] \
+             token_paddings=[32, 64, 1024]",
+            Some(1_795_515_240),
+            &LogEvent::Precompile {
+                pass: Pass::Prefill,
+                sequences: vec![32],
+                tokens: vec![32, 64, 1024],
+            },
+        );
+        check(
+            "WARNING:2026-11-24 10:15:00,123:jax._src.dispatch:198: Finished XLA compilation of \
+             jit(model) in 0.25 sec",
+            Some(1_795_515_300),
+            &LogEvent::Compiled { program: "jit(model)".to_owned(), took: Nanos(250_000_000) },
+        );
+    }
+
+    #[test]
+    fn other_lines_say_nothing() {
+        for line in [
+            "",
+            "[2026-11-24 10:15:00] The server is fired up and ready to roll!",
+            "Prefill batch. #bid: 6, #cache_miss: 0",
+            "Decode batch. #running-req: 1, #token: 12",
+            "Finished XLA compilation of jit(f) in nan sec",
+        ] {
+            assert_eq!(parse_line(line), None, "{line}");
+        }
+        assert_eq!(parse(b"\xff\xfe Prefill batch. #bid: 1, #cache_miss: 1\n\n").len(), 1);
+    }
+
+    #[test]
+    fn the_zone_is_utc_or_the_one_in_which_the_log_ends_with_the_run() {
+        const MINUTE: i64 = 60_000_000_000;
+        // A run of 20 minutes whose server wrote from its first minute until before its end.
+        let check = |ahead: i64, silent: i64, expected: Option<i64>| {
+            let (began, ended) = (30_000_000 * MINUTE, 30_000_020 * MINUTE);
+            let log = (Nanos(began + MINUTE + ahead), Nanos(ended + ahead - silent));
+            let found = zone((Nanos(began), Nanos(ended)), log);
+            assert_eq!(found.map(|zone| zone.0), expected);
+        };
+        check(0, 18 * MINUTE, Some(0));
+        check(480 * MINUTE, MINUTE, Some(480 * MINUTE));
+        check(-300 * MINUTE, 14 * MINUTE, Some(-300 * MINUTE));
+        check(330 * MINUTE, 1, Some(330 * MINUTE));
+        check(2400 * MINUTE, 0, None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Logs of servers, in run directories and alone.
+
+use std::fs;
+
+use serde_json::json;
+use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
+use xscope_trace::server_log::LogEvent;
+use xscope_trace::{Error, Nanos, Trace, load};
+
+/// 2026-11-24T10:15:00Z.
+const STARTED: Nanos = Nanos(1_795_515_300_000_000_000);
+const LINES: &str = "[2026-11-24 18:15:01] Prefill batch. #new-seq: 3, #new-token: 33\n\
+                     [2026-11-24 18:15:09] Prefill batch. #bid: 6, #cache_miss: 2\n";
+
+fn run_with(log: &str) -> (tempfile::TempDir, Result<Trace, Error>) {
+    let parent = tempfile::tempdir().unwrap();
+    let new = NewRun {
+        kind: "score".to_owned(),
+        model: "m".to_owned(),
+        hardware: "cpu".to_owned(),
+        command_line: Vec::new(),
+        target: String::new(),
+        workload: json!({}),
+        versions: Vec::new(),
+        git_commit: None,
+        clock: RunClock::default(),
+        started_wall: STARTED,
+    };
+    let mut run = RunDir::create(parent.path(), new).unwrap();
+    fs::write(run.logs_dir().join("server.log"), log).unwrap();
+    fs::write(run.path().join("other.log"), LINES).unwrap();
+    let row = json!({"request_id": "a", "intended_ns": 0, "end_ns": 5});
+    fs::write(run.requests_path(), format!("{row}\n")).unwrap();
+    run.finish(RunStatus::Complete, STARTED + Nanos(20_000_000_000)).unwrap();
+    let trace = load(&[run.path().to_owned()]);
+    (parent, trace)
+}
+
+#[test]
+fn the_log_of_a_run_is_placed_in_its_time_whatever_its_zone() {
+    let (_folder, trace) = run_with(LINES);
+    let trace = trace.unwrap();
+    assert_eq!(trace.log.len(), 2, "only what is in logs/ is the server's");
+    assert!(matches!(trace.log[1].event, LogEvent::CacheMiss { programs: 2, .. }));
+    let log = trace.sources.iter().find(|source| source.format.name() == "server_log").unwrap();
+    assert_eq!(log.clock.unix_epoch, Some(STARTED + Nanos(1_000_000_000)));
+}
+
+#[test]
+fn a_log_that_says_nothing_is_no_part_of_a_run_and_no_input_alone() {
+    let (folder, trace) = run_with("Uvicorn running\n");
+    let trace = trace.unwrap();
+    assert!(trace.log.is_empty() && trace.sources.len() == 1);
+    assert!(!trace.findings.iter().any(|finding| finding.code == "source.unreadable"));
+    let alone = folder.path().join("alone.log");
+    fs::write(&alone, "Uvicorn running\n").unwrap();
+    let error = load(std::slice::from_ref(&alone)).unwrap_err().to_string();
+    assert!(error.contains("JAX_LOG_COMPILES=1"), "{error}");
+    fs::write(&alone, LINES).unwrap();
+    assert_eq!(load(&[alone]).unwrap().log.len(), 2);
+}
