@@ -16,6 +16,7 @@ import time
 from .hook import Finder
 from .memory import Memory
 from .paths import MISSING
+from .ring import Ring
 from .spool import Spool
 from .wrap import CallableAttribute, Probe, parameters_of, wrap
 
@@ -39,6 +40,7 @@ def start(environ=os.environ):
         max_bytes=int(environ.get("XSCOPE_PROBE_MAX_BYTES", 64 << 20)),
         fault=environ.get("XSCOPE_PROBE_FAULT"),
         memory=environ.get("XSCOPE_PROBE_MEMORY"),
+        ring=environ.get("XSCOPE_PROBE_RING"),
         request=os.path.join(os.path.dirname(path), "snapshot"),
     )
     runtime.add(tables)
@@ -62,8 +64,11 @@ class InjectedFault(Exception):
 class Runtime:
     """The probes of one process."""
 
-    def __init__(self, directory, control, max_bytes=64 << 20, fault=None, memory=None, request=None):
+    def __init__(
+        self, directory, control, max_bytes=64 << 20, fault=None, memory=None, request=None, ring=None
+    ):
         self.control = control
+        self._ring = ring
         self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
         self._fault = fault
@@ -170,6 +175,8 @@ class Runtime:
     def _open(self):
         self.fault("open", "")
         try:
+            if self._ring:
+                return Ring(self._ring, self._max_bytes)
             return Spool(self._directory, self._max_bytes)
         except OSError:
             # The folder or the disk has no room: it will not have at the next call either.

@@ -57,7 +57,7 @@ def _allocate(fd, offset, length):
 class Spool:
     """One file, written by the threads of one process."""
 
-    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10):
+    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10, dropped=0):
         self._segment = segment_bytes
         self._segments = max(1, max_bytes // segment_bytes)
         # Reentrant: a signal handler or a finalizer may record while its thread is in here.
@@ -67,7 +67,7 @@ class Spool:
         self._last_id = 0
         self._names = {}
         self._texts = {}
-        self._dropped = 0
+        self._dropped = dropped
         self._full = False
         self._threads = threading.local()
         self.path, self._fd = self._create(directory)
@@ -75,7 +75,7 @@ class Spool:
             raise OSError(f"no space for {self.path}")
         offset, error = _wall_offset()
         capacity = (self._segments * segment_bytes - _RECORD) // _RECORD
-        header = (_MAGIC, _RECORD, os.getpid(), offset, error, 0, capacity, now(), 0)
+        header = (_MAGIC, _RECORD, os.getpid(), offset, error, dropped, capacity, now(), 0)
         _HEADER.pack_into(self._maps[0], 0, *header)
 
     @staticmethod
@@ -117,6 +117,11 @@ class Spool:
             target[at + 1 : at + _RECORD] = packed[1:]
             target[at] = packed[0]
             return index
+
+    @property
+    def used(self):
+        """Bytes of the file that hold something."""
+        return _RECORD + self._next * _RECORD
 
     def _drop(self):
         self._dropped += 1
@@ -204,7 +209,7 @@ class Spool:
             _U64.pack_into(self._maps[0], _STATE_AT, 1)
             self._maps.clear()
             self._full = True
-            os.ftruncate(self._fd, _RECORD + self._next * _RECORD)
+            os.ftruncate(self._fd, self.used)
             os.close(self._fd)
 
     def forget(self):

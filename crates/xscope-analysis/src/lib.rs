@@ -28,6 +28,7 @@ mod launches;
 pub mod layers;
 pub mod memory;
 pub mod nesting;
+pub mod overhead;
 pub mod peaks;
 pub mod profile;
 pub mod programs;

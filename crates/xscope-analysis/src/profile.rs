@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
+use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::run::{RunDir, RunStatus};
 use xscope_trace::{Metric, Picos, Trace};
@@ -12,6 +13,7 @@ use crate::analyze::{AnalyzeReport, analyze};
 use crate::batches::{BatchSummary, BatchView};
 use crate::launches::Launches;
 use crate::memory::MemoryReport;
+use crate::overhead::{OverheadReport, overhead};
 use crate::requests::{RequestView, StageRow, UNACCOUNTED};
 use crate::stats::{as_f64, mean_micros, millis, percentile, share, sum};
 
@@ -53,6 +55,9 @@ pub struct ProfileReport {
     /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
     pub points: Vec<RequestPoint>,
     pub batches: Option<BatchSummary>,
+    /// What recording does to latency; absent if it was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<OverheadReport>,
     /// The device's side of the run.
     pub analysis: AnalyzeReport,
 }
@@ -132,7 +137,7 @@ pub struct RequestPoint {
 }
 
 /// What a run says of itself, beside its trace.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunFacts {
     /// The run directory, as given to the command.
     pub run_dir: String,
@@ -140,6 +145,8 @@ pub struct RunFacts {
     pub complete: bool,
     pub model_name: Option<String>,
     pub hardware: Option<String>,
+    /// Its windows with more and less recording.
+    pub overhead: Option<OverheadRecord>,
 }
 
 impl RunFacts {
@@ -154,6 +161,7 @@ impl RunFacts {
             complete: run.manifest.status == RunStatus::Complete,
             model_name: stated("served_model_name").or_else(|| stated("model_path")),
             hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
+            overhead: run.read_json(&run.overhead_path()),
         }
     }
 }
@@ -192,6 +200,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         slowest: slowest.map(name),
         points,
         batches,
+        overhead: run.overhead.as_ref().map(|record| overhead(record, trace)),
         analysis,
     }
 }

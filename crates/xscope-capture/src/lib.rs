@@ -9,15 +9,20 @@
 
 mod ab;
 mod error;
+mod overhead;
 mod probes;
 mod profile;
 mod profiler;
+mod ring;
 mod run;
 mod server;
+mod slow;
 
 pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget, ab};
 pub use error::CaptureError;
+pub use overhead::OverheadOptions;
 pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
-pub use run::{Ran, RunOptions, run};
-pub use server::ServerCommand;
+pub use run::{Ran, RunEvent, RunOptions, run};
+pub use server::{ServerCommand, Spans};
+pub use slow::{SlowEvent, SlowOptions, SlowSummary};

@@ -14,6 +14,7 @@ use serde_json::json;
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
+use crate::server::{ServerCommand, Spans};
 
 /// The tables that come with xscope.
 const TABLES: [(&str, &str); 5] = [
@@ -25,12 +26,13 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// The runtime's files, by the path that they get.
-const RUNTIME: [(&str, &str); 7] = [
+const RUNTIME: [(&str, &str); 8] = [
     ("sitecustomize.py", include_str!("../../../python/xscope_probe/site/sitecustomize.py")),
     ("xscope_probe/__init__.py", include_str!("../../../python/xscope_probe/__init__.py")),
     ("xscope_probe/hook.py", include_str!("../../../python/xscope_probe/hook.py")),
     ("xscope_probe/memory.py", include_str!("../../../python/xscope_probe/memory.py")),
     ("xscope_probe/paths.py", include_str!("../../../python/xscope_probe/paths.py")),
+    ("xscope_probe/ring.py", include_str!("../../../python/xscope_probe/ring.py")),
     ("xscope_probe/spool.py", include_str!("../../../python/xscope_probe/spool.py")),
     ("xscope_probe/wrap.py", include_str!("../../../python/xscope_probe/wrap.py")),
 ];
@@ -256,14 +258,15 @@ pub(crate) struct Installed {
     directory: PathBuf,
     spans: PathBuf,
     memory: PathBuf,
+    ring: Option<PathBuf>,
 }
 
 impl Installed {
     /// Writes the runtime and the tables to `probe/` in the run's directory.
-    pub(crate) fn write(run: &RunDir, tables: &[ProbeTable]) -> Result<Self, CaptureError> {
+    pub(crate) fn write(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
         let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
         let directory = root.join("probe");
-        let tables = json!({ "schema": "xscope/probes/1", "tables": tables }).to_string();
+        let tables = json!({ "schema": "xscope/probes/1", "tables": command.tables }).to_string();
         let files = RUNTIME
             .iter()
             .map(|&(name, text)| (name, text.as_bytes()))
@@ -275,24 +278,34 @@ impl Installed {
                 .and_then(|()| fs::write(&path, bytes))
                 .map_err(|source| CaptureError::Io { what: "write", path, source })?;
         }
-        Ok(Self { directory, spans: root.join("spans"), memory: root.join("memory") })
+        let ring = (command.spans == Spans::Newest).then(|| run.ring_dir());
+        if let Some(path) = &ring {
+            fs::create_dir_all(path).map_err(|source| CaptureError::Io {
+                what: "make",
+                path: path.clone(),
+                source,
+            })?;
+        }
+        Ok(Self { directory, spans: root.join("spans"), memory: root.join("memory"), ring })
     }
 
     /// What the server's environment needs; `python_path` is what it has of its own.
-    pub(crate) fn environment(&self, python_path: Option<&str>) -> [(&'static str, String); 5] {
+    pub(crate) fn environment(&self, python_path: Option<&str>) -> Vec<(&'static str, String)> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mine = text(&self.directory);
         let python_path = match python_path {
             Some(own) if !own.is_empty() => format!("{mine}:{own}"),
             _ => mine,
         };
-        [
+        let ring = self.ring.iter().map(|path| ("XSCOPE_PROBE_RING", text(path)));
+        let all = [
             ("PYTHONPATH", python_path),
             ("XSCOPE_PROBE_TABLES", text(&self.directory.join("tables.json"))),
             ("XSCOPE_PROBE_CONTROL", text(&self.directory.join("control"))),
             ("XSCOPE_PROBE_SPANS", text(&self.spans)),
             ("XSCOPE_PROBE_MEMORY", text(&self.memory)),
-        ]
+        ];
+        all.into_iter().chain(ring).collect()
     }
 }
 

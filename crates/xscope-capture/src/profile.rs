@@ -2,7 +2,7 @@
 
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xscope_load::probe::{Ready, wait_ready};
@@ -13,6 +13,7 @@ use xscope_trace::clock;
 use xscope_trace::run::{JsonlWriter, NewRun, RunClock, RunDir, RunError, RunStatus};
 
 use crate::error::CaptureError;
+use crate::overhead::{self, Before, OverheadOptions};
 use crate::profiler;
 use crate::run;
 use crate::server::{Server, ServerCommand};
@@ -25,6 +26,9 @@ pub struct ProfileOptions {
     /// Starts the server, with probes inside, and ends it; one that runs already if `None`.
     pub server: Option<ServerCommand>,
     pub workload: ScoreWorkload,
+    /// What windows with more and less recording are compared after the measurement; none if
+    /// `None`.
+    pub overhead: Option<OverheadOptions>,
     /// How long the server may take to get ready.
     pub ready: Duration,
     pub command_line: Vec<String>,
@@ -41,6 +45,8 @@ pub enum ProfileEvent<'a> {
     Starting(&'a Path),
     Load(LoadEvent),
     ProfilerStarted,
+    /// All points are measured; windows with more and less recording follow.
+    OverheadStarted,
     /// Something is missing from the run, and why.
     Warning(String),
 }
@@ -98,7 +104,8 @@ async fn attach(
     let mut run = RunDir::create(&options.output_dir, new_run)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     on_event(ProfileEvent::Created(run.path()));
-    let result = measure(url, &mut load, &run, on_event).await;
+    let overhead = (options.overhead.as_ref(), cancel);
+    let result = measure(url, &mut load, &run, overhead, on_event).await;
     let summary = load.summary();
     run.write_json(&run.results_path(), &summary)?;
     end(&mut run, result.is_ok(), cancel)?;
@@ -153,7 +160,7 @@ async fn measure_own(
     run.manifest.workload = json!(workload);
     let mut load = ClosedLoop::new(url, workload, LoadOptions::default(), cancel.clone())?;
     let result = tokio::select! {
-        result = measure(url, &mut load, run, on_event) => result,
+        result = measure(url, &mut load, run, (options.overhead.as_ref(), cancel), on_event) => result,
         status = server.wait() => Err(server.died(status?)),
     };
     let summary = load.summary();
@@ -170,11 +177,13 @@ fn end(run: &mut RunDir, is_ok: bool, cancel: &Cancel) -> Result<(), RunError> {
     run.finish(status, clock::wall())
 }
 
-/// Warm-up, then every point with the profiler on. The profiler is stopped however this ends.
+/// Warm-up, then every point with the profiler on, then windows with and without it. The profiler
+/// is stopped however this ends.
 async fn measure(
     url: &str,
     load: &mut ClosedLoop,
     run: &RunDir,
+    (overhead, cancel): (Option<&OverheadOptions>, &Cancel),
     on_event: &mut impl FnMut(ProfileEvent<'_>),
 ) -> Result<(), CaptureError> {
     let mut rows = JsonlWriter::open(&run.requests_path())?;
@@ -190,7 +199,7 @@ async fn measure(
     load.warm_up(|event| record(event, on_event)).await?;
     // The directory must be absolute for the server, whose working directory is its own.
     let directory = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
-    let profiling = match profiler::start(url, &directory).await {
+    let profiling = match profiler::start(url, &directory, false).await {
         Ok(()) => {
             on_event(ProfileEvent::ProfilerStarted);
             true
@@ -200,12 +209,21 @@ async fn measure(
             false
         }
     };
+    let begun = Instant::now();
     let result = measure_points(load, |event| record(event, on_event)).await;
+    let measured = begun.elapsed();
     if profiling && let Err(why) = profiler::stop(url).await {
         on_event(ProfileEvent::Warning(format!("the profiler may still be running: {why}")));
     }
     result?;
-    row_error.map_or(Ok(()), |error| Err(error.into()))
+    row_error.map_or(Ok(()), |error| Err(CaptureError::from(error)))?;
+    let Some(options) = overhead.filter(|_| !cancel.is_cancelled()) else { return Ok(()) };
+    on_event(ProfileEvent::OverheadStarted);
+    let rate = load.summary().points.first().and_then(|point| point.requests_per_sec.value());
+    let before = Before { measured, requests_per_sec: rate.unwrap_or(0.0) };
+    let workload = load.plan().workload();
+    let windows = overhead::alternate(url, run, workload, (options, before), cancel).await?;
+    Ok(run.write_json(&run.overhead_path(), &windows)?)
 }
 
 async fn measure_points(

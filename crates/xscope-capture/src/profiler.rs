@@ -13,18 +13,17 @@ const STOP_LIMIT: Duration = Duration::from_secs(600);
 
 /// Starts the profiler of `url`, writing into the run at `run`.
 ///
-/// The directory is absolute, because a relative one hangs sglang-jax for ever, and the Python
-/// tracer is off, because it distorts what it measures. Fields that a server does not know are
-/// ignored by it.
+/// The directory is absolute, because a relative one hangs sglang-jax for ever. The Python tracer
+/// distorts what it measures. Fields that a server does not know are ignored by it.
 ///
 /// # Errors
 /// Why the server does not profile, as a sentence.
-pub(crate) async fn start(url: &str, run: &Path) -> Result<(), String> {
+pub(crate) async fn start(url: &str, run: &Path, python_tracer: bool) -> Result<(), String> {
     let body = json!({
         "output_dir": run.join("trace"),
         "spans_dir": run.join("spans"),
         "host_tracer_level": 2,
-        "python_tracer_level": 0,
+        "python_tracer_level": u8::from(python_tracer),
     });
     let answer = post_json(url, "/start_profile", &body, START_LIMIT).await;
     outcome("/start_profile", &answer.map_err(|error| error.to_string())?)

@@ -1,5 +1,6 @@
 //! `xscope run`: somebody's command with probes inside, as a run.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -12,6 +13,7 @@ use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
 use crate::error::CaptureError;
 use crate::probes::ProbeSummary;
 use crate::server::{Server, ServerCommand};
+use crate::slow::{SlowEvent, SlowOptions, SlowSummary, Watch};
 
 /// What to start, and where to write it.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub struct RunOptions {
     /// The directory in which the run's own directory is made.
     pub output_dir: PathBuf,
     pub command: ServerCommand,
+    /// Keep the spans of slow requests only; [`ServerCommand::spans`] must then be the newest.
+    pub slow: Option<SlowOptions>,
     pub command_line: Vec<String>,
     pub git_commit: Option<String>,
 }
@@ -31,17 +35,29 @@ pub struct Ran {
     /// Whether it ended because the user asked for it.
     pub interrupted: bool,
     pub probes: ProbeSummary,
+    pub slow: Option<SlowSummary>,
 }
 
-/// Runs the command to its end, or until `cancel` is thrown; `on_start` gets the run's directory
-/// and the log.
+/// What happens on the way, for whoever shows it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunEvent<'a> {
+    /// The command runs; its run's directory and its log.
+    Started {
+        run: &'a Path,
+        log: &'a Path,
+    },
+    Slow(SlowEvent),
+}
+
+/// Runs the command to its end, or until `cancel` is thrown.
 ///
 /// # Errors
 /// The command cannot be started, or the run not be written.
 pub async fn run(
     options: RunOptions,
     cancel: &Cancel,
-    on_start: impl FnOnce(&Path, &Path),
+    mut on_event: impl FnMut(RunEvent<'_>),
 ) -> Result<Ran, CaptureError> {
     let new = new_run("run", &options.command, options.command_line, options.git_commit);
     let mut run = RunDir::create(&options.output_dir, new)?;
@@ -49,7 +65,10 @@ pub async fn run(
         // The first error is the one to tell.
         drop(run.finish(RunStatus::Failed, clock::wall()));
     })?;
-    on_start(run.path(), server.log());
+    on_event(RunEvent::Started { run: run.path(), log: server.log() });
+    let mut on_slow = |event| on_event(RunEvent::Slow(event));
+    let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+    let mut watch = options.slow.map(|slow| Watch::new(slow, &root, &run.ring_dir()));
     let mut interrupted = false;
     let status = tokio::select! {
         status = server.wait() => status?,
@@ -58,16 +77,30 @@ pub async fn run(
             server.signal(Signal::INT);
             server.stop().await?
         }
+        () = follow(watch.as_mut(), &mut on_slow) => unreachable!("it never ends by itself"),
     };
     server.stop().await?;
     let probes = keep_summary(&mut run);
+    let slow = watch.map(|watch| watch.finish(!status.success() && !interrupted, &mut on_slow));
+    if let Some(slow) = &slow {
+        run.manifest.other.insert("slow".to_owned(), json!(slow));
+        // Nothing in it is needed any more, and what cannot be removed harms nothing.
+        fs::remove_dir_all(run.ring_dir()).ok();
+    }
     let how = match status.success() {
         _ if interrupted => RunStatus::Complete,
         true => RunStatus::Complete,
         false => RunStatus::Failed,
     };
     run.finish(how, clock::wall())?;
-    Ok(Ran { run, status, interrupted, probes })
+    Ok(Ran { run, status, interrupted, probes, slow })
+}
+
+async fn follow(watch: Option<&mut Watch>, on_event: &mut impl FnMut(SlowEvent)) {
+    match watch {
+        Some(watch) => watch.follow(on_event).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What a run of `command` says of itself before anything is known of its server.

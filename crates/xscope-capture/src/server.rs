@@ -30,6 +30,16 @@ pub struct ServerCommand {
     pub tables: Vec<ProbeTable>,
     /// PYTHONPATH, as the user has it.
     pub python_path: Option<String>,
+    pub spans: Spans,
+}
+
+/// Which spans of a server are kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spans {
+    /// All, as far as they fit.
+    All,
+    /// The newest, for whoever takes a copy in time.
+    Newest,
 }
 
 impl ServerCommand {
@@ -63,7 +73,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `command` with its log in `logs/server.log` of the run and its spans in `spans/`.
     pub(crate) fn start(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
-        let probes = Installed::write(run, &command.tables)?;
+        let probes = Installed::write(run, command)?;
         let (program, args) = command.words.split_first().ok_or(CaptureError::NoCommand)?;
         let mut process = Command::new(program);
         process.args(args).envs(probes.environment(command.python_path.as_deref()));

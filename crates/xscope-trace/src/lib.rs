@@ -16,6 +16,7 @@ mod memory_report;
 pub mod metric;
 pub mod model;
 mod naming;
+pub mod overhead;
 mod pprof;
 pub mod quality;
 pub mod results;

@@ -200,7 +200,8 @@ fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(&folder).map_err(io)? {
             let path = entry.map_err(io)?.path();
             let kind = fs::symlink_metadata(&path).map_err(io)?.file_type();
-            if kind.is_dir() && depth < SEARCH_DEPTH {
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+            if kind.is_dir() && depth < SEARCH_DEPTH && !is_hidden {
                 pending.push((path, depth + 1));
             } else if kind.is_file() && (is_profile_name(&path) || is_unnamed_profile(&path)) {
                 files.push(path);

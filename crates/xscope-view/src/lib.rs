@@ -10,6 +10,7 @@ mod compare;
 mod flame;
 pub mod html;
 mod live;
+mod overhead;
 mod profile;
 mod requests;
 mod sections;

@@ -7,6 +7,8 @@ use xscope_analysis::requests::PIPELINE;
 use crate::analyze::{
     devices_text, kernels_text, layers_text, line, memory_text, quality_text, section,
 };
+use crate::overhead::{overhead_grid, overhead_notes};
+use crate::sections::Grid;
 use crate::text::{Column, bar, metric, percent};
 
 /// The report as text for a terminal.
@@ -16,12 +18,23 @@ pub fn profile_text(report: &ProfileReport) -> String {
     out += &stage_level(report);
     out += &waterfalls(report);
     out += &batches_text(report);
+    out += &overhead_text(report);
     out += &devices_text(&report.analysis);
     out += &layers_text(&report.analysis.layers);
     out += &kernels_text(&report.analysis.kernels);
     out += &memory_text(&report.analysis);
     out += &quality_text(&report.analysis.quality);
     line(&mut out, &format!("\nRun directory: {}", report.run_dir));
+    out
+}
+
+fn overhead_text(report: &ProfileReport) -> String {
+    let Some(overhead) = &report.overhead else { return String::new() };
+    let Grid { title, columns, rows } = overhead_grid(overhead);
+    let mut out = section(title, &columns, rows);
+    for note in overhead_notes(overhead) {
+        line(&mut out, &format!(" {note}"));
+    }
     out
 }
 

@@ -257,6 +257,39 @@ fn a_full_file_stays_bounded_and_counts_what_it_lost() {
 }
 
 #[test]
+fn a_ring_holds_the_newest_and_counts_what_it_threw_away() {
+    let Some(place) = Place::new() else { return };
+    let ring = place.directory.path().join("ring");
+    fs::create_dir(&ring).unwrap();
+    let mut command = place.with_probes("many");
+    command.env("XSCOPE_PROBE_RING", &ring).env("XSCOPE_PROBE_MAX_BYTES", "262144");
+    finish(command);
+    assert!(place.files().is_empty(), "nothing but the ring is written");
+    let mut files: Vec<Vec<u8>> = fs::read_dir(&ring)
+        .unwrap()
+        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    files.sort_by_key(|bytes| span::read(bytes).0.header.created);
+    assert_eq!(files.len(), 2);
+    assert!(files.iter().all(|bytes| bytes.len() <= 131_072));
+    let (newest, issues) = span::read(&files[1]);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["dropped"]);
+    let values: Vec<i64> = files
+        .iter()
+        .flat_map(|bytes| {
+            let (file, _) = span::read(bytes);
+            let values = file.spans.iter().flat_map(|row| args(&file, row, "value"));
+            values
+                .map(|value| if let Value::Int(value) = value { value } else { -1 })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    // Each file stands for itself, so that the values of all that are left can be read.
+    let gone = i64::try_from(newest.header.dropped).unwrap();
+    assert_eq!(values, (gone..5000).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_was_written_before_a_kill_is_there() {
     let Some(place) = Place::new() else { return };
     let output = place.with_probes("killed").output().unwrap();
@@ -275,7 +308,8 @@ fn an_error_at_any_point_of_a_probe_does_not_reach_the_server() {
     let table: Json = serde_json::from_slice(&fs::read(table).unwrap()).unwrap();
     let probes = table["tables"][0]["probes"].as_array().unwrap();
     let labels = probes.iter().map(|probe| format!("@target:{}", probe["name"].as_str().unwrap()));
-    let everywhere = ["any", "patch", "enter", "leave", "write", "open"].map(str::to_owned);
+    let everywhere =
+        ["any", "patch", "enter", "leave", "write", "open", "memory"].map(str::to_owned);
     let faults = everywhere
         .into_iter()
         .chain(labels.flat_map(|label| ["enter", "leave"].map(|point| format!("{point}{label}"))));

@@ -21,6 +21,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use host::{HostInfo, ProcessId};
@@ -192,6 +193,12 @@ impl RunDir {
         self.path.join("spans")
     }
 
+    /// The newest spans of a server of which only some are kept; absolute, and gone at the end.
+    /// Hidden, so that it is no part of what a run holds.
+    pub fn ring_dir(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone()).join(".ring")
+    }
+
     /// What servers are told to write their profiles to: a TensorBoard log directory, in which
     /// each makes `plugins/profile/<stamp>/<host>.xplane.pb`.
     pub fn capture_dir(&self) -> PathBuf {
@@ -217,6 +224,11 @@ impl RunDir {
         self.path.join("results.json")
     }
 
+    /// What windows with more and less recording measured.
+    pub fn overhead_path(&self) -> PathBuf {
+        self.path.join("overhead.json")
+    }
+
     pub fn report_path(&self) -> PathBuf {
         self.path.join("report.json")
     }
@@ -236,6 +248,11 @@ impl RunDir {
             .map_err(|source| RunError::Encode { path: path.into(), source })?;
         json.push(b'\n');
         replace_file(path, &json)
+    }
+
+    /// Reads such a document; `None` if it is not there or not what it should be.
+    pub fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
     fn write_manifest(&self) -> Result<(), RunError> {

@@ -18,9 +18,9 @@ use rustix::io::Errno;
 
 use crate::clock;
 use crate::span::{
-    Counter, Fields, HEADER_CAPACITY, HEADER_DROPPED, HEADER_STATE, MAGIC, MAX_TEXT_BYTES, NameId,
-    PART_BYTES, RECORD_BYTES, RecordIndex, STATE_CLOSED, Span, ThreadId, VALUE_SHIFT, Value, WORDS,
-    Words, kind,
+    Counter, Fields, HEADER_CAPACITY, HEADER_DROPPED, HEADER_STATE, Header, MAGIC, MAX_TEXT_BYTES,
+    NameId, PART_BYTES, RECORD_BYTES, RecordIndex, STATE_CLOSED, Span, ThreadId, VALUE_SHIFT,
+    Value, WORDS, Words, kind,
 };
 use crate::time::Bytes;
 
@@ -113,6 +113,19 @@ impl SpanWriter {
     /// The file exists or cannot be created, there is no space for its first segment (1 MiB, or
     /// `max` if that is less), or `max` is below 128.
     pub fn create(path: &Path, max: Bytes) -> Result<Self, SpanError> {
+        let (wall_offset, wall_offset_error) = clock::wall_offset();
+        let created = clock::monotonic();
+        let pid = std::process::id();
+        let own = Header { pid, wall_offset, wall_offset_error, created, ..Header::default() };
+        Self::create_as(path, max, &own)
+    }
+
+    /// As [`Self::create`], for records that another process wrote: with its id and its clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::create`].
+    pub fn create_as(path: &Path, max: Bytes, of: &Header) -> Result<Self, SpanError> {
         let slots = max.0 / SLOT_BYTES;
         if slots < 2 {
             return Err(SpanError::TooSmall { max_bytes: max.0 });
@@ -143,7 +156,7 @@ impl SpanWriter {
             growth: Mutex::default(),
             strings: Mutex::default(),
         };
-        writer.write_header(slots - 1);
+        writer.write_header(of, slots - 1);
         if writer.grow(0).is_none()
             && let Some(error) = lock(&writer.growth).stopped_by.take()
         {
@@ -251,17 +264,16 @@ impl SpanWriter {
         Ok((self.file.metadata()?.len() / SLOT_BYTES).max(1))
     }
 
-    fn write_header(&self, capacity: u64) {
-        let (offset, error) = clock::wall_offset();
-        let sizes = (RECORD_BYTES as u64) | u64::from(std::process::id()) << 32;
+    fn write_header(&self, of: &Header, capacity: u64) {
+        let sizes = (RECORD_BYTES as u64) | u64::from(of.pid) << 32;
         let words: Words = [
             0,
             sizes,
-            offset.0.cast_unsigned(),
-            error.0.cast_unsigned(),
+            of.wall_offset.0.cast_unsigned(),
+            of.wall_offset_error.0.cast_unsigned(),
             0,
             capacity,
-            clock::monotonic().0.cast_unsigned(),
+            of.created.0.cast_unsigned(),
             0,
         ];
         for (index, value) in words.iter().enumerate().skip(1) {

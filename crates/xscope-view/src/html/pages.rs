@@ -10,6 +10,7 @@ use crate::html::bounds::LeftOut;
 use crate::html::operations;
 use crate::html::parts::{chart, figure, findings, grid, table};
 use crate::html::summary::summary;
+use crate::overhead::{overhead_grid, overhead_notes};
 use crate::sections::{Section, grids};
 use crate::text::{Column, percent, shorten, si};
 
@@ -143,6 +144,10 @@ fn latency(report: &ProfileReport) -> Markup {
                         &stages.collect::<Vec<_>>(),
                     ))
                 }
+            }
+            @if let Some(overhead) = &report.overhead {
+                (grid(&overhead_grid(overhead)))
+                @for note in overhead_notes(overhead) { p.note { (note) } }
             }
         }
     }

@@ -25,7 +25,9 @@ pub(crate) use compare::{
 };
 pub(crate) use engine::{EngineArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
-pub(crate) use profile::{ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs};
+pub(crate) use profile::{
+    OverheadArgs, OverheadLevel, ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs,
+};
 pub(crate) use report::ReportArgs;
 pub(crate) use view::ViewArgs;
 

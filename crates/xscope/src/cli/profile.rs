@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use xscope_trace::Picos;
 
 use super::{EngineArgs, OutputArgs};
 
@@ -16,6 +17,8 @@ pub(crate) struct ProfileArgs {
     pub engine: EngineArgs,
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub overhead: OverheadArgs,
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,
@@ -45,6 +48,12 @@ pub(crate) struct RunArgs {
     /// Leave the command's output to the log in the run's directory
     #[arg(long)]
     pub quiet: bool,
+    /// Keep only the spans of requests that take longer, and of what went on around them
+    #[arg(long, value_name = "TIME", value_parser = super::time::time)]
+    pub slow_over: Option<Picos>,
+    /// Where the command listens: its profiler is run for the next request like a slow one
+    #[arg(long, value_name = "URL", requires = "slow_over")]
+    pub url: Option<String>,
     #[command(flatten)]
     pub probes: ProbeArgs,
     /// The command and its arguments, after --
@@ -61,6 +70,27 @@ pub(crate) struct ProbeArgs {
     /// What the server finds on PYTHONPATH besides the probes
     #[arg(long, value_name = "PATH", env = "PYTHONPATH", hide = true)]
     pub python_path: Option<String>,
+}
+
+/// Windows with more and less recording, in turns, after the measurement.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Overhead report")]
+pub(crate) struct OverheadArgs {
+    /// How long such windows may take; 0 leaves the report out [default: half as long as the
+    /// measurement, at most 10]
+    #[arg(long, value_name = "SECS")]
+    pub overhead_secs: Option<u64>,
+    /// What the server's profiler records in them
+    #[arg(long, value_name = "LEVEL,...", value_delimiter = ',', default_value = "basic")]
+    pub overhead_levels: Vec<OverheadLevel>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverheadLevel {
+    /// As in the measurement
+    Basic,
+    /// The Python tracer too
+    Full,
 }
 
 /// What is sent.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use xscope_analysis::RunFacts;
-use xscope_capture::{ProfileEvent, ProfileOptions, Profiled};
+use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
 use xscope_trace::clock;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_view::html::report_html;
 
-use crate::cli::{ProfileArgs, WorkloadArgs};
+use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, WorkloadArgs};
 use crate::cmd::run::server;
 use crate::cmd::{Exit, engine};
 use crate::output::{self, Progress};
@@ -32,6 +32,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
             false => Some(server(args.server, args.probes)?),
         },
         workload: workload(args.workload),
+        overhead: overhead(&args.overhead),
         ready: Duration::from_secs(args.ready_timeout_secs),
         command_line: std::env::args().collect(),
         git_commit: git_commit(),
@@ -66,6 +67,9 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
             progress.say(&format!("starting the server; its log is {}", log.display()));
         }
         ProfileEvent::ProfilerStarted => progress.say("profiler on"),
+        ProfileEvent::OverheadStarted => {
+            progress.say("overhead: the same requests with more and less recording, in turns");
+        }
         ProfileEvent::Warning(what) => progress.warn(&what),
         ProfileEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
             let (items, labels) = (point.batch_size, point.label_count);
@@ -79,6 +83,12 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
     watcher.abort();
     progress.end();
     Ok(result?)
+}
+
+fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
+    let python_tracer = args.overhead_levels.contains(&OverheadLevel::Full);
+    let limit = args.overhead_secs.map(Duration::from_secs);
+    (limit != Some(Duration::ZERO)).then_some(OverheadOptions { python_tracer, limit })
 }
 
 /// Throws the switch at the first Ctrl-C, and ends the program at the second.

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use xscope_capture::{ProbeTable, Ran, RunOptions, ServerCommand};
+use xscope_capture::{
+    ProbeTable, Ran, RunEvent, RunOptions, ServerCommand, SlowEvent, SlowOptions, Spans,
+};
 use xscope_load::Cancel;
+use xscope_trace::Nanos;
 
 use crate::cli::{ProbeArgs, RunArgs};
 use crate::cmd::{Exit, profile};
@@ -21,7 +24,11 @@ const FOLLOW: Duration = Duration::from_millis(200);
 pub(crate) fn run(args: RunArgs) -> Result<Exit> {
     let options = RunOptions {
         output_dir: args.output_dir,
-        command: server(args.command, args.probes)?,
+        command: ServerCommand {
+            spans: if args.slow_over.is_some() { Spans::Newest } else { Spans::All },
+            ..server(args.command, args.probes)?
+        },
+        slow: args.slow_over.map(|over| SlowOptions { over: Nanos(over.0 / 1000), url: args.url }),
         command_line: std::env::args().collect(),
         git_commit: profile::git_commit(),
     };
@@ -30,7 +37,13 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit> {
     for warning in ran.probes.warnings() {
         output::progress(&format!("warning: {warning}"));
     }
-    let Ran { run, status, interrupted, probes } = ran;
+    let Ran { run, status, interrupted, probes, slow } = ran;
+    if let Some(slow) = slow {
+        output::progress(&format!(
+            "{} of {} requests took longer than {} ms; kept is what went on around them",
+            slow.slow, slow.requests, slow.over_ms
+        ));
+    }
     output::progress(&format!(
         "{} spans come from {} processes; see them with: xscope analyze {}",
         probes.tables.into_iter().collect::<Vec<_>>().join(", "),
@@ -61,11 +74,15 @@ async fn take(options: RunOptions, quiet: bool) -> Result<Ran> {
         }
     });
     let mut follower = None;
-    let ran = xscope_capture::run(options, &cancel, |run, log| {
-        output::progress(&format!("writing {}", run.display()));
-        if !quiet {
-            follower = Some(tokio::spawn(follow(log.to_owned())));
+    let ran = xscope_capture::run(options, &cancel, |event| match event {
+        RunEvent::Started { run, log } => {
+            output::progress(&format!("writing {}", run.display()));
+            if !quiet {
+                follower = Some(tokio::spawn(follow(log.to_owned())));
+            }
         }
+        RunEvent::Slow(event) => tell(&event),
+        _ => {}
     })
     .await;
     if let Some(follower) = follower {
@@ -75,6 +92,18 @@ async fn take(options: RunOptions, quiet: bool) -> Result<Ran> {
     }
     watcher.abort();
     Ok(ran?)
+}
+
+fn tell(event: &SlowEvent) {
+    match event {
+        SlowEvent::Slow { request, ms } => {
+            output::progress(&format!("slow: {request} took {ms:.0} ms"));
+        }
+        SlowEvent::Armed => output::progress("profiling the device until a request like it comes"),
+        SlowEvent::Profiled => output::progress("the device profile of one like it is in the run"),
+        SlowEvent::Warning(what) => output::progress(&format!("warning: {what}")),
+        _ => {}
+    }
 }
 
 /// Shows what is written to a log, on stderr.
@@ -102,5 +131,5 @@ pub(crate) fn server(words: Vec<OsString>, args: ProbeArgs) -> Result<ServerComm
         let table = ProbeTable::read(path);
         tables.push(table.with_context(|| format!("cannot use {}", path.display()))?);
     }
-    Ok(ServerCommand { words, tables, python_path: args.python_path })
+    Ok(ServerCommand { words, tables, python_path: args.python_path, spans: Spans::All })
 }

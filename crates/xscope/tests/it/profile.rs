@@ -144,6 +144,39 @@ fn json_has_the_contract_and_adds_up() {
 }
 
 #[test]
+fn what_the_profiler_costs_is_measured_in_turns_with_it_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let args = profile_args(&["--requests", "8", "--json", "--overhead-secs", "4"]);
+    let output = run(directory.path(), &args, 0);
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["requests"]["measured"], 8, "its requests are not among the measured ones");
+    let overhead = &report["overhead"];
+    let rows = overhead["rows"].as_array().unwrap();
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    assert!(row("basic")["rounds"].as_u64().unwrap() > 0, "{overhead}");
+    assert!(
+        row("probes")["change"]["reason"].as_str().unwrap().contains("without xscope's probes")
+    );
+    assert!(row("full")["change"]["reason"].as_str().unwrap().contains("--overhead-levels"));
+    let answers = overhead["answers"].as_array().unwrap();
+    assert!(answers.iter().all(|row| row["answers"].as_u64() > Some(0) && row["differ"] == 0));
+    let run_dir = only_run(directory.path());
+    assert!(!run_dir.join("overhead").exists(), "the profiles of its windows are thrown away");
+    let record = json_file(&run_dir.join("overhead.json"));
+    let recordings: Vec<&str> = record["windows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|window| window["recording"].as_str().unwrap())
+        .take(4)
+        .collect();
+    assert_eq!(recordings, ["probes", "basic", "basic", "probes"], "the order is reversed");
+    let output =
+        run(directory.path(), &profile_args(&["--requests", "2", "--overhead-secs", "0"]), 0);
+    assert!(!stdout(&output).contains("Overhead"), "{}", stdout(&output));
+}
+
+#[test]
 fn a_running_server_is_profiled_through_the_same_code() {
     let directory = tempfile::tempdir().unwrap();
     let mut server =

@@ -1,6 +1,8 @@
 //! `xscope run`, and `xscope profile` on a server that it starts, with probes in real processes.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -156,9 +158,96 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
         assert!(memory["total_memory_mb"].as_f64().unwrap() > 0.1, "{memory}");
         assert!(run_dir.join(format!("memory/device_{stage}.prof")).metadata().unwrap().len() > 0);
     }
+    let rows = report["overhead"]["rows"].as_array().unwrap();
+    let probes = rows.iter().find(|row| row["name"] == "probes").unwrap();
+    assert!(probes["rounds"].as_u64() > Some(0), "recording was switched off and on: {probes}");
+    assert_eq!(fs::read(run_dir.join("probe/control")).unwrap(), [1], "and is on again");
+    let memory = rows.iter().find(|row| row["name"] == "memory").unwrap();
+    assert_eq!(memory["change"]["status"], "valid", "{memory}");
     let peak = &report["peak_hbm_mb"];
     assert_eq!(peak["status"], "degraded", "a CPU counts no peak: {peak}");
     assert!(peak["value"].as_f64().unwrap() > 0.1);
+}
+
+/// Sends a score request to a server on this machine; the status line of its answer.
+fn score(port: &str, request_id: &str) -> Option<String> {
+    let body = r#"{"model":"m","query":[1,2,3],"items":[[4],[5]],"label_token_ids":[7,8]}"#;
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
+    let head = format!(
+        "POST /v1/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         x-request-id: {request_id}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    Some(line)
+}
+
+#[test]
+fn of_a_slow_request_the_spans_are_kept_and_the_device_of_the_next_one_like_it() {
+    let Some(python) = python_that("import jax") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let server = test_server();
+    // Compiling takes longer than this, a request that need not does not.
+    let args = [
+        "run",
+        "--quiet",
+        "--slow-over",
+        "250ms",
+        "--url",
+        &url,
+        "--",
+        &python,
+        &server,
+        "--port",
+        &port,
+    ];
+    let said = directory.path().join("said");
+    let mut child = xscope(directory.path(), &args)
+        .env("JAX_PLATFORMS", "cpu")
+        .stderr(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    wait_for("the server", || score(&port, "first").is_some());
+    let text = || fs::read_to_string(&said).unwrap();
+    wait_for("the profile of a request like the slow one", || {
+        assert!(score(&port, "later").unwrap().contains(" 200 "));
+        text().contains("the device profile of one like it is in the run")
+    });
+    let args = ["analyze", "--json", "runs"];
+    let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+    let has_ring = report["sources"].to_string().contains("/.ring/");
+    assert!(!has_ring, "what may be thrown away yet is no part of the run");
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success(), "{}", text());
+    assert!(text().contains("slow: first took"), "{}", text());
+
+    let run_dir = only_run(directory.path());
+    assert!(!run_dir.join(".ring").exists(), "what was not kept is thrown away");
+    let slow = &json_file(&run_dir.join("run.json"))["slow"];
+    assert_eq!(
+        (&slow["profiled"], &slow["kept"][0]["request_id"]),
+        (&true.into(), &"first".into())
+    );
+    let like = &slow["kept"][0]["like"];
+    assert_eq!(
+        (&like["items"], &like["tokens"], &like["labels"][0]),
+        (&2.into(), &8.into(), &"(7, 8)".into())
+    );
+    let args = ["analyze", "--json", run_dir.to_str().unwrap()];
+    let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+    let sources = report["sources"].as_array().unwrap();
+    let count = |format: &str| sources.iter().filter(|source| source["format"] == format).count();
+    assert_eq!((count("xspan"), count("xplane")), (3, 1), "{sources:?}");
+    let slowest = &report["requests"]["slowest"];
+    assert_eq!(slowest["request_id"], "first");
+    for stage in ["tokenize", "queue.wait", "forward", "detokenize"] {
+        assert!(slowest["waterfall"][stage].as_f64() > Some(0.0), "{stage}: {slowest}");
+    }
+    assert!(report["devices"].as_array().is_some_and(|devices| !devices.is_empty()));
 }
 
 #[test]

@@ -1,0 +1,363 @@
+//! What recording does to the latency of requests, against the budget for it.
+//!
+//! Windows of one load with more and less recording follow each other in rounds. In each round the
+//! medians of two windows make one ratio; the figure is the median of the ratios of all rounds, its
+//! interval that of the ranks of a median (no assumption about how latencies are distributed, and
+//! rounds that something else disturbed do not move it).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use xscope_trace::model::Trace;
+use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+use xscope_trace::{Metric, Picos};
+
+use crate::stats::{as_f64, share};
+
+/// With fewer rounds not even the outermost two ratios hold the median with this confidence.
+const FEWEST_ROUNDS: usize = 6;
+const CONFIDENCE: f64 = 0.95;
+
+/// What the windows of a run say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OverheadReport {
+    pub batch_size: u32,
+    pub label_count: u32,
+    pub concurrency: u32,
+    /// Median of the windows that the others are compared to.
+    pub p50_ms: Metric,
+    pub rows: Vec<OverheadRow>,
+    pub answers: Vec<AnswersRow>,
+    /// Of the intervals.
+    pub confidence: f64,
+}
+
+/// Whether answers change while something is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AnswersRow {
+    pub recording: Recording,
+    pub answers: u64,
+    /// Those that differ from the first one to an equal request.
+    pub differ: u64,
+}
+
+/// What one kind of recording costs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OverheadRow {
+    /// `probes`, `basic`, `full`, `memory`, `scopes`.
+    pub name: &'static str,
+    /// What is added, and to what.
+    pub what: &'static str,
+    /// Change of the median latency that it makes.
+    pub change: Metric,
+    /// The interval that holds the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub low_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub high_percent: Option<f64>,
+    /// What it may cost.
+    pub budget_percent: f64,
+    pub verdict: Verdict,
+    /// Ratios that it was made of.
+    pub rounds: u64,
+}
+
+/// A change against its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The whole interval is.
+    Within,
+    Over,
+    /// The budget is inside the interval: too few rounds, or too much noise.
+    CannotTell,
+    NotMeasured,
+}
+
+/// A kind of recording that windows measure: its name, what it adds, its windows and those without
+/// it, its budget.
+const MEASURED: [(&str, &str, Recording, Recording, f64); 3] = [
+    ("probes", "the probes' recording, to none", Recording::Probes, Recording::Nothing, 1.0),
+    (
+        "basic",
+        "the server's profiler without the Python tracer",
+        Recording::Basic,
+        Recording::Probes,
+        10.0,
+    ),
+    (
+        "full",
+        "the server's profiler with the Python tracer",
+        Recording::Full,
+        Recording::Probes,
+        25.0,
+    ),
+];
+
+/// Budget of memory snapshots, and of named scopes.
+const MEMORY_PERCENT: f64 = 20.0;
+const SCOPES_PERCENT: f64 = 1.0;
+
+/// Spans of the probes that take a snapshot.
+const SNAPSHOT: &str = "xscope.memory";
+
+/// The figures of a record; `trace` is that of its run.
+pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
+    let mut rows: Vec<OverheadRow> = MEASURED
+        .iter()
+        .map(|&(name, what, with, without, budget_percent)| {
+            let ratios = log_ratios(&record.windows, with, without);
+            let left_out = record.left_out.iter().find(|(recording, _)| {
+                [with, without].contains(recording) && ratios.len() < FEWEST_ROUNDS
+            });
+            match left_out {
+                Some((_, why)) => not_measured(name, what, budget_percent, why),
+                None => row(name, what, budget_percent, ratios),
+            }
+        })
+        .collect();
+    rows.push(snapshots(trace));
+    rows.push(not_measured(
+        "scopes",
+        "named scopes",
+        SCOPES_PERCENT,
+        "scopes are names in compiled programs and cannot be switched in a running server; \
+         compare servers with and without them with `xscope bench ab`",
+    ));
+    let compared_to: Vec<f64> = record
+        .windows
+        .iter()
+        .filter(|window| window.recording == Recording::Probes)
+        .filter_map(|window| median(&window.latencies_ms))
+        .collect();
+    OverheadReport {
+        batch_size: record.batch_size,
+        label_count: record.label_count,
+        concurrency: record.concurrency,
+        p50_ms: Metric::known(median(&compared_to), "ms", "no window was measured"),
+        rows,
+        answers: answers(&record.windows),
+        confidence: CONFIDENCE,
+    }
+}
+
+fn answers(windows: &[OverheadWindow]) -> Vec<AnswersRow> {
+    let mut rows: BTreeMap<Recording, AnswersRow> = BTreeMap::new();
+    for window in windows {
+        let recording = window.recording;
+        let row = rows.entry(recording).or_insert(AnswersRow { recording, answers: 0, differ: 0 });
+        row.answers += window.latencies_ms.len() as u64;
+        row.differ += window.differ;
+    }
+    rows.into_values().collect()
+}
+
+/// For each round with both kinds, the logarithm of the ratio of their medians.
+fn log_ratios(windows: &[OverheadWindow], with: Recording, without: Recording) -> Vec<f64> {
+    let of = |round: &[OverheadWindow], recording| {
+        let window = round.iter().find(|window| window.recording == recording)?;
+        median(&window.latencies_ms).filter(|&ms| ms > 0.0 && window.failed == 0)
+    };
+    let rounds = windows.chunk_by(|a, b| a.round == b.round);
+    rounds.filter_map(|round| Some((of(round, with)? / of(round, without)?).ln())).collect()
+}
+
+fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>) -> OverheadRow {
+    ratios.sort_unstable_by(f64::total_cmp);
+    let rounds = as_f64(ratios.len() as u64);
+    let percent = |log: f64| 100.0 * log.exp_m1();
+    let Some((low, high)) = median_interval(&ratios) else {
+        let why = format!(
+            "{rounds} rounds say too little, {FEWEST_ROUNDS} are needed: allow more time with \
+             --overhead-secs"
+        );
+        return OverheadRow {
+            rounds: ratios.len() as u64,
+            ..not_measured(name, what, budget, &why)
+        };
+    };
+    let (low, high) = (percent(low), percent(high));
+    let value = percent(median(&ratios).unwrap_or_default());
+    let verdict = match () {
+        () if high <= budget => Verdict::Within,
+        () if low > budget => Verdict::Over,
+        () => Verdict::CannotTell,
+    };
+    let change = match verdict {
+        Verdict::CannotTell => Metric::degraded(
+            value,
+            "%",
+            format!(
+                "{rounds} rounds place it between {low:+.1} and {high:+.1} %: allow more time with \
+                 --overhead-secs, on a quiet machine"
+            ),
+        ),
+        _ => Metric::valid(value, "%"),
+    };
+    OverheadRow {
+        name,
+        what,
+        change,
+        low_percent: Some(low),
+        high_percent: Some(high),
+        budget_percent: budget,
+        verdict,
+        rounds: ratios.len() as u64,
+    }
+}
+
+fn not_measured(name: &'static str, what: &'static str, budget: f64, why: &str) -> OverheadRow {
+    OverheadRow {
+        name,
+        what,
+        change: Metric::unavailable("%", why),
+        low_percent: None,
+        high_percent: None,
+        budget_percent: budget,
+        verdict: Verdict::NotMeasured,
+        rounds: 0,
+    }
+}
+
+/// The share of the measured window in which the scheduler waited for snapshots of its memory.
+fn snapshots(trace: &Trace) -> OverheadRow {
+    let what = "snapshots of memory, as a share of the measured time";
+    let measured = trace.client.iter().filter(|request| !request.is_warmup);
+    let start = measured.clone().map(|request| request.intended).min();
+    let Some((start, end)) = start.zip(measured.map(|request| request.end).max()) else {
+        return not_measured("memory", what, MEMORY_PERCENT, "no request was measured");
+    };
+    if !trace.spans.iter().any(|span| trace.strings.get(span.name) == SNAPSHOT) {
+        let why = "no probe takes snapshots of this server's memory; what its own profiler counts \
+                   is part of the other rows";
+        return not_measured("memory", what, MEMORY_PERCENT, why);
+    }
+    let inside = trace.spans.iter().filter(|span| trace.strings.get(span.name) == SNAPSHOT);
+    let inside = inside.filter(|span| span.start >= start && span.start < end);
+    let taken = inside.fold(Picos::ZERO, |sum, span| sum.saturating_add(span.dur));
+    let value = 100.0 * share(taken, end - start);
+    OverheadRow {
+        change: Metric::valid(value, "%"),
+        verdict: if value <= MEMORY_PERCENT { Verdict::Within } else { Verdict::Over },
+        ..not_measured("memory", what, MEMORY_PERCENT, "")
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        _ if sorted.is_empty() => None,
+        0 => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+        _ => Some(sorted[middle]),
+    }
+}
+
+/// The two of the sorted values between which the median of their distribution lies with
+/// [`CONFIDENCE`]: as far out as a fair coin thrown so often falls.
+fn median_interval(sorted: &[f64]) -> Option<(f64, f64)> {
+    let n = sorted.len();
+    if n < FEWEST_ROUNDS {
+        return None;
+    }
+    let mut outside = 0;
+    let mut below = 0.0;
+    // Beyond this many throws the probability of one sequence is no float any more.
+    if n <= 1000 {
+        let mut exactly = 0.5_f64.powf(as_f64(n as u64));
+        while below + exactly <= (1.0 - CONFIDENCE) / 2.0 {
+            below += exactly;
+            outside += 1;
+            exactly *= as_f64((n - outside + 1) as u64) / as_f64(outside as u64);
+        }
+    } else {
+        let half_width = 1.96 * as_f64(n as u64).sqrt() / 2.0;
+        while as_f64(outside as u64 + 1) <= as_f64(n as u64) / 2.0 - half_width {
+            outside += 1;
+        }
+    }
+    let rank = outside.max(1) - 1;
+    Some((sorted[rank], sorted[n - 1 - rank]))
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Trace;
+    use xscope_trace::metric::Status;
+    use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+
+    use super::{OverheadRow, Verdict, median_interval, overhead};
+
+    /// Rounds in which a request takes `off` ms without the profiler and `on` with it.
+    fn record(rounds: &[(f64, f64)]) -> OverheadRecord {
+        let window = |round, recording, ms: f64| OverheadWindow {
+            round,
+            recording,
+            latencies_ms: vec![ms * 0.9, ms, ms * 7.0],
+            differ: 0,
+            failed: 0,
+        };
+        let windows = (0..).zip(rounds).flat_map(|(round, &(off, on))| {
+            [window(round, Recording::Probes, off), window(round, Recording::Basic, on)]
+        });
+        OverheadRecord { windows: windows.collect(), ..OverheadRecord::default() }
+    }
+
+    fn basic(record: &OverheadRecord) -> OverheadRow {
+        let rows = overhead(record, &Trace::default()).rows;
+        rows.into_iter().find(|row| row.name == "basic").unwrap()
+    }
+
+    #[test]
+    fn a_change_is_judged_by_its_whole_interval() {
+        // 4 % in each round, though the machine slows down and one round is disturbed.
+        let steady: Vec<(f64, f64)> = (0..10)
+            .map(|round| (10.0 + f64::from(round), 1.04 * (10.0 + f64::from(round))))
+            .collect();
+        let mut disturbed = steady.clone();
+        disturbed[3].1 *= 5.0;
+        for rounds in [&steady, &disturbed] {
+            let row = basic(&record(rounds));
+            assert!((row.change.value.unwrap() - 4.0).abs() < 1e-9, "{row:?}");
+            assert_eq!((row.verdict, row.change.status), (Verdict::Within, Status::Valid));
+        }
+        let row =
+            basic(&record(&steady.iter().map(|&(off, on)| (off, on * 1.2)).collect::<Vec<_>>()));
+        assert_eq!(row.verdict, Verdict::Over);
+        let noise: Vec<(f64, f64)> =
+            (0..10).map(|round| (10.0, if round % 2 == 0 { 9.0 } else { 13.0 })).collect();
+        let row = basic(&record(&noise));
+        assert_eq!((row.verdict, row.change.status), (Verdict::CannotTell, Status::Degraded));
+        assert!(row.low_percent.unwrap() < 0.0 && row.high_percent.unwrap() > 10.0);
+    }
+
+    #[test]
+    fn what_was_not_measured_says_why() {
+        let mut few = record(&[(10.0, 11.0); 5]);
+        let row = basic(&few);
+        assert_eq!((row.verdict, row.rounds), (Verdict::NotMeasured, 5));
+        assert!(row.change.reason.unwrap().contains("5 rounds"));
+        few.left_out.push((Recording::Basic, "the server has no profiler".to_owned()));
+        assert_eq!(basic(&few).change.reason.unwrap(), "the server has no profiler");
+        // A window with a wrong answer measures something else.
+        let mut failed = record(&[(10.0, 11.0); 6]);
+        failed.windows[0].failed = 1;
+        assert_eq!(basic(&failed).rounds, 5);
+    }
+
+    /// The ranks of `scipy.stats.quantile_test`'s intervals at 95 %.
+    #[test]
+    fn ranks_are_those_of_the_binomial_distribution() {
+        for (n, rank) in
+            [(5, None), (6, Some(0)), (8, Some(0)), (9, Some(1)), (20, Some(5)), (100, Some(39))]
+        {
+            let values: Vec<f64> = (0..n).map(f64::from).collect();
+            let expected = rank.map(|rank| (f64::from(rank), f64::from(n - 1 - rank)));
+            assert_eq!(median_interval(&values), expected, "{n}");
+        }
+        let many: Vec<f64> = (0..4000).map(f64::from).collect();
+        let (low, high) = median_interval(&many).unwrap();
+        assert!((1935.0..=1940.0).contains(&low) && (2060.0..=2065.0).contains(&high), "{low}");
+    }
+}

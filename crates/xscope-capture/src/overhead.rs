@@ -1,0 +1,246 @@
+//! Windows of one load with more and less recording, in turns: what recording does to latency.
+//!
+//! All windows send the same requests, so that their answers can be compared too. The order within
+//! a round is reversed from one to the next: what only goes on in one direction, a machine that
+//! gets hotter, favours neither. What a device profile of a window holds is thrown away.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use xscope_load::{
+    Cancel, ClosedLoop, FailureKind, LoadError, LoadEvent, LoadOptions, ScoreWorkload,
+};
+use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
+use xscope_trace::run::RunDir;
+
+use crate::error::CaptureError;
+use crate::profiler;
+
+/// What to compare, and for how long.
+#[derive(Debug, Clone)]
+pub struct OverheadOptions {
+    /// Also with the Python tracer.
+    pub python_tracer: bool,
+    /// How long; as long as suits the measurement if `None`.
+    pub limit: Option<Duration>,
+}
+
+/// Without a limit that was asked for, this share of the measurement is spent, but not more than
+/// the longest.
+const SHARE: u32 = 2;
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Rounds are made short enough that so many fit.
+const ROUNDS: u32 = 8;
+
+/// A window is at most so long: the shorter, the more alike is what its neighbours meet.
+const WINDOW: Duration = Duration::from_millis(150);
+
+/// Requests of a window: a median of fewer says little.
+const FEWEST: u32 = 4;
+const MOST: u32 = 64;
+
+/// What was measured before, for windows of a fitting size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    /// How long all of it took.
+    pub measured: Duration,
+    /// Requests of the first point in that time.
+    pub requests_per_sec: f64,
+}
+
+/// Alternates windows on the first point of a workload, whose shapes the server has compiled for.
+///
+/// What cannot be measured (a server without a profiler) is left out with the reason; so is the
+/// rest of it when `cancel` is thrown.
+///
+/// # Errors
+/// The server is gone, or the run cannot be written.
+pub(crate) async fn alternate(
+    url: &str,
+    run: &RunDir,
+    workload: &ScoreWorkload,
+    (options, before): (&OverheadOptions, Before),
+    cancel: &Cancel,
+) -> Result<OverheadRecord, CaptureError> {
+    let place = Place::of(url, run);
+    let mut recordings = vec![Recording::Probes, Recording::Basic];
+    recordings.extend(options.python_tracer.then_some(Recording::Full));
+    recordings.extend(place.control.is_some().then_some(Recording::Nothing));
+    let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
+    let requests = window_requests(before.requests_per_sec, limit, recordings.len());
+    let point = workload.points[0];
+    let workload = ScoreWorkload {
+        points: vec![point],
+        requests,
+        // Each twice in a window, so that the load compares answers.
+        distinct: Some(requests.div_ceil(2)),
+        ..workload.clone()
+    };
+    let concurrency = workload.concurrency;
+    let mut load = ClosedLoop::new(url, workload, LoadOptions::default(), cancel.clone())?;
+    let mut record = OverheadRecord {
+        schema: SCHEMA.to_owned(),
+        batch_size: point.batch_size,
+        label_count: point.label_count,
+        concurrency,
+        ..OverheadRecord::default()
+    };
+    if !options.python_tracer {
+        let why = "ask for it with --overhead-levels basic,full";
+        record.left_out.push((Recording::Full, why.to_owned()));
+    }
+    if place.control.is_none() {
+        let why = "the server runs without xscope's probes";
+        record.left_out.push((Recording::Nothing, why.to_owned()));
+    }
+    let result = rounds(&mut load, &place, recordings, (limit, cancel), &mut record).await;
+    fs::remove_dir_all(&place.scratch).ok();
+    result.map(|()| record)
+}
+
+async fn rounds(
+    load: &mut ClosedLoop,
+    place: &Place<'_>,
+    mut recordings: Vec<Recording>,
+    (limit, cancel): (Duration, &Cancel),
+    record: &mut OverheadRecord,
+) -> Result<(), CaptureError> {
+    let begun = Instant::now();
+    // The first one fills the caches of the server, which all others find full.
+    window(load, 0, Recording::Probes).await?;
+    for round in 0.. {
+        for recording in recordings.clone() {
+            if cancel.is_cancelled() || begun.elapsed() >= limit || recordings.len() < 2 {
+                return Ok(());
+            }
+            if let Err(why) = place.begin(recording).await {
+                record.left_out.push((recording, why));
+                recordings.retain(|other| *other != recording);
+                continue;
+            }
+            let window = window(load, round, recording).await;
+            let ended = place.end(recording).await;
+            record.windows.push(window?);
+            if let Err(why) = ended {
+                record.left_out.push((recording, why));
+                return Ok(());
+            }
+        }
+        recordings.reverse();
+    }
+    Ok(())
+}
+
+async fn window(
+    load: &mut ClosedLoop,
+    round: u32,
+    recording: Recording,
+) -> Result<OverheadWindow, LoadError> {
+    let mut window =
+        OverheadWindow { round, recording, latencies_ms: Vec::new(), differ: 0, failed: 0 };
+    let note = |event: LoadEvent| {
+        let LoadEvent::Row(row) = event else { return };
+        let differs = row.failure == Some(FailureKind::Drift);
+        match row.ok || differs {
+            true => window.latencies_ms.push(row.latency_ms),
+            false => window.failed += 1,
+        }
+        window.differ += u64::from(differs);
+    };
+    load.measure(0, note).await?;
+    Ok(window)
+}
+
+/// Requests of a window that is as long as it should be.
+fn window_requests(per_sec: f64, limit: Duration, recordings: usize) -> u32 {
+    let windows = ROUNDS * u32::try_from(recordings).unwrap_or(1).max(1);
+    let window = (limit / windows).min(WINDOW);
+    let fit = (per_sec * window.as_secs_f64()).clamp(f64::from(FEWEST), f64::from(MOST));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number between the two bounds"
+    )]
+    let requests = fit.ceil() as u32;
+    requests
+}
+
+/// What is switched for a window.
+struct Place<'a> {
+    url: &'a str,
+    /// The byte that the probes of a server look at; `None` if there are none.
+    control: Option<PathBuf>,
+    /// Where the server's profiler writes meanwhile.
+    scratch: PathBuf,
+    /// Whether what the server writes there can be seen, and thrown away, from here.
+    is_here: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(url: &'a str, run: &RunDir) -> Self {
+        let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+        let control = root.join("probe/control");
+        Self {
+            url,
+            control: control.exists().then_some(control),
+            scratch: root.join("overhead"),
+            is_here: fs::read_dir(run.capture_dir()).is_ok_and(|mut files| files.next().is_some()),
+        }
+    }
+
+    async fn begin(&self, recording: Recording) -> Result<(), String> {
+        match recording {
+            Recording::Nothing => self.set_probes(false),
+            Recording::Probes => Ok(()),
+            Recording::Basic | Recording::Full => {
+                if !self.is_here {
+                    return Err(
+                        "the server's profiles do not come to this machine, on which they \
+                                would be thrown away again"
+                            .to_owned(),
+                    );
+                }
+                profiler::start(self.url, &self.scratch, recording == Recording::Full).await
+            }
+        }
+    }
+
+    async fn end(&self, recording: Recording) -> Result<(), String> {
+        match recording {
+            Recording::Nothing => self.set_probes(true),
+            Recording::Probes => Ok(()),
+            Recording::Basic | Recording::Full => profiler::stop(self.url).await,
+        }
+    }
+
+    /// Writes the byte in place: the server has the file mapped.
+    fn set_probes(&self, on: bool) -> Result<(), String> {
+        let Some(control) = &self.control else { return Ok(()) };
+        set_byte(control, u8::from(on))
+            .map_err(|why| format!("cannot write {}: {why}", control.display()))
+    }
+}
+
+fn set_byte(path: &Path, value: u8) -> std::io::Result<()> {
+    File::options().write(true).open(path)?.write_all_at(&[value], 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::window_requests;
+
+    #[test]
+    fn windows_are_short_and_hold_some_requests() {
+        let secs = Duration::from_secs;
+        assert_eq!(window_requests(60.0, secs(2), 2), 8, "an eighth of a second");
+        assert_eq!(window_requests(60.0, secs(600), 2), 9, "no more than 150 ms");
+        assert_eq!(window_requests(0.5, secs(2), 2), 4);
+        assert_eq!(window_requests(1e9, secs(2), 3), 64);
+        assert_eq!(window_requests(0.0, Duration::ZERO, 0), 4);
+    }
+}

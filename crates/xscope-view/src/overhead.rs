@@ -1,0 +1,125 @@
+//! What recording costs, as a table and in words.
+
+use xscope_analysis::overhead::{OverheadReport, OverheadRow, Verdict};
+use xscope_trace::overhead::Recording;
+
+use crate::sections::Grid;
+use crate::text::{Column, metric};
+
+/// Everything that was measured, or could have been, against its budget.
+pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
+    Grid {
+        title: "Overhead of recording (change of the median latency)",
+        columns: vec![
+            Column::Text("recording"),
+            Column::Number("change"),
+            Column::Number("95 % interval"),
+            Column::Number("budget"),
+            Column::Number("rounds"),
+            Column::Text("verdict"),
+        ],
+        rows: report
+            .rows
+            .iter()
+            .filter(|row| row.verdict != Verdict::NotMeasured)
+            .map(row)
+            .collect(),
+    }
+}
+
+fn row(row: &OverheadRow) -> Vec<String> {
+    let change = match row.change.value {
+        Some(value) if row.low_percent.is_some() => format!("{value:+.1} %"),
+        _ => format!("{} %", metric(&row.change, 1)),
+    };
+    let interval = row.low_percent.zip(row.high_percent);
+    let verdict = match row.verdict {
+        Verdict::Within => "within the budget",
+        Verdict::Over => "over the budget",
+        Verdict::CannotTell => "cannot tell",
+        Verdict::NotMeasured => "not measured",
+    };
+    vec![
+        row.name.to_owned(),
+        change,
+        interval.map_or_else(String::new, |(low, high)| format!("{low:+.1} … {high:+.1} %")),
+        format!("{} %", row.budget_percent),
+        if row.rounds > 0 { row.rounds.to_string() } else { String::new() },
+        verdict.to_owned(),
+    ]
+}
+
+/// What the table does not say.
+pub(crate) fn overhead_notes(report: &OverheadReport) -> Vec<String> {
+    let mut notes = vec![format!(
+        "{} items, {} labels, {} at once; p50 {} ms with no more than the probes recording",
+        report.batch_size,
+        report.label_count,
+        report.concurrency,
+        metric(&report.p50_ms, 2),
+    )];
+    let answers: u64 = report.answers.iter().map(|row| row.answers).sum();
+    let differing: Vec<String> = report
+        .answers
+        .iter()
+        .filter(|row| row.differ > 0)
+        .map(|row| format!("{} of {} with {}", row.differ, row.answers, name(row.recording)))
+        .collect();
+    notes.push(match differing.is_empty() {
+        true => format!("{answers} answers: the same whatever was recorded"),
+        false => format!(
+            "answers that differ from the first to the same request: {}",
+            differing.join(", ")
+        ),
+    });
+    let missing = report.rows.iter().filter(|row| row.verdict == Verdict::NotMeasured);
+    notes.extend(missing.filter_map(|row| {
+        Some(format!("{} not measured: {}", row.name, row.change.reason.as_ref()?))
+    }));
+    notes
+}
+
+fn name(recording: Recording) -> &'static str {
+    match recording {
+        Recording::Nothing => "nothing recorded",
+        Recording::Probes => "the probes alone",
+        Recording::Basic => "the profiler",
+        Recording::Full => "the Python tracer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_analysis::overhead::overhead;
+    use xscope_trace::Trace;
+    use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+
+    use super::{overhead_grid, overhead_notes};
+
+    #[test]
+    fn a_change_is_shown_with_its_interval_and_what_is_missing_with_its_reason() {
+        let window = |round, recording, ms| OverheadWindow {
+            round,
+            recording,
+            latencies_ms: vec![ms; 4],
+            differ: 0,
+            failed: 0,
+        };
+        let windows = (0..8).flat_map(|round| {
+            [window(round, Recording::Probes, 10.0), window(round, Recording::Basic, 10.3)]
+        });
+        let record = OverheadRecord {
+            windows: windows.collect(),
+            left_out: vec![(Recording::Nothing, "no probes here".to_owned())],
+            ..OverheadRecord::default()
+        };
+        let report = overhead(&record, &Trace::default());
+        let rows = overhead_grid(&report).rows;
+        assert_eq!(rows, [["basic", "+3.0 %", "+3.0 … +3.0 %", "10 %", "8", "within the budget"]]);
+        let notes = overhead_notes(&report).join("\n");
+        for part in ["64 answers: the same", "probes not measured: no probes here", "p50 10.00 ms"]
+        {
+            assert!(notes.contains(part), "{notes}");
+        }
+    }
+}
