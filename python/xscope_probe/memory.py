@@ -66,10 +66,8 @@ class Memory:
             with open(owner, encoding="ascii") as file:
                 suffix = "" if file.read() == str(os.getpid()) else f"_{os.getpid()}"
         if self._reports:
-            path = os.path.join(directory, f"memory_report_device_{stage}{suffix}.json")
-            with open(path + ".tmp", "w", encoding="utf-8") as file:
-                json.dump(report, file)
-            os.replace(path + ".tmp", path)
+            _write_json(os.path.join(directory, f"memory_report_device_{stage}{suffix}.json"), report)
+            _write_json(os.path.join(directory, "memory_summary.json"), _summary(directory))
         if self._profiles:
             path = os.path.join(directory, f"device_{stage}{suffix}.prof")
             jax.profiler.save_device_memory_profile(path + ".tmp")
@@ -145,6 +143,38 @@ def _report(jax, stage):
         "memory_stats": stats,
         "at_nanos": time.monotonic_ns(),
     }
+
+
+def _summary(directory):
+    """All reports of a directory together, in the form of sglang-jax's own."""
+    stages, types, layers, count = {}, {}, {}, 0
+    for name in sorted(os.listdir(directory)):
+        if not (name.startswith("memory_report_") and name.endswith(".json")):
+            continue
+        try:
+            with open(os.path.join(directory, name), encoding="utf-8") as file:
+                report = json.load(file)
+            stage, layer, size = report["stage"], report.get("layer_id"), report["total_memory_mb"]
+            kind = report["report_type"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not one of these reports
+        count += 1
+        stages[stage] = max(size, stages.get(stage, 0))
+        types.setdefault(kind, []).append({"stage": stage, "memory_mb": size, "layer_id": layer})
+        if layer is not None:
+            layers.setdefault(str(layer), {})[stage] = size
+    return {
+        "total_reports": count,
+        "peak_memory_by_stage": stages,
+        "memory_breakdown_by_type": types,
+        "layer_analysis": layers,
+    }
+
+
+def _write_json(path, document):
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(document, file)
+    os.replace(path + ".tmp", path)
 
 
 def _tensor(size, shape, dtype):

@@ -43,6 +43,7 @@ pub mod targets;
 pub mod tasks;
 pub mod timeline;
 mod unroll;
+mod waste;
 mod work;
 
 pub use analyze::{AnalyzeReport, analyze};

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::model::Trace;
+use xscope_trace::model::{Trace, Track};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 use xscope_trace::{Metric, Picos};
 
-use crate::stats::{as_f64, share};
+use crate::stats::{as_f64, share, sum};
 
 /// With fewer rounds not even the outermost two ratios hold the median with this confidence.
 const FEWEST_ROUNDS: usize = 6;
@@ -227,20 +227,34 @@ fn snapshots(trace: &Trace) -> OverheadRow {
     let Some((start, end)) = start.zip(measured.map(|request| request.end).max()) else {
         return not_measured("memory", what, MEMORY_PERCENT, "no request was measured");
     };
-    if !trace.spans.iter().any(|span| trace.strings.get(span.name) == SNAPSHOT) {
+    let taken: Vec<(Picos, Picos)> =
+        trace.tracks.iter().flat_map(|track| snapshots_of(trace, track)).collect();
+    if taken.is_empty() {
         let why = "no probe takes snapshots of this server's memory; what its own profiler counts \
                    is part of the other rows";
         return not_measured("memory", what, MEMORY_PERCENT, why);
     }
-    let inside = trace.spans.iter().filter(|span| trace.strings.get(span.name) == SNAPSHOT);
-    let inside = inside.filter(|span| span.start >= start && span.start < end);
-    let taken = inside.fold(Picos::ZERO, |sum, span| sum.saturating_add(span.dur));
-    let value = 100.0 * share(taken, end - start);
+    let inside = taken.into_iter().filter(|&(at, _)| at >= start && at < end);
+    let inside: Vec<Picos> = inside.map(|(_, dur)| dur).collect();
+    let value = 100.0 * share(sum(&inside), end - start);
     OverheadRow {
         change: Metric::valid(value, "%"),
         verdict: if value <= MEMORY_PERCENT { Verdict::Within } else { Verdict::Over },
         ..not_measured("memory", what, MEMORY_PERCENT, "")
     }
+}
+
+/// Start and duration of the snapshots on a track.
+fn snapshots_of<'a>(
+    trace: &'a Trace,
+    track: &'a Track,
+) -> impl Iterator<Item = (Picos, Picos)> + 'a {
+    let slices = &track.slices;
+    let is_snapshot = |row: &usize| {
+        let meta = trace.metas.get(slices.meta[*row].0 as usize);
+        meta.is_some_and(|meta| trace.strings.get(meta.name) == SNAPSHOT)
+    };
+    (0..slices.len()).filter(is_snapshot).map(|row| (slices.start[row], slices.dur[row]))
 }
 
 fn median(values: &[f64]) -> Option<f64> {

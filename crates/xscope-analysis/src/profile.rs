@@ -303,7 +303,8 @@ pub(crate) fn profiled(
     }
 }
 
-fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
+/// The most device memory that was in use.
+pub(crate) fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
     use xscope_trace::model::{DeviceKind, MemoryReport as ReportedMemory};
     const MIB: f64 = 1_048_576.0;
     let reports = &trace.memory_reports;

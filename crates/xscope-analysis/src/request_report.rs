@@ -21,6 +21,7 @@ use crate::profile::{
 use crate::recompiles;
 use crate::requests::{RequestView, StageRow, key_text, requests_of, stages};
 use crate::stats::{as_f64, millis, share};
+use crate::waste;
 
 /// What a trace says of its requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,6 +120,7 @@ pub(crate) fn request_report(
     let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, memory);
     let mut findings = request_findings(&measured);
     findings.extend(join_finding(&launches));
+    findings.extend(waste::findings(trace, &join, &launches, &measured));
     findings.extend(recompiles::finding(&recompiles::recompiles(trace, &views)));
     Some(RequestsReport {
         requests: RequestCounts {

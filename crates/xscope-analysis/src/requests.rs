@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::join::{BatchKey, Join};
@@ -26,9 +27,9 @@ pub const BATCH: &str = "batch";
 pub const UNACCOUNTED: &str = "unaccounted";
 
 /// The model computes the prompts.
-const FORWARD: &str = "forward";
+pub(crate) const FORWARD: &str = "forward";
 /// The model makes further tokens; a score waits for none of them.
-const DECODE: &str = "decode";
+pub(crate) const DECODE: &str = "decode";
 
 /// The pipeline's stages in the order in which a request takes them.
 pub const PIPELINE: [&str; 16] = [
@@ -125,7 +126,10 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
     rest.sort_unstable_by_key(|(key, _)| *key);
     for (key, server) in rest {
         let Some(window) = server_window(trace, &server) else { continue };
-        let mut view = tile(key_text(trace, key), window, server_pieces(trace, &server, launches));
+        let given = server.iter().find_map(|span| given_name(trace, span));
+        let name =
+            given.map_or_else(|| key_text(trace, key), |id| trace.strings.get(id).to_owned());
+        let mut view = tile(name, window, server_pieces(trace, &server, launches));
         describe(trace, &server, &mut view);
         view.ok = true;
         view.key = Some(key);
@@ -141,16 +145,20 @@ pub(crate) fn names_of_requests(trace: &Trace) -> FxHashMap<String, SpanKey> {
     let mut names = FxHashMap::default();
     for span in &trace.spans {
         let Some(key) = span.request else { continue };
-        let given = span.args.iter().find_map(|&(name, cell)| match cell {
-            ArgCell::Str(text) if trace.strings.get(name) == "request_id" => Some(text),
-            _ => None,
-        });
-        if let Some(text) = given {
+        if let Some(text) = given_name(trace, span) {
             names.insert(trace.strings.get(text).to_owned(), key);
         }
         names.entry(key_text(trace, key)).or_insert(key);
     }
     names
+}
+
+/// What a client calls the request of a span, if the span says it.
+fn given_name(trace: &Trace, span: &RequestSpan) -> Option<StrId> {
+    span.args.iter().find_map(|&(name, cell)| match cell {
+        ArgCell::Str(text) if trace.strings.get(name) == "request_id" => Some(text),
+        _ => None,
+    })
 }
 
 pub(crate) fn key_text(trace: &Trace, key: SpanKey) -> String {

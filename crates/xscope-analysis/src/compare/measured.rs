@@ -12,6 +12,7 @@ use crate::analyze::AnalyzeReport;
 use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
+use crate::profile::hbm_peak;
 use crate::stats::as_f64;
 
 /// One file of results, or one run: what one start of a server did.
@@ -118,8 +119,10 @@ impl Measured {
     pub fn add_trace(&mut self, trace: &Trace, report: &AnalyzeReport) {
         self.footprint = Footprint::of(trace, report);
         let allocated = report.allocators.iter().map(|row| as_f64(row.peak_bytes.0) / 1e6);
-        let peak = report.memory.peak.value.or_else(|| allocated.reduce(f64::max));
-        if let Some(first) = self.points.first()
+        let peak = hbm_peak(trace, &report.memory).value.or(report.memory.peak.value);
+        let peak = peak.or_else(|| allocated.reduce(f64::max));
+        let is_known = self.points.iter().any(|point| point.figures.contains_key("peak_hbm_mb"));
+        if let Some(first) = self.points.first().filter(|_| !is_known)
             && let Some(peak) = peak.filter(|peak| *peak > 0.0)
         {
             self.points.push(MeasuredPoint {
@@ -288,7 +291,11 @@ fn durations(add: &mut impl FnMut(&str, Option<f64>), prefix: &str, of: &Duratio
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use xscope_trace::Trace;
+    use xscope_trace::model::{MemoryReport, SourceId};
     use xscope_trace::run::{RunManifest, RunStatus};
+
+    use crate::analyze::analyze;
 
     use super::{Measured, MeasuredPoint, results_from_json};
 
@@ -319,6 +326,35 @@ mod tests {
         assert_eq!(second.point, "b4_l2");
         assert_eq!(second.invalid.as_deref(), Some("2 of 9 requests failed"));
         assert_eq!(third.invalid.as_deref(), Some("TypeError"));
+    }
+
+    #[test]
+    fn memory_is_that_of_the_results_or_else_of_the_reports() {
+        let of_reports = |peak: f64| {
+            let mut trace = Trace::default();
+            let report_type = trace.strings.intern("device");
+            trace.memory_reports.push(MemoryReport {
+                source: SourceId(0),
+                report_type,
+                stage: report_type,
+                layer: None,
+                total_memory_mb: 1.0,
+                peak_memory_mb: Some(peak),
+                tensors: Vec::new(),
+            });
+            let report = analyze(&trace);
+            (trace, report)
+        };
+        let (trace, report) = of_reports(2.0);
+        let point = json!({"points": [{"batch_size": 2, "p50_ms": 4.0}]});
+        let mut run = measured(&point);
+        run.add_trace(&trace, &report);
+        assert_eq!(run.points[1].figures["peak_memory_mb"], [2.0 * 1.048576]);
+        let point = json!({"points": [{"batch_size": 2, "p50_ms": 4.0, "peak_hbm_mb":
+            {"value": 3.0, "unit": "MB", "status": "degraded", "reason": "of snapshots"}}]});
+        let mut run = measured(&point);
+        run.add_trace(&trace, &report);
+        assert_eq!((run.points.len(), &run.points[0].figures["peak_hbm_mb"]), (1, &vec![3.0]));
     }
 
     #[test]

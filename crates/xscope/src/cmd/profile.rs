@@ -6,12 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
-use xscope_trace::clock;
 use xscope_trace::run::{RunDir, replace_file};
+use xscope_trace::{Metric, clock};
 use xscope_view::html::report_html;
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, WorkloadArgs};
@@ -111,6 +112,7 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
     let trace = xscope_trace::load(&[run.path().to_owned()])?;
     let report = xscope_analysis::profile(&trace, &RunFacts::of(run));
     run.write_json(&run.report_path(), &report)?;
+    keep_peak(run, &report.typical.peak_hbm_mb)?;
     run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
     match json {
         true => output::json(&report)?,
@@ -125,6 +127,16 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
         (true, 0) => Exit::Target,
         (true, _) => Exit::Fine,
     })
+}
+
+/// Puts the peak of memory, which the trace knows, beside what the load generator measured.
+fn keep_peak(run: &RunDir, peak: &Metric) -> Result<()> {
+    let path = run.results_path();
+    let Some(mut results) = run.read_json::<Value>(&path) else { return Ok(()) };
+    for point in results["points"].as_array_mut().into_iter().flatten() {
+        point["peak_hbm_mb"] = serde_json::to_value(peak)?;
+    }
+    Ok(run.write_json(&path, &results)?)
 }
 
 pub(crate) fn workload(args: WorkloadArgs) -> ScoreWorkload {

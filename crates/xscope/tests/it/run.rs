@@ -164,7 +164,12 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
     assert_eq!(fs::read(run_dir.join("probe/control")).unwrap(), [1], "and is on again");
     let memory = rows.iter().find(|row| row["name"] == "memory").unwrap();
     assert_eq!(memory["change"]["status"], "valid", "{memory}");
+    let summary = json_file(&run_dir.join("memory/memory_summary.json"));
+    assert_eq!(summary["total_reports"], 2, "{summary}");
+    assert!(summary["peak_memory_by_stage"]["peak_batch"].as_f64() > Some(0.1), "{summary}");
+    assert_eq!(summary["memory_breakdown_by_type"]["device"].as_array().unwrap().len(), 2);
     let peak = &report["peak_hbm_mb"];
+    assert_eq!(&json_file(&run_dir.join("results.json"))["points"][0]["peak_hbm_mb"], peak);
     assert_eq!(peak["status"], "degraded", "a CPU counts no peak: {peak}");
     assert!(peak["value"].as_f64().unwrap() > 0.1);
 }
