@@ -9,19 +9,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xscope_load::{
-    Cancel, ClosedLoop, LoadError, LoadEvent, LoadOptions, Phase, Point, RequestRow, ScoreWorkload,
-    wait_ready,
+    Cancel, Evidence, Load, LoadError, LoadEvent, LoadOptions, Matrix, Point, Span, Window,
+    point_result, wait_ready,
 };
-use xscope_trace::results::{
-    self, BenchConfig, Cause, CauseKind, Durations, Figure, Judgement, Metadata, PointResult,
-    PointShape, Results, Trial, Verdict, count_to_f64,
-};
+use xscope_trace::clock;
+use xscope_trace::results::{self, BenchConfig, Metadata, Results};
 use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStatus, Utc};
-use xscope_trace::{Nanos, clock};
 
 use crate::error::CaptureError;
-use crate::profile::fit_to_server;
-use crate::server::Server;
+use crate::server::{Server, free_port};
 
 /// Where a server is, or how it is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +34,10 @@ pub struct AbOptions {
     pub output_dir: PathBuf,
     /// A and B.
     pub targets: [AbTarget; 2],
-    /// One block of a side; its warm-up is sent after each start.
-    pub workload: ScoreWorkload,
+    /// One block of a side.
+    pub matrix: Matrix,
+    /// Rounds of warm-up after each start.
+    pub warmup_rounds: u32,
     /// How long a server may take to get ready.
     pub ready: Duration,
     pub most_pairs: usize,
@@ -138,11 +136,11 @@ fn new_run(options: &AbOptions) -> NewRun {
     let [a, b] = options.targets.each_ref().map(AbTarget::text);
     NewRun {
         kind: "ab".to_owned(),
-        model: options.workload.model.clone(),
+        model: options.matrix.workload.model.clone(),
         hardware: "local".to_owned(),
         command_line: options.command_line.clone(),
         target: format!("{a} against {b}"),
-        workload: json!(options.workload),
+        workload: json!(options.matrix.workload),
         versions: vec![("xscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
         git_commit: None,
         clock: RunClock::read(),
@@ -163,7 +161,9 @@ const NAMES: [&str; 2] = ["a", "b"];
 
 /// A side that is up.
 struct Up {
-    load: ClosedLoop,
+    load: Load,
+    /// With what was measured of them since the start.
+    points: Vec<(Point, Vec<Window>)>,
     server: Option<Server>,
     rows: JsonlWriter,
 }
@@ -261,18 +261,24 @@ impl Turns<'_> {
             wait_ready(&url, self.options.ready).await
         });
         let ready = ready.await?;
-        let workload = fit_to_server(self.options.workload.clone(), &ready);
-        let mut load =
-            ClosedLoop::new(&url, workload.clone(), LoadOptions::default(), self.cancel.clone())?;
+        let mut matrix = self.options.matrix.clone();
+        let mut points = matrix.fit(ready.server_info.as_ref())?;
+        let mut load = Load::new(&url, LoadOptions::default(), self.cancel.clone())?;
         let mut rows = JsonlWriter::open(&folder.join("requests.jsonl"))?;
         let mut error = None;
-        let warm = load.warm_up(|event| record(&mut rows, &mut error, side, event, on_event));
-        while_alive(&mut server, self.cancel, warm).await?;
+        for point in points.iter_mut().filter(|_| self.options.warmup_rounds > 0) {
+            let span = Span::warm_up(point.plan(), self.options.warmup_rounds);
+            let warm = run(&mut load, point, &span, |event| {
+                record(&mut rows, &mut error, side, event, on_event);
+            });
+            while_alive(&mut server, self.cancel, warm).await?;
+        }
         error.map_or(Ok(()), Err)?;
         let target = &self.options.targets[side];
         let name = format!("{}-{starts}", NAMES[side]);
-        self.sides[side].push(empty_results(target, &url, &name, &workload, ready.server_info));
-        Ok(Up { load, server, rows })
+        self.sides[side].push(empty_results(target, &url, &name, &matrix, ready.server_info));
+        let points = points.into_iter().map(|point| (point, Vec::new())).collect();
+        Ok(Up { load, points, server, rows })
     }
 
     /// Measures every point once on one side.
@@ -283,22 +289,21 @@ impl Turns<'_> {
         pair: usize,
         on_event: &mut impl FnMut(AbEvent<'_>),
     ) -> Result<(), CaptureError> {
-        for index in 0..self.options.workload.points.len() {
-            let Up { load, server, rows } = up;
+        let Up { load, points, server, rows } = up;
+        let mut results = Vec::new();
+        for (point, windows) in points {
             let mut error = None;
-            let mut measured: Vec<RequestRow> = Vec::new();
-            let measure = load.measure(index, |event| {
-                if let LoadEvent::Row(row) = &event {
-                    measured.push((**row).clone());
-                }
+            let trial = u32::try_from(pair).unwrap_or(u32::MAX);
+            let span = Span::measured(point.plan(), trial);
+            let measure = run(load, point, &span, |event| {
                 record(rows, &mut error, side, event, on_event);
             });
-            while_alive(server, self.cancel, measure).await?;
+            windows.push(while_alive(server, self.cancel, measure).await?);
             error.map_or(Ok(()), Err)?;
-            if let Some(results) = self.sides[side].last_mut() {
-                let trial = trial(pair, self.options.workload.points[index], &measured);
-                add_trial(&mut results.results[index], trial);
-            }
+            results.push(point_result(point.plan(), windows, &Evidence::default()));
+        }
+        if let Some(start) = self.sides[side].last_mut() {
+            start.results = results;
         }
         Ok(())
     }
@@ -330,6 +335,20 @@ fn record(
         error.get_or_insert(failed.into());
     }
     on_event(AbEvent::Load(side, event));
+}
+
+/// A stretch of load, of which a server that goes away is an error.
+async fn run(
+    load: &mut Load,
+    point: &mut Point,
+    span: &Span,
+    on_event: impl FnMut(LoadEvent),
+) -> Result<Window, LoadError> {
+    let mut window = load.run(span, point, on_event).await?;
+    match window.gone.take() {
+        Some(reason) => Err(load.server_gone(reason)),
+        None => Ok(window),
+    }
 }
 
 /// Does something with a server as long as it lives.
@@ -367,49 +386,29 @@ async fn stop(ups: &mut [Option<Up>; 2]) -> Result<(), CaptureError> {
     Ok(())
 }
 
-/// A port of the loopback interface that nobody listens on at the moment.
-fn free_port() -> Result<u16, CaptureError> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
-    let port = listener.and_then(|listener| listener.local_addr()).map(|address| address.port());
-    let path = PathBuf::from("127.0.0.1:0");
-    port.map_err(|source| CaptureError::Io { what: "find a free port on", path, source })
-}
-
 fn empty_results(
     target: &AbTarget,
     url: &str,
     start: &str,
-    workload: &ScoreWorkload,
+    matrix: &Matrix,
     server_info: Option<Value>,
 ) -> Results {
     let command = match target {
         AbTarget::Url(_) => None,
         AbTarget::Command(command) => Some(command.split_whitespace().map(str::to_owned).collect()),
     };
-    let points = workload.points.iter().map(|point| PointResult {
-        point: format!("b{}_l{}", point.batch_size, point.label_count),
-        shape: PointShape {
-            batch_size: Some(point.batch_size),
-            label_count: Some(point.label_count),
-            ..PointShape::default()
-        },
-        arrivals: format!("closed:{}", workload.concurrency),
-        concurrency: workload.concurrency,
-        verdict: Verdict { status: Judgement::Valid, causes: Vec::new() },
-        ..PointResult::default()
-    });
     Results {
         schema: results::SCHEMA.to_owned(),
         config: BenchConfig {
             bench: "ab".to_owned(),
-            num_runs: workload.requests,
-            model: workload.model.clone(),
+            num_runs: matrix.workload.requests.unwrap_or(0),
+            model: matrix.workload.model.clone(),
+            backend: matrix.backend.to_string(),
             url: url.to_owned(),
-            workload: json!(workload),
-            seed: workload.seed,
+            workload: json!(matrix.workload),
+            seed: matrix.workload.seed,
             ..BenchConfig::default()
         },
-        results: points.collect(),
         metadata: Metadata {
             timestamp: Utc::from_wall(clock::wall()).to_string(),
             host: HostInfo::read(),
@@ -419,41 +418,5 @@ fn empty_results(
             ..Metadata::default()
         },
         ..Results::default()
-    }
-}
-
-/// One block as a trial.
-fn trial(pair: usize, point: Point, rows: &[RequestRow]) -> Trial {
-    let rows: Vec<&RequestRow> = rows.iter().filter(|row| row.phase == Phase::Measure).collect();
-    let right: Vec<Nanos> =
-        rows.iter().filter(|row| row.ok).map(|row| row.end - row.intended).collect();
-    let started = rows.iter().map(|row| row.intended).min().unwrap_or_default();
-    let ended = rows.iter().map(|row| row.end).max().unwrap_or_default();
-    let secs = (ended - started).as_millis() / 1e3;
-    let answered = right.len() as u64;
-    let rate = |count: u64| match secs > 0.0 && count > 0 {
-        true => Figure::Value(count_to_f64(count) / secs),
-        false => Figure::unavailable("1/s", "no right answers"),
-    };
-    Trial {
-        trial: u32::try_from(pair).unwrap_or(u32::MAX),
-        started,
-        ended,
-        throughput_items_per_sec: rate(answered * u64::from(point.batch_size)),
-        requests_per_sec: rate(answered),
-        failed: rows.len() as u64 - answered,
-        latency: Durations::of(right),
-    }
-}
-
-fn add_trial(point: &mut PointResult, trial: Trial) {
-    point.ok += trial.latency.n;
-    point.failed += trial.failed;
-    point.requests += trial.latency.n + trial.failed;
-    point.trials.push(trial);
-    if point.failed > 0 {
-        let detail = format!("{} of {} requests failed", point.failed, point.requests);
-        let cause = Cause { cause: CauseKind::FailedRequests, detail, spoils: Vec::new() };
-        point.verdict = Verdict::on(vec![cause], &[]);
     }
 }

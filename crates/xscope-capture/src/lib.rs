@@ -8,7 +8,9 @@
 //! all its processes; one that already runs is left as it is.
 
 mod ab;
+mod bench;
 mod error;
+mod log_watch;
 mod overhead;
 mod probes;
 mod profile;
@@ -19,6 +21,7 @@ mod server;
 mod slow;
 
 pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget, ab};
+pub use bench::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers, bench};
 pub use error::CaptureError;
 pub use overhead::OverheadOptions;
 pub use probes::{ProbeSummary, ProbeTable};

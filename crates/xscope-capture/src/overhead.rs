@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use xscope_load::{
-    Cancel, ClosedLoop, FailureKind, LoadError, LoadEvent, LoadOptions, ScoreWorkload,
+    Cancel, FailureKind, Load, LoadError, LoadEvent, LoadOptions, Plan, Point, Span, Workload,
 };
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
@@ -51,7 +51,7 @@ pub(crate) struct Before {
     pub requests_per_sec: f64,
 }
 
-/// Alternates windows on the first point of a workload, whose shapes the server has compiled for.
+/// Alternates windows on a point, whose shapes the server has compiled for.
 ///
 /// What cannot be measured (a server without a profiler) is left out with the reason; so is the
 /// rest of it when `cancel` is thrown.
@@ -61,7 +61,7 @@ pub(crate) struct Before {
 pub(crate) async fn alternate(
     url: &str,
     run: &RunDir,
-    workload: &ScoreWorkload,
+    plan: &Plan,
     (options, before): (&OverheadOptions, Before),
     cancel: &Cancel,
 ) -> Result<OverheadRecord, CaptureError> {
@@ -71,23 +71,22 @@ pub(crate) async fn alternate(
     recordings.extend(place.control.is_some().then_some(Recording::Nothing));
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
     let requests = window_requests(before.requests_per_sec, limit, recordings.len());
-    let point = workload.points[0];
-    let workload = ScoreWorkload {
-        points: vec![point],
-        requests,
+    let workload = Workload {
+        requests: Some(requests),
         // Each twice in a window, so that the load compares answers.
         distinct: Some(requests.div_ceil(2)),
-        ..workload.clone()
+        ..plan.workload().clone()
     };
-    let concurrency = workload.concurrency;
-    let mut load = ClosedLoop::new(url, workload, LoadOptions::default(), cancel.clone())?;
+    let (shape, arrivals) = (plan.shape(), &plan.workload().arrivals);
     let mut record = OverheadRecord {
         schema: SCHEMA.to_owned(),
-        batch_size: point.batch_size,
-        label_count: point.label_count,
-        concurrency,
+        batch_size: shape.batch_size.unwrap_or(0),
+        label_count: shape.label_count.unwrap_or(0),
+        concurrency: arrivals.concurrency().unwrap_or(0),
         ..OverheadRecord::default()
     };
+    let mut point = Point::new(Plan::new(plan.name(), workload, plan.backend())?);
+    let mut load = Load::new(url, LoadOptions::default(), cancel.clone())?;
     if !options.python_tracer {
         let why = "ask for it with --overhead-levels basic,full";
         record.left_out.push((Recording::Full, why.to_owned()));
@@ -96,13 +95,14 @@ pub(crate) async fn alternate(
         let why = "the server runs without xscope's probes";
         record.left_out.push((Recording::Nothing, why.to_owned()));
     }
-    let result = rounds(&mut load, &place, recordings, (limit, cancel), &mut record).await;
+    let result =
+        rounds((&mut load, &mut point), &place, recordings, (limit, cancel), &mut record).await;
     fs::remove_dir_all(&place.scratch).ok();
     result.map(|()| record)
 }
 
 async fn rounds(
-    load: &mut ClosedLoop,
+    (load, point): (&mut Load, &mut Point),
     place: &Place<'_>,
     mut recordings: Vec<Recording>,
     (limit, cancel): (Duration, &Cancel),
@@ -110,7 +110,7 @@ async fn rounds(
 ) -> Result<(), CaptureError> {
     let begun = Instant::now();
     // The first one fills the caches of the server, which all others find full.
-    window(load, 0, Recording::Probes).await?;
+    window(load, point, 0, Recording::Probes).await?;
     for round in 0.. {
         for recording in recordings.clone() {
             if cancel.is_cancelled() || begun.elapsed() >= limit || recordings.len() < 2 {
@@ -121,7 +121,7 @@ async fn rounds(
                 recordings.retain(|other| *other != recording);
                 continue;
             }
-            let window = window(load, round, recording).await;
+            let window = window(load, point, round, recording).await;
             let ended = place.end(recording).await;
             record.windows.push(window?);
             if let Err(why) = ended {
@@ -135,7 +135,8 @@ async fn rounds(
 }
 
 async fn window(
-    load: &mut ClosedLoop,
+    load: &mut Load,
+    point: &mut Point,
     round: u32,
     recording: Recording,
 ) -> Result<OverheadWindow, LoadError> {
@@ -150,8 +151,11 @@ async fn window(
         }
         window.differ += u64::from(differs);
     };
-    load.measure(0, note).await?;
-    Ok(window)
+    let span = Span::measured(point.plan(), round);
+    match load.run(&span, point, note).await?.gone {
+        Some(reason) => Err(load.server_gone(reason)),
+        None => Ok(window),
+    }
 }
 
 /// Requests of a window that is as long as it should be.

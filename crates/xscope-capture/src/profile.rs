@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use xscope_load::probe::{Ready, wait_ready};
 use xscope_load::{
-    Cancel, ClosedLoop, LoadError, LoadEvent, LoadOptions, LoadSummary, ScoreWorkload,
+    Cancel, Evidence, Load, LoadEvent, LoadOptions, Matrix, Point, Span, Window, point_result,
 };
 use xscope_trace::clock;
+use xscope_trace::results::{BenchConfig, Ended, Results, SCHEMA, WarmupReport};
 use xscope_trace::run::{JsonlWriter, NewRun, RunClock, RunDir, RunError, RunStatus};
 
 use crate::error::CaptureError;
@@ -25,7 +26,9 @@ pub struct ProfileOptions {
     pub output_dir: PathBuf,
     /// Starts the server, with probes inside, and ends it; one that runs already if `None`.
     pub server: Option<ServerCommand>,
-    pub workload: ScoreWorkload,
+    pub matrix: Matrix,
+    /// Rounds of warm-up of each point.
+    pub warmup_rounds: u32,
     /// What windows with more and less recording are compared after the measurement; none if
     /// `None`.
     pub overhead: Option<OverheadOptions>,
@@ -55,7 +58,7 @@ pub enum ProfileEvent<'a> {
 #[derive(Debug)]
 pub struct Profiled {
     pub run: RunDir,
-    pub summary: LoadSummary,
+    pub results: Results,
 }
 
 /// Profiles the server at `url`.
@@ -79,13 +82,12 @@ pub async fn profile(
 /// Profiles a server that runs already.
 async fn attach(
     url: &str,
-    options: ProfileOptions,
+    mut options: ProfileOptions,
     cancel: &Cancel,
     on_event: &mut impl FnMut(ProfileEvent<'_>),
 ) -> Result<Profiled, CaptureError> {
     let ready = wait_ready(url, options.ready).await?;
-    let workload = fit_to_server(options.workload, &ready);
-    let mut load = ClosedLoop::new(url, workload.clone(), LoadOptions::default(), cancel.clone())?;
+    let mut loaded = Loaded::new(url, &mut options, &ready, cancel)?;
     let new_run = NewRun {
         kind: "score".to_owned(),
         model: info(&ready, "served_model_name")
@@ -95,7 +97,7 @@ async fn attach(
         hardware: info(&ready, "device").unwrap_or("cpu").to_owned(),
         command_line: options.command_line,
         target: url.to_owned(),
-        workload: json!(workload),
+        workload: json!(options.matrix.workload),
         versions: vec![("xscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
         git_commit: options.git_commit,
         clock: RunClock::read(),
@@ -104,12 +106,11 @@ async fn attach(
     let mut run = RunDir::create(&options.output_dir, new_run)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     on_event(ProfileEvent::Created(run.path()));
-    let overhead = (options.overhead.as_ref(), cancel);
-    let result = measure(url, &mut load, &run, overhead, on_event).await;
-    let summary = load.summary();
-    run.write_json(&run.results_path(), &summary)?;
+    let result = loaded.measure(&run, options.overhead.as_ref(), on_event).await;
+    let results = loaded.results(url, &options.matrix, result.is_ok());
+    run.write_json(&run.results_path(), &results)?;
     end(&mut run, result.is_ok(), cancel)?;
-    result.map(|()| Profiled { run, summary })
+    result.map(|()| Profiled { run, results })
 }
 
 /// Starts a server with probes inside, profiles it, and ends it.
@@ -131,14 +132,14 @@ async fn launch(
             let measured = measure_own(url, &mut server, &mut run, options, cancel, on_event).await;
             // Its spans are complete when it has ended.
             let stopped = server.stop().await;
-            measured.and_then(|summary| stopped.map(|_| summary))
+            measured.and_then(|results| stopped.map(|_| results))
         }
     };
     for warning in run::keep_summary(&mut run).warnings() {
         on_event(ProfileEvent::Warning(warning));
     }
     end(&mut run, result.is_ok(), cancel)?;
-    result.map(|summary| Profiled { run, summary })
+    result.map(|results| Profiled { run, results })
 }
 
 /// Waits until the server that was started is ready, and measures it; its end is an error.
@@ -146,26 +147,25 @@ async fn measure_own(
     url: &str,
     server: &mut Server,
     run: &mut RunDir,
-    options: ProfileOptions,
+    mut options: ProfileOptions,
     cancel: &Cancel,
     on_event: &mut impl FnMut(ProfileEvent<'_>),
-) -> Result<LoadSummary, CaptureError> {
+) -> Result<Results, CaptureError> {
     let ready = tokio::select! {
         ready = wait_ready(url, options.ready) => ready?,
         status = server.wait() => return Err(server.died(status?)),
         () = cancel.cancelled() => return Err(CaptureError::Cancelled),
     };
-    let workload = fit_to_server(options.workload, &ready);
+    let mut loaded = Loaded::new(url, &mut options, &ready, cancel)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
-    run.manifest.workload = json!(workload);
-    let mut load = ClosedLoop::new(url, workload, LoadOptions::default(), cancel.clone())?;
+    run.manifest.workload = json!(options.matrix.workload);
     let result = tokio::select! {
-        result = measure(url, &mut load, run, (options.overhead.as_ref(), cancel), on_event) => result,
+        result = loaded.measure(run, options.overhead.as_ref(), on_event) => result,
         status = server.wait() => Err(server.died(status?)),
     };
-    let summary = load.summary();
-    run.write_json(&run.results_path(), &summary)?;
-    result.map(|()| summary)
+    let results = loaded.results(url, &options.matrix, result.is_ok());
+    run.write_json(&run.results_path(), &results)?;
+    result.map(|()| results)
 }
 
 fn end(run: &mut RunDir, is_ok: bool, cancel: &Cancel) -> Result<(), RunError> {
@@ -177,83 +177,151 @@ fn end(run: &mut RunDir, is_ok: bool, cancel: &Cancel) -> Result<(), RunError> {
     run.finish(status, clock::wall())
 }
 
-/// Warm-up, then every point with the profiler on, then windows with and without it. The profiler
-/// is stopped however this ends.
-async fn measure(
-    url: &str,
-    load: &mut ClosedLoop,
-    run: &RunDir,
-    (overhead, cancel): (Option<&OverheadOptions>, &Cancel),
-    on_event: &mut impl FnMut(ProfileEvent<'_>),
-) -> Result<(), CaptureError> {
-    let mut rows = JsonlWriter::open(&run.requests_path())?;
-    let mut row_error: Option<RunError> = None;
-    let mut record = |event: LoadEvent, on_event: &mut dyn FnMut(ProfileEvent<'_>)| {
-        if let LoadEvent::Row(row) = &event
-            && let Err(error) = rows.write(row)
-        {
-            row_error.get_or_insert(error);
-        }
-        on_event(ProfileEvent::Load(event));
-    };
-    load.warm_up(|event| record(event, on_event)).await?;
-    // The directory must be absolute for the server, whose working directory is its own.
-    let directory = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
-    let profiling = match profiler::start(url, &directory, false).await {
-        Ok(()) => {
-            on_event(ProfileEvent::ProfilerStarted);
-            true
-        }
-        Err(why) => {
-            on_event(ProfileEvent::Warning(format!("the server's device is not profiled: {why}")));
-            false
-        }
-    };
-    let begun = Instant::now();
-    let result = measure_points(load, |event| record(event, on_event)).await;
-    let measured = begun.elapsed();
-    if profiling && let Err(why) = profiler::stop(url).await {
-        on_event(ProfileEvent::Warning(format!("the profiler may still be running: {why}")));
-    }
-    result?;
-    row_error.map_or(Ok(()), |error| Err(CaptureError::from(error)))?;
-    let Some(options) = overhead.filter(|_| !cancel.is_cancelled()) else { return Ok(()) };
-    on_event(ProfileEvent::OverheadStarted);
-    let rate = load.summary().points.first().and_then(|point| point.requests_per_sec.value());
-    let before = Before { measured, requests_per_sec: rate.unwrap_or(0.0) };
-    let workload = load.plan().workload();
-    let windows = overhead::alternate(url, run, workload, (options, before), cancel).await?;
-    Ok(run.write_json(&run.overhead_path(), &windows)?)
+/// The points, and what was measured of them.
+struct Loaded {
+    url: String,
+    load: Load,
+    points: Vec<(Point, Vec<Window>)>,
+    warmup_rounds: u32,
+    warmups: Vec<WarmupReport>,
+    cancel: Cancel,
 }
 
-async fn measure_points(
-    load: &mut ClosedLoop,
-    mut on_event: impl FnMut(LoadEvent),
-) -> Result<(), LoadError> {
-    for index in 0..load.plan().workload().points.len() {
-        load.measure(index, &mut on_event).await?;
+impl Loaded {
+    fn new(
+        url: &str,
+        options: &mut ProfileOptions,
+        ready: &Ready,
+        cancel: &Cancel,
+    ) -> Result<Self, CaptureError> {
+        let points = options.matrix.fit(ready.server_info.as_ref())?;
+        Ok(Self {
+            url: url.to_owned(),
+            load: Load::new(url, LoadOptions::default(), cancel.clone())?,
+            points: points.into_iter().map(|point| (point, Vec::new())).collect(),
+            warmup_rounds: options.warmup_rounds,
+            warmups: Vec::new(),
+            cancel: cancel.clone(),
+        })
     }
-    Ok(())
-}
 
-/// Takes from the server what the user left open: its vocabulary and its model's name.
-pub(crate) fn fit_to_server(mut workload: ScoreWorkload, ready: &Ready) -> ScoreWorkload {
-    if workload.vocab_size == 0 {
-        let stated = ready.server_info.as_ref().and_then(|info| info.get("vocab_size")?.as_u64());
-        let stated = stated.and_then(|size| u32::try_from(size).ok());
-        workload.vocab_size = stated.unwrap_or(SAFE_VOCAB);
+    /// Warm-up, then every point with the profiler on, then windows with and without it. The
+    /// profiler is stopped however this ends.
+    async fn measure(
+        &mut self,
+        run: &RunDir,
+        overhead: Option<&OverheadOptions>,
+        on_event: &mut impl FnMut(ProfileEvent<'_>),
+    ) -> Result<(), CaptureError> {
+        let mut rows = JsonlWriter::open(&run.requests_path())?;
+        let mut row_error: Option<RunError> = None;
+        let mut record = |event: LoadEvent, on_event: &mut dyn FnMut(ProfileEvent<'_>)| {
+            if let LoadEvent::Row(row) = &event
+                && let Err(error) = rows.write(row)
+            {
+                row_error.get_or_insert(error);
+            }
+            on_event(ProfileEvent::Load(event));
+        };
+        self.warm_up(|event| record(event, on_event)).await?;
+        // The directory must be absolute for the server, whose working directory is its own.
+        let directory = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+        let profiling = match profiler::start(&self.url, &directory, false).await {
+            Ok(()) => {
+                on_event(ProfileEvent::ProfilerStarted);
+                true
+            }
+            Err(why) => {
+                let warning = format!("the server's device is not profiled: {why}");
+                on_event(ProfileEvent::Warning(warning));
+                false
+            }
+        };
+        let begun = Instant::now();
+        let result = self.measure_points(|event| record(event, on_event)).await;
+        let measured = begun.elapsed();
+        if profiling && let Err(why) = profiler::stop(&self.url).await {
+            on_event(ProfileEvent::Warning(format!("the profiler may still be running: {why}")));
+        }
+        result?;
+        row_error.map_or(Ok(()), |error| Err(CaptureError::from(error)))?;
+        let Some(options) = overhead.filter(|_| !self.cancel.is_cancelled()) else { return Ok(()) };
+        on_event(ProfileEvent::OverheadStarted);
+        let (point, windows) = &self.points[0];
+        let first = point_result(point.plan(), windows, &Evidence::default());
+        let rate = first.requests_per_sec.value().unwrap_or(0.0);
+        let (url, before) = (&self.url, Before { measured, requests_per_sec: rate });
+        let windows =
+            overhead::alternate(url, run, point.plan(), (options, before), &self.cancel).await?;
+        Ok(run.write_json(&run.overhead_path(), &windows)?)
     }
-    if workload.model.is_empty() {
-        workload.model = info(ready, "served_model_name")
-            .or_else(|| info(ready, "model_path"))
-            .unwrap_or("model")
-            .to_owned();
-    }
-    workload
-}
 
-/// A vocabulary that every model in use has at least.
-const SAFE_VOCAB: u32 = 4096;
+    async fn warm_up(&mut self, mut on_event: impl FnMut(LoadEvent)) -> Result<(), CaptureError> {
+        if self.warmup_rounds == 0 {
+            return Ok(());
+        }
+        for (point, _) in &mut self.points {
+            let span = Span::warm_up(point.plan(), self.warmup_rounds);
+            let window = self.load.run(&span, point, &mut on_event).await?;
+            let (requests, right) = (window.samples.len() as u64, window.latencies().len() as u64);
+            self.warmups.push(WarmupReport {
+                requests,
+                failed: requests - right,
+                warm: true,
+                evidence: vec!["as many requests as were asked for".to_owned()],
+            });
+            if let Some(reason) = window.gone {
+                return Err(self.load.server_gone(reason).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn measure_points(
+        &mut self,
+        mut on_event: impl FnMut(LoadEvent),
+    ) -> Result<(), CaptureError> {
+        for (point, windows) in &mut self.points {
+            let span = Span::measured(point.plan(), 0);
+            let window = self.load.run(&span, point, &mut on_event).await?;
+            let gone = window.gone.clone();
+            windows.push(window);
+            if let Some(reason) = gone {
+                return Err(self.load.server_gone(reason).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn results(&self, url: &str, matrix: &Matrix, is_ok: bool) -> Results {
+        let measured = |windows: &[Window]| windows.iter().any(|w| !w.samples.is_empty());
+        let interrupted = self.cancel.is_cancelled();
+        let points = self.points.iter().enumerate().filter(|(_, (_, windows))| measured(windows));
+        let results = points.map(|(index, (point, windows))| {
+            let warmup = self.warmups.get(index).cloned().unwrap_or_default();
+            let evidence = Evidence { warmup, interrupted, ..Evidence::default() };
+            point_result(point.plan(), windows, &evidence)
+        });
+        Results {
+            schema: SCHEMA.to_owned(),
+            ended: if is_ok && !interrupted { Ended::Complete } else { Ended::Early },
+            results: results.collect(),
+            config: BenchConfig {
+                bench: "profile".to_owned(),
+                num_runs: matrix.workload.requests.unwrap_or(0),
+                warmup_runs: self.warmup_rounds,
+                model: matrix.workload.model.clone(),
+                backend: matrix.backend.to_string(),
+                url: url.to_owned(),
+                workload: json!(matrix.workload),
+                trials: 1,
+                seed: matrix.workload.seed,
+                ..BenchConfig::default()
+            },
+            ..Results::default()
+        }
+    }
+}
 
 fn info<'a>(ready: &'a Ready, field: &str) -> Option<&'a str> {
     ready.server_info.as_ref()?.get(field).and_then(Value::as_str)

@@ -19,8 +19,18 @@ const STOP_LIMIT: Duration = Duration::from_secs(600);
 /// # Errors
 /// Why the server does not profile, as a sentence.
 pub(crate) async fn start(url: &str, run: &Path, python_tracer: bool) -> Result<(), String> {
+    start_in(url, &run.join("trace"), run, python_tracer).await
+}
+
+/// The same, with the profile in another directory.
+pub(crate) async fn start_in(
+    url: &str,
+    directory: &Path,
+    run: &Path,
+    python_tracer: bool,
+) -> Result<(), String> {
     let body = json!({
-        "output_dir": run.join("trace"),
+        "output_dir": directory,
         "spans_dir": run.join("spans"),
         "host_tracer_level": 2,
         "python_tracer_level": u8::from(python_tracer),

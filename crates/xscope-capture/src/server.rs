@@ -87,6 +87,15 @@ impl Server {
         Self::spawn(process, command, log)
     }
 
+    /// Starts a command as it is, with its log in `log`.
+    pub(crate) fn words(words: &[OsString], log: &Path) -> Result<Self, CaptureError> {
+        let (program, args) = words.split_first().ok_or(CaptureError::NoCommand)?;
+        let mut process = Command::new(program);
+        process.args(args);
+        let text: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        Self::spawn(process, &text.join(" "), log)
+    }
+
     fn spawn(mut process: Command, text: &str, log: &Path) -> Result<Self, CaptureError> {
         let log = log.to_owned();
         let io = |source| CaptureError::Io { what: "write", path: log.clone(), source };
@@ -102,6 +111,11 @@ impl Server {
             .map_err(|source| CaptureError::Spawn { command: text.to_owned(), source })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         Ok(Self { child, group, log, ended: None })
+    }
+
+    /// Of the first process.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     pub(crate) fn log(&self) -> &Path {
@@ -153,6 +167,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
+}
+
+/// A port of the loopback interface that nobody listens on at the moment.
+pub(crate) fn free_port() -> Result<u16, CaptureError> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
+    let port = listener.and_then(|listener| listener.local_addr()).map(|address| address.port());
+    let path = PathBuf::from("127.0.0.1:0");
+    port.map_err(|source| CaptureError::Io { what: "find a free port on", path, source })
 }
 
 /// The end of a log, from the start of a line.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -29,16 +28,41 @@ pub enum FailureKind {
     TooLarge,
     /// A status other than 200.
     HttpStatus,
-    /// The body is not the JSON of a score answer.
+    /// The body is not what this backend answers.
     Malformed,
-    /// Not one list per item, or not one number per label.
+    /// Not one list per item, not one number per label, not as many tokens as were asked for.
     WrongShape,
-    /// A number that is not in [0, 1].
+    /// A number that is not in [0, 1], or none.
     WrongValue,
     /// The labels of an item do not sum to 1 under softmax.
     WrongSum,
     /// An equal request got another answer before.
     Drift,
+}
+
+impl FailureKind {
+    /// As it stands in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+            Self::TooLarge => "too_large",
+            Self::HttpStatus => "http_status",
+            Self::Malformed => "malformed",
+            Self::WrongShape => "wrong_shape",
+            Self::WrongValue => "wrong_value",
+            Self::WrongSum => "wrong_sum",
+            Self::Drift => "drift",
+        }
+    }
+
+    /// Whether an answer came and was not right, which is graver than none.
+    pub fn is_wrong_answer(self) -> bool {
+        use FailureKind::{Drift, Malformed, WrongShape, WrongSum, WrongValue};
+        matches!(self, Malformed | WrongShape | WrongValue | WrongSum | Drift)
+    }
 }
 
 /// Why one request failed.
@@ -72,7 +96,8 @@ pub struct Tolerance {
 
 impl Default for Tolerance {
     fn default() -> Self {
-        Self { sum: 1e-3, drift: 1e-4 }
+        // How a server batches requests changes the last bits of what it computes in 16 of them.
+        Self { sum: 1e-3, drift: 1e-2 }
     }
 }
 
@@ -80,39 +105,24 @@ impl Default for Tolerance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
     pub items: usize,
+    /// Numbers of an item.
     pub labels: usize,
-    pub apply_softmax: bool,
+    pub values: Values,
+}
+
+/// What the numbers of an item are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Probabilities that sum to 1.
+    Shares,
+    /// Probabilities, each by itself.
+    Probabilities,
+    /// Any finite number.
+    Relevances,
 }
 
 /// One list per item, one number per label.
 pub type Scores = Vec<Vec<f64>>;
-
-/// The part of an answer that is used; other fields may come and go.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct ScoreAnswer {
-    pub scores: Scores,
-    #[serde(default)]
-    pub usage: Option<Usage>,
-}
-
-/// Token counts, where the server gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Usage {
-    #[serde(default)]
-    pub prompt_tokens: Option<u64>,
-}
-
-/// Reads a body as an answer, if the status says that it is one.
-pub fn parse_answer(status: u16, body: &Bytes) -> Result<ScoreAnswer, Failure> {
-    if status != 200 {
-        let text = excerpt(body);
-        return Err(Failure::new(FailureKind::HttpStatus, format!("status {status}: {text}")));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        let text = excerpt(body);
-        Failure::new(FailureKind::Malformed, format!("not a score answer: {error}: {text}"))
-    })
-}
 
 /// Shape, range and sums.
 pub fn check_scores(
@@ -133,12 +143,16 @@ pub fn check_scores(
             return Err(Failure::new(FailureKind::WrongShape, detail));
         }
         // Not a number is in no range.
-        if let Some(score) = row.iter().find(|score| !(0.0..=1.0).contains(*score)) {
+        let is_right = |score: &f64| match expected.values {
+            Values::Relevances => score.is_finite(),
+            Values::Shares | Values::Probabilities => (0.0..=1.0).contains(score),
+        };
+        if let Some(score) = row.iter().find(|score| !is_right(score)) {
             let detail = format!("item {item} has a score of {score}, outside [0, 1]");
             return Err(Failure::new(FailureKind::WrongValue, detail));
         }
         let sum: f64 = row.iter().sum();
-        if expected.apply_softmax && (sum - 1.0).abs() > tolerance.sum {
+        if expected.values == Values::Shares && (sum - 1.0).abs() > tolerance.sum {
             let detail = format!("the labels of item {item} sum to {sum:.6}, not to 1");
             return Err(Failure::new(FailureKind::WrongSum, detail));
         }
@@ -184,7 +198,8 @@ impl FirstAnswers {
     }
 }
 
-fn excerpt(body: &Bytes) -> String {
+/// The beginning of a body, for a message.
+pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut kept: String = text.trim().chars().take(EXCERPT_CHARS).collect();
     if kept.is_empty() {
@@ -199,7 +214,7 @@ fn excerpt(body: &Bytes) -> String {
 mod tests {
     use super::*;
 
-    const SOFTMAX: Expected = Expected { items: 2, labels: 2, apply_softmax: true };
+    const SOFTMAX: Expected = Expected { items: 2, labels: 2, values: Values::Shares };
 
     #[test]
     fn scores_are_right_or_say_why_not() {
@@ -218,7 +233,7 @@ mod tests {
 
     #[test]
     fn sums_are_free_without_softmax() {
-        let expected = Expected { apply_softmax: false, ..SOFTMAX };
+        let expected = Expected { values: Values::Probabilities, ..SOFTMAX };
         let scores = [vec![0.1, 0.2], vec![1e-9, 0.0]];
         assert_eq!(check_scores(&scores, expected, Tolerance::default()), Ok(()));
     }
@@ -232,17 +247,15 @@ mod tests {
         assert_eq!(check(1, 0.5), Ok(()));
         assert_eq!(check(2, 0.9), Ok(()));
         // Each step is small, but the distance from the first adds up.
-        assert_eq!(check(1, 0.500_09), Ok(()));
-        assert_eq!(check(1, 0.500_18), Err(FailureKind::Drift));
+        assert_eq!(check(1, 0.509), Ok(()));
+        assert_eq!(check(1, 0.518), Err(FailureKind::Drift));
         assert_eq!(answers.compared(), 2);
     }
 
     #[test]
     fn long_error_pages_are_cut() {
-        let body = Bytes::from("é".repeat(5000));
-        let failure = parse_answer(500, &body).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::HttpStatus);
-        assert!(failure.detail.ends_with("é…") && failure.detail.chars().count() < 220);
-        assert!(parse_answer(200, &Bytes::new()).unwrap_err().detail.ends_with("empty body"));
+        let cut = excerpt("é".repeat(5000).as_bytes());
+        assert!(cut.ends_with("é…") && cut.chars().count() < 220);
+        assert_eq!(excerpt(b" "), "empty body");
     }
 }

@@ -134,6 +134,10 @@ pub struct Exchange {
     pub request_id: Option<String>,
     /// Stage → milliseconds, from `server-timing`.
     pub server_timing: BTreeMap<String, f64>,
+    /// Programs that were compiled for this request, from `x-cache-miss`.
+    pub cache_misses: Option<u32>,
+    /// If the answer is a stream of events: when each piece came, and the bytes until its end.
+    pub frames: Vec<(Nanos, usize)>,
     /// Bytes of the body that were read.
     pub response_bytes: usize,
     /// The body, whatever the status.
@@ -152,6 +156,12 @@ impl Client {
     /// Does not connect yet.
     pub fn new(base: BaseUrl, limits: ClientLimits) -> Self {
         Self { base, limits, connection: None }
+    }
+
+    /// With other limits, on the same connection.
+    #[must_use]
+    pub(crate) fn limited(self, limits: ClientLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Opens the connection if it is not open, with retries.
@@ -189,6 +199,8 @@ impl Client {
             status: None,
             request_id: None,
             server_timing: BTreeMap::new(),
+            cache_misses: None,
+            frames: Vec::new(),
             response_bytes: 0,
             body: Ok(Bytes::new()),
         };
@@ -303,6 +315,9 @@ async fn receive(
     exchange.request_id =
         headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
     exchange.server_timing = server_timing(headers);
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    exchange.cache_misses = text("x-cache-miss").and_then(|count| count.trim().parse().ok());
+    let is_stream = text("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
 
     let mut incoming = response.into_body();
     let mut body = BytesMut::new();
@@ -315,6 +330,9 @@ async fn receive(
             return Err(Failure::new(FailureKind::TooLarge, detail));
         }
         body.extend_from_slice(&data);
+        if is_stream {
+            exchange.frames.push((monotonic(), body.len()));
+        }
     }
     Ok(body.freeze())
 }

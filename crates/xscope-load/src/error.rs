@@ -1,9 +1,10 @@
 //! What can go wrong with a load as a whole. A single request that fails is not an error of this
 //! type: it is a row with a [`Failure`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{check::Failure, record::LoadSummary};
+use crate::check::Failure;
 
 /// Why a load or a probe did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +25,21 @@ pub enum LoadError {
     #[error("cannot make this workload: {field} {reason}")]
     Workload { field: &'static str, reason: String },
 
-    /// The server went away, so the rest of the load was not sent. What was measured until then
-    /// is in `summary`, and its rows have been handed out.
+    /// A file that the workload names cannot be read.
+    #[error("cannot read {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+
+    /// A file is no workload.
+    #[error("{} is no workload (see docs/bench.md): {reason}", path.display())]
+    Toml { path: PathBuf, reason: String },
+
+    /// The server went away, so the rest of the load was not sent. The rows of what ended before
+    /// have been handed out.
     #[error(
-        "server at {url} is gone ({} requests answered before): {reason}; look at the end of the \
-         server's own log, restart it and run again",
-        summary.answered
+        "server at {url} is gone ({answered} requests answered before): {reason}; look at the end \
+         of the server's own log, restart it and run again"
     )]
-    ServerGone { url: String, reason: String, summary: Box<LoadSummary> },
+    ServerGone { url: String, reason: String, answered: u64 },
 
     /// The server did not become ready in time.
     #[error(
@@ -44,6 +52,9 @@ pub enum LoadError {
     /// One call beside the load (a probe, the profiler's switches) failed.
     #[error("{method} {url} failed: {failure}")]
     Call { method: &'static str, url: String, failure: Failure },
+
+    #[error("cannot start a thread")]
+    Thread { source: std::io::Error },
 
     /// A task of the load itself died: a defect of xscope.
     #[error("a worker of the load died, which is a defect of xscope: please report it")]

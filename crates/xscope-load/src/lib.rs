@@ -1,4 +1,4 @@
-//! Makes score load over real HTTP and records what the client saw.
+//! Makes load over real HTTP and records what the client saw.
 //!
 //! Design constraints: a client must not lie. Latency counts from the intended send time, every
 //! answer is checked, a request that was not answered right is a failed one, statistics come from
@@ -6,60 +6,52 @@
 //! with an error. Nothing is printed; rows and progress go to the caller's function.
 //!
 //! ```no_run
-//! use xscope_load::{
-//!     Cancel, Labels, LoadEvent, LoadOptions, Point, PromptForm, ScoreWorkload, run_closed_loop,
-//! };
+//! use xscope_load::{Backend, Cancel, Evidence, Load, LoadOptions, Plan, Point, Span, Workload};
 //!
 //! # async fn example() -> Result<(), xscope_load::LoadError> {
-//! let workload = ScoreWorkload {
-//!     points: Point::grid(&[1, 4, 16], &[2, 4]),
-//!     labels: Labels::Drawn,
-//!     query_tokens: 120,
-//!     item_tokens: 20,
-//!     form: PromptForm::TokenIds,
-//!     vocab_size: 151_936,
-//!     seed: 1,
-//!     requests: 20,
-//!     distinct: None,
-//!     concurrency: 1,
-//!     warmup_rounds: 5,
-//!     item_first: false,
-//!     apply_softmax: true,
-//!     model: "Qwen/Qwen3-0.6B".to_owned(),
-//! };
-//! let mut rows = Vec::new();
-//! let summary = run_closed_loop(
-//!     "http://127.0.0.1:30000",
-//!     &workload,
-//!     LoadOptions::default(),
-//!     &Cancel::new(),
-//!     |event| {
-//!         if let LoadEvent::Row(row) = event {
-//!             rows.push(row);
-//!         }
-//!     },
-//! )
-//! .await?;
-//! assert_eq!(summary.points.len(), 6);
+//! let workload = Workload::read("workload.toml".as_ref())?;
+//! let mut point = Point::new(Plan::new("p", workload, Backend::Sglang)?);
+//! let mut load = Load::new("http://127.0.0.1:30000", LoadOptions::default(), Cancel::new())?;
+//! load.run(&Span::warm_up(point.plan(), 5), &mut point, |_| ()).await?;
+//! let window = load.run(&Span::measured(point.plan(), 0), &mut point, |_| ()).await?;
+//! let result = xscope_load::point_result(point.plan(), &[window], &Evidence::default());
+//! println!("{:?} {:?}", result.latency.p50_ms, result.verdict);
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod arrivals;
+pub mod backend;
 pub mod cancel;
 pub mod check;
 pub mod client;
+mod dataset;
 pub mod error;
+pub mod figures;
+pub mod lengths;
 pub mod probe;
+mod random;
 pub mod record;
 pub mod run;
+mod send;
+pub mod verdict;
+pub mod warm;
 pub mod workload;
 
+pub use arrivals::{Arrivals, Stage};
+pub use backend::Backend;
 pub use cancel::Cancel;
 pub use check::{Failure, FailureKind, Tolerance};
 pub use client::ClientLimits;
 pub use error::LoadError;
+pub use figures::{Evidence, point_result};
+pub use lengths::Lengths;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
-pub use record::{LoadSummary, Phase, PointSummary, RequestRow};
-pub use run::{ClosedLoop, LoadEvent, LoadOptions, run_closed_loop};
-pub use workload::{Labels, Point, PromptForm, ScorePlan, ScoreRequest, ScoreWorkload};
-pub use xscope_trace::results::{Durations, Ended, Figure};
+pub use record::{Phase, RequestRow, Sample, Window};
+pub use run::{Load, LoadEvent, LoadOptions, Point, Span};
+pub use verdict::CompileSign;
+pub use warm::{CompileSigns, WarmUp, warm_up};
+pub use workload::{
+    Ask, AskFixed, AskGenerate, AskRerank, AskScore, Labels, Matrix, Plan, Prompt, PromptForm,
+    Request, Workload,
+};

@@ -1,15 +1,11 @@
-//! What the client saw: one row per request, and the figures made from them.
+//! What the client saw: one row per request, and a window of them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xscope_trace::results::{Durations, Ended, Figure, count_to_f64};
 use xscope_trace::{Bytes, Nanos};
 
-use crate::{check::FailureKind, workload::Point};
-
-/// Version of [`RequestRow`] and [`LoadSummary`] as JSON.
-pub const SCHEMA: u32 = 1;
+use crate::check::FailureKind;
 
 /// Whether a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,180 +14,157 @@ pub enum Phase {
     /// Sent so that the server compiles and allocates; in no figure.
     Warmup,
     Measure,
+    /// Sent while the server's profiler runs, which slows it; in no figure.
+    Profile,
+    /// The same request again and again, to see whether its answer stays the same; in no figure.
+    Check,
+}
+
+impl Phase {
+    pub(crate) const ALL: [Self; 4] = [Self::Warmup, Self::Measure, Self::Profile, Self::Check];
+
+    /// Different phases have different content.
+    pub(crate) fn stream(self) -> u64 {
+        self as u64 + 1
+    }
 }
 
 /// One request, one line of `requests.jsonl`.
 ///
 /// Rows come in the order in which the requests ended. All times are on the monotonic clock of
-/// the client's machine, the clock that spans use too.
-///
-/// | field | type | meaning |
-/// |---|---|---|
-/// | `index` | integer | order in which requests were given out, over the whole load, from 0 |
-/// | `request_id` | string | id to find the request by on the server: the answer's `x-request-id`, else the one that was sent |
-/// | `phase` | `warmup` \| `measure` | |
-/// | `batch_size`, `label_count` | integer | the point |
-/// | `worker` | integer | which of the concurrent connections |
-/// | `prompt_tokens` | integer? | of all items, queries included; as the server counts, else as sent; absent if unknown |
-/// | `intended_ns` | integer | when it was due; in a closed loop: when its worker became free |
-/// | `sent_ns` | integer? | when it was handed to an open connection; absent if there was none |
-/// | `first_byte_ns` | integer? | when the head of the answer was there; absent if none came |
-/// | `end_ns` | integer | when the last byte was there, or the request was given up |
-/// | `latency_ms` | number | `end_ns - intended_ns` |
-/// | `request_bytes`, `response_bytes` | integer | bodies only |
-/// | `status` | integer? | HTTP status; absent if none came |
-/// | `ok` | bool | answered, and right |
-/// | `failure` | string? | why not, as a kind: see [`FailureKind`] |
-/// | `error` | string? | why not, as a sentence |
-/// | `server_ms` | object | stage → milliseconds, from the answer's `server-timing` |
+/// the client's machine, the clock that spans use too. FORMAT.md lists the fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RequestRow {
+    /// Order in which requests were given out, over the whole load, from 0.
     pub index: u64,
+    /// The answer's `x-request-id`, else the one that was sent.
     pub request_id: String,
     pub phase: Phase,
-    #[serde(flatten)]
-    pub point: Point,
+    pub point: String,
+    pub trial: u32,
+    /// Items.
+    pub batch_size: u32,
+    pub label_count: u32,
+    /// Which of the connections.
     pub worker: u32,
+    /// Of all items, queries included; as the server counts, else as sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// When it was due; in a closed loop: when its connection became free.
     #[serde(rename = "intended_ns")]
     pub intended: Nanos,
+    /// When it was handed to an open connection.
     #[serde(rename = "sent_ns", default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Nanos>,
     #[serde(rename = "first_byte_ns", default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Nanos>,
+    /// In streams.
+    #[serde(rename = "first_token_ns", default, skip_serializing_if = "Option::is_none")]
+    pub first_token: Option<Nanos>,
+    /// When the last byte was there, or the request was given up.
     #[serde(rename = "end_ns")]
     pub end: Nanos,
     pub latency_ms: f64,
+    /// Between tokens after the first, in streams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub itl_ms: Vec<f64>,
+    /// Bodies only.
     pub request_bytes: Bytes,
     pub response_bytes: Bytes,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Answered, and right.
     pub ok: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureKind>,
+    /// The failure as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Programs compiled for it, as the answer's `x-cache-miss` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_misses: Option<u32>,
+    /// Stage → milliseconds, from the answer's `server-timing`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub server_ms: BTreeMap<String, f64>,
 }
 
-/// The figures of one point. Latencies and rates count right answers of the measured phase only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PointSummary {
-    #[serde(flatten)]
-    pub point: Point,
-    /// Measured requests that ended.
-    pub requests: u64,
-    pub ok: u64,
-    pub failed: u64,
-    /// Failed requests by reason.
-    pub failures: BTreeMap<FailureKind, u64>,
-    /// From the intended send time to the last byte of the answer. In JSON its figures stand
-    /// beside the others, under the names of the benchmark's contract (`p50_ms`, ...).
-    #[serde(flatten)]
-    pub latency: Durations,
-    /// From the intended to the actual send time: what the client itself added.
-    pub send_lag: Durations,
-    /// Right answers per second, from the first intended send to the last end. In a closed loop
-    /// this is what the server served, and says nothing of what it could be offered.
-    pub requests_per_sec: Figure,
-    /// The same in items.
-    pub throughput_items_per_sec: Figure,
-    /// Answers that were compared with that of an equal request; 0: drift was not checked.
-    pub drift_compared: u64,
-}
-
-/// The figures of a load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LoadSummary {
-    pub schema: u32,
-    pub ended: Ended,
-    /// Requests that got an HTTP answer of whatever status, warm-up included.
-    pub answered: u64,
-    /// Warm-up requests that ended.
-    pub warmup_requests: u64,
-    /// Those of them that failed.
-    pub warmup_failed: u64,
-    /// Requests under way when the load was cut short. They have no row.
+/// What an uninterrupted stretch of load gave: the raw samples of figures and verdicts.
+#[derive(Debug, Clone, Default)]
+pub struct Window {
+    pub trial: u32,
+    /// In the order in which they ended.
+    pub samples: Vec<Sample>,
+    /// First intended send; the end of the last request.
+    pub started: Nanos,
+    pub ended: Nanos,
+    /// Rate that the schedule asked for, if it asked for one.
+    pub requested_per_sec: Option<f64>,
+    /// Requests that were due and not sent when the window was cut short.
+    pub unsent: u64,
+    /// Requests under way then; they have no sample.
     pub abandoned: u64,
-    /// The points that have rows, in the order of the workload.
-    pub points: Vec<PointSummary>,
+    pub most_in_flight: u32,
+    /// Processor time of the client meanwhile, and how long that was.
+    pub cpu: Nanos,
+    pub wall: Nanos,
+    /// Share of that time in which the busiest of the sending threads had something to do.
+    pub sender_busy: f64,
+    /// Why the server is gone, if it is.
+    pub gone: Option<String>,
+    /// Failed requests by kind, and what was said of the first.
+    pub failures: BTreeMap<FailureKind, (u64, String)>,
+    /// Answers that were compared with that of an equal request.
+    pub compared: u64,
+    /// Sums of milliseconds by stage, and of how many answers.
+    pub server_ms: BTreeMap<String, (f64, u64)>,
 }
 
-/// The raw samples of one point.
-#[derive(Debug, Default)]
-pub(crate) struct Samples {
-    latencies: Vec<Nanos>,
-    send_lags: Vec<Nanos>,
-    requests: u64,
-    failures: BTreeMap<FailureKind, u64>,
-    span: Option<(Nanos, Nanos)>,
+/// One request of a window.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sample {
+    pub intended: Nanos,
+    pub sent: Option<Nanos>,
+    pub first_token: Option<Nanos>,
+    pub end: Nanos,
+    pub failure: Option<FailureKind>,
+    pub items: u32,
+    pub prompt_tokens: u64,
+    pub output_tokens: u64,
+    /// Between tokens.
+    pub gaps: Vec<Nanos>,
+    /// A program was compiled for it, as its answer says; `None` if it does not say.
+    pub compiled: Option<bool>,
 }
 
-impl Samples {
-    pub(crate) fn add(&mut self, row: &RequestRow) {
-        self.requests += 1;
-        let (first, last) = self.span.unwrap_or((row.intended, row.end));
-        self.span = Some((first.min(row.intended), last.max(row.end)));
-        match row.failure {
-            Some(kind) => *self.failures.entry(kind).or_default() += 1,
-            None => self.latencies.push(row.end - row.intended),
-        }
-        if let Some(sent) = row.sent {
-            self.send_lags.push(sent - row.intended);
-        }
-    }
-
-    pub(crate) fn summary(&self, point: Point, drift_compared: u64) -> PointSummary {
-        let ok = self.latencies.len() as u64;
-        let requests_per_sec = self.rate(ok);
-        let throughput_items_per_sec = self.rate(ok * u64::from(point.batch_size));
-        PointSummary {
-            point,
-            requests: self.requests,
-            ok,
-            failed: self.requests - ok,
-            failures: self.failures.clone(),
-            latency: Durations::of(self.latencies.clone()),
-            send_lag: Durations::of(self.send_lags.clone()),
-            requests_per_sec,
-            throughput_items_per_sec,
-            drift_compared,
-        }
-    }
-
-    fn rate(&self, count: u64) -> Figure {
-        let window = self.span.map_or(Nanos::ZERO, |(first, last)| last - first);
-        if count == 0 {
-            Figure::unavailable("1/s", "no right answers")
-        } else if window <= Nanos::ZERO {
-            Figure::unavailable("1/s", "the measured window has no length")
-        } else {
-            Figure::Value(count_to_f64(count) / (window.as_millis() / 1000.0))
-        }
+impl Sample {
+    pub fn latency(&self) -> Nanos {
+        self.end - self.intended
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_have_the_names_of_the_contract_in_json() {
-        let summary = Samples::default().summary(Point { batch_size: 4, label_count: 2 }, 0);
-        let json = serde_json::to_value(&summary).unwrap();
-        for name in [
-            "batch_size",
-            "label_count",
-            "p50_ms",
-            "p95_ms",
-            "p99_ms",
-            "mean_ms",
-            "throughput_items_per_sec",
-        ] {
-            assert!(json.get(name).is_some(), "{name} in {json}");
+impl Window {
+    pub(crate) fn add(&mut self, sample: Sample, row: &RequestRow) {
+        if self.samples.is_empty() || sample.intended < self.started {
+            self.started = sample.intended;
         }
-        assert_eq!(serde_json::from_value::<PointSummary>(json).unwrap(), summary);
+        self.ended = self.ended.max(sample.end);
+        if let Some(kind) = sample.failure {
+            let detail = || row.error.clone().unwrap_or_default();
+            self.failures.entry(kind).or_insert_with(|| (0, detail())).0 += 1;
+        }
+        self.samples.push(sample);
+        for (stage, ms) in &row.server_ms {
+            let (sum, count) = self.server_ms.entry(stage.clone()).or_default();
+            *sum += ms;
+            *count += 1;
+        }
+    }
+
+    /// The latencies of right answers.
+    pub fn latencies(&self) -> Vec<Nanos> {
+        let right = self.samples.iter().filter(|sample| sample.failure.is_none());
+        right.map(Sample::latency).collect()
     }
 }

@@ -1,34 +1,32 @@
-//! The closed loop: a fixed number of workers, each of which sends its next request when it has
-//! its answer.
-//!
-//! Bodies are made ahead of time on a blocking thread, and answers are read and checked by the
-//! task that drives the load, so that a worker does nothing but send and receive. Both queues are
-//! bounded: a slow sink slows the load down, which shows as send lag.
+//! The load: sends a point's requests as its arrivals say, checks the answers, and gives a row for
+//! each.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Method;
-use tokio::{
-    sync::{Mutex, mpsc},
-    task::{JoinHandle, JoinSet},
-};
-use xscope_trace::{Nanos, clock::monotonic, results::Ended};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use xscope_trace::clock::{monotonic, process_cpu};
+use xscope_trace::results::count_to_f64;
+use xscope_trace::{Bytes, Nanos};
 
-use crate::{
-    cancel::Cancel,
-    check::{Expected, Failure, FailureKind, FirstAnswers, Tolerance, check_scores, parse_answer},
-    client::{BaseUrl, Call, Client, ClientLimits, Exchange},
-    error::LoadError,
-    record::{LoadSummary, Phase, RequestRow, SCHEMA, Samples},
-    workload::{Point, SCORE_PATH, ScorePlan, ScoreWorkload},
+use crate::arrivals::{Arrivals, nanos};
+use crate::backend::{Answer, Backend};
+use crate::cancel::Cancel;
+use crate::check::{
+    Expected, Failure, FailureKind, FirstAnswers, Tolerance, Values, check_scores, excerpt,
 };
+use crate::client::{BaseUrl, ClientLimits};
+use crate::error::LoadError;
+use crate::record::{Phase, RequestRow, Sample, Window};
+use crate::send::{Ended, Lane, Pacer, PacerThread, Pool, Sender};
+use crate::workload::{Ask, AskGenerate, Plan};
+
+/// Connections that one client opens at most.
+pub(crate) const MAX_CONNECTIONS: u32 = 4096;
+
+/// Reports that may wait to be read.
+const REPORTS: usize = 4096;
 
 /// How the load behaves, whatever it sends.
 #[derive(Debug, Clone)]
@@ -38,12 +36,14 @@ pub struct LoadOptions {
     /// In warm-up, from the sending of a request to the last byte: servers compile meanwhile.
     pub warmup_request: Duration,
     pub tolerance: Tolerance,
-    /// The server counts as gone when this many requests per worker in a row got no answer, so
+    /// The server counts as gone when this many requests per connection in a row got no answer, so
     /// that one that hangs costs this many times the limit of a request. One that cannot be
     /// connected to counts as gone at once.
     pub give_up_after: u32,
     /// Beginning of the request ids, for example the run's name; `None`: made from the clock.
     pub request_id_prefix: Option<String>,
+    /// Threads that send; one is enough for tens of thousands of requests a second.
+    pub threads: usize,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +54,7 @@ impl Default for LoadOptions {
             tolerance: Tolerance::default(),
             give_up_after: 2,
             request_id_prefix: None,
+            threads: 1,
         }
     }
 }
@@ -62,289 +63,345 @@ impl Default for LoadOptions {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum LoadEvent {
-    /// `requests` requests of this kind follow, for progress.
-    PhaseStarted { phase: Phase, point: Point, requests: u32 },
+    /// Requests of this kind follow, for progress; `None` if time alone ends them.
+    PhaseStarted { phase: Phase, point: String, requests: Option<u64> },
     /// A request ended.
     Row(Box<RequestRow>),
 }
 
-/// Warms up, then loads every point of the workload, one after the other.
-///
-/// Cancelled or not, `Ok` has the figures of what was done; [`LoadSummary::ended`] says whether
-/// that was all. A server that goes away is an error that carries the same figures.
-///
-/// Use a runtime of several threads: on one, checking an answer delays the clocks of the others.
-pub async fn run_closed_loop(
-    url: &str,
-    workload: &ScoreWorkload,
-    options: LoadOptions,
-    cancel: &Cancel,
-    mut on_event: impl FnMut(LoadEvent),
-) -> Result<LoadSummary, LoadError> {
-    let mut load = ClosedLoop::new(url, workload.clone(), options, cancel.clone())?;
-    load.warm_up(&mut on_event).await?;
-    for index in 0..workload.points.len() {
-        load.measure(index, &mut on_event).await?;
-    }
-    Ok(load.summary())
+/// A stretch of load on one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    pub phase: Phase,
+    pub trial: u32,
+    pub arrivals: Arrivals,
+    /// No limit if `None`; the arrivals may have an end of their own.
+    pub requests: Option<u64>,
+    pub secs: Option<f64>,
 }
 
-/// The same load in steps, for whoever has something to do in between (start a profiler, say).
+impl Span {
+    /// Warm-up as a closed loop: rounds of as many requests at once as when it is measured.
+    pub fn warm_up(plan: &Plan, rounds: u32) -> Self {
+        let arrivals = plan.workload().arrivals.warm_up();
+        let at_once = arrivals.concurrency().unwrap_or(1);
+        let at_once = at_once.min(plan.workload().requests.unwrap_or(u32::MAX));
+        let requests = Some(u64::from(rounds) * u64::from(at_once));
+        Self { phase: Phase::Warmup, trial: 0, arrivals, requests, secs: None }
+    }
+
+    /// A measured window, as the workload says.
+    pub fn measured(plan: &Plan, trial: u32) -> Self {
+        Self::as_planned(plan, Phase::Measure, trial)
+    }
+
+    /// The same while a profiler runs.
+    pub fn profiled(plan: &Plan) -> Self {
+        Self::as_planned(plan, Phase::Profile, 0)
+    }
+
+    /// A point's first request, once more.
+    pub fn check() -> Self {
+        let (phase, arrivals) = (Phase::Check, Arrivals::Closed(1));
+        Self { phase, trial: 0, arrivals, requests: Some(1), secs: None }
+    }
+
+    fn as_planned(plan: &Plan, phase: Phase, trial: u32) -> Self {
+        let workload = plan.workload();
+        Self {
+            phase,
+            trial,
+            arrivals: workload.arrivals.clone(),
+            requests: workload.requests.map(u64::from),
+            secs: workload.secs,
+        }
+    }
+}
+
+/// A point under load: what it sends, and what is known of its answers.
 #[derive(Debug)]
-pub struct ClosedLoop {
+pub struct Point {
+    plan: Arc<Plan>,
+    /// Requests sent so far, by phase, so that a window goes on where the last one ended.
+    places: [u64; Phase::ALL.len()],
+    windows: u64,
+    answers: FirstAnswers,
+}
+
+impl Point {
+    pub fn new(plan: Plan) -> Self {
+        let places = [0; Phase::ALL.len()];
+        Self { plan: Arc::new(plan), places, windows: 0, answers: FirstAnswers::default() }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// A client of one server. Its sending threads live as long as it does.
+#[derive(Debug)]
+pub struct Load {
     base: BaseUrl,
-    plan: Arc<ScorePlan>,
     options: LoadOptions,
     cancel: Cancel,
     id_prefix: Arc<str>,
     next_index: u64,
-    points: Vec<PointState>,
     answered: u64,
-    warmup_requests: u64,
-    warmup_failed: u64,
-    abandoned: u64,
     /// Requests without any answer since the last one that had one.
     silent_streak: u32,
+    runtime: Option<Runtime>,
+    pool: Pool,
 }
 
-#[derive(Debug, Default)]
-struct PointState {
-    samples: Samples,
-    first_answers: FirstAnswers,
-    measured: u32,
-}
-
-impl ClosedLoop {
-    /// Checks the address and the workload; sends nothing.
-    pub fn new(
-        url: &str,
-        workload: ScoreWorkload,
-        options: LoadOptions,
-        cancel: Cancel,
-    ) -> Result<Self, LoadError> {
+impl Load {
+    /// Checks the address; sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// The address is none, or no thread can be started.
+    pub fn new(url: &str, options: LoadOptions, cancel: Cancel) -> Result<Self, LoadError> {
         let base = BaseUrl::parse(url)?;
-        let points = workload.points.iter().map(|_| PointState::default()).collect();
-        let plan = Arc::new(ScorePlan::new(workload)?);
         let id_prefix = match &options.request_id_prefix {
             Some(prefix) => prefix.as_str().into(),
             None => format!("xs{:x}", monotonic().0).into(),
         };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .thread_name("xscope-send")
+            .enable_all()
+            .build()
+            .map_err(|source| LoadError::Thread { source })?;
         Ok(Self {
             base,
-            plan,
             options,
             cancel,
             id_prefix,
             next_index: 0,
-            points,
             answered: 0,
-            warmup_requests: 0,
-            warmup_failed: 0,
-            abandoned: 0,
             silent_streak: 0,
+            runtime: Some(runtime),
+            pool: Vec::new(),
         })
     }
 
-    pub fn plan(&self) -> &ScorePlan {
-        &self.plan
+    /// Requests that got an HTTP answer of whatever status.
+    pub fn answered(&self) -> u64 {
+        self.answered
     }
 
-    /// Sends the warm-up of every point: the shapes, and as many at once, as will be measured.
+    /// Loads a point until the span is over, the switch is thrown or the server is gone, which
+    /// [`Window::gone`] says: what was measured until then is in the window all the same.
     ///
-    /// How a server batches requests that arrive together is up to it, so that a combination
-    /// that warm-up did not meet can still be compiled in the measured phase.
-    pub async fn warm_up(&mut self, mut on_event: impl FnMut(LoadEvent)) -> Result<(), LoadError> {
-        for index in 0..self.points.len() {
-            self.phase(Phase::Warmup, index, &mut on_event).await?;
+    /// # Errors
+    ///
+    /// Nothing could be sent at all: nobody answers at the address.
+    pub async fn run(
+        &mut self,
+        span: &Span,
+        point: &mut Point,
+        mut on_event: impl FnMut(LoadEvent),
+    ) -> Result<Window, LoadError> {
+        let mut window = Window { trial: span.trial, ..Window::default() };
+        if self.cancel.is_cancelled() {
+            return Ok(window);
         }
+        let Span { phase, requests, .. } = *span;
+        on_event(LoadEvent::PhaseStarted { phase, point: point.plan.name().to_owned(), requests });
+        let compared = point.answers.compared();
+        let (cpu, wall, busy) = (process_cpu(), monotonic(), self.busy());
+        let mut crew = self.start(point, span).await?;
+        let gone = self.receive(&mut crew, point, span, &mut window, &mut on_event).await;
+        self.stop(crew, point, span, &mut window, &mut on_event).await?;
+        (window.cpu, window.wall) = (process_cpu() - cpu, monotonic() - wall);
+        window.sender_busy = (self.busy() - busy) / (window.wall.as_millis() / 1e3).max(1e-9);
+        window.compared = point.answers.compared() - compared;
+        window.gone = gone;
+        Ok(window)
+    }
+
+    /// Seconds that the busiest sending thread has been busy.
+    fn busy(&self) -> f64 {
+        let Some(runtime) = &self.runtime else { return 0.0 };
+        let metrics = runtime.metrics();
+        let busy = (0..metrics.num_workers()).map(|n| metrics.worker_total_busy_duration(n));
+        busy.max().unwrap_or_default().as_secs_f64()
+    }
+
+    async fn start(&mut self, point: &mut Point, span: &Span) -> Result<Crew, LoadError> {
+        let plan = Arc::clone(&point.plan);
+        let limits = match span.phase {
+            Phase::Warmup => {
+                ClientLimits { request: self.options.warmup_request, ..self.options.limits }
+            }
+            _ => self.options.limits,
+        };
+        let most = span.arrivals.concurrency().unwrap_or(MAX_CONNECTIONS);
+        let first = match span.requests {
+            Some(requests) => u32::try_from(requests).unwrap_or(u32::MAX).min(most),
+            None => most,
+        };
+        let (job_sender, jobs) = mpsc::channel(most.min(64) as usize * 2);
+        let (report_sender, reports) = mpsc::channel(REPORTS);
+        let (stop, stopped) = oneshot::channel();
+        let pool = std::mem::take(&mut self.pool);
+        let mut sender = Sender {
+            base: self.base.clone(),
+            limits,
+            method: plan.backend().method(&plan.workload().ask),
+            path: plan.backend().path(&plan.workload().ask).to_owned(),
+            jobs,
+            reports: report_sender,
+            most,
+            last: None,
+            pool: pool.into_iter().map(|lane| limited(lane, limits)).collect(),
+        };
+        let lanes = if span.arrivals.concurrency().is_some() { first } else { 1 };
+        let handle = self.runtime.as_ref().expect("it lives as long as the load").handle();
+        let connected = handle.spawn(async move {
+            let connected = sender.connect(lanes).await;
+            (sender, connected)
+        });
+        let joined = connected.await.map_err(|source| LoadError::Worker { source })?;
+        let (mut sender, connected) = joined;
+        connected.map_err(|failure| self.server_gone(failure.detail))?;
+        if span.arrivals.concurrency().is_some() {
+            sender.last = span.secs.map(|secs| monotonic() + nanos(secs));
+        }
+        let sending = handle.spawn(sender.send(stopped));
+        let pacer = PacerThread::start(self.pacer(point, span, job_sender));
+        let pacer = pacer.map_err(|source| LoadError::Thread { source })?;
+        Ok(Crew { stop, reports, sending, pacer, reported: 0 })
+    }
+
+    fn pacer(&self, point: &mut Point, span: &Span, jobs: mpsc::Sender<crate::send::Job>) -> Pacer {
+        let plan = Arc::clone(&point.plan);
+        point.windows += 1;
+        let schedule = match span.arrivals {
+            Arrivals::Closed(_) => None,
+            _ => Some(plan.schedule(&span.arrivals, point.windows)),
+        };
+        Pacer {
+            schedule,
+            phase: span.phase,
+            requests: span.requests.unwrap_or(u64::MAX),
+            secs: span.secs,
+            first_place: match span.phase {
+                Phase::Check => 0,
+                phase => point.places[phase as usize],
+            },
+            first_index: self.next_index,
+            id_prefix: Arc::clone(&self.id_prefix),
+            jobs,
+            plan,
+        }
+    }
+
+    /// Reads reports until there are no more; says why if the server is gone.
+    async fn receive(
+        &mut self,
+        crew: &mut Crew,
+        point: &mut Point,
+        span: &Span,
+        window: &mut Window,
+        on_event: &mut impl FnMut(LoadEvent),
+    ) -> Option<String> {
+        let cancel = self.cancel.clone();
+        let mut cancelled = std::pin::pin!(cancel.cancelled());
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = &mut cancelled => return None,
+                ended = crew.reports.recv() => ended?,
+            };
+            crew.reported += 1;
+            let (row, gone) = self.judge(point, span, ended, window);
+            on_event(LoadEvent::Row(Box::new(row)));
+            if gone.is_some() {
+                return gone;
+            }
+        }
+    }
+
+    /// Ends what still runs, and counts what never ran.
+    async fn stop(
+        &mut self,
+        crew: Crew,
+        point: &mut Point,
+        span: &Span,
+        window: &mut Window,
+        on_event: &mut impl FnMut(LoadEvent),
+    ) -> Result<(), LoadError> {
+        let Crew { pacer, sending, mut reports, stop, mut reported } = crew;
+        drop(stop);
+        let sent = sending.await.map_err(|source| LoadError::Worker { source })?;
+        while let Ok(ended) = reports.try_recv() {
+            reported += 1;
+            let (row, _) = self.judge(point, span, ended, window);
+            on_event(LoadEvent::Row(Box::new(row)));
+        }
+        if !matches!(span.arrivals, Arrivals::Closed(_)) {
+            window.unsent = pacer.due().saturating_sub(sent.begun);
+        }
+        drop(pacer);
+        window.abandoned = sent.begun - reported;
+        window.most_in_flight = sent.most_in_flight;
+        self.pool = sent.pool;
+        self.next_index += sent.begun;
+        point.places[span.phase as usize] += sent.begun;
+        window.requested_per_sec = requested(point, span, window);
         Ok(())
     }
 
-    /// Loads the point at `index` of the workload's list. A second call sends the same
-    /// requests again and adds to the figures of the first.
-    pub async fn measure(
-        &mut self,
-        index: usize,
-        mut on_event: impl FnMut(LoadEvent),
-    ) -> Result<(), LoadError> {
-        self.phase(Phase::Measure, index, &mut on_event).await
-    }
-
-    /// The figures so far.
-    pub fn summary(&self) -> LoadSummary {
-        let planned = self.plan.requests(Phase::Measure);
-        let complete = self.points.iter().all(|state| state.measured >= planned);
-        let points = self.plan.workload().points.iter().zip(&self.points);
-        LoadSummary {
-            schema: SCHEMA,
-            ended: if complete { Ended::Complete } else { Ended::Early },
-            answered: self.answered,
-            warmup_requests: self.warmup_requests,
-            warmup_failed: self.warmup_failed,
-            abandoned: self.abandoned,
-            points: points
-                .filter(|(_, state)| state.measured > 0)
-                .map(|(&point, state)| state.samples.summary(point, state.first_answers.compared()))
-                .collect(),
-        }
-    }
-
-    async fn phase(
-        &mut self,
-        phase: Phase,
-        index: usize,
-        on_event: &mut impl FnMut(LoadEvent),
-    ) -> Result<(), LoadError> {
-        let requests = self.plan.requests(phase);
-        let Some(&point) = self.plan.workload().points.get(index) else {
-            let reason = format!("has no point at index {index}");
-            return Err(LoadError::Workload { field: "points", reason });
-        };
-        if requests == 0 || self.cancel.is_cancelled() {
-            return Ok(());
-        }
-        on_event(LoadEvent::PhaseStarted { phase, point, requests });
-
-        let mut crew = self.start(phase, point, requests);
-        let cancel = self.cancel.clone();
-        let mut cancelled = std::pin::pin!(cancel.cancelled());
-        let mut reported = 0;
-        let gone = loop {
-            let report = tokio::select! {
-                biased;
-                () = &mut cancelled => break None,
-                report = crew.reports.recv() => report,
-            };
-            match report {
-                None => break None,
-                Some(Report::Unreachable(failure)) => break Some(failure.detail),
-                Some(Report::Ended(job)) => {
-                    reported += 1;
-                    let (row, gone) = self.judge(phase, index, *job);
-                    on_event(LoadEvent::Row(Box::new(row)));
-                    if gone.is_some() {
-                        break gone;
-                    }
-                }
-            }
-        };
-        let cut_short = gone.is_some() || self.cancel.is_cancelled();
-        if cut_short {
-            crew.workers.shutdown().await;
-            while let Ok(report) = crew.reports.try_recv() {
-                if let Report::Ended(job) = report {
-                    reported += 1;
-                    let (row, _) = self.judge(phase, index, *job);
-                    on_event(LoadEvent::Row(Box::new(row)));
-                }
-            }
-            self.abandoned += crew.begun.load(Ordering::Relaxed) - reported;
-        }
-        crew.finish(cut_short).await?;
-        match gone {
-            None => Ok(()),
-            Some(reason) => Err(LoadError::ServerGone {
-                url: self.base.as_str().to_owned(),
-                reason,
-                summary: Box::new(self.summary()),
-            }),
-        }
-    }
-
-    fn start(&mut self, phase: Phase, point: Point, requests: u32) -> Crew {
-        let concurrency = self.plan.workload().concurrency.min(requests);
-        let depth = concurrency as usize * 2;
-        let (job_sender, jobs) = mpsc::channel(depth);
-        let (report_sender, reports) = mpsc::channel(depth * 2);
-        let maker = JobMaker {
-            plan: Arc::clone(&self.plan),
-            phase,
-            point,
-            requests,
-            first_index: self.next_index,
-            id_prefix: Arc::clone(&self.id_prefix),
-        };
-        self.next_index += u64::from(requests);
-        let maker = tokio::task::spawn_blocking(move || maker.make(&job_sender));
-
-        let mut limits = self.options.limits;
-        if phase == Phase::Warmup {
-            limits.request = self.options.warmup_request;
-        }
-        let jobs = Arc::new(Mutex::new(jobs));
-        let begun = Arc::new(AtomicU64::new(0));
-        let mut workers = JoinSet::new();
-        for number in 0..concurrency {
-            let worker = Worker {
-                number,
-                client: Client::new(self.base.clone(), limits),
-                jobs: Arc::clone(&jobs),
-                reports: report_sender.clone(),
-                begun: Arc::clone(&begun),
-            };
-            workers.spawn(worker.work());
-        }
-        Crew { maker, workers, reports, begun }
-    }
-
     /// Makes the row of a request that ended, counts it, and says why if the server is gone.
-    fn judge(&mut self, phase: Phase, index: usize, job: EndedJob) -> (RequestRow, Option<String>) {
-        let EndedJob { job, worker, intended, exchange } = job;
-        let state = &mut self.points[index];
-        let point = self.plan.workload().points[index];
-        let expected = Expected {
-            items: point.batch_size as usize,
-            labels: point.label_count as usize,
-            apply_softmax: self.plan.workload().apply_softmax,
-        };
-        let mut prompt_tokens = self.plan.prompt_tokens(point);
-        let compare = phase == Phase::Measure && self.plan.repeats();
+    fn judge(
+        &mut self,
+        point: &mut Point,
+        span: &Span,
+        ended: Ended,
+        window: &mut Window,
+    ) -> (RequestRow, Option<String>) {
+        let plan = Arc::clone(&point.plan);
         let tolerance = self.options.tolerance;
-        let verdict = exchange.body.and_then(|body| {
-            let answer = parse_answer(exchange.status.unwrap_or(0), &body)?;
-            prompt_tokens = answer.usage.and_then(|usage| usage.prompt_tokens).or(prompt_tokens);
-            check_scores(&answer.scores, expected, tolerance)?;
-            if compare {
-                state.first_answers.check(u64::from(job.slot), answer.scores, tolerance)?;
+        let verdict = read(&plan, &ended).and_then(|answer| {
+            let Ended { job, .. } = &ended;
+            if span.phase == Phase::Check || (span.phase == Phase::Measure && plan.repeats()) {
+                let repeat = plan.workload().distinct.filter(|_| span.phase == Phase::Measure);
+                let place = job.place % u64::from(repeat.unwrap_or(u32::MAX));
+                let key = (span.phase as u64) << 32 | place;
+                point.answers.check(key, answer.scores.clone(), tolerance)?;
             }
-            Ok(())
+            Ok(answer)
         });
-        let failure = verdict.err();
-        let row = RequestRow {
-            index: job.index,
-            request_id: exchange.request_id.unwrap_or(job.request_id),
-            phase,
-            point,
-            worker,
-            prompt_tokens,
-            intended,
-            sent: exchange.sent,
-            first_byte: exchange.first_byte,
-            end: exchange.end,
-            latency_ms: (exchange.end - intended).as_millis(),
-            request_bytes: xscope_trace::Bytes(job.body.len() as u64),
-            response_bytes: xscope_trace::Bytes(exchange.response_bytes as u64),
-            status: exchange.status,
-            ok: failure.is_none(),
-            failure: failure.as_ref().map(|failure| failure.kind),
-            error: failure.as_ref().map(|failure| failure.detail.clone()),
-            server_ms: exchange.server_timing,
+        let (answer, failure) = match verdict {
+            Ok(answer) => (answer, None),
+            Err(failure) => (Answer::default(), Some(failure)),
         };
-        match phase {
-            Phase::Measure => {
-                state.measured += 1;
-                state.samples.add(&row);
-            }
-            Phase::Warmup => {
-                self.warmup_requests += 1;
-                self.warmup_failed += u64::from(!row.ok);
-            }
-        }
-        let gone = self.gone(&row, failure);
+        let row = row(&plan, span, ended, &answer, failure.as_ref());
+        let sample = Sample {
+            intended: row.intended,
+            sent: row.sent,
+            first_token: row.first_token,
+            end: row.end,
+            failure: row.failure,
+            items: row.batch_size,
+            prompt_tokens: row.prompt_tokens.unwrap_or(0),
+            output_tokens: row.output_tokens.unwrap_or(0),
+            gaps: gaps(&answer.times).collect(),
+            compiled: row.cache_misses.map(|misses| misses > 0),
+        };
+        window.add(sample, &row);
+        let connections = span.arrivals.concurrency().unwrap_or(1);
+        let gone = self.gone(&row, failure, connections);
         (row, gone)
     }
 
-    fn gone(&mut self, row: &RequestRow, failure: Option<Failure>) -> Option<String> {
+    fn gone(
+        &mut self,
+        row: &RequestRow,
+        failure: Option<Failure>,
+        connections: u32,
+    ) -> Option<String> {
         if row.status.is_some() {
             self.answered += 1;
             self.silent_streak = 0;
@@ -353,126 +410,148 @@ impl ClosedLoop {
         self.silent_streak += 1;
         let Failure { kind, detail } = failure?;
         let streak = self.silent_streak;
-        let limit = self.options.give_up_after.saturating_mul(self.plan.workload().concurrency);
         match kind {
             FailureKind::Connect => Some(detail),
-            _ if streak >= limit => {
+            _ if streak >= self.options.give_up_after.saturating_mul(connections) => {
                 Some(format!("{streak} requests in a row got no answer, the last one: {detail}"))
             }
             _ => None,
         }
     }
+
+    /// The error of a server that is gone.
+    pub fn server_gone(&self, reason: String) -> LoadError {
+        let url = self.base.as_str().to_owned();
+        LoadError::ServerGone { url, reason, answered: self.answered }
+    }
 }
 
-/// A request, ready to be sent.
-#[derive(Debug)]
-struct Job {
-    index: u64,
-    slot: u32,
-    request_id: String,
-    body: Bytes,
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // A runtime must not wait for its threads where other tasks run.
+            runtime.shutdown_background();
+        }
+    }
 }
 
-#[derive(Debug)]
-struct EndedJob {
-    job: Job,
-    worker: u32,
-    intended: Nanos,
-    exchange: Exchange,
-}
-
-#[derive(Debug)]
-enum Report {
-    Ended(Box<EndedJob>),
-    /// The connection could not be made, before any request was begun.
-    Unreachable(Failure),
-}
-
-/// Everything that runs during one phase. Dropping it stops the workers, and with them the maker.
+/// Everything that runs during one span. Dropping it stops it: first the sender, whose full queue
+/// the pacer may be waiting for.
 struct Crew {
-    maker: JoinHandle<()>,
-    workers: JoinSet<()>,
-    reports: mpsc::Receiver<Report>,
-    /// Requests that workers have begun.
-    begun: Arc<AtomicU64>,
+    stop: oneshot::Sender<()>,
+    reports: mpsc::Receiver<Ended>,
+    sending: tokio::task::JoinHandle<crate::send::Sent>,
+    pacer: PacerThread,
+    reported: u64,
 }
 
-impl Crew {
-    async fn finish(mut self, cut_short: bool) -> Result<(), LoadError> {
-        drop(self.reports);
-        while let Some(joined) = self.workers.join_next().await {
-            match joined {
-                Err(source) if !(cut_short && source.is_cancelled()) => {
-                    return Err(LoadError::Worker { source });
-                }
-                _ => {}
-            }
-        }
-        self.maker.await.map_err(|source| LoadError::Worker { source })
-    }
+fn limited(lane: Lane, limits: ClientLimits) -> Lane {
+    Lane { client: lane.client.limited(limits), ..lane }
 }
 
-struct JobMaker {
-    plan: Arc<ScorePlan>,
-    phase: Phase,
-    point: Point,
-    requests: u32,
-    first_index: u64,
-    id_prefix: Arc<str>,
-}
-
-impl JobMaker {
-    fn make(&self, jobs: &mpsc::Sender<Job>) {
-        for sequence in 0..self.requests {
-            let slot = self.plan.slot(self.phase, sequence);
-            let request = self.plan.request(self.phase, self.point, slot);
-            let body = serde_json::to_vec(&request).expect("strings and integers are JSON");
-            let index = self.first_index + u64::from(sequence);
-            let request_id = format!("{}-{index}", self.id_prefix);
-            if jobs.blocking_send(Job { index, slot, request_id, body: body.into() }).is_err() {
-                return;
-            }
+/// The rate that the schedule asked for, up to the last request that was sent.
+fn requested(point: &Point, span: &Span, window: &Window) -> Option<f64> {
+    match &span.arrivals {
+        Arrivals::Closed(_) => None,
+        Arrivals::Constant { per_sec }
+        | Arrivals::Poisson { per_sec }
+        | Arrivals::Gamma { per_sec, .. } => Some(*per_sec),
+        arrivals => {
+            let schedule = point.plan.schedule(arrivals, point.windows);
+            let due = schedule.take(window.samples.len()).last()?;
+            let count = count_to_f64(window.samples.len() as u64);
+            Some(count / (due.as_millis() / 1e3).max(1e-9))
         }
     }
 }
 
-struct Worker {
-    number: u32,
-    client: Client,
-    jobs: Arc<Mutex<mpsc::Receiver<Job>>>,
-    reports: mpsc::Sender<Report>,
-    begun: Arc<AtomicU64>,
-}
-
-impl Worker {
-    async fn work(mut self) {
-        // Opened before the first request is due, which would otherwise pay for it.
-        if let Err(failure) = self.client.connect().await {
-            // Nobody listens any more if the load has ended meanwhile.
-            drop(self.reports.send(Report::Unreachable(failure)).await);
-            return;
-        }
-        let mut free = None;
-        while let Some(job) = self.next_job().await {
-            self.begun.fetch_add(1, Ordering::Relaxed);
-            // The first body may still have been in the making when the worker was ready.
-            let intended = free.unwrap_or_else(monotonic);
-            let call = Call {
-                method: Method::POST,
-                path: SCORE_PATH.to_owned(),
-                request_id: Some(job.request_id.clone()),
-                body: job.body.clone(),
+/// Reads an answer and checks what can be checked without others.
+fn read(plan: &Plan, ended: &Ended) -> Result<Answer, Failure> {
+    let Ended { job, exchange, .. } = ended;
+    let body = exchange.body.as_ref().map_err(Clone::clone)?;
+    let status = exchange.status.unwrap_or(0);
+    if status != 200 {
+        let text = excerpt(body);
+        return Err(Failure::new(FailureKind::HttpStatus, format!("status {status}: {text}")));
+    }
+    let ask = &plan.workload().ask;
+    let answer = plan.backend().read(exchange, body, plan.labels())?;
+    let items = job.items as usize;
+    let expected = match ask {
+        Ask::Score(ask) => {
+            let labels = ask.labels.count() as usize;
+            // Where a server gives the first label alone, its sum is of no use.
+            let single = answer.scores.first().is_some_and(|row| row.len() == 1);
+            let (labels, values) = match (plan.backend(), ask.apply_softmax) {
+                (Backend::VllmGenerative, _) if single => (1, Values::Probabilities),
+                (_, true) => (labels, Values::Shares),
+                (_, false) => (labels, Values::Probabilities),
             };
-            let exchange = self.client.call(&call).await;
-            free = Some(exchange.end);
-            let ended = EndedJob { job, worker: self.number, intended, exchange };
-            if self.reports.send(Report::Ended(Box::new(ended))).await.is_err() {
-                return;
-            }
+            Expected { items, labels, values }
         }
-    }
+        Ask::Rerank(_) => Expected { items, labels: 1, values: Values::Relevances },
+        Ask::Generate(ask) => return check_length(ask, job.output_tokens, answer),
+        Ask::Fixed(_) => return Ok(answer),
+    };
+    // The tolerance of a sum does not depend on who asks.
+    check_scores(&answer.scores, expected, Tolerance::default())?;
+    Ok(answer)
+}
 
-    async fn next_job(&self) -> Option<Job> {
-        self.jobs.lock().await.recv().await
+/// An output that is shorter than asked for makes every figure look better.
+fn check_length(ask: &AskGenerate, asked: u32, answer: Answer) -> Result<Answer, Failure> {
+    match answer.output_tokens {
+        Some(got) if ask.ignore_eos && got != u64::from(asked) => {
+            let detail = format!("{got} tokens came, {asked} were asked for with ignore_eos");
+            Err(Failure::new(FailureKind::WrongShape, detail))
+        }
+        Some(0) => Err(Failure::new(FailureKind::WrongShape, "no token came")),
+        _ => Ok(answer),
     }
+}
+
+fn row(
+    plan: &Plan,
+    span: &Span,
+    ended: Ended,
+    answer: &Answer,
+    failure: Option<&Failure>,
+) -> RequestRow {
+    let Ended { job, worker, intended, exchange } = ended;
+    RequestRow {
+        index: job.index,
+        request_id: exchange.request_id.unwrap_or(job.request_id),
+        phase: span.phase,
+        point: plan.name().to_owned(),
+        trial: span.trial,
+        batch_size: job.items,
+        label_count: u32::try_from(plan.labels().len()).unwrap_or(u32::MAX),
+        worker,
+        prompt_tokens: answer.prompt_tokens.or(job.prompt_tokens),
+        output_tokens: answer.output_tokens,
+        intended,
+        sent: exchange.sent,
+        first_byte: exchange.first_byte,
+        first_token: answer.times.first().map(|(at, _)| *at),
+        end: exchange.end,
+        latency_ms: (exchange.end - intended).as_millis(),
+        itl_ms: gaps(&answer.times).map(Nanos::as_millis).collect(),
+        request_bytes: Bytes(job.body.len() as u64),
+        response_bytes: Bytes(exchange.response_bytes as u64),
+        status: exchange.status,
+        ok: failure.is_none(),
+        failure: failure.map(|failure| failure.kind),
+        error: failure.map(|failure| failure.detail.clone()),
+        cache_misses: exchange.cache_misses,
+        server_ms: exchange.server_timing,
+    }
+}
+
+/// Times between tokens. Tokens that came at once share the time since the last ones.
+fn gaps(times: &[(Nanos, u64)]) -> impl Iterator<Item = Nanos> {
+    times.windows(2).flat_map(|pair| {
+        let [(before, _), (at, count)] = [pair[0], pair[1]];
+        let each = i64::try_from(count).map_or(0, |count| (at - before).0 / count.max(1));
+        std::iter::repeat_n(Nanos(each), usize::try_from(count).unwrap_or(0))
+    })
 }

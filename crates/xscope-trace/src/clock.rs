@@ -18,6 +18,11 @@ pub fn wall() -> Nanos {
     nanos(clock_gettime(ClockId::Realtime))
 }
 
+/// Processor time of all threads of this process.
+pub fn process_cpu() -> Nanos {
+    nanos(clock_gettime(ClockId::ProcessCPUTime))
+}
+
 /// How far wall time is ahead of the monotonic clock, with the error of that figure.
 ///
 /// Reads monotonic, wall, monotonic and keeps the tightest of a few tries: the error is half the

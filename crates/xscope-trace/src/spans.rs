@@ -236,7 +236,7 @@ pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
     trace.client.extend(rows.into_iter().map(|row| ClientRequest {
         id: row.request_id,
         source,
-        is_warmup: row.phase == "warmup",
+        is_warmup: ["warmup", "check"].contains(&row.phase.as_str()),
         ok: row.ok,
         items: row.batch_size,
         labels: row.label_count,

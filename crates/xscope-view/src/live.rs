@@ -19,9 +19,10 @@ const SHOWN: usize = 80;
 #[derive(Debug, Default)]
 pub struct Live {
     phase: String,
-    done: u32,
-    total: u32,
-    failed: u32,
+    done: u64,
+    /// If it is known.
+    total: Option<u64>,
+    failed: u64,
     first: Option<Nanos>,
     last: Nanos,
     latencies: VecDeque<Picos>,
@@ -30,8 +31,8 @@ pub struct Live {
 }
 
 impl Live {
-    /// A phase of `total` requests begins.
-    pub fn begin(&mut self, phase: &str, total: u32) {
+    /// A phase of `total` requests begins; `None` if time ends it.
+    pub fn begin(&mut self, phase: &str, total: Option<u64>) {
         *self = Self { phase: phase.to_owned(), total, ..Self::default() };
     }
 
@@ -56,7 +57,7 @@ impl Live {
 
     /// Whether the phase is over.
     pub fn is_over(&self) -> bool {
-        self.done == self.total
+        Some(self.done) == self.total
     }
 
     /// When the last request ended, on the clock of the requests.
@@ -66,16 +67,12 @@ impl Live {
 
     /// The page.
     pub fn text(&self) -> String {
-        let share = as_f64(self.done.into()) / as_f64(self.total.max(1).into());
-        let mut out = format!(
-            "{}  {} of {}  {:<24} {}  {} failed\n",
-            shorten(&self.phase, 60),
-            self.done,
-            self.total,
-            bar(share, 24),
-            percent(share),
-            self.failed
-        );
+        let of = self.total.map_or_else(String::new, |total| {
+            let share = as_f64(self.done) / as_f64(total.max(1));
+            format!("of {total}  {:<24} {}  ", bar(share, 24), percent(share))
+        });
+        let (phase, done, failed) = (shorten(&self.phase, 60), self.done, self.failed);
+        let mut out = format!("{phase}  {done} {of}{failed} failed\n");
         let mut sorted: Vec<Picos> = self.latencies.iter().copied().collect();
         sorted.sort_unstable();
         if let Some(most) = sorted.last() {
@@ -102,7 +99,7 @@ impl Live {
         let seconds =
             self.first.map_or(0.0, |first| as_f64((self.last.0 - first.0).unsigned_abs()) / 1e9);
         match seconds > 0.0 {
-            true => format!("{:.1} requests/s", as_f64(self.done.into()) / seconds),
+            true => format!("{:.1} requests/s", as_f64(self.done) / seconds),
             false => String::new(),
         }
     }
@@ -138,7 +135,7 @@ mod tests {
     #[test]
     fn the_page_tells_the_phase_the_latency_and_the_stages() {
         let mut live = Live::default();
-        live.begin("measure: 4 items", 200);
+        live.begin("measure: 4 items", Some(200));
         for index in 0..100 {
             let due = index * 10_000_000;
             let stages = BTreeMap::from([("forward".to_owned(), 3.0)]);
@@ -158,6 +155,6 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         assert!(!live.is_over());
-        assert!(Live::default().text().contains("0 of 0"));
+        assert!(Live::default().text().contains("0 0 failed"));
     }
 }

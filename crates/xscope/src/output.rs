@@ -62,8 +62,9 @@ const REDRAW: Nanos = Nanos(200_000_000);
 pub(crate) struct Progress {
     shown: Shown,
     phase: String,
-    done: u32,
-    total: u32,
+    done: u64,
+    /// If it is known.
+    total: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,7 @@ impl Progress {
             (true, false) => Shown::Phases,
             (true, true) => Shown::Line,
         };
-        Self { shown, phase: String::new(), done: 0, total: 0 }
+        Self { shown, phase: String::new(), done: 0, total: None }
     }
 
     /// If it is watched, shows a page where a line would be shown.
@@ -122,12 +123,15 @@ impl Progress {
         progress(&format!("warning: {message}"));
     }
 
-    pub(crate) fn begin(&mut self, phase: &str, total: u32) {
+    pub(crate) fn begin(&mut self, phase: &str, total: Option<u64>) {
         self.end();
         (self.done, self.total) = (0, total);
         phase.clone_into(&mut self.phase);
         match &mut self.shown {
-            Shown::Phases => progress(&format!("{phase}: {total} requests")),
+            Shown::Phases => match total {
+                Some(total) => progress(&format!("{phase}: {total} requests")),
+                None => progress(phase),
+            },
             Shown::Page(page) => page.live.begin(phase, total),
             Shown::Nothing | Shown::Line => {}
         }
@@ -138,8 +142,10 @@ impl Progress {
         self.done += 1;
         match &mut self.shown {
             Shown::Line => {
-                if self.done == self.total || self.done.is_multiple_of(1 + self.total / 100) {
-                    eprint!("\r{}: {}/{}\x1b[K", self.phase, self.done, self.total);
+                let total = self.total.unwrap_or(0);
+                if self.done == total || self.done.is_multiple_of(1 + total / 100) {
+                    let of = self.total.map_or_else(String::new, |total| format!("/{total}"));
+                    eprint!("\r{}: {}{of}\x1b[K", self.phase, self.done);
                 }
             }
             Shown::Page(page) => {

@@ -19,8 +19,9 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
-use xscope_load::ScoreRequest;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 /// What the server does with one request.
 pub(crate) enum Reply {
@@ -32,6 +33,17 @@ pub(crate) enum Reply {
     Close,
     /// Leaves the client waiting.
     Never,
+    /// Sends these pieces as they are, each by itself.
+    Stream(Vec<String>),
+    /// Answers when the other one has been asked.
+    When(Arc<Notify>, Box<Self>),
+}
+
+/// What the tests look at in a score request.
+#[derive(Deserialize)]
+pub(crate) struct ScoreRequest {
+    pub(crate) items: Vec<Value>,
+    pub(crate) label_token_ids: Vec<u32>,
 }
 
 impl Reply {
@@ -140,7 +152,18 @@ async fn answer(
             .map(|id| id.to_str().expect("ids are ASCII").to_owned()),
         body: body.collect().await.map_err(|_cut| Gone)?.to_bytes(),
     };
-    match handler(asked) {
+    let mut reply = handler(asked);
+    while let Reply::When(asked, then) = reply {
+        asked.notified().await;
+        reply = *then;
+    }
+    match reply {
+        Reply::When(..) => unreachable!("it has been waited for"),
+        Reply::Stream(pieces) => {
+            let response = Response::builder().header("content-type", "text/event-stream");
+            let body = Pieces { left: pieces.into_iter().rev().collect(), wait: false };
+            Ok(response.body(body.boxed_unsync()).expect("a valid header"))
+        }
         Reply::Answer(status, headers, body) => {
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
@@ -168,6 +191,29 @@ impl std::fmt::Display for Gone {
 }
 
 impl std::error::Error for Gone {}
+
+/// A body in pieces, with time to write each out.
+struct Pieces {
+    left: Vec<String>,
+    wait: bool,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Gone;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Gone>>> {
+        self.wait = !self.wait;
+        if !self.wait {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.left.pop().map(|piece| Ok(Frame::data(Bytes::from(piece)))))
+    }
+}
 
 struct HalfBody {
     polls: u32,

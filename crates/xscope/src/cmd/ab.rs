@@ -38,7 +38,8 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let measure = AbOptions {
         output_dir: args.output_dir,
         targets: [target(&args.a, &args.a_url), target(&args.b, &args.b_url)],
-        workload: profile::workload(args.workload),
+        warmup_rounds: args.workload.warmup,
+        matrix: profile::matrix(args.workload),
         ready: Duration::from_secs(args.ready_timeout_secs),
         most_pairs,
         budget: Duration::from_secs(args.budget_secs),
@@ -106,8 +107,8 @@ async fn take(
 ) -> Result<AbRun> {
     let cancel = Cancel::new();
     let watcher = profile::cancel_on_signal(&cancel);
-    let points = u32::try_from(options.workload.points.len()).unwrap_or(u32::MAX);
-    let requests = options.workload.requests.saturating_mul(points);
+    let points = options.matrix.points.len() as u64;
+    let requests = options.matrix.workload.requests.map(|requests| u64::from(requests) * points);
     let result = xscope_capture::ab(
         options,
         &cancel,

@@ -10,7 +10,8 @@ use serde_json::Value;
 use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
-use xscope_load::{Cancel, Labels, LoadEvent, Point, PromptForm, ScoreWorkload};
+use xscope_load::{Arrivals, Ask, AskScore, Cancel, Labels, Lengths, LoadEvent, Matrix};
+use xscope_load::{PromptForm, Workload};
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::{Metric, clock};
 use xscope_view::html::report_html;
@@ -32,7 +33,8 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
             true => None,
             false => Some(server(args.server, args.probes)?),
         },
-        workload: workload(args.workload),
+        warmup_rounds: args.workload.warmup,
+        matrix: matrix(args.workload),
         overhead: overhead(&args.overhead),
         ready: Duration::from_secs(args.ready_timeout_secs),
         command_line: std::env::args().collect(),
@@ -73,9 +75,8 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
         }
         ProfileEvent::Warning(what) => progress.warn(&what),
         ProfileEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
-            let (items, labels) = (point.batch_size, point.label_count);
             let phase = format!("{phase:?}").to_lowercase();
-            progress.begin(&format!("{phase}: {items} items, {labels} labels"), requests);
+            progress.begin(&format!("{phase} of {point}"), requests);
         }
         ProfileEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
         _ => {}
@@ -133,33 +134,35 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
 fn keep_peak(run: &RunDir, peak: &Metric) -> Result<()> {
     let path = run.results_path();
     let Some(mut results) = run.read_json::<Value>(&path) else { return Ok(()) };
-    for point in results["points"].as_array_mut().into_iter().flatten() {
+    for point in results["results"].as_array_mut().into_iter().flatten() {
         point["peak_hbm_mb"] = serde_json::to_value(peak)?;
     }
     Ok(run.write_json(&path, &results)?)
 }
 
-pub(crate) fn workload(args: WorkloadArgs) -> ScoreWorkload {
+pub(crate) fn matrix(args: WorkloadArgs) -> Matrix {
     let labels = match &args.label_token_ids {
         Some(ids) => u32::try_from(ids.len()).map(|count| vec![count]).unwrap_or_default(),
         None => args.label_counts,
     };
-    ScoreWorkload {
-        points: Point::grid(&args.batch_sizes, &labels),
-        labels: args.label_token_ids.map_or(Labels::Drawn, Labels::Ids),
-        query_tokens: args.query_tokens,
-        item_tokens: args.item_tokens,
+    let ask = Ask::Score(AskScore {
+        items: Lengths::Fixed(1),
+        query_tokens: args.query_tokens.into(),
+        item_tokens: args.item_tokens.into(),
+        labels: args.label_token_ids.map_or(Labels::Drawn(0), Labels::Ids),
+        item_first: args.item_first,
+        apply_softmax: !args.no_softmax,
+    });
+    let workload = Workload {
+        model: args.model_name.unwrap_or_default(),
         form: if args.token_ids { PromptForm::TokenIds } else { PromptForm::Text },
         vocab_size: args.vocab_size.unwrap_or(0),
         seed: args.seed,
-        requests: args.requests,
-        distinct: None,
-        concurrency: args.concurrency,
-        warmup_rounds: args.warmup,
-        item_first: args.item_first,
-        apply_softmax: !args.no_softmax,
-        model: args.model_name.unwrap_or_default(),
-    }
+        requests: Some(args.requests),
+        arrivals: Arrivals::Closed(args.concurrency),
+        ..Workload::new(ask)
+    };
+    Matrix::score(workload, &args.batch_sizes, &labels)
 }
 
 /// The commit of the source tree that the command runs in, if it is one.

@@ -80,7 +80,7 @@ fn one_command_shows_five_levels_and_leaves_a_run() {
         assert!(text.contains(level), "{level} is missing:\n{text}");
     }
     assert!(!text.contains("warning"), "{text}");
-    assert!(stderr(&output).contains("measure: 2 items, 2 labels: 8 requests"));
+    assert!(stderr(&output).contains("measure of b2_l2: 8 requests"));
     let run = only_run(directory.path());
     let manifest = json_file(&run.join("run.json"));
     assert_eq!(manifest["schema"], "xscope/run/1");
