@@ -74,8 +74,8 @@ pub async fn profile(
     mut on_event: impl FnMut(ProfileEvent<'_>),
 ) -> Result<Profiled, CaptureError> {
     match options.server.clone() {
-        None => attach(url, options, cancel, &mut on_event).await,
-        Some(command) => launch(url, &command, options, cancel, &mut on_event).await,
+        None => Box::pin(attach(url, options, cancel, &mut on_event)).await,
+        Some(command) => Box::pin(launch(url, &command, options, cancel, &mut on_event)).await,
     }
 }
 
@@ -129,7 +129,8 @@ async fn launch(
         Err(error) => Err(error),
         Ok(mut server) => {
             on_event(ProfileEvent::Starting(server.log()));
-            let measured = measure_own(url, &mut server, &mut run, options, cancel, on_event).await;
+            let own = Box::pin(measure_own(url, &mut server, &mut run, options, cancel, on_event));
+            let measured = own.await;
             // Its spans are complete when it has ended.
             let stopped = server.stop().await;
             measured.and_then(|results| stopped.map(|_| results))
