@@ -411,7 +411,8 @@ async fn a_server_that_closes_without_an_answer_ends_the_load() {
     let server = Server::start(|_| Reply::Close).await;
     let (window, rows) = load(&server.url, closed(1, 1000), options()).await;
     assert!(window.gone.is_some());
-    assert_eq!(rows.len(), 2);
+    // Some more may have ended before the load was.
+    assert!((2..100).contains(&rows.len()), "{} rows", rows.len());
     assert!(rows.iter().all(|row| row.failure == Some(FailureKind::Closed)));
 }
 

@@ -164,6 +164,6 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Wrong).serve_fo
     let (report, log) = ab(directory.path(), &engine(""), "python3 wrong.py {port}", &more, 1);
     assert_eq!(report["gate"], "invalid", "{report} {log}");
     assert_eq!(report["rows"].as_array().map(Vec::len), Some(0), "{report}");
-    assert!(report["left_out"].to_string().contains("requests failed"), "{report}");
+    assert!(report["left_out"].to_string().contains("answers were wrong"), "{report}");
     assert!(log.contains("ended after 1 pairs"), "{log}");
 }

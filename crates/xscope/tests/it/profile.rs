@@ -240,7 +240,7 @@ fn ctrl_c_ends_cleanly_with_a_run_marked_interrupted() {
 fn what_cannot_be_asked_is_exit_code_2() {
     let directory = tempfile::tempdir().unwrap();
     for (args, expected) in [
-        (["--batch-sizes", "0"], "give at least 1"),
+        (["--batch-sizes", "0"], "lengths are from 1"),
         (["--label-token-ids", "99999"], "outside the vocabulary"),
         (["--url", "https://127.0.0.1:1"], "https is not supported"),
         (["--model", "no-such-folder"], "no-such-folder"),

@@ -60,7 +60,7 @@ fn a_watched_profile_is_a_page_on_a_terminal_and_plain_elsewhere() {
         ["profile", "--watch", "--query-tokens", "2", "--item-tokens", "1", "--requests", "30"];
     let output = xscope(directory.path(), &args).output().unwrap();
     let plain = String::from_utf8(output.stderr).unwrap();
-    assert!(plain.contains("measure: 4 items, 2 labels: 30 requests"), "{plain}");
+    assert!(plain.contains("measure of b4_l2: 30 requests"), "{plain}");
     assert!(!plain.contains('\x1b'), "{plain}");
     let Some(shown) = on_terminal(directory.path(), &args, "1") else { return };
     for part in ["30 of 30", "Latency ms of the latest 30", "requests/s", "100.0 %"] {
