@@ -169,7 +169,7 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
     assert!(summary["peak_memory_by_stage"]["peak_batch"].as_f64() > Some(0.1), "{summary}");
     assert_eq!(summary["memory_breakdown_by_type"]["device"].as_array().unwrap().len(), 2);
     let peak = &report["peak_hbm_mb"];
-    assert_eq!(&json_file(&run_dir.join("results.json"))["points"][0]["peak_hbm_mb"], peak);
+    assert_eq!(&json_file(&run_dir.join("results.json"))["results"][0]["peak_hbm_mb"], peak);
     assert_eq!(peak["status"], "degraded", "a CPU counts no peak: {peak}");
     assert!(peak["value"].as_f64().unwrap() > 0.1);
 }
