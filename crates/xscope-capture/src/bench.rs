@@ -203,7 +203,8 @@ async fn measure(
         rows: JsonlWriter::open(&run.requests_path())?,
         row_error: None,
         results: empty_results(url, &options, &ready, server.as_ref()),
-        directory: run.path().to_owned(),
+        // A server's working directory is its own.
+        directory: std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned()),
         url: url.to_owned(),
         died: None,
         signs,
@@ -373,8 +374,6 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         let (name, span) = (plan.name().to_owned(), Span::profiled(plan));
         let folder = format!("trace/{name}");
         let directory = self.directory.join(&folder);
-        // A server's working directory is its own.
-        let directory = std::path::absolute(&directory).unwrap_or(directory);
         let mut started = Vec::new();
         for server in servers {
             match profiler::start_in(server, &directory, &self.directory, false).await {

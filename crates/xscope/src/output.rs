@@ -137,6 +137,14 @@ impl Progress {
         }
     }
 
+    /// As [`Self::begin`], but silent where the phase only goes on: rounds of warm-up are many.
+    pub(crate) fn begin_again(&mut self, phase: &str, total: Option<u64>) {
+        match phase == self.phase {
+            true => self.total = self.total.zip(total).map(|(before, more)| before + more),
+            false => self.begin(phase, total),
+        }
+    }
+
     /// A request ended.
     pub(crate) fn step(&mut self, row: &RequestRow) {
         self.done += 1;

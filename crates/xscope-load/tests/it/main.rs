@@ -3,3 +3,4 @@
 mod load;
 mod probe;
 mod server;
+mod verdicts;

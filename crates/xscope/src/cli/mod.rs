@@ -9,8 +9,11 @@ mod ci;
 mod compare;
 mod engine;
 mod export;
+mod load;
 mod profile;
 mod report;
+mod score;
+mod serving;
 mod time;
 mod view;
 
@@ -25,10 +28,13 @@ pub(crate) use compare::{
 };
 pub(crate) use engine::{EngineArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
+pub(crate) use load::LoadArgs;
 pub(crate) use profile::{
     OverheadArgs, OverheadLevel, ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs,
 };
 pub(crate) use report::ReportArgs;
+pub(crate) use score::ScoreArgs;
+pub(crate) use serving::ServingArgs;
 pub(crate) use view::ViewArgs;
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?

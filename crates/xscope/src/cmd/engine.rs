@@ -1,6 +1,10 @@
 //! The built-in engine's configuration from its arguments.
 
-use xscope_engine::{EngineConfig, ModelSource};
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use xscope_engine::{Device, EngineConfig, LoadFormat, ModelSource};
 
 use crate::cli::EngineArgs;
 
@@ -18,4 +22,35 @@ pub(crate) fn config(args: EngineArgs) -> EngineConfig {
     config.max_batch_tokens = args.max_batch_tokens;
     config.max_batch_rows = args.max_batch_rows;
     config
+}
+
+/// The command that serves the built-in engine as a process of its own, so that what a client takes
+/// is told from what the engine takes; `{port}` is its port, and it may write profiles below `root`.
+pub(crate) fn command(args: &EngineArgs, root: &Path) -> Result<Vec<OsString>> {
+    let program = std::env::current_exe().context("cannot find the program that runs this")?;
+    let device = match args.device {
+        Device::Cpu => "cpu".to_owned(),
+        Device::Cuda(number) => format!("cuda:{number}"),
+        Device::Metal(number) => format!("metal:{number}"),
+    };
+    let format = match args.load_format {
+        LoadFormat::Auto => "auto",
+        LoadFormat::Dummy => "dummy",
+    };
+    let mut words: Vec<OsString> = vec![program.into()];
+    words.extend(["serve", "--port", "{port}", "--load-format", format].map(OsString::from));
+    words.extend(["--device".into(), device.into(), "--profile-root".into()]);
+    words.push(std::path::absolute(root)?.into());
+    for (name, count) in
+        [("--max-batch-tokens", args.max_batch_tokens), ("--max-batch-rows", args.max_batch_rows)]
+    {
+        words.extend([name.into(), count.to_string().into()]);
+    }
+    if let Some(model) = &args.model {
+        words.extend(["--model".into(), model.into()]);
+    }
+    if let Some(overrides) = &args.overrides {
+        words.extend(["--json-model-override-args".into(), overrides.into()]);
+    }
+    Ok(words)
 }

@@ -3,6 +3,7 @@
 mod ab;
 mod analyze;
 mod baseline;
+mod bench;
 mod compare;
 mod engine;
 mod export;
@@ -11,7 +12,9 @@ mod measured;
 mod profile;
 mod report;
 mod run;
+mod score;
 mod serve;
+mod serving;
 mod trim;
 mod view;
 
@@ -58,7 +61,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Analyze(args) => analyze::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => match args.command {
-            BenchCommand::Ab(args) => ab::run(args),
+            BenchCommand::Ab(args) => ab::run(*args),
+            BenchCommand::Score(args) => score::run(&args),
+            BenchCommand::Serving(args) => serving::run(&args),
         },
         Command::Compare(args) => compare::run(&args),
         Command::Baseline(args) => baseline::run(args.command),

@@ -4,6 +4,8 @@
 
 mod ab;
 mod analyze;
+#[cfg(test)] // tells clippy that its helpers may print why they skip
+mod bench;
 #[cfg(test)]
 mod browser;
 mod compare;

@@ -1,0 +1,248 @@
+//! Results of a benchmark as a table for the terminal, as Markdown and as CSV.
+
+use std::fmt::Write as _;
+
+use xscope_trace::metric::Status;
+use xscope_trace::results::{Cause, Figure, Judgement, PointResult, Results};
+
+use crate::text::{Column, table};
+
+/// A table with a row for each point, and below it why points are invalid.
+pub fn bench_text(results: &Results, markdown: bool) -> String {
+    let columns = columns(results);
+    let rows = results.results.iter();
+    let rows = rows.map(|point| columns.iter().map(|column| (column.cell)(point)).collect());
+    let rows: Vec<Vec<String>> = rows.collect();
+    let mut out = match markdown {
+        true => markdown_table(&columns, &rows),
+        false => {
+            let heads: Vec<Column> = columns.iter().map(|column| column.head).collect();
+            table(&heads, rows)
+        }
+    };
+    for point in &results.results {
+        let spoiled = point.verdict.status == Judgement::Invalid;
+        for cause in point.verdict.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
+            let _infallible = write!(out, "\n{}: {}: {}", point.point, name(cause), cause.detail);
+        }
+        if let Some(split) = point.compile.as_ref().filter(|split| split.hit.n > 0) {
+            let ms = |figure: &Figure| number(figure, 2);
+            let _infallible = write!(
+                out,
+                "\n{}: without the {} requests that met a compilation: n {}  p50 {}  p95 {}  p99 {} \
+                 ms; of those that did: p50 {}  max {} ms",
+                point.point,
+                split.hit.n,
+                split.clean.n,
+                ms(&split.clean.p50_ms),
+                ms(&split.clean.p95_ms),
+                ms(&split.clean.p99_ms),
+                ms(&split.hit.p50_ms),
+                ms(&split.hit.max_ms),
+            );
+        }
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out
+}
+
+/// Worth a line even where it does not spoil what was asked for.
+fn is_grave(cause: &Cause) -> bool {
+    cause.spoils.is_empty()
+}
+
+struct Cell {
+    head: Column,
+    cell: fn(&PointResult) -> String,
+}
+
+fn columns(results: &Results) -> Vec<Cell> {
+    let text = |name, cell| Cell { head: Column::Text(name), cell };
+    let figure = |name, cell| Cell { head: Column::Number(name), cell };
+    let has = |of: fn(&PointResult) -> bool| results.results.iter().any(of);
+    let mut columns = vec![
+        text("point", |point| point.point.clone()),
+        text("arrivals", |point| point.arrivals.clone()),
+        figure("n", |point| point.latency.n.to_string()),
+        figure("p50 ms", |point| number(&point.latency.p50_ms, 2)),
+        figure("p95 ms", |point| number(&point.latency.p95_ms, 2)),
+        figure("p99 ms", |point| number(&point.latency.p99_ms, 2)),
+        figure("mean ms", |point| number(&point.latency.mean_ms, 2)),
+    ];
+    if has(|point| point.ttft.is_some()) {
+        columns.push(figure("TTFT p50", |point| {
+            point.ttft.as_ref().map_or_else(String::new, |ttft| number(&ttft.p50_ms, 2))
+        }));
+        columns.push(figure("ITL p50", |point| {
+            point.itl.as_ref().map_or_else(String::new, |itl| number(&itl.p50_ms, 2))
+        }));
+    }
+    if has(|point| point.throughput_items_per_sec.value().is_some()) {
+        columns.push(figure("items/s", |point| number(&point.throughput_items_per_sec, 1)));
+        columns.push(figure("ms/item", |point| number(&point.item_ms, 3)));
+    }
+    columns.push(figure("req/s", |point| number(&point.requests_per_sec, 2)));
+    if has(|point| point.output_tokens_per_sec.value().is_some()) {
+        columns.push(figure("in tok/s", |point| number(&point.input_tokens_per_sec, 1)));
+        columns.push(figure("out tok/s", |point| number(&point.output_tokens_per_sec, 1)));
+    }
+    if has(|point| point.peak_hbm_mb.value().is_some()) {
+        columns.push(figure("peak MB", |point| number(&point.peak_hbm_mb, 1)));
+    }
+    columns.push(text("verdict", |point| verdict(point).to_owned()));
+    columns
+}
+
+fn markdown_table(columns: &[Cell], rows: &[Vec<String>]) -> String {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let heads = columns.iter().map(|column| column.head.name().to_owned()).collect();
+    let rule = columns.iter().map(|column| match column.head {
+        Column::Text(_) => "---".to_owned(),
+        Column::Number(_) => "--:".to_owned(),
+    });
+    let mut out = line(heads) + &line(rule.collect());
+    for row in rows {
+        out.push_str(&line(row.iter().map(|cell| cell.replace('|', "\\|")).collect()));
+    }
+    out
+}
+
+fn verdict(point: &PointResult) -> &'static str {
+    match point.verdict.status {
+        Judgement::Valid => "valid",
+        Judgement::Invalid => "INVALID",
+        Judgement::Unknown => "",
+    }
+}
+
+/// The cause as it stands in results.
+fn name(cause: &Cause) -> String {
+    serde_json::to_value(cause.cause)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// A figure, marked if it is degraded; `-` if there is none.
+fn number(figure: &Figure, digits: usize) -> String {
+    match figure {
+        Figure::Value(value) => format!("{value:.digits$}"),
+        Figure::Qualified(metric) => match (metric.value, metric.status) {
+            (Some(value), Status::Valid) => format!("{value:.digits$}"),
+            (Some(value), _) => format!("{value:.digits$}?"),
+            (None, _) => "-".to_owned(),
+        },
+    }
+}
+
+/// A line for each point, with the names that `results.json` has; missing figures are empty.
+pub fn bench_csv(results: &Results) -> String {
+    let mut out = String::from(
+        "point,batch_size,label_count,input_len,output_len,arrivals,concurrency,n,failed,p50_ms,\
+         p95_ms,p99_ms,mean_ms,min_ms,max_ms,item_ms,throughput_items_per_sec,requests_per_sec,\
+         input_tokens_per_sec,output_tokens_per_sec,ttft_p50_ms,ttft_p99_ms,itl_p50_ms,itl_p99_ms,\
+         peak_hbm_mb,trace_path,verdict,causes,workload_hash\n",
+    );
+    for point in &results.results {
+        let (shape, latency) = (&point.shape, &point.latency);
+        let count = |count: Option<u32>| count.map_or_else(String::new, |n| n.to_string());
+        let figure =
+            |figure: &Figure| figure.value().map_or_else(String::new, |value| value.to_string());
+        let (ttft, itl) = (point.ttft.clone(), point.itl.clone());
+        let stream = |of: Option<Figure>| of.map_or_else(String::new, |of| figure(&of));
+        let causes: Vec<String> = point.verdict.causes.iter().map(name).collect();
+        let cells = [
+            quoted(&point.point),
+            count(shape.batch_size),
+            count(shape.label_count),
+            count(shape.input_len),
+            count(shape.output_len),
+            quoted(&point.arrivals),
+            point.concurrency.to_string(),
+            latency.n.to_string(),
+            point.failed.to_string(),
+            figure(&latency.p50_ms),
+            figure(&latency.p95_ms),
+            figure(&latency.p99_ms),
+            figure(&latency.mean_ms),
+            figure(&latency.min_ms),
+            figure(&latency.max_ms),
+            figure(&point.item_ms),
+            figure(&point.throughput_items_per_sec),
+            figure(&point.requests_per_sec),
+            figure(&point.input_tokens_per_sec),
+            figure(&point.output_tokens_per_sec),
+            stream(ttft.as_ref().map(|ttft| ttft.p50_ms.clone())),
+            stream(ttft.map(|ttft| ttft.p99_ms)),
+            stream(itl.as_ref().map(|itl| itl.p50_ms.clone())),
+            stream(itl.map(|itl| itl.p99_ms)),
+            figure(&point.peak_hbm_mb),
+            quoted(point.trace_path.as_deref().unwrap_or_default()),
+            verdict(point).to_lowercase(),
+            causes.join(" "),
+            point.workload_hash.clone(),
+        ];
+        out.push_str(&cells.join(","));
+        out.push('\n');
+    }
+    out
+}
+
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::results::{CauseKind, Durations, PointShape, Verdict};
+
+    use super::*;
+
+    fn results() -> Results {
+        let cause = |cause, detail: &str, spoils: &[&str]| Cause {
+            cause,
+            detail: detail.to_owned(),
+            spoils: spoils.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let few = cause(CauseKind::TooFewSamples, "p99_ms needs 100", &["p99_ms"]);
+        let died = cause(CauseKind::ServerDied, "its log says: TypeError", &[]);
+        let point = |name: &str, causes| PointResult {
+            point: name.to_owned(),
+            shape: PointShape { batch_size: Some(4), ..PointShape::default() },
+            arrivals: "gamma:2/s,0.5".to_owned(),
+            latency: Durations { n: 5, p50_ms: Figure::Value(12.345), ..Durations::default() },
+            verdict: Verdict::on(causes, &["p50_ms"]),
+            ..PointResult::default()
+        };
+        let results = vec![point("good", vec![few.clone()]), point("bad", vec![died, few])];
+        Results { results, ..Results::default() }
+    }
+
+    #[test]
+    fn invalid_points_say_why_and_valid_ones_do_not_complain() {
+        let text = bench_text(&results(), false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("12.3") && lines[1].ends_with("valid"), "{text}");
+        assert!(lines[2].ends_with("INVALID"), "{text}");
+        assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
+        assert!(!text.contains("good: too_few"), "{text}");
+        assert!(bench_text(&results(), true).starts_with("| point | arrivals | n |"));
+    }
+
+    #[test]
+    fn csv_has_as_many_cells_as_heads() {
+        let csv = bench_csv(&results());
+        let mut lines = csv.lines();
+        let heads = lines.next().unwrap().split(',').count();
+        for line in lines {
+            // The arrivals hold a comma, in quotes.
+            assert_eq!(line.split(',').count(), heads + 1, "{line}");
+        }
+        assert!(csv.contains("invalid,server_died too_few_samples,"), "{csv}");
+    }
+}

@@ -1,0 +1,177 @@
+//! What the benchmarks of servers have in common: from arguments to a run, and its answer.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
+use xscope_load::Workload;
+use xscope_load::{Arrivals, Backend, Cancel, LoadEvent, LoadOptions, Matrix, Phase, WarmUp};
+use xscope_trace::results::{BenchConfig, Figure, Judgement, Results};
+use xscope_view::{bench_csv, bench_text};
+
+use crate::cli::LoadArgs;
+use crate::cmd::{Exit, profile};
+use crate::output::{self, Progress};
+
+/// What a kind of benchmark adds to the arguments that all have.
+pub(crate) struct Asked {
+    pub matrix: Matrix,
+    pub config: BenchConfig,
+    pub profile: ProfiledServers,
+    /// Rounds of warm-up where nobody says.
+    pub warmup: u32,
+    /// What is measured if no server is named.
+    pub own: Option<Vec<OsString>>,
+    /// Whether the peak of memory is to be read from the profiles.
+    pub memory: bool,
+}
+
+/// The workload of a file or this one, with what the options say.
+pub(crate) fn workload(args: &LoadArgs, usual: Workload) -> Result<Workload> {
+    let mut workload = match &args.workload {
+        Some(path) => Workload::read(path)?,
+        None => usual,
+    };
+    if let Some(arrivals) = &args.arrivals {
+        workload.arrivals = arrivals.clone();
+    }
+    if args.requests.is_some() || args.secs.is_some() {
+        (workload.requests, workload.secs) = (args.requests, args.secs);
+    }
+    workload.distinct = args.distinct.or(workload.distinct);
+    workload.seed = args.seed.unwrap_or(workload.seed);
+    workload.vocab_size = args.vocab_size.unwrap_or(workload.vocab_size);
+    if let Some(model) = &args.model_name {
+        workload.model.clone_from(model);
+    }
+    Ok(workload)
+}
+
+/// The backend that was asked for, or the one that such requests usually go to.
+pub(crate) fn backend(args: &LoadArgs, workload: &Workload) -> Backend {
+    args.backend.unwrap_or_else(|| Backend::usual(&workload.ask))
+}
+
+/// The name of the only point: that of its file, if there is one.
+pub(crate) fn point_name(args: &LoadArgs, arrivals: &Arrivals) -> String {
+    let file = args.workload.as_deref().and_then(Path::file_stem);
+    file.map_or_else(|| arrivals.to_string(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// Measures and answers.
+pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("xscope-load")
+        .enable_all()
+        .build()?;
+    let target = match (&args.url, args.server.is_empty(), asked.own) {
+        (Some(url), true, _) => {
+            BenchTarget::Running { url: url.clone(), log: args.server_log.clone() }
+        }
+        (url, false, _) => BenchTarget::Command { words: args.server.clone(), url: url.clone() },
+        (None, true, Some(words)) => BenchTarget::Command { words, url: None },
+        (None, true, None) => anyhow::bail!("say what to measure: --url URL, or -- CMD"),
+    };
+    let mut load = LoadOptions::default();
+    load.tolerance.drift = args.drift;
+    let options = BenchOptions {
+        output_dir: args.output_dir.clone(),
+        target,
+        matrix: asked.matrix,
+        warm_up: WarmUp::at_least(args.warmup.unwrap_or(asked.warmup)),
+        trials: args.trials,
+        asked: args.require.clone(),
+        ready: Duration::from_secs(args.ready_timeout_secs),
+        profile: asked.profile,
+        load,
+        config: BenchConfig { command_line: std::env::args().collect(), ..asked.config },
+        git_commit: profile::git_commit(),
+    };
+    let progress = Progress::new(!args.no_progress).watched(args.watch);
+    let (mut benched, interrupted) = runtime.block_on(take(options, progress))?;
+    if asked.memory {
+        add_peaks(&mut benched)?;
+    }
+    answer(args, &benched)?;
+    let points = &benched.results.results;
+    let invalid = points.iter().any(|point| point.verdict.status == Judgement::Invalid);
+    Ok(match () {
+        () if interrupted => Exit::Interrupted,
+        () if benched.died.is_some() || points.iter().all(|point| point.ok == 0) => Exit::Target,
+        () if invalid && args.fail_on == "invalid" => Exit::Finding,
+        () => Exit::Fine,
+    })
+}
+
+/// Takes the run; the first Ctrl-C ends it early, the second ends the program.
+async fn take(options: BenchOptions, mut progress: Progress) -> Result<(Benched, bool)> {
+    let cancel = Cancel::new();
+    let watcher = profile::cancel_on_signal(&cancel);
+    let bench = xscope_capture::bench(options, &cancel, |event| match event {
+        BenchEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
+        BenchEvent::Starting(log) => {
+            progress.say(&format!("starting the server; its log is {}", log.display()));
+        }
+        BenchEvent::Warning(what) => progress.warn(&what),
+        BenchEvent::Load(LoadEvent::PhaseStarted { phase, point, requests })
+            if phase != Phase::Check =>
+        {
+            let phase = format!("{phase:?}").to_lowercase();
+            progress.begin_again(&format!("{phase} of {point}"), requests);
+        }
+        BenchEvent::Load(LoadEvent::Row(row)) if row.phase != Phase::Check => progress.step(&row),
+        _ => {}
+    });
+    let benched = Box::pin(bench).await;
+    watcher.abort();
+    progress.end();
+    Ok((benched?, cancel.is_cancelled()))
+}
+
+/// Writes what was asked for, and prints the table.
+fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
+    let results = &benched.results;
+    if let Some(path) = &args.output_json {
+        let json = serde_json::to_vec_pretty(results)?;
+        fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.csv {
+        let csv = bench_csv(results);
+        fs::write(path, csv).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    match args.output.json {
+        true => output::json(results)?,
+        false => output::page(&bench_text(results, args.markdown))?,
+    }
+    output::progress(&format!("the run is {}", benched.run.path().display()));
+    Ok(())
+}
+
+/// Reads the peak of memory of each point from its profile.
+fn add_peaks(benched: &mut Benched) -> Result<()> {
+    for point in &mut benched.results.results {
+        let Some(folder) = &point.trace_path else { continue };
+        let peak = xscope_trace::load(&[benched.run.path().join(folder)])
+            .map(|trace| xscope_analysis::analyze(&trace).memory.peak);
+        point.peak_hbm_mb = match peak {
+            Ok(peak) => Figure::Qualified(peak),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                Figure::unavailable("MB", format!("the profile cannot be read: {error:#}"))
+            }
+        };
+    }
+    keep(benched)
+}
+
+/// Writes the results again, and the run's list of files with them.
+fn keep(benched: &mut Benched) -> Result<()> {
+    let Benched { run, results, .. } = benched;
+    run.write_json(&run.results_path(), results as &Results)?;
+    let ended = run.manifest.ended_wall.unwrap_or_else(xscope_trace::clock::wall);
+    Ok(run.finish(run.manifest.status, ended)?)
+}
