@@ -269,7 +269,7 @@ impl Loaded {
                 requests,
                 failed: requests - right,
                 warm: true,
-                evidence: vec!["as many requests as were asked for".to_owned()],
+                evidence: vec!["as many rounds as were asked for; not looked at".to_owned()],
             });
             if let Some(reason) = window.gone {
                 return Err(self.load.server_gone(reason).into());

@@ -40,6 +40,7 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
     let right = || samples().filter(|sample| sample.failure.is_none());
     let arrivals = &plan.workload().arrivals;
     let split = verdict::split(windows, evidence);
+    let detected_by = verdict::detected_by(windows, evidence);
     let causes = verdict::causes(plan, windows, evidence);
     let asked = verdict::asked(plan, evidence);
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
@@ -71,8 +72,8 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
         }),
         itl: is_stream.then(|| Durations::of(right().flat_map(|s| s.gaps.clone()).collect())),
         client: audit(windows),
-        compile: (!evidence.detected_by.is_empty()).then(|| CompileSplit {
-            detected_by: evidence.detected_by.clone(),
+        compile: (!detected_by.is_empty()).then(|| CompileSplit {
+            detected_by,
             evidence: split.evidence.iter().take(MAX_EVIDENCE).cloned().collect(),
             clean: Durations::of(split.clean),
             hit: Durations::of(split.hit),

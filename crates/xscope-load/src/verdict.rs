@@ -12,6 +12,8 @@ use crate::workload::Plan;
 const LAG_MS: f64 = 0.1;
 /// ... and than this share of the mean latency was not kept.
 const LAG_SHARE: f64 = 0.05;
+/// In a closed loop, which has no schedule, it takes more to say that a figure is the client's.
+const CLOSED_LAG_SHARE: f64 = 0.2;
 /// One whose 99th percentile was later than this ...
 const LATE_MS: f64 = 1.0;
 /// ... and than this share of that of the latency shows in the tail.
@@ -48,6 +50,15 @@ pub(crate) struct Split {
     pub(crate) clean: Vec<Nanos>,
     pub(crate) hit: Vec<Nanos>,
     pub(crate) evidence: Vec<String>,
+}
+
+/// Where compilations would have been seen: nowhere, if empty.
+pub(crate) fn detected_by(windows: &[Window], evidence: &Evidence) -> String {
+    let mut samples = windows.iter().flat_map(|window| &window.samples);
+    match evidence.detected_by.as_str() {
+        "" if samples.any(|sample| sample.compiled.is_some()) => "header".to_owned(),
+        known => known.to_owned(),
+    }
 }
 
 pub(crate) fn split(windows: &[Window], evidence: &Evidence) -> Split {
@@ -157,7 +168,8 @@ fn client_limited(windows: &[Window], is_cut: bool) -> Option<(String, &'static 
     let lag = &audit.schedule_lag;
     let value = |figure: &Figure| figure.value().unwrap_or(0.0);
     let (mean, of) = (value(&lag.mean_ms), value(&latency.mean_ms));
-    if mean > LAG_MS && mean > LAG_SHARE * of {
+    let share = if audit.requested_per_sec.is_some() { LAG_SHARE } else { CLOSED_LAG_SHARE };
+    if mean > LAG_MS && mean > share * of {
         let detail = format!("requests were sent {mean:.2} ms late on average: the client is slow");
         return Some((detail, &[]));
     }

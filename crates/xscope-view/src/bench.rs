@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Map, Value, json};
 use xscope_trace::metric::Status;
-use xscope_trace::results::{Cause, Figure, Judgement, PointResult, Results};
+use xscope_trace::results::{Cause, Durations, Figure, Judgement, PointResult, Results};
 
 use crate::text::{Column, table};
 
@@ -190,6 +191,48 @@ pub fn bench_csv(results: &Results) -> String {
     out
 }
 
+/// A line of JSON for each point, with the keys that `bench_serving` writes; a figure that is missing
+/// is `null`.
+pub fn serving_jsonl(results: &Results, dataset: &str) -> String {
+    let lines = results.results.iter().map(|point| {
+        let mut line = Map::new();
+        line.insert("tag".to_owned(), json!(point.point));
+        line.insert("backend".to_owned(), json!(results.config.backend));
+        line.insert("dataset_name".to_owned(), json!(dataset));
+        line.insert("request_rate".to_owned(), json!(point.client.requested_per_sec));
+        line.insert("max_concurrency".to_owned(), json!(point.concurrency));
+        line.insert("random_input_len".to_owned(), json!(point.shape.input_len));
+        line.insert("random_output_len".to_owned(), json!(point.shape.output_len));
+        let spans =
+            point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
+        let secs: f64 = spans.sum();
+        line.insert("duration".to_owned(), json!(secs));
+        line.insert("completed".to_owned(), json!(point.ok));
+        let value = |figure: &Figure| json!(figure.value());
+        let tokens = |figure: &Figure| json!(figure.value().map(|rate| (rate * secs).round()));
+        line.insert("total_input_tokens".to_owned(), tokens(&point.input_tokens_per_sec));
+        line.insert("total_output_tokens".to_owned(), tokens(&point.output_tokens_per_sec));
+        line.insert("request_throughput".to_owned(), value(&point.requests_per_sec));
+        line.insert("input_throughput".to_owned(), value(&point.input_tokens_per_sec));
+        line.insert("output_throughput".to_owned(), value(&point.output_tokens_per_sec));
+        let none = Durations::default();
+        let [ttft, itl] = [&point.ttft, &point.itl].map(|of| of.as_ref().unwrap_or(&none));
+        for (name, of) in [("e2e_latency", &point.latency), ("ttft", ttft), ("itl", itl)] {
+            for (kind, figure) in [
+                ("mean", &of.mean_ms),
+                ("median", &of.p50_ms),
+                ("p95", &of.p95_ms),
+                ("p99", &of.p99_ms),
+            ] {
+                line.insert(format!("{kind}_{name}_ms"), value(figure));
+            }
+        }
+        line.insert("verdict".to_owned(), json!(point.verdict.status));
+        format!("{}\n", Value::Object(line))
+    });
+    lines.collect()
+}
+
 fn quoted(text: &str) -> String {
     match text.contains([',', '"', '\n']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
@@ -199,7 +242,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::results::{CauseKind, Durations, PointShape, Verdict};
+    use xscope_trace::results::{CauseKind, PointShape, Verdict};
 
     use super::*;
 
@@ -232,6 +275,15 @@ mod tests {
         assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
         assert!(!text.contains("good: too_few"), "{text}");
         assert!(bench_text(&results(), true).starts_with("| point | arrivals | n |"));
+    }
+
+    #[test]
+    fn lines_have_the_keys_of_bench_serving_and_no_infinity() {
+        let text = serving_jsonl(&results(), "random");
+        let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["median_e2e_latency_ms"], 12.345);
+        assert!(line["request_rate"].is_null() && line["p99_itl_ms"].is_null());
+        assert_eq!((&line["completed"], &line["dataset_name"]), (&0.into(), &"random".into()));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod timeline;
 
 pub use analyze::analyze_text;
 pub use baseline::{baseline_text, baselines_text};
-pub use bench::{bench_csv, bench_text};
+pub use bench::{bench_csv, bench_text, serving_jsonl};
 pub use compare::{compare_junit, compare_slack, compare_text};
 pub use live::Live;
 pub use profile::profile_text;

@@ -369,6 +369,22 @@ async fn streams_give_times_of_tokens() {
 }
 
 #[tokio::test]
+async fn a_header_tells_which_requests_met_a_compilation() {
+    let server = Server::start(|asked| {
+        let misses = if asked.number == 2 { "3" } else { "0" };
+        let headers = vec![("x-cache-miss", misses.to_owned())];
+        Reply::Answer(200, headers, right_answer(&asked.score()))
+    })
+    .await;
+    let (window, rows) = load(&server.url, workload(), options()).await;
+    assert_eq!(rows[2].cache_misses, Some(3));
+    let result = judged(workload(), window);
+    let split = result.compile.clone().unwrap();
+    assert_eq!((split.detected_by.as_str(), split.clean.n, split.hit.n), ("header", 3, 1));
+    assert!(causes(&result).contains(&CauseKind::CompileInWindow));
+}
+
+#[tokio::test]
 async fn other_servers_are_loaded_with_fixed_requests() {
     let server = Server::start(|asked| {
         assert_eq!((asked.method.as_str(), asked.path.as_str()), ("GET", "/x"));

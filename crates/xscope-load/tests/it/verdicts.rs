@@ -150,7 +150,7 @@ fn a_late_client_is_not_taken_for_a_slow_server() {
     let at = |late_ms| Scene { arrivals: "poisson:50/s", late_ms, ..CALM };
     check("on time", at(0.05), CauseKind::ClientLimited, false);
     check("late", at(5.0), CauseKind::ClientLimited, true);
-    check("closed and late", Scene { late_ms: 3.0, ..CALM }, CauseKind::ClientLimited, true);
+    check("closed and late", Scene { late_ms: 5.0, ..CALM }, CauseKind::ClientLimited, true);
     check("closed", CALM, CauseKind::ClientLimited, false);
 }
 

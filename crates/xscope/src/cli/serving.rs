@@ -81,6 +81,9 @@ pub(crate) struct ServingArgs {
     /// Profile these decode workers instead
     #[arg(long, value_name = "URL", num_args = 1.., requires = "profile")]
     pub profile_decode_url: Vec<String>,
+    /// Append a line of JSON for each point, with the keys of bench_serving
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
 }

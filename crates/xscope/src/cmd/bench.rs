@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledSer
 use xscope_load::Workload;
 use xscope_load::{Arrivals, Backend, Cancel, LoadEvent, LoadOptions, Matrix, Phase, WarmUp};
 use xscope_trace::results::{BenchConfig, Figure, Judgement, Results};
-use xscope_view::{bench_csv, bench_text};
+use xscope_view::{bench_csv, bench_text, serving_jsonl};
 
 use crate::cli::LoadArgs;
 use crate::cmd::{Exit, profile};
@@ -27,6 +28,8 @@ pub(crate) struct Asked {
     pub own: Option<Vec<OsString>>,
     /// Whether the peak of memory is to be read from the profiles.
     pub memory: bool,
+    /// Where lines with the keys of bench_serving go, and the data set's name.
+    pub lines: Option<(PathBuf, String)>,
 }
 
 /// The workload of a file or this one, with what the options say.
@@ -95,6 +98,12 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
     let (mut benched, interrupted) = runtime.block_on(take(options, progress))?;
     if asked.memory {
         add_peaks(&mut benched)?;
+    }
+    if let Some((path, dataset)) = &asked.lines {
+        let lines = serving_jsonl(&benched.results, dataset);
+        let file = fs::File::options().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     answer(args, &benched)?;
     let points = &benched.results.results;

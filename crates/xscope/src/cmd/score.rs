@@ -91,6 +91,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
         warmup: usual.warmup,
         own: Some(engine::command(&args.engine, &args.load.output_dir)?),
         memory: args.enable_memory,
+        lines: None,
     };
     measure(&args.load, asked)
 }

@@ -45,6 +45,7 @@ pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
         warmup: 1,
         own: None,
         memory: false,
+        lines: args.output_file.clone().map(|path| (path, args.dataset_name.clone())),
     };
     measure(&args.load, asked)
 }

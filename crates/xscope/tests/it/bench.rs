@@ -208,4 +208,7 @@ def answer(number, body):
     let [output, input] = ["output_tokens_per_sec", "input_tokens_per_sec"]
         .map(|name| points[1][name].as_f64().unwrap());
     assert!((input / output - 9.0 / 4.0).abs() < 1e-9);
+    let lines = fs::read_to_string(directory.path().join("lines.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["completed"], &last["total_output_tokens"]), (&6.into(), &24.0.into()));
 }
