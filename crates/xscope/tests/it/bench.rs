@@ -197,8 +197,9 @@ def answer(number, body):
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
     let args = ["bench", "serving", "--dataset-name", "random-ids", "--random-input-len", "8"];
     let more = ["--random-output-len", "1,4", "--max-concurrency", "2", "--num-prompts", "6"];
-    let more =
-        [&more[..], &["--trials", "1", "--json", "--fail-on", "never", "--"], &server].concat();
+    let rest =
+        ["--output-file", "lines.jsonl", "--trials", "1", "--json", "--fail-on", "never", "--"];
+    let more = [&more[..], &rest, &server].concat();
     let output = run(directory.path(), &[&args[..], &more].concat(), 0);
     let results: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let points = results["results"].as_array().unwrap();
