@@ -356,7 +356,6 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         let window = self.run(index, &span).await?;
         self.points[index].windows.push(window);
         self.check(index).await?;
-        self.signs.take();
         self.judge();
         let path = self.directory.join("results.json");
         let json = serde_json::to_vec_pretty(&self.results).unwrap_or_default();
@@ -401,6 +400,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
 
     /// Makes all results anew.
     fn judge(&mut self) {
+        self.signs.take();
         let interrupted = self.cancel.is_cancelled();
         let last = self.points.iter().rposition(|measured| !measured.windows.is_empty());
         let points = self.points.iter().enumerate();

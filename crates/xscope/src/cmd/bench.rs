@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result};
 use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::Workload;
 use xscope_load::{Arrivals, Backend, Cancel, LoadEvent, LoadOptions, Matrix, Phase, WarmUp};
+use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 use xscope_trace::results::{BenchConfig, Figure, Judgement, Results};
 use xscope_view::{bench_csv, bench_text, serving_jsonl};
 
@@ -143,7 +145,13 @@ async fn take(options: BenchOptions, mut progress: Progress) -> Result<(Benched,
 
 /// Writes what was asked for, and prints the table.
 fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
-    let results = &benched.results;
+    // Profiles are found from anywhere.
+    let run = std::path::absolute(benched.run.path())?;
+    let mut results = benched.results.clone();
+    for path in results.results.iter_mut().filter_map(|point| point.trace_path.as_mut()) {
+        *path = run.join(&path).display().to_string();
+    }
+    let results = &results;
     if let Some(path) = &args.output_json {
         let json = serde_json::to_vec_pretty(results)?;
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
@@ -167,6 +175,7 @@ fn add_peaks(benched: &mut Benched) -> Result<()> {
         let peak = xscope_trace::load(&[benched.run.path().join(folder)])
             .map(|trace| xscope_analysis::analyze(&trace).memory.peak);
         point.peak_hbm_mb = match peak {
+            Ok(Metric { value: Some(value), status: Status::Valid, .. }) => Figure::Value(value),
             Ok(peak) => Figure::Qualified(peak),
             Err(error) => {
                 let error = anyhow::Error::from(error);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
@@ -93,11 +94,16 @@ fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
     (limit != Some(Duration::ZERO)).then_some(OverheadOptions { python_tracer, limit })
 }
 
-/// Throws the switch at the first Ctrl-C, and ends the program at the second.
+/// Throws the switch at the first Ctrl-C or SIGTERM, and ends the program at the second.
 pub(crate) fn cancel_on_signal(cancel: &Cancel) -> tokio::task::JoinHandle<()> {
     let on_signal = cancel.clone();
     tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        loop {
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => if result.is_err() { return },
+                _ = terminate.recv() => {}
+            }
             if on_signal.is_cancelled() {
                 output::abort();
             }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
 use xscope_capture::{
     ProbeTable, Ran, RunEvent, RunOptions, ServerCommand, SlowEvent, SlowOptions, Spans,
 };
@@ -59,20 +58,7 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit> {
 
 async fn take(options: RunOptions, quiet: bool) -> Result<Ran> {
     let cancel = Cancel::new();
-    let on_signal = cancel.clone();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let watcher = tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                result = tokio::signal::ctrl_c() => if result.is_err() { return },
-                _ = terminate.recv() => {}
-            }
-            if on_signal.is_cancelled() {
-                output::abort();
-            }
-            on_signal.cancel();
-        }
-    });
+    let watcher = profile::cancel_on_signal(&cancel);
     let mut follower = None;
     let ran = xscope_capture::run(options, &cancel, |event| match event {
         RunEvent::Started { run, log } => {

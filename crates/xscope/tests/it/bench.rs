@@ -81,7 +81,9 @@ fn a_matrix_gives_every_output() {
 
     let results = json_file(&directory.path().join("r.json"));
     let run_dir = only_run(directory.path());
-    assert_eq!(results, json_file(&run_dir.join("results.json")));
+    let kept = json_file(&run_dir.join("results.json"));
+    assert_eq!(kept["results"][0]["trials"], results["results"][0]["trials"]);
+    assert_eq!(kept["results"][0]["trace_path"], "trace/b1_l2");
     assert_eq!(
         (&results["schema"], &results["ended"]),
         (&"xscope/results/1".into(), &"complete".into())
@@ -109,8 +111,8 @@ fn a_matrix_gives_every_output() {
         assert!(point["warmup"]["evidence"][0].as_str().unwrap().contains("median"), "{point}");
         // The answer of the same request, after warm-up and after each trial.
         assert_eq!(point["drift_compared"], 2);
-        assert!(point["peak_hbm_mb"]["value"].as_f64().unwrap() > 0.0, "{point}");
-        let trace = run_dir.join(point["trace_path"].as_str().unwrap());
+        assert!(point["peak_hbm_mb"].as_f64().unwrap() > 0.0, "{point}");
+        let trace = Path::new(point["trace_path"].as_str().unwrap());
         assert!(trace.join("plugins/profile").is_dir());
     }
     let csv = fs::read_to_string(directory.path().join("r.csv")).unwrap();
