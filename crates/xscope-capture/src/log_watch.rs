@@ -20,8 +20,16 @@ const MOST_BYTES: u64 = 1 << 20;
 /// A log that is being followed, from what it was at the beginning; ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct LogWatch {
-    signs: Arc<Mutex<Vec<CompileSign>>>,
+    seen: Arc<Mutex<Seen>>,
     task: JoinHandle<()>,
+}
+
+/// What a log has said.
+#[derive(Debug, Default)]
+struct Seen {
+    signs: Vec<CompileSign>,
+    /// Whether it says what the server runs at all: silence of one that never does proves nothing.
+    speaks: bool,
 }
 
 impl LogWatch {
@@ -30,11 +38,12 @@ impl LogWatch {
     /// The log cannot be opened.
     pub(crate) fn start(log: &Path) -> std::io::Result<Self> {
         let mut file = File::open(log)?;
-        let at = file.seek(SeekFrom::End(0))?;
-        let signs = Arc::default();
-        let follower = Follower { file, at, half: String::new(), seen: clock::monotonic() };
-        let task = tokio::spawn(follow(follower, Arc::clone(&signs)));
-        Ok(Self { signs, task })
+        let speaks = tail(log, MOST_BYTES).is_some_and(|text| speaks(&text));
+        file.seek(SeekFrom::End(0))?;
+        let seen = Arc::new(Mutex::new(Seen { signs: Vec::new(), speaks }));
+        let follower = Follower { file, half: String::new(), looked: clock::monotonic() };
+        let task = tokio::spawn(follow(follower, Arc::clone(&seen)));
+        Ok(Self { seen, task })
     }
 }
 
@@ -60,52 +69,58 @@ impl Signs {
 
 impl CompileSigns for Signs {
     fn seen_by(&self) -> &str {
-        if self.watch.is_some() { "log" } else { "" }
+        let speaks =
+            |watch: &LogWatch| watch.seen.lock().unwrap_or_else(PoisonError::into_inner).speaks;
+        if self.watch.as_ref().is_some_and(speaks) { "log" } else { "" }
     }
 
     fn take(&mut self) -> Vec<CompileSign> {
         let Some(watch) = &self.watch else { return Vec::new() };
-        let mut signs = watch.signs.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = std::mem::take(&mut *signs);
+        let mut seen = watch.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = std::mem::take(&mut seen.signs);
         self.all.extend(taken.iter().cloned());
         taken
     }
 }
 
-async fn follow(mut follower: Follower, signs: Arc<Mutex<Vec<CompileSign>>>) {
+async fn follow(mut follower: Follower, seen: Arc<Mutex<Seen>>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let found = follower.look();
-        if !found.is_empty() {
-            signs.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
-        }
+        let Some((signs, speaks)) = follower.look() else { continue };
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.signs.extend(signs);
+        seen.speaks |= speaks;
     }
 }
 
 #[derive(Debug)]
 struct Follower {
     file: File,
-    at: u64,
     /// A line whose end has not been written yet.
     half: String,
     /// When it was looked at last.
-    seen: Nanos,
+    looked: Nanos,
 }
 
 impl Follower {
-    fn look(&mut self) -> Vec<CompileSign> {
-        let (from, to) = (self.seen, clock::monotonic());
-        self.seen = to;
+    /// What whole lines have come since the last look, if any.
+    fn look(&mut self) -> Option<(Vec<CompileSign>, bool)> {
+        let (from, to) = (self.looked, clock::monotonic());
+        self.looked = to;
         let mut bytes = Vec::new();
-        let read = self.file.by_ref().take(MOST_BYTES).read_to_end(&mut bytes);
         // A log that cannot be read any more says nothing more.
-        self.at += read.unwrap_or(0) as u64;
+        self.file.by_ref().take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
         self.half.push_str(&String::from_utf8_lossy(&bytes));
-        let Some((lines, half)) = self.half.rsplit_once('\n') else { return Vec::new() };
-        let found = lines.lines().filter_map(|line| sign(line, from, to)).collect();
+        let (lines, half) = self.half.rsplit_once('\n')?;
+        let signs = lines.lines().filter_map(|line| sign(line, from, to)).collect();
+        let found = (signs, speaks(lines));
         self.half = half.to_owned();
-        found
+        Some(found)
     }
+}
+
+fn speaks(text: &str) -> bool {
+    text.lines().any(|line| parse_line(line).is_some())
 }
 
 fn sign(line: &str, from: Nanos, to: Nanos) -> Option<CompileSign> {
@@ -149,17 +164,18 @@ mod tests {
         let path = directory.path().join("server.log");
         fs::write(&path, "Prefill batch. #bid: 1, #cache_miss: 1\n").unwrap();
         let mut file = File::open(&path).unwrap();
-        let at = file.seek(SeekFrom::End(0)).unwrap();
-        let mut follower = Follower { file, at, half: String::new(), seen: Nanos(5) };
-        assert_eq!(follower.look(), []);
+        file.seek(SeekFrom::End(0)).unwrap();
+        let mut follower = Follower { file, half: String::new(), looked: Nanos(5) };
+        assert_eq!(follower.look(), None);
         let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
         write!(log, "INFO other\nPrefill batch. #bid: 2, #cache_").unwrap();
-        assert_eq!(follower.look(), []);
-        let before = follower.seen;
+        assert_eq!(follower.look(), Some((Vec::new(), false)));
+        let before = follower.looked;
         writeln!(log, "miss: 2").unwrap();
-        let [sign] = &follower.look()[..] else { panic!("one line came") };
-        assert_eq!((sign.from, sign.to), (before, follower.seen));
-        assert_eq!(sign.text, "Prefill batch. #bid: 2, #cache_miss: 2");
+        let (signs, speaks) = follower.look().unwrap();
+        let text = "Prefill batch. #bid: 2, #cache_miss: 2".to_owned();
+        let sign = CompileSign { from: before, to: follower.looked, text };
+        assert_eq!((signs, speaks), (vec![sign], true));
     }
 
     #[test]
