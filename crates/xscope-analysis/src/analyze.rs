@@ -7,7 +7,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::allocators::{AllocatorRow, allocators};
-use crate::collectives::{CollectiveRow, collectives};
+use crate::collectives::{CollectiveRow, collectives, is_rendezvous};
 use crate::compiles::{CompileRow, compiles, is_compile};
 use crate::components::Rule;
 use crate::degraded::{DegradedRow, degrade};
@@ -18,10 +18,13 @@ use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
 use crate::peaks::Peaks;
-use crate::programs::{ProgramRow, programs};
+use crate::programs::{ProgramRow, executions, programs};
 use crate::quality::quality;
+use crate::recording::{RecordingReport, recording};
 use crate::request_report::{RequestsReport, request_report};
+use crate::steps::{StepsReport, steps_of};
 use crate::timeline::{TimelineRow, timeline};
+use crate::variation::explain;
 use crate::work::Work;
 
 /// Version of [`AnalyzeReport`] as JSON.
@@ -48,6 +51,8 @@ pub struct AnalyzeReport {
     pub idle: Vec<IdleRow>,
     /// Executions of programs, by total time.
     pub programs: Vec<ProgramRow>,
+    /// Passes of training or serving.
+    pub steps: StepsReport,
     /// Compilations in the window, by start.
     pub compiles: Vec<CompileRow>,
     /// By total time, largest first.
@@ -63,6 +68,8 @@ pub struct AnalyzeReport {
     pub allocations: Vec<AllocationRow>,
     /// What sglang-jax reports of the tensors of its stages.
     pub reported_memory: Vec<ReportedMemory>,
+    /// What recording cost, as far as the trace says.
+    pub recording: RecordingReport,
     /// Absent if the trace knows of no request, or if the report is part of one that has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestsReport>,
@@ -107,6 +114,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     work.measured = options.cpu_peaks;
     let mut kernels = kernels(&work);
     kernels.retain(|kernel| options.filter.accepts(kernel));
+    explain(&work, &mut kernels);
     let ((devices, idle), (collectives, (timeline, layers))) = rayon::join(
         || rayon::join(|| devices(trace), || idle(trace)),
         || {
@@ -121,8 +129,10 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
             )
         },
     );
-    let compiles = compiles(trace);
-    let memory = memory(trace);
+    let executions = executions(trace);
+    let compiles = compiles(trace, window);
+    let allocations = allocations(trace);
+    let memory = memory(trace, &executions, &allocations);
     let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
         Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
         None => end - start,
@@ -134,18 +144,20 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: extent.as_micros(),
-        quality: quality((trace, window), &devices, &kernels, &compiles, &layers),
+        quality: quality((trace, window), &devices, (&kernels, &executions), &compiles, &layers),
         timeline,
         idle,
-        programs: programs(trace),
+        programs: programs(trace, &executions),
+        steps: steps_of(trace, &executions),
         collectives,
         categories: categories(&kernels),
         layers,
         requests: request_report(trace, window, &memory, &compiles),
         memory,
         allocators: allocators(trace),
-        allocations: allocations(trace),
+        allocations,
         reported_memory: reported_memory(trace),
+        recording: recording(trace),
         devices,
         kernels,
         compiles,
@@ -158,7 +170,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
 /// Whether [`analyze()`] needs the slices of host threads with this name to say what devices did and
 /// why they idled, except for what host code ran meanwhile.
 pub fn needs_host_slice(name: &str) -> bool {
-    is_compile(name) || is_transfer(name)
+    is_compile(name) || is_transfer(name) || is_rendezvous(name)
 }
 
 fn sources(trace: &Trace) -> Vec<SourceRow> {

@@ -1,15 +1,17 @@
 //! Operations among devices: how much they moved, how fast, what hid them, and who kept whom
 //! waiting.
 //!
-//! Devices of one file share a clock, so the executions of one collective on all of them tell who
-//! came last: until then the others wait, and only from then on data can move. Bandwidth is that of
-//! the algorithm: the bytes of the result over the time after the last arrival.
+//! JAX's CPU backend records how long each device waits in the rendezvous of a collective, for the
+//! devices of its own replica group. Elsewhere the devices of one file share a clock, so the
+//! executions of one collective on all of them tell who came last: until then the others wait, and
+//! only from then on data can move. Bandwidth is that of the algorithm: the bytes of the result over
+//! the time after the last arrival.
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, SourceId, TrackKind};
+use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
@@ -32,8 +34,11 @@ pub struct CollectiveRow {
     pub bytes: Metric,
     /// Time in it, added up over devices.
     pub total_us: f64,
-    /// Of that, waiting for the last device to arrive.
+    /// Of that, waiting for other devices to arrive.
     pub wait_us: Metric,
+    /// Where that is from: `rendezvous` (recorded by the runtime), `arrivals` (until the last
+    /// device of all began, which with several replica groups is an upper bound) or `unknown`.
+    pub wait_from: &'static str,
     /// `total_us` without waiting.
     pub transfer_us: Metric,
     /// Bytes of the result over the mean time after the last arrival.
@@ -56,6 +61,8 @@ struct Run {
     meta: MetaId,
     start: Picos,
     end: Picos,
+    /// Waiting that the runtime recorded in it.
+    waited: Option<Picos>,
 }
 
 /// What identifies a collective: its file, name and program's name.
@@ -98,6 +105,7 @@ fn executions<'a>(
     trace: &'a Trace,
     classes: &FxHashMap<MetaId, Class>,
 ) -> BTreeMap<Key<'a>, BTreeMap<(i64, u32), Vec<Run>>> {
+    let rendezvous = Rendezvous::of(trace);
     let mut all: Vec<(Key<'a>, i64, Run)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let Some(device) = track.device else { continue };
@@ -108,8 +116,9 @@ fn executions<'a>(
             let program = trace.meta(meta).program;
             let program =
                 program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
-            let run =
-                Run { device, meta, start: track.slices.start[row], end: track.slices.end(row) };
+            let (start, end) = (track.slices.start[row], track.slices.end(row));
+            let waited = rendezvous.waited(track, start, end);
+            let run = Run { device, meta, start, end, waited };
             let key = (track.source, trace.label(meta), program);
             all.push((key, track.slices.run_of(row).unwrap_or(0), run));
         }
@@ -127,6 +136,71 @@ fn executions<'a>(
     groups
 }
 
+/// What JAX's CPU backend records of the rendezvous of collectives, by thread.
+struct Rendezvous<'a> {
+    threads: FxHashMap<(SourceId, i64), &'a Slices>,
+    /// By meta: whether it is a rendezvous, and whether it is waiting for devices in one.
+    kinds: Vec<(bool, bool)>,
+}
+
+const RENDEZVOUS: &str = "Rendezvous";
+const WAITS: &str = "Wait: pending_threads=";
+
+/// Whether a host event tells how long a collective waited.
+pub(crate) fn is_rendezvous(name: &str) -> bool {
+    name == RENDEZVOUS || name.starts_with(WAITS)
+}
+
+impl<'a> Rendezvous<'a> {
+    fn of(trace: &'a Trace) -> Self {
+        if trace.strings.find(RENDEZVOUS).is_none() {
+            return Self { threads: FxHashMap::default(), kinds: Vec::new() };
+        }
+        let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
+        let name = |meta: &EventMeta| trace.strings.get(meta.name);
+        Self {
+            threads: hosts.map(|track| ((track.source, track.tid), &track.slices)).collect(),
+            kinds: trace
+                .metas
+                .iter()
+                .map(|meta| (name(meta) == RENDEZVOUS, name(meta).starts_with(WAITS)))
+                .collect(),
+        }
+    }
+
+    /// How long the thread of `track` waited between two times; `None` if it met nobody.
+    fn waited(&self, track: &Track, start: Picos, end: Picos) -> Option<Picos> {
+        let slices = self.threads.get(&(track.source, track.tid))?;
+        let first = slices.start.partition_point(|&at| at < start);
+        let rows = (first..slices.len()).take_while(|&row| slices.start[row] < end);
+        let (mut met, mut waited) = (false, Picos::ZERO);
+        for row in rows {
+            let (is_rendezvous, is_wait) = self.kinds[slices.meta[row].0 as usize];
+            met |= is_rendezvous;
+            if is_wait {
+                waited = waited.saturating_add(slices.end(row).min(end) - slices.start[row]);
+            }
+        }
+        met.then_some(waited)
+    }
+}
+
+/// How long each device waited in one execution, and who came last.
+fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
+    if let Some(waited) = execution.iter().map(|run| run.waited).collect::<Option<Vec<Picos>>>() {
+        // Each replica group has a last device, which finds all others there.
+        let late = execution.iter().filter(|run| run.waited == Some(Picos::ZERO));
+        return (waited, late.map(|run| run.device).collect());
+    }
+    let Some(arrival) = execution.iter().max_by_key(|run| run.start) else {
+        return (Vec::new(), Vec::new());
+    };
+    let waited = execution
+        .iter()
+        .map(|run| arrival.start.clamp(run.start, run.end.max(run.start)) - run.start);
+    (waited.collect(), vec![arrival.device])
+}
+
 fn summarise(
     trace: &Trace,
     executions: &BTreeMap<(i64, u32), Vec<Run>>,
@@ -137,11 +211,14 @@ fn summarise(
     let mut wait = Picos::ZERO;
     let mut moving = Vec::new();
     let mut last: BTreeMap<DeviceId, u64> = BTreeMap::new();
+    let mut recorded = true;
     for execution in executions.values().filter(|execution| execution.len() > 1) {
-        let Some(arrival) = execution.iter().max_by_key(|run| run.start) else { continue };
-        *last.entry(arrival.device).or_default() += 1;
-        for run in execution {
-            let waited = arrival.start.clamp(run.start, run.end.max(run.start)) - run.start;
+        recorded &= execution.iter().all(|run| run.waited.is_some());
+        let (waited, late) = waits(execution);
+        for device in late {
+            *last.entry(device).or_default() += 1;
+        }
+        for (run, waited) in execution.iter().zip(waited) {
             wait = wait.saturating_add(waited);
             moving.push(run.end - run.start - waited);
         }
@@ -158,6 +235,8 @@ fn summarise(
         last.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(d, c)| (Some(*d), *c));
     let alone = "it ran on one device of this trace only";
     let known = !moving.is_empty();
+    let group = instruction.map_or(0, |found| found.group_size as usize);
+    let several = group > 0 && group < devices.len();
     CollectiveRow {
         name: String::new(),
         category: String::new(),
@@ -167,7 +246,19 @@ fn summarise(
         group_size: instruction.map_or(0, |found| found.group_size),
         bytes: Metric::known(bytes, "B", "the trace does not carry its shape"),
         total_us: total.as_micros(),
-        wait_us: Metric::known(known.then(|| wait.as_micros()), "us", alone),
+        wait_us: match known && !recorded && several {
+            true => Metric::degraded(
+                wait.as_micros(),
+                "us",
+                "until the last device of all groups began, so it is an upper bound",
+            ),
+            false => Metric::known(known.then(|| wait.as_micros()), "us", alone),
+        },
+        wait_from: match (known, recorded) {
+            (false, _) => "unknown",
+            (true, true) => "rendezvous",
+            (true, false) => "arrivals",
+        },
         transfer_us: Metric::known(known.then(|| (total - wait).as_micros()), "us", alone),
         bytes_per_sec: Metric::known(
             bytes.filter(|_| secs > 0.0).map(|bytes| bytes / secs),

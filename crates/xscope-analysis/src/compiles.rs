@@ -3,12 +3,15 @@
 //! A compilation is the outermost event of a compiler on a host thread (`backend_compile`,
 //! `PjRtCpuClient::Compile`, `TfrtTpuCompiler::Compile`, ...). The program is the one whose first
 //! execution in the trace follows it on any device; it was compiled for other shapes or constants
-//! if the trace carries another program of the same function.
+//! if the trace carries another program of the same function. Servers' logs name the batch, and
+//! make rows of their own where the trace has no event.
 
 use serde::Serialize;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
+use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
+use crate::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
 use crate::requests::{REQUEST, key_text};
 
@@ -22,6 +25,12 @@ pub struct CompileRow {
     pub program: String,
     /// The event that stands for the compilation.
     pub event: String,
+    /// Where it was seen: `trace`, `log`, or `both`. One that only a log tells of is as long as
+    /// the forward pass that waited for it, to the second.
+    pub seen_in: &'static str,
+    /// The server's number of the batch that needed it, if a log says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<i64>,
     pub thread: String,
     /// From the start of the trace.
     pub start_us: f64,
@@ -81,11 +90,81 @@ pub(crate) fn compiling(trace: &Trace) -> Intervals {
     Intervals::of(all.map(|(_, start, end)| (start, end)).collect())
 }
 
-/// All compilations, by start.
+/// All compilations, by start: those that the trace shows, with what servers' logs add.
+///
+/// Of the logs, those count that reach into the window, or into the profile without one.
+pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow> {
+    let mut rows = recorded(trace);
+    let mut misses = misses(trace);
+    let extent = window.map(|window| (window.from, window.to)).or_else(|| trace.extent());
+    if let Some((from, to)) = extent {
+        misses.retain(|miss| miss.start < to && miss.end > from);
+    }
+    if misses.is_empty() {
+        return rows;
+    }
+    let busy = busy(trace);
+    // Single compilations first: the forward passes that waited for them are no more than those.
+    misses.sort_by_key(|miss| miss.program.is_empty());
+    for miss in misses {
+        let inside = rows.iter_mut().filter(|row| {
+            let end = row.start.saturating_add(row.duration);
+            row.start.saturating_add(RESOLUTION) >= miss.start && end <= miss.end
+        });
+        let mut is_known = false;
+        for row in inside {
+            is_known = true;
+            if row.seen_in == "trace" {
+                row.seen_in = "both";
+            }
+            if miss.batch.is_some() {
+                row.batch = miss.batch;
+                row.advice = format!("{}; {}", miss.advice, row.advice);
+            }
+        }
+        if !is_known {
+            rows.push(logged(trace, &busy, miss));
+        }
+    }
+    rows.sort_by_key(|row| (row.start, row.duration));
+    rows
+}
+
+fn logged(trace: &Trace, busy: &Intervals, miss: Miss) -> CompileRow {
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let (requests_waiting, waiting) = waiting(trace, miss.start, miss.end);
+    let here = Intervals::of(vec![(miss.start, miss.end)]);
+    CompileRow {
+        program: match miss.programs {
+            1 => miss.program,
+            programs => format!("{programs} programs"),
+        },
+        event: miss.event,
+        seen_in: "log",
+        batch: miss.batch,
+        thread: String::new(),
+        start_us: (miss.start - zero).as_micros(),
+        duration_us: (miss.end - miss.start).as_micros(),
+        requests_waiting,
+        waiting,
+        devices_idle_us: here.minus(busy).total().as_micros(),
+        reason: "unknown",
+        advice: miss.advice,
+        start: miss.start,
+        duration: miss.end - miss.start,
+    }
+}
+
+fn busy(trace: &Trace) -> Intervals {
+    let operations = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
+    Intervals::of_tracks(operations.map(|track| &track.slices))
+}
+
+/// Compilations that the trace shows.
 ///
 /// A compilation that hands its work to another thread shows there too; what lies inside another
 /// one is part of it.
-pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
+fn recorded(trace: &Trace) -> Vec<CompileRow> {
     let flags = compile_flags(trace);
     let mut found: Vec<(Picos, Picos, &Track, usize)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
@@ -104,9 +183,7 @@ pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
     }
     let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let firsts = first_runs(trace);
-    let busy = Intervals::of_tracks(
-        trace.tracks.iter().filter(|t| t.kind == TrackKind::Ops).map(|track| &track.slices),
-    );
+    let busy = busy(trace);
     let row = |&(start, end, track, row): &(Picos, Picos, &Track, usize)| {
         let next = firsts.iter().find(|(first, _)| *first >= end).map(|&(_, program)| program);
         let (reason, advice) = next.map_or_else(unknown, |program| why(trace, program));
@@ -115,6 +192,8 @@ pub(crate) fn compiles(trace: &Trace) -> Vec<CompileRow> {
         CompileRow {
             program: next.map_or_else(String::new, |program| name_of(trace, program)),
             event: trace.label(track.slices.meta[row]).to_owned(),
+            seen_in: "trace",
+            batch: None,
             thread: trace.strings.get(track.name).to_owned(),
             start_us: (start - zero).as_micros(),
             duration_us: (end - start).as_micros(),

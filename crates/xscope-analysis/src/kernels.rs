@@ -13,6 +13,7 @@ use crate::category::category;
 use crate::peaks::{Peaks, peaks};
 use crate::roofline::{Roofline, roofline};
 use crate::stats::{as_f64, mean_micros, percentile, share, stddev_micros, sum};
+use crate::variation::Variation;
 use crate::work::Work;
 
 /// One operation on one device.
@@ -42,6 +43,9 @@ pub struct KernelRow {
     pub bytes: Metric,
     #[serde(flatten)]
     pub roofline: Roofline,
+    /// What its executions differ by; absent for kernels with little time and few executions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub varies: Option<Variation>,
     #[serde(skip)]
     pub meta: MetaId,
     #[serde(skip)]
@@ -135,7 +139,7 @@ fn is_copy(trace: &Trace, device: DeviceId, meta: MetaId) -> bool {
 
 /// What one execution of a copy moved: Kineto's `bytes`, or the `size:` in XPlane's text, in which
 /// XProf looks for another key and finds 0.
-fn copied_bytes(trace: &Trace, track: &Track, row: usize) -> Option<u64> {
+pub(crate) fn copied_bytes(trace: &Trace, track: &Track, row: usize) -> Option<u64> {
     let args = track.slices.args.get(row, &trace.strings);
     args.into_iter().find_map(|(key, value)| match (key, value) {
         ("bytes", ArgValue::Int(bytes)) => u64::try_from(bytes).ok(),
@@ -183,6 +187,7 @@ fn kernel_row(
         roofline: roofline(&flops, &bytes, own_secs, peaks),
         flops,
         bytes,
+        varies: None,
         meta,
         self_time: group.own,
         total,

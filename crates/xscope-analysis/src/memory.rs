@@ -11,7 +11,12 @@ use serde::Serialize;
 use xscope_trace::model::{Counter, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::allocations::AllocationRow;
 use crate::layers::scope_path;
+use crate::planned::{PlannedRow, planned};
+use crate::programs::Execution;
+use crate::snapshots::{GrowthRow, growth};
+use crate::stats::as_f64;
 
 /// Live memory of one owner.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +52,12 @@ pub struct MemoryReport {
     pub owners: Vec<OwnerRow>,
     /// Layers and components, by peak, largest first.
     pub scopes: Vec<ScopeRow>,
+    /// The most that a program needs, as planned by its compiler.
+    pub planned_peak: Metric,
+    /// Programs by what they need, largest first.
+    pub programs: Vec<PlannedRow>,
+    /// What grew between snapshots, most first.
+    pub growth: Vec<GrowthRow>,
 }
 
 impl MemoryReport {
@@ -64,8 +75,12 @@ const SERIES: usize = 200;
 /// How deep scopes are told apart: `layer_3/attention`.
 const SCOPE_DEPTH: usize = 2;
 
-/// Memory by owner and by scope.
-pub fn memory(trace: &Trace) -> MemoryReport {
+/// Memory by owner and by scope, as planned by compilers, and what grew between snapshots.
+pub(crate) fn memory(
+    trace: &Trace,
+    executions: &[Execution],
+    allocations: &[AllocationRow],
+) -> MemoryReport {
     let owners = owners(trace);
     let scopes = scopes(trace);
     let at_once = scopes.iter().map(|scope| scope.peak_mb).reduce(f64::max);
@@ -79,7 +94,21 @@ pub fn memory(trace: &Trace) -> MemoryReport {
         ),
         (None, true) => Metric::unavailable("MB", "the trace does not count memory by owner"),
     };
-    MemoryReport { peak, owners, scopes }
+    let programs = planned(trace, executions);
+    let most = programs.first().map(|row| as_f64(row.total_bytes.0) / BYTES_PER_MB);
+    MemoryReport {
+        peak,
+        owners,
+        scopes,
+        planned_peak: Metric::known(
+            most,
+            "MB",
+            "the trace carries no HLO with a buffer assignment: capture an XPlane file with \
+             enable_hlo_proto",
+        ),
+        programs,
+        growth: growth(trace, allocations),
+    }
 }
 
 fn owners(trace: &Trace) -> Vec<OwnerRow> {

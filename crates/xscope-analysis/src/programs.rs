@@ -1,12 +1,15 @@
 //! Executions of whole programs, and what part of serving each is.
 //!
-//! An execution is what one device ran under one `run_id`. The stage is told by names where they say it, and of a sampler by what precedes it: it
-//! belongs to the forward pass before it on the same device.
+//! An execution is a slice of the device's line of modules, or where it has none what it ran under
+//! one `run_id`. The stage is told by names where they say it, else by what the program takes: of
+//! sglang-jax's forward passes, which all have one name, only a prefill takes the lengths of what is
+//! new in each sequence. A sampler belongs to the forward pass before it on the same device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, ProgramId, TrackKind};
+use xscope_trace::model::{DeviceId, DeviceKind, Program, ProgramId, Track, TrackKind};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::stats::{mean_micros, percentile, sum};
@@ -23,8 +26,11 @@ pub struct ProgramRow {
     pub mean_us: f64,
     pub p50_us: f64,
     pub p99_us: f64,
-    /// `prefill`, `decode`, `sampler`, `train` if the name says so, else `unknown`.
+    /// `prefill`, `decode`, `sampler` or `train` if its name or its inputs say so, else `unknown`.
     pub stage: &'static str,
+    /// For a sampler: the stage of the passes that it follows, if it is the same for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<&'static str>,
     /// For a sampler: the programs that ran just before it, with how often.
     pub follows: Vec<(String, u64)>,
     #[serde(skip)]
@@ -37,109 +43,208 @@ pub(crate) struct Execution {
     pub device: DeviceId,
     pub start: Picos,
     pub end: Picos,
-    pub program: ProgramId,
+    /// The name of the program, with its id: unique in a source.
+    pub program: StrId,
+    pub stage: Stage,
+    /// The same for the executions of the program that other devices took part in: the `run_id` on a
+    /// host's CPU devices, else how often the device had run the program before.
+    pub number: i64,
 }
 
-/// Device, program and `run_id` of an execution.
-type Key = (DeviceId, ProgramId, i64);
+/// What part of serving or training a program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Prefill,
+    Decode,
+    Train,
+    /// A forward pass of either kind.
+    Forward,
+    Sampler,
+    Unknown,
+}
 
-/// All programs that ran, by total time.
-pub(crate) fn programs(trace: &Trace) -> Vec<ProgramRow> {
-    let executions = executions(trace);
-    let mut times: BTreeMap<ProgramId, Vec<Picos>> = BTreeMap::new();
-    let mut devices: BTreeMap<ProgramId, std::collections::BTreeSet<DeviceId>> = BTreeMap::new();
-    let mut before: BTreeMap<ProgramId, BTreeMap<ProgramId, u64>> = BTreeMap::new();
-    let mut forward: Option<Execution> = None;
-    for &execution in &executions {
-        let Execution { device, start, end, program } = execution;
-        times.entry(program).or_default().push(end - start);
-        devices.entry(program).or_default().insert(device);
-        if stage(name(trace, program)) == "sampler" {
-            if let Some(forward) = forward.filter(|forward| forward.device == device) {
-                *before.entry(program).or_default().entry(forward.program).or_default() += 1;
-            }
-        } else if is_forward(name(trace, program)) {
-            forward = Some(execution);
+impl Stage {
+    /// Its name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Train => "train",
+            Self::Sampler => "sampler",
+            Self::Forward | Self::Unknown => "unknown",
         }
     }
-    let row = |(program, mut times): (ProgramId, Vec<Picos>)| {
+
+    /// Whether it is a pass through the model, and not one of the helpers between passes.
+    pub(crate) fn is_pass(self) -> bool {
+        !matches!(self, Self::Sampler | Self::Unknown)
+    }
+}
+
+/// Inputs that only a prefill of sglang-jax has: the lengths that are new in each sequence. JAX
+/// numbers the fields of `ForwardBatch` and `LogitsMetadata`.
+const PREFILL_INPUTS: [&str; 3] = ["forward_batch[7]", "forward_batch[8]", "logits_metadata[2]"];
+
+/// The tokens of a forward pass of sglang-jax, and the lengths of its sequences.
+const TOKENS: &str = "forward_batch[0]";
+const SEQUENCES: &str = "forward_batch[2]";
+
+/// All programs that ran, by total time.
+pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRow> {
+    let mut runs: BTreeMap<StrId, Vec<&Execution>> = BTreeMap::new();
+    let mut before: BTreeMap<StrId, BTreeMap<(StrId, Stage), u64>> = BTreeMap::new();
+    let mut pass: Option<&Execution> = None;
+    for execution in executions {
+        runs.entry(execution.program).or_default().push(execution);
+        if execution.stage.is_pass() {
+            pass = Some(execution);
+        } else if execution.stage == Stage::Sampler
+            && let Some(pass) = pass.filter(|pass| pass.device == execution.device)
+        {
+            let counts = before.entry(execution.program).or_default();
+            *counts.entry((pass.program, pass.stage)).or_default() += 1;
+        }
+    }
+    let row = |(program, runs): (StrId, Vec<&Execution>)| {
+        let mut times: Vec<Picos> = runs.iter().map(|run| run.end - run.start).collect();
         times.sort_unstable();
-        let total = sum(&times);
-        let count = times.len() as u64;
+        let (total, count) = (sum(&times), times.len() as u64);
+        let devices: BTreeSet<DeviceId> = runs.iter().map(|run| run.device).collect();
         let follows = before.get(&program).into_iter().flatten();
+        let stages: BTreeSet<Stage> = follows.clone().map(|(&(_, stage), _)| stage).collect();
+        let name = |id| trace.strings.get(id).to_owned();
         ProgramRow {
-            name: name(trace, program).to_owned(),
-            devices: devices[&program].len() as u64,
+            name: name(program),
+            devices: devices.len() as u64,
             count,
             total_us: total.as_micros(),
             mean_us: mean_micros(total, count),
             p50_us: percentile(&times, 50).as_micros(),
             p99_us: percentile(&times, 99).as_micros(),
-            stage: stage(name(trace, program)),
-            follows: follows.map(|(&id, &count)| (name(trace, id).to_owned(), count)).collect(),
+            stage: runs[0].stage.name(),
+            part_of: stages.first().filter(|_| stages.len() == 1).map(|stage| stage.name()),
+            follows: follows.map(|(&(id, _), &count)| (name(id), count)).collect(),
             total,
         }
     };
-    let mut rows: Vec<ProgramRow> = times.into_iter().map(row).collect();
+    let mut rows: Vec<ProgramRow> = runs.into_iter().map(row).collect();
     rows.sort_by(|a, b| b.total.cmp(&a.total).then_with(|| a.name.cmp(&b.name)));
     rows
 }
 
 /// All executions, by device and start.
 pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
-    let mut spans: BTreeMap<Key, (Picos, Picos)> = BTreeMap::new();
-    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
+    let has_modules = |track: &&Track| track.kind == TrackKind::Modules && track.device.is_some();
+    let modules: Vec<&Track> = trace.tracks.iter().filter(has_modules).collect();
+    let listed = |device| modules.iter().any(|track| track.device == Some(device));
+    let mut all = by_run(trace, |device| !listed(device));
+    for track in &modules {
         let Some(device) = track.device else { continue };
-        let mut last: Option<(Key, (Picos, Picos))> = None;
+        for (row, &meta) in track.slices.meta.iter().enumerate() {
+            let program = trace.meta(meta).program.map(|id| trace.programs[id.0 as usize].name);
+            let program = program.unwrap_or(trace.meta(meta).name);
+            let (start, end) = (track.slices.start[row], track.slices.end(row));
+            let stage = Stage::Unknown;
+            all.push(Execution { device, start, end, program, stage, number: 0 });
+        }
+    }
+    all.sort_by_key(|execution| (execution.device, execution.start, execution.program));
+    let mut stages: BTreeMap<StrId, Stage> = BTreeMap::new();
+    let mut counts: BTreeMap<(DeviceId, StrId), i64> = BTreeMap::new();
+    for execution in &mut all {
+        let program = execution.program;
+        execution.stage = *stages.entry(program).or_insert_with(|| stage(trace, program));
+        if trace.devices[execution.device.0 as usize].kind != DeviceKind::Cpu {
+            let count = counts.entry((execution.device, program)).or_default();
+            execution.number = *count;
+            *count += 1;
+        }
+    }
+    all
+}
+
+/// Executions of devices whose operations carry a `run_id`.
+fn by_run(trace: &Trace, wanted: impl Fn(DeviceId) -> bool) -> Vec<Execution> {
+    let mut spans: BTreeMap<(DeviceId, StrId, i64), (Picos, Picos)> = BTreeMap::new();
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
+        let Some(device) = track.device.filter(|&device| wanted(device)) else { continue };
+        let mut last: Option<((ProgramId, i64), (Picos, Picos))> = None;
+        let mut close = |((program, run), span): ((ProgramId, i64), (Picos, Picos))| {
+            let name = trace.programs[program.0 as usize].name;
+            let whole = spans.entry((device, name, run)).or_insert(span);
+            *whole = (whole.0.min(span.0), whole.1.max(span.1));
+        };
         for (row, &meta) in track.slices.meta.iter().enumerate() {
             let run = track.slices.run_of(row);
-            let Some((program, run)) = trace.meta(meta).program.zip(run) else { continue };
-            let key = (device, program, run);
+            let Some(key) = trace.meta(meta).program.zip(run) else { continue };
             let (start, end) = (track.slices.start[row], track.slices.end(row));
             match &mut last {
                 Some((known, span)) if *known == key => span.1 = span.1.max(end),
                 _ => {
-                    if let Some((key, span)) = last.replace((key, (start, end))) {
-                        extend(&mut spans, key, span);
+                    if let Some(ended) = last.replace((key, (start, end))) {
+                        close(ended);
                     }
                 }
             }
         }
-        if let Some((key, span)) = last {
-            extend(&mut spans, key, span);
+        if let Some(ended) = last {
+            close(ended);
         }
     }
-    let mut all: Vec<Execution> = spans
-        .into_iter()
-        .map(|((device, program, _), (start, end))| Execution { device, start, end, program })
-        .collect();
-    all.sort_by_key(|execution| (execution.device, execution.start, execution.program));
-    all
+    let spans = spans.into_iter();
+    spans
+        .map(|((device, program, number), (start, end))| Execution {
+            device,
+            start,
+            end,
+            program,
+            stage: Stage::Unknown,
+            number,
+        })
+        .collect()
 }
 
-fn extend<K: Ord>(spans: &mut BTreeMap<K, (Picos, Picos)>, key: K, span: (Picos, Picos)) {
-    let whole = spans.entry(key).or_insert(span);
-    *whole = (whole.0.min(span.0), whole.1.max(span.1));
+/// What part of serving or training the program of this name is.
+fn stage(trace: &Trace, name: StrId) -> Stage {
+    match stage_by_name(trace.strings.get(name)) {
+        Stage::Forward => {
+            let mut programs = trace.programs.iter();
+            let program = programs.find(|program| program.name == name);
+            program.map_or(Stage::Forward, |program| stage_by_inputs(trace, program))
+        }
+        known => known,
+    }
 }
 
-fn name(trace: &Trace, program: ProgramId) -> &str {
-    trace.strings.get(trace.programs[program.0 as usize].name)
-}
-
-fn stage(name: &str) -> &'static str {
+/// What part of serving or training a name stands for.
+pub(crate) fn stage_by_name(name: &str) -> Stage {
     let lower = name.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     match () {
-        () if has(&["sampl"]) => "sampler",
-        () if has(&["prefill", "extend"]) => "prefill",
-        () if has(&["decode", "generate"]) => "decode",
-        () if has(&["train"]) => "train",
-        () => "unknown",
+        () if has(&["sampl"]) => Stage::Sampler,
+        () if has(&["prefill", "extend"]) => Stage::Prefill,
+        () if has(&["decode", "generate"]) => Stage::Decode,
+        () if has(&["train"]) => Stage::Train,
+        () if has(&["model", "forward", "fwd"]) => Stage::Forward,
+        () => Stage::Unknown,
     }
 }
 
-/// Whether a program is a forward pass, and not one of the helpers between passes.
-fn is_forward(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    ["model", "forward", "fwd", "prefill", "decode"].iter().any(|part| lower.contains(part))
+fn stage_by_inputs(trace: &Trace, program: &Program) -> Stage {
+    let text = |id| trace.strings.get(id);
+    let shape = |program: &Program, input: &str| {
+        let found = program.parameters.iter().find(|taken| text(taken.name) == input);
+        found.map(|taken| text(taken.shape))
+    };
+    let is_prefill =
+        |program: &Program| PREFILL_INPUTS.iter().any(|input| shape(program, input).is_some());
+    if is_prefill(program) {
+        return Stage::Prefill;
+    }
+    match (shape(program, TOKENS), shape(program, SEQUENCES)) {
+        (Some(tokens), Some(sequences)) if tokens != sequences => Stage::Prefill,
+        // One token for each sequence; where prefills are known by their inputs, this is none.
+        (Some(_), _) if trace.programs.iter().any(is_prefill) => Stage::Decode,
+        _ => Stage::Forward,
+    }
 }

@@ -255,7 +255,7 @@ mod tests {
                 end: Picos(intended + wait + 1_000_000_000),
             });
         }
-        let report = request_report(&trace, None, &memory(&trace), &[]).unwrap();
+        let report = request_report(&trace, None, &memory(&trace, &[], &[]), &[]).unwrap();
         let slow = report.slow.unwrap();
         assert_eq!((slow.slow, slow.others), (2, 198));
         assert!((slow.from_ms - 10.0).abs() < 1e-9);
@@ -264,6 +264,6 @@ mod tests {
         let items = slow.traits.iter().find(|row| row.name == "items").unwrap();
         assert_eq!(items.slow, Metric::valid(8.0, "1"));
         assert_eq!(items.others, Metric::valid(2.0, "1"));
-        assert!(request_report(&Trace::default(), None, &memory(&trace), &[]).is_none());
+        assert!(request_report(&Trace::default(), None, &memory(&trace, &[], &[]), &[]).is_none());
     }
 }

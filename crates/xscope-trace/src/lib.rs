@@ -12,7 +12,7 @@ pub mod chrome;
 pub mod clock;
 pub mod error;
 pub mod load;
-mod memory_report;
+pub mod memory_report;
 pub mod metric;
 pub mod model;
 mod naming;

@@ -392,6 +392,35 @@ pub struct Program {
     pub operands: Vec<u32>,
     /// What an execution takes, in order.
     pub parameters: Vec<Parameter>,
+    /// How the compiler laid out its memory, if the trace says.
+    pub memory: Option<ProgramMemory>,
+}
+
+/// What an execution of a [`Program`] needs in the memory of one device, as its compiler planned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramMemory {
+    /// What it is given; an output that takes the place of an argument counts here only.
+    pub arguments: Bytes,
+    pub outputs: Bytes,
+    pub constants: Bytes,
+    /// What it needs besides, while it runs.
+    pub temporary: Bytes,
+    /// Of the buffers that were laid out over time, the most that is in use at once, and the size of
+    /// the place that they share.
+    pub live: Bytes,
+    pub place: Bytes,
+    /// What is in use then, largest first.
+    pub at_peak: Vec<Held>,
+}
+
+/// A buffer in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The instruction that makes it, if it is known.
+    pub instruction: Option<u32>,
+    /// The shape of that instruction's result; empty if it is not known.
+    pub shape: StrId,
+    pub bytes: Bytes,
 }
 
 /// An input of a [`Program`].
@@ -401,6 +430,8 @@ pub struct Parameter {
     pub name: StrId,
     /// Its shape as HLO text writes it, for example `bf16[8,128]`.
     pub shape: StrId,
+    /// Its instruction in [`Program::instructions`].
+    pub instruction: Option<u32>,
 }
 
 impl Program {
@@ -606,6 +637,8 @@ pub struct MemoryReport {
     pub total_memory_mb: f64,
     /// The device's own peak until then, in the same MB, if it counts one.
     pub peak_memory_mb: Option<f64>,
+    /// When it was made, on its machine's monotonic clock, if it says.
+    pub at: Option<Nanos>,
     pub tensors: Vec<ReportedTensor>,
 }
 

@@ -5,6 +5,7 @@ use xscope_analysis::collectives::CollectiveRow;
 use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
+use xscope_analysis::variation::Variation;
 use xscope_trace::Metric;
 
 use crate::analyze::{devices, line, memory_page, quality_text};
@@ -22,13 +23,15 @@ pub enum Section {
     Collectives,
     Compiles,
     Programs,
+    Steps,
     Requests,
     Memory,
+    Overhead,
     Quality,
 }
 
 impl Section {
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("layers", Self::Layers),
         ("kernels", Self::Kernels),
         ("devices", Self::Devices),
@@ -36,8 +39,10 @@ impl Section {
         ("collectives", Self::Collectives),
         ("compiles", Self::Compiles),
         ("programs", Self::Programs),
+        ("steps", Self::Steps),
         ("requests", Self::Requests),
         ("memory", Self::Memory),
+        ("overhead", Self::Overhead),
         ("quality", Self::Quality),
     ];
 
@@ -76,8 +81,16 @@ pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
         Section::Collectives => vec![collectives(report)],
         Section::Compiles => vec![compiles(report)],
         Section::Programs => vec![programs(report)],
+        Section::Steps => vec![step_groups(report), steps(report)],
         Section::Requests => report.requests.as_ref().map(request_grids).unwrap_or_default(),
-        Section::Memory => vec![allocators(report)],
+        Section::Memory => vec![
+            allocators(report),
+            planned(report),
+            planned_layers(report),
+            planned_buffers(report),
+            growth(report),
+        ],
+        Section::Overhead => vec![recording(report)],
         Section::Quality => Vec::new(),
     }
 }
@@ -97,7 +110,15 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
             out += &quality_text(findings.unwrap_or_default());
         }
         Section::Layers => layer_notes(report, &mut out),
-        Section::Memory => out += &memory_page(report),
+        Section::Memory => {
+            out += &memory_page(report);
+            if let Some(reason) = &report.memory.planned_peak.reason
+                && !out.is_empty()
+            {
+                line(&mut out, &format!("\nno plan of programs: {reason}"));
+            }
+        }
+        Section::Overhead => recording_notes(report, &mut out),
         Section::Quality => out += &quality_text(&report.quality),
         _ => {}
     }
@@ -201,13 +222,22 @@ fn layer_notes(report: &AnalyzeReport, out: &mut String) {
 
 fn kernels(report: &AnalyzeReport) -> Grid {
     let names = [
-        "count", "self", "mean", "min", "p99", "max", "stddev", "FLOP/s", "B/s", "FLOP/B",
-        "of peak",
+        "occurrences",
+        "total self",
+        "avg.",
+        "min",
+        "p99",
+        "max",
+        "stddev",
+        "FLOP/s",
+        "B/s",
+        "operational intensity",
+        "roofline efficiency",
     ];
     let mut columns =
         vec![Column::Text("kernel"), Column::Text("device"), Column::Text("category")];
     columns.extend(names.map(Column::Number));
-    columns.extend([Column::Text("bound by"), Column::Text("scope")]);
+    columns.extend(["bound by", "varies with", "scope"].map(Column::Text));
     let rows = report.kernels.iter().map(|kernel| kernel_cells(report, kernel));
     Grid { title: "Kernels by self time", columns, rows: rows.collect() }
 }
@@ -232,8 +262,21 @@ fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<String> {
         metric(&roofline.intensity, 2),
         roofline.efficiency.value.map_or_else(|| "-".to_owned(), percent),
         roofline.bound_by.to_owned(),
+        kernel.varies.as_ref().map_or_else(|| "-".to_owned(), variation),
         shorten(scope, 48),
     ]
+}
+
+fn variation(varies: &Variation) -> String {
+    match varies.explains > 0.0 {
+        false => varies.with.to_owned(),
+        true => format!(
+            "{} ({} to {})",
+            varies.with,
+            duration(varies.fastest_us),
+            duration(varies.slowest_us)
+        ),
+    }
 }
 
 fn timeline(report: &AnalyzeReport) -> Grid {
@@ -345,6 +388,8 @@ fn compiles(report: &AnalyzeReport) -> Grid {
             duration(row.duration_us),
             shorten(&row.program, 40),
             shorten(&row.thread, 24),
+            row.batch.map_or_else(|| "-".to_owned(), |batch| batch.to_string()),
+            row.seen_in.to_owned(),
             row.requests_waiting.to_string(),
             duration(row.devices_idle_us),
             row.reason.to_owned(),
@@ -358,6 +403,8 @@ fn compiles(report: &AnalyzeReport) -> Grid {
             Column::Number("took"),
             Column::Text("program"),
             Column::Text("thread"),
+            Column::Number("batch"),
+            Column::Text("seen in"),
             Column::Number("requests waiting"),
             Column::Number("devices idle"),
             Column::Text("why"),
@@ -375,7 +422,7 @@ fn programs(report: &AnalyzeReport) -> Grid {
         let follows = row.follows.iter().map(|(name, count)| format!("{name} ({count}x)"));
         vec![
             shorten(&row.name, 48),
-            row.stage.to_owned(),
+            row.part_of.map_or_else(|| row.stage.to_owned(), |of| format!("{} of {of}", row.stage)),
             row.devices.to_string(),
             row.count.to_string(),
             duration(row.total_us),
@@ -386,6 +433,39 @@ fn programs(report: &AnalyzeReport) -> Grid {
         ]
     });
     Grid { title: "Executions of programs", columns, rows: rows.collect() }
+}
+
+fn step_groups(report: &AnalyzeReport) -> Grid {
+    let names = ["count", "total", "mean", "min", "p50", "p99", "max", "devices busy"];
+    let mut columns = vec![Column::Text("step"), Column::Text("stage")];
+    columns.extend(names.map(Column::Number));
+    let rows = report.steps.groups.iter().map(|row| {
+        let mut cells = vec![shorten(&row.name, 48), row.stage.to_owned(), row.count.to_string()];
+        let times = [row.total_us, row.mean_us, row.min_us, row.p50_us, row.p99_us, row.max_us];
+        cells.extend(times.map(duration));
+        cells.push(percent(row.busy_share));
+        cells
+    });
+    let rows = rows.collect();
+    Grid { title: "Steps by stage", columns, rows }
+}
+
+fn steps(report: &AnalyzeReport) -> Grid {
+    let mut columns = vec![Column::Number("number"), Column::Text("step"), Column::Text("stage")];
+    columns.extend(["at", "took", "devices", "busy", "executions"].map(Column::Number));
+    let rows = report.steps.steps.iter().map(|row| {
+        vec![
+            row.number.to_string(),
+            shorten(&row.name, 48),
+            row.stage.to_owned(),
+            duration(row.start_us),
+            duration(row.duration_us),
+            row.devices.to_string(),
+            duration(row.busy_us),
+            row.executions.to_string(),
+        ]
+    });
+    Grid { title: "Steps (--step NUMBER shows one)", columns, rows: rows.collect() }
 }
 
 fn allocators(report: &AnalyzeReport) -> Grid {
@@ -406,6 +486,139 @@ fn allocators(report: &AnalyzeReport) -> Grid {
         ]
     });
     Grid { title: "Device allocators", columns, rows: rows.collect() }
+}
+
+fn recording(report: &AnalyzeReport) -> Grid {
+    let columns = vec![
+        Column::Text("recorder"),
+        Column::Number("events"),
+        Column::Number("events/s"),
+        Column::Number("held threads up"),
+        Column::Number("share of the window"),
+    ];
+    let rows = report.recording.recorders.iter().map(|row| {
+        vec![
+            row.recorder.replace('_', " "),
+            row.events.to_string(),
+            si(row.events_per_sec, ""),
+            row.time_us.value.map_or_else(|| "-".to_owned(), duration),
+            row.share.value.map_or_else(|| "-".to_owned(), percent),
+        ]
+    });
+    Grid { title: "What recording took, as far as the trace says", columns, rows: rows.collect() }
+}
+
+/// What is known beside the table of recorders.
+fn recording_notes(report: &AnalyzeReport, out: &mut String) {
+    if out.is_empty() {
+        return;
+    }
+    if let Some(rate) = report.recording.bytes_per_sec.value {
+        line(out, &format!("\n{} of profile", si(rate, "B/s")));
+    }
+    let reasons = report.recording.recorders.iter().filter_map(|row| row.time_us.reason.as_ref());
+    if let Some(reason) = reasons.into_iter().next() {
+        line(out, &format!("- : {reason}"));
+    }
+}
+
+/// How many programs are shown layer by layer, and how many rows of each.
+const PLANS: usize = 3;
+const PLAN_ROWS: usize = 24;
+
+fn planned(report: &AnalyzeReport) -> Grid {
+    let names = [
+        "total",
+        "arguments",
+        "outputs",
+        "constants",
+        "temporary",
+        "in use at once",
+        "fragmentation",
+    ];
+    let mut columns = vec![Column::Text("program")];
+    columns.extend(names.map(Column::Number));
+    let rows = report.memory.programs.iter().map(|row| {
+        let bytes = [
+            row.total_bytes,
+            row.argument_bytes,
+            row.output_bytes,
+            row.constant_bytes,
+            row.temporary_bytes,
+        ];
+        let mut cells = vec![shorten(&row.program, 40)];
+        cells.extend(bytes.map(|bytes| si(as_f64(bytes.0), "B")));
+        let live = row.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B"));
+        cells.push(live);
+        cells.push(row.fragmentation.map_or_else(|| "-".to_owned(), percent));
+        cells
+    });
+    Grid { title: "Memory of each device as compilers planned it", columns, rows: rows.collect() }
+}
+
+fn planned_layers(report: &AnalyzeReport) -> Grid {
+    let mut columns = vec![Column::Text("program"), Column::Text("layer"), Column::Text("part")];
+    columns.extend(["arguments", "buffers at the peak"].map(Column::Number));
+    let programs = report.memory.programs.iter().take(PLANS);
+    let rows = programs.flat_map(|program| {
+        program.layers.iter().take(PLAN_ROWS).map(|layer| {
+            vec![
+                shorten(&program.program, 32),
+                shorten(&layer.scope, 48),
+                layer.component.clone(),
+                si(as_f64(layer.argument_bytes.0), "B"),
+                si(as_f64(layer.live_bytes.0), "B"),
+            ]
+        })
+    });
+    Grid { title: "Planned memory by layer, the largest programs", columns, rows: rows.collect() }
+}
+
+fn planned_buffers(report: &AnalyzeReport) -> Grid {
+    let columns = vec![
+        Column::Text("program"),
+        Column::Text("made by"),
+        Column::Text("shape"),
+        Column::Number("bytes"),
+        Column::Text("layer"),
+    ];
+    let programs = report.memory.programs.iter().take(1);
+    let rows = programs.flat_map(|program| {
+        program.buffers.iter().map(|buffer| {
+            vec![
+                shorten(&program.program, 32),
+                shorten(&buffer.name, 36),
+                shorten(&buffer.shape, 32),
+                si(as_f64(buffer.bytes.0), "B"),
+                shorten(&buffer.scope, 48),
+            ]
+        })
+    });
+    let title = "Largest buffers when the largest program needs most";
+    Grid { title, columns, rows: rows.collect() }
+}
+
+fn growth(report: &AnalyzeReport) -> Grid {
+    let columns = vec![
+        Column::Text("what"),
+        Column::Number("first"),
+        Column::Number("last"),
+        Column::Number("growth"),
+        Column::Number("snapshots"),
+        Column::Text(""),
+    ];
+    let rows = report.memory.growth.iter().map(|row| {
+        let bytes = |bytes: Option<&i64>| si(signed(bytes.copied().unwrap_or(0)), "B");
+        vec![
+            shorten(&row.name, 56),
+            bytes(row.bytes.first()),
+            bytes(row.bytes.last()),
+            si(signed(row.growth_bytes), "B"),
+            row.snapshots.len().to_string(),
+            if row.always_grew { "grew each time" } else { "" }.to_owned(),
+        ]
+    });
+    Grid { title: "What grew between snapshots", columns, rows: rows.collect() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]

@@ -340,6 +340,7 @@ mod tests {
                 layer: None,
                 total_memory_mb: 1.0,
                 peak_memory_mb: Some(peak),
+                at: None,
                 tensors: Vec::new(),
             });
             let report = analyze(&trace);

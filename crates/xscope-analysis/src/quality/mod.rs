@@ -16,6 +16,7 @@ use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
+use crate::programs::Execution;
 use crate::stats::share;
 
 /// Idle share above which a profile says little about the work.
@@ -34,7 +35,7 @@ const CAP_SLACK: u64 = 2_000;
 pub(crate) fn quality(
     (trace, window): (&Trace, Option<&Window>),
     devices: &[DeviceRow],
-    kernels: &[KernelRow],
+    (kernels, executions): (&[KernelRow], &[Execution]),
     compiles: &[CompileRow],
     layers: &LayersReport,
 ) -> Vec<Finding> {
@@ -51,7 +52,7 @@ pub(crate) fn quality(
     findings.extend(devices::lost_operations(trace));
     findings.extend(devices::command_buffers(trace));
     findings.extend(devices::missing_counters(trace));
-    findings.extend(warm_up::slow_first_runs(trace));
+    findings.extend(warm_up::slow_first_runs(executions));
     findings.extend(warm_up::warm_up_requests(trace));
     findings.sort_by(|a, b| {
         b.severity.cmp(&a.severity).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))

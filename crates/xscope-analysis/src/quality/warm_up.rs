@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use xscope_trace::model::{DeviceId, ProgramId, TrackKind};
+use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::programs::executions;
+use crate::programs::Execution;
 use crate::stats::{percentile, sum};
 
 /// How many executions of a program there must be to call its first one an exception.
@@ -16,9 +17,9 @@ const ENOUGH: usize = 5;
 const MUCH_SLOWER: i64 = 3;
 
 /// Programs whose first execution in the window took much longer than all that followed.
-pub(super) fn slow_first_runs(trace: &Trace) -> Option<Finding> {
-    let mut durations: BTreeMap<(DeviceId, ProgramId), Vec<Picos>> = BTreeMap::new();
-    for execution in executions(trace) {
+pub(super) fn slow_first_runs(executions: &[Execution]) -> Option<Finding> {
+    let mut durations: BTreeMap<(DeviceId, StrId), Vec<Picos>> = BTreeMap::new();
+    for execution in executions {
         let key = (execution.device, execution.program);
         durations.entry(key).or_default().push(execution.end - execution.start);
     }

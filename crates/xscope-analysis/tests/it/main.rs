@@ -5,13 +5,19 @@ mod build;
 #[cfg(test)]
 mod compare;
 #[cfg(test)]
+mod compile_log;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod published;
 #[cfg(test)]
 mod quality;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod window;
 

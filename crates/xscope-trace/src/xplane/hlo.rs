@@ -3,11 +3,12 @@
 //! Field numbers are those of `xla/service/hlo.proto` and `xla/xla_data.proto`.
 
 mod cost;
+mod memory;
 mod shape;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{Instruction, Parameter, Program};
+use crate::model::{Held, Instruction, Parameter, Program, ProgramMemory};
 use crate::strings::{StrId, Strings};
 use crate::time::Bytes;
 use crate::wire::{Message, Value};
@@ -23,6 +24,7 @@ pub(super) struct Module<'a> {
     flops: Vec<Vec<Option<u64>>>,
     /// Where each instruction is, by its id: computation and row.
     by_id: FxHashMap<i64, (usize, usize)>,
+    memory: Option<memory::Assignment>,
     pub damaged: bool,
 }
 
@@ -67,10 +69,15 @@ struct Frames<'a> {
 /// Decodes an `HloProto`.
 pub(super) fn decode(proto: Message<'_>) -> Module<'_> {
     let mut module = Module::default();
-    let Some(body) = proto.fields().flatten().find(|(number, _)| *number == 1) else {
-        return Module { damaged: true, ..Module::default() };
-    };
-    let Some(body) = body.1.message() else { return Module { damaged: true, ..module } };
+    let mut body = None;
+    for (number, value) in proto.fields().flatten() {
+        match number {
+            1 => body = value.message(),
+            3 => module.memory = value.message().map(memory::decode),
+            _ => {}
+        }
+    }
+    let Some(body) = body else { return Module { damaged: true, ..module } };
     for field in body.fields() {
         match field {
             Ok((1, value)) => module.name = value.bytes(),
@@ -251,7 +258,7 @@ impl Module<'_> {
             }
             if computation.id == self.entry {
                 program.entry = program.computations.last().cloned().unwrap_or_default();
-                program.parameters = parameters(computation, strings);
+                program.parameters = parameters(computation, first, strings);
             }
         }
         let raws = self.computations.iter().flat_map(|computation| &computation.instructions);
@@ -267,6 +274,28 @@ impl Module<'_> {
                 instruction.operands = first..end;
             }
         }
+        program.memory = self.memory.as_ref().map(|memory| {
+            let held = memory.at_peak.iter().map(|(id, bytes)| {
+                let place = self.by_id.get(id).copied();
+                let index = place.and_then(|(at, row)| Some(firsts.get(at)? + row));
+                let shape = place
+                    .and_then(|(at, row)| self.computations.get(at)?.instructions.get(row)?.shape);
+                Held {
+                    instruction: index.and_then(|index| u32::try_from(index).ok()),
+                    shape: strings.intern(&shape.map_or_else(String::new, shape::text)),
+                    bytes: Bytes(*bytes),
+                }
+            });
+            ProgramMemory {
+                arguments: Bytes(memory.arguments),
+                outputs: Bytes(memory.outputs),
+                constants: Bytes(memory.constants),
+                temporary: Bytes(memory.temporary),
+                live: Bytes(memory.live),
+                place: Bytes(memory.place),
+                at_peak: held.collect(),
+            }
+        });
         program
     }
 
@@ -293,13 +322,19 @@ impl Module<'_> {
 }
 
 /// What a computation takes, in order.
-fn parameters(computation: &Computation<'_>, strings: &mut Strings) -> Vec<Parameter> {
-    let all = computation.instructions.iter().filter(|raw| raw.opcode == b"parameter");
+fn parameters(
+    computation: &Computation<'_>,
+    first: usize,
+    strings: &mut Strings,
+) -> Vec<Parameter> {
+    let all = (first..).zip(&computation.instructions);
+    let all = all.filter(|(_, raw)| raw.opcode == b"parameter");
     let mut all: Vec<_> = all.collect();
-    all.sort_by_key(|raw| raw.parameter);
-    let describe = |raw: &&RawInstruction<'_>| Parameter {
+    all.sort_by_key(|(_, raw)| raw.parameter);
+    let describe = |&(index, raw): &(usize, &RawInstruction<'_>)| Parameter {
         name: strings.intern_bytes(raw.op_name),
         shape: strings.intern(&raw.shape.map_or_else(String::new, shape::text)),
+        instruction: u32::try_from(index).ok(),
     };
     all.iter().map(describe).collect()
 }

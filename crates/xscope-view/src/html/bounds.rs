@@ -29,6 +29,7 @@ pub(crate) fn cut(mut report: ProfileReport) -> (ProfileReport, LeftOut) {
         (Section::Collectives, truncate(&mut analysis.collectives, ROWS)),
         (Section::Compiles, truncate(&mut analysis.compiles, ROWS)),
         (Section::Programs, truncate(&mut analysis.programs, ROWS)),
+        (Section::Steps, truncate(&mut analysis.steps.steps, ROWS)),
         (
             Section::Memory,
             truncate(&mut analysis.allocators, DEVICES)

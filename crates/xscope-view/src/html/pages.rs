@@ -78,6 +78,7 @@ pub(crate) fn pages(
             ),
         ),
         page("programs", "Programs", section(Section::Programs, html! {})),
+        page("steps", "Steps", section(Section::Steps, html! {})),
         page(
             "quality",
             "Quality",
@@ -95,8 +96,11 @@ fn why_empty(section: Section) -> &'static str {
         Section::Collectives => "No operation exchanges data between devices.",
         Section::Compiles => "Nothing was compiled while this profile was taken.",
         Section::Programs => "No execution of a program was recorded.",
+        Section::Steps => "No pass of training or serving was recorded.",
         Section::Memory => "Nothing in this profile counts memory.",
-        Section::Requests | Section::Quality => "Nothing in this profile for this section.",
+        Section::Overhead | Section::Requests | Section::Quality => {
+            "Nothing in this profile for this section."
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::time::time;
 pub(crate) struct AnalyzeArgs {
     /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
     /// see one section in full: layers, kernels, devices, idle, collectives, compiles, programs,
-    /// requests, memory or quality
+    /// steps, requests, memory, overhead or quality
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Print a section's tables as Markdown
@@ -25,6 +25,10 @@ pub(crate) struct AnalyzeArgs {
     /// End of the window
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Option<Picos>,
+    /// Only the time of this step, or of the steps from one to another (3..5), as numbered by
+    /// `xscope analyze PATH steps`
+    #[arg(long, value_name = "NUMBER", value_parser = step, conflicts_with_all = ["from", "to"])]
+    pub step: Option<(i64, i64)>,
     /// Only operations of devices whose name contains this. This filter and the three below apply
     /// to kernels, categories, layers, collectives and the devices' time lines, not to busy and
     /// idle time, programs, compiles, memory and requests
@@ -42,12 +46,29 @@ pub(crate) struct AnalyzeArgs {
     /// A file of rules for components of the model, one `part of a scope = component` a line
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
+    /// Also write what is known of memory as memory_report_*.json and memory_summary.json, as
+    /// sglang-jax's memory profiler does, to this folder
+    #[arg(long, value_name = "DIR")]
+    pub memory_reports: Option<PathBuf>,
     /// What slices may take in memory, in MB, before those of host threads that no figure of a
     /// device needs are only counted; 0 to do so at once [default: half of the memory]
     #[arg(long, value_name = "MB")]
     pub memory_limit: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// A number, or two with `..` between them, the last included.
+fn step(text: &str) -> Result<(i64, i64), String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| {
+        text.trim().parse::<i64>().map_err(|_| format!("no number of a step: {text:?}"))
+    };
+    let steps = (number(first)?, number(last)?);
+    if steps.0 > steps.1 {
+        return Err(format!("step {} comes after step {}", steps.0, steps.1));
+    }
+    Ok(steps)
 }
 
 #[derive(Debug, Args)]

@@ -1,16 +1,21 @@
 //! `xscope analyze`: the report on any profile.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::analyze::{Options, analyze_with, needs_host_slice};
 use xscope_analysis::components::parse_rules;
 use xscope_analysis::kernels::Filter;
+use xscope_analysis::memory_files::memory_files;
+use xscope_analysis::steps::{extent_of, steps};
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
+use xscope_trace::memory_report::{SUMMARY, Summary};
+use xscope_trace::run::replace_file;
 use xscope_trace::window::clip;
-use xscope_trace::{Bytes, Picos};
+use xscope_trace::{Bytes, Picos, Trace};
 use xscope_view::{Section, Style, analyze_text, section_text};
 
 use crate::cli::AnalyzeArgs;
@@ -20,10 +25,13 @@ use crate::output;
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
     let mut options = options(args)?;
-    let window = window(args)?;
     let mut trace = load_with(paths, load_options(args))?;
+    let window = window(args, &trace)?;
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
     let report = analyze_with(&trace, &options);
+    if let Some(folder) = &args.memory_reports {
+        write_memory_reports(&report, folder)?;
+    }
     let style = if args.markdown { Style::Markdown } else { Style::Terminal };
     match (section, args.output.json) {
         (Some(section), true) => section_json(&report, section)?,
@@ -42,12 +50,26 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-fn window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
+fn window(args: &AnalyzeArgs, trace: &Trace) -> Result<Option<(Picos, Picos)>> {
+    if let Some((first, last)) = args.step {
+        return step_window(trace, first, last).map(Some);
+    }
     let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {
         bail!("the window ends before it begins");
     }
     Ok((args.from.is_some() || args.to.is_some()).then_some(window))
+}
+
+fn step_window(trace: &Trace, first: i64, last: i64) -> Result<(Picos, Picos)> {
+    let report = steps(trace);
+    let numbers = || report.steps.iter().map(|step| step.number);
+    extent_of(&report, first, last).with_context(|| match numbers().min().zip(numbers().max()) {
+        Some((least, most)) => {
+            format!("--step: there is no step {first}: they are numbered {least} to {most}")
+        }
+        None => "--step: this profile has no steps: use --from and --to".to_owned(),
+    })
 }
 
 /// Parts the last argument off if it names a section and nothing on disk.
@@ -85,6 +107,29 @@ fn options(args: &AnalyzeArgs) -> Result<Options> {
     Ok(Options { rules, filter, ..Options::default() })
 }
 
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(value).context("cannot express a report as JSON")?;
+    replace_file(path, &json)?;
+    Ok(())
+}
+
+/// Writes what is known of memory as sglang-jax's memory profiler would.
+fn write_memory_reports(report: &AnalyzeReport, folder: &Path) -> Result<()> {
+    let files = memory_files(report);
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for file in &files {
+        write_json(&folder.join(file.file_name()), file)?;
+    }
+    write_json(&folder.join(SUMMARY), &Summary::of(&files))?;
+    output::progress(&format!(
+        "{} memory reports and {SUMMARY} in {}",
+        files.len(),
+        folder.display()
+    ));
+    Ok(())
+}
+
 fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
     match section {
         Section::Layers => output::json(&report.layers),
@@ -94,8 +139,10 @@ fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
         Section::Collectives => output::json(&report.collectives),
         Section::Compiles => output::json(&report.compiles),
         Section::Programs => output::json(&report.programs),
+        Section::Steps => output::json(&report.steps),
         Section::Requests => output::json(&report.requests),
         Section::Memory => output::json(&(&report.memory, &report.allocators)),
+        Section::Overhead => output::json(&report.recording),
         Section::Quality => output::json(&report.quality),
     }
 }

@@ -1,0 +1,125 @@
+//! What recording itself cost, as far as the trace alone says it: how much each recorder wrote, and
+//! how long the profiler held threads up with starting, stopping and writing.
+//!
+//! What a recorder adds to every event that it writes is not in its own trace: that takes the same
+//! load with and without it.
+
+use serde::Serialize;
+use xscope_trace::model::{Format, MetaId, TrackKind};
+use xscope_trace::{Metric, Picos, Trace};
+
+use crate::intervals::Intervals;
+use crate::stats::{as_f64, share};
+
+/// Host events in which the profiler works for itself.
+const PROFILER: [&str; 9] = [
+    "start_trace",
+    "stop_trace",
+    "stop_and_export",
+    "_export_to",
+    "ProfilerSession",
+    "CollectData",
+    "XSpace",
+    "profiler.py",
+    "start_profile",
+];
+
+/// What one recorder wrote.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordingRow {
+    /// `python_tracer`, `host_tracer`, `device_tracer` or `profiler`.
+    pub recorder: &'static str,
+    pub events: u64,
+    /// Events over the trace's extent.
+    pub events_per_sec: f64,
+    /// Time in which it held some thread up; of tracers it is not known.
+    pub time_us: Metric,
+    /// Of the trace's extent.
+    pub share: Metric,
+}
+
+/// What one trace says of its own cost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordingReport {
+    /// Bytes of profile for each second that it covers.
+    pub bytes_per_sec: Metric,
+    pub recorders: Vec<RecordingRow>,
+}
+
+const UNKNOWN: &str =
+    "a trace does not say what writing its events took: compare runs with and without it";
+
+/// What each recorder of a trace wrote, and what is known of its cost.
+pub(crate) fn recording(trace: &Trace) -> RecordingReport {
+    let (from, to) = trace.extent().unwrap_or_default();
+    let window = to - from;
+    let secs = window.as_micros() / 1e6;
+    let kinds: Vec<Kind> = (0_u32..)
+        .zip(&trace.metas)
+        .map(|(index, _)| Kind::of(trace.label(MetaId(index))))
+        .collect();
+    let (mut python, mut host, mut device, mut own) = (0, 0, 0, 0);
+    let mut held = Vec::new();
+    for track in &trace.tracks {
+        let slices = &track.slices;
+        if track.kind != TrackKind::HostThread {
+            device += slices.len() as u64;
+            continue;
+        }
+        for (row, meta) in slices.meta.iter().enumerate() {
+            let kind = kinds[meta.0 as usize];
+            python += u64::from(kind.is_python);
+            host += u64::from(!kind.is_python);
+            if kind.is_profiler {
+                own += 1;
+                held.push((slices.start[row], slices.end(row)));
+            }
+        }
+    }
+    for dropped in &trace.dropped {
+        for &(meta, count) in &dropped.counts {
+            match kinds[meta.0 as usize].is_python {
+                true => python += count,
+                false => host += count,
+            }
+        }
+    }
+    let held = Intervals::of(held).total();
+    let row = |recorder, events: u64, time: Option<Picos>| RecordingRow {
+        recorder,
+        events,
+        events_per_sec: if secs > 0.0 { as_f64(events) / secs } else { 0.0 },
+        time_us: Metric::known(time.map(Picos::as_micros), "us", UNKNOWN),
+        share: Metric::known(time.map(|time| share(time, window)), "1", UNKNOWN),
+    };
+    let recorders = vec![
+        row("python_tracer", python, None),
+        row("host_tracer", host, None),
+        row("device_tracer", device, None),
+        row("profiler", own, Some(held)),
+    ];
+    let profiles = trace
+        .sources
+        .iter()
+        .filter(|source| matches!(source.format, Format::XPlane | Format::ChromeJson));
+    let bytes: u64 = profiles.map(|source| source.size.0).sum();
+    let rate = (bytes > 0 && secs > 0.0).then(|| as_f64(bytes) / secs);
+    RecordingReport {
+        bytes_per_sec: Metric::known(rate, "B/s", "there is no profile of a profiler"),
+        recorders: recorders.into_iter().filter(|row| row.events > 0).collect(),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    is_python: bool,
+    is_profiler: bool,
+}
+
+impl Kind {
+    fn of(name: &str) -> Self {
+        let is_profiler = PROFILER.iter().any(|part| name.contains(part));
+        // The Python tracer's names begin with a dollar sign.
+        Self { is_python: name.starts_with('$'), is_profiler }
+    }
+}

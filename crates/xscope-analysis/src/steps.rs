@@ -1,0 +1,271 @@
+//! Steps: passes of training or serving, how long each took and what the devices did in it.
+//!
+//! A step is an annotation with a number (`jax.profiler.StepTraceAnnotation`) if the trace has any;
+//! else a slice of the devices' line of steps; else a pass through the model with what runs on the
+//! device until the next one, so that a sampler is part of its prefill. Passes of several devices
+//! are one step if they are the same execution. In a trace without passes (a kernel benchmark) the
+//! program that takes most of the time makes the steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use xscope_trace::args::ArgValue;
+use xscope_trace::model::{DeviceId, TrackKind};
+use xscope_trace::strings::StrId;
+use xscope_trace::{Picos, Trace};
+
+use crate::intervals::Intervals;
+use crate::programs::{Execution, Stage, executions, stage_by_name};
+use crate::stats::{mean_micros, percentile, sum};
+
+/// The stat of an annotation that is a step.
+const STEP_NUMBER: &str = "step_num";
+
+/// The steps of a trace.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepsReport {
+    /// What a step is: `annotation`, `device_line`, `pass` or `program`; absent without steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<&'static str>,
+    /// Steps of one name and stage together, by total time.
+    pub groups: Vec<StepGroup>,
+    /// By start.
+    pub steps: Vec<StepRow>,
+}
+
+/// All steps of one name and stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepGroup {
+    pub name: String,
+    /// As of programs: `prefill`, `decode`, `train` or `unknown`.
+    pub stage: &'static str,
+    pub count: u64,
+    pub total_us: f64,
+    pub mean_us: f64,
+    pub min_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+    /// Share of the steps' time in which their devices were busy.
+    pub busy_share: f64,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepRow {
+    /// What `--step` takes: the annotation's own number, else counted from 0.
+    pub number: i64,
+    pub name: String,
+    pub stage: &'static str,
+    /// From the start of the trace.
+    pub start_us: f64,
+    pub duration_us: f64,
+    /// Devices that ran something in it.
+    pub devices: u64,
+    /// Mean busy time of those devices.
+    pub busy_us: f64,
+    /// Executions of programs that began in it, those of several devices counted once.
+    pub executions: u64,
+    #[serde(skip)]
+    pub start: Picos,
+    #[serde(skip)]
+    pub end: Picos,
+}
+
+/// A step before the devices are looked at.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    number: i64,
+    name: StrId,
+    stage: Stage,
+    start: Picos,
+    end: Picos,
+}
+
+/// The steps of a trace.
+pub fn steps(trace: &Trace) -> StepsReport {
+    steps_of(trace, &executions(trace))
+}
+
+/// When the steps `first` to `last` began and ended, for a window of time; `None` if there is none.
+pub fn extent_of(report: &StepsReport, first: i64, last: i64) -> Option<(Picos, Picos)> {
+    let wanted = report.steps.iter().filter(|step| (first..=last).contains(&step.number));
+    wanted.map(|step| (step.start, step.end)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+pub(crate) fn steps_of(trace: &Trace, executions: &[Execution]) -> StepsReport {
+    let (made_of, mut found) = find(trace, executions);
+    found.sort_by_key(|step| (step.start, step.end, step.number));
+    let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
+    let busy: Vec<Intervals> = match found.is_empty() {
+        true => Vec::new(),
+        false => ids()
+            .map(|id| trace.device_tracks(DeviceId(id), TrackKind::Ops))
+            .map(|tracks| Intervals::of_tracks(tracks.map(|track| &track.slices)))
+            .collect(),
+    };
+    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let mut begun: Vec<(Picos, StrId, i64)> =
+        executions.iter().map(|run| (run.start, run.program, run.number)).collect();
+    begun.sort_unstable();
+    let row = |step: &Step| {
+        let times = busy.iter().map(|busy| busy.within(step.start, step.end));
+        let times: Vec<Picos> = times.filter(|time| *time > Picos::ZERO).collect();
+        let from = begun.partition_point(|run| run.0 < step.start);
+        let inside = begun[from..].iter().take_while(|run| run.0 < step.end);
+        let executions: BTreeSet<(StrId, i64)> = inside.map(|run| (run.1, run.2)).collect();
+        StepRow {
+            number: step.number,
+            name: trace.strings.get(step.name).to_owned(),
+            stage: step.stage.name(),
+            start_us: (step.start - zero).as_micros(),
+            duration_us: (step.end - step.start).as_micros(),
+            devices: times.len() as u64,
+            busy_us: mean_micros(sum(&times), times.len() as u64),
+            executions: executions.len() as u64,
+            start: step.start,
+            end: step.end,
+        }
+    };
+    let steps: Vec<StepRow> = found.par_iter().map(row).collect();
+    let groups = groups(&steps);
+    StepsReport { made_of: (!steps.is_empty()).then_some(made_of), groups, steps }
+}
+
+fn find(trace: &Trace, executions: &[Execution]) -> (&'static str, Vec<Step>) {
+    let annotated = annotations(trace, executions);
+    if !annotated.is_empty() {
+        return ("annotation", annotated);
+    }
+    let listed = device_lines(trace);
+    if !listed.is_empty() {
+        return ("device_line", listed);
+    }
+    let by_stage = passes(executions, |run| run.stage.is_pass());
+    if !by_stage.is_empty() {
+        return ("pass", by_stage);
+    }
+    let mut times: BTreeMap<StrId, Picos> = BTreeMap::new();
+    for run in executions {
+        let time = times.entry(run.program).or_default();
+        *time = time.saturating_add(run.end - run.start);
+    }
+    let largest = times.iter().max_by_key(|&(name, time)| (time, std::cmp::Reverse(name)));
+    let largest = largest.map(|(&name, _)| name);
+    ("program", passes(executions, |run| Some(run.program) == largest))
+}
+
+/// Slices of host threads that carry a step number.
+fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
+    if trace.strings.find(STEP_NUMBER).is_none() {
+        return Vec::new();
+    }
+    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
+    let of_track = |track: &xscope_trace::model::Track| {
+        let number = |row| match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
+            ArgValue::Int(number) => Some(number),
+            ArgValue::Uint(number) => i64::try_from(number).ok(),
+            ArgValue::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        // Only slices of one name are steps or none is, so one of each name is asked.
+        let mut known: Vec<Option<bool>> = vec![None; trace.metas.len()];
+        let mut found = Vec::new();
+        for (row, &meta) in track.slices.meta.iter().enumerate() {
+            let is_step = *known[meta.0 as usize].get_or_insert_with(|| number(row).is_some());
+            if let Some(number) = is_step.then(|| number(row)).flatten() {
+                let (start, end) = (track.slices.start[row], track.slices.end(row));
+                let name = trace.meta(meta).name;
+                found.push(Step { number, name, stage: Stage::Unknown, start, end });
+            }
+        }
+        found
+    };
+    let mut found: Vec<Step> =
+        hosts.collect::<Vec<_>>().into_par_iter().flat_map_iter(of_track).collect();
+    for step in &mut found {
+        let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
+        let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
+        step.stage = match longest.map(|run| run.stage) {
+            None | Some(Stage::Unknown | Stage::Forward) => {
+                stage_by_name(trace.strings.get(step.name))
+            }
+            Some(stage) => stage,
+        };
+    }
+    found
+}
+
+/// Slices of the devices' lines of steps; those of one name on several devices are one step.
+fn device_lines(trace: &Trace) -> Vec<Step> {
+    let mut found: BTreeMap<(StrId, u64), (Picos, Picos)> = BTreeMap::new();
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
+        let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
+        for (row, &meta) in track.slices.meta.iter().enumerate() {
+            let name = trace.meta(meta).name;
+            let times = seen.entry(name).or_default();
+            let (start, end) = (track.slices.start[row], track.slices.end(row));
+            let whole = found.entry((name, *times)).or_insert((start, end));
+            *whole = (whole.0.min(start), whole.1.max(end));
+            *times += 1;
+        }
+    }
+    let mut steps: Vec<_> = found.into_iter().collect();
+    steps.sort_by_key(|&((name, _), (start, _))| (start, name));
+    let mut listed = Vec::with_capacity(steps.len());
+    for (index, ((name, _), (start, end))) in (0..).zip(steps) {
+        let text = trace.strings.get(name);
+        let number = text.parse().unwrap_or(index);
+        listed.push(Step { number, name, stage: stage_by_name(text), start, end });
+    }
+    listed
+}
+
+/// Executions that `begins` accepts, each with what runs on its device before the next.
+fn passes(executions: &[Execution], begins: impl Fn(&Execution) -> bool) -> Vec<Step> {
+    let mut found: BTreeMap<(StrId, i64), (Stage, Picos, Picos)> = BTreeMap::new();
+    let mut current: Option<(DeviceId, (StrId, i64))> = None;
+    for run in executions {
+        if begins(run) {
+            current = Some((run.device, (run.program, run.number)));
+        }
+        let Some((_, key)) = current.filter(|&(device, _)| device == run.device) else { continue };
+        let whole = found.entry(key).or_insert((run.stage, run.start, run.end));
+        whole.1 = whole.1.min(run.start);
+        whole.2 = whole.2.max(run.end);
+    }
+    let mut steps: Vec<_> = found.into_iter().collect();
+    steps.sort_by_key(|&((name, number), (_, start, _))| (start, name, number));
+    let step =
+        |(number, ((name, _), (stage, start, end)))| Step { number, name, stage, start, end };
+    (0..).zip(steps).map(step).collect()
+}
+
+fn groups(steps: &[StepRow]) -> Vec<StepGroup> {
+    let mut groups: BTreeMap<(&str, &'static str), Vec<&StepRow>> = BTreeMap::new();
+    for step in steps {
+        groups.entry((&step.name, step.stage)).or_default().push(step);
+    }
+    let group = |((name, stage), rows): ((&str, &'static str), Vec<&StepRow>)| {
+        let mut times: Vec<Picos> = rows.iter().map(|row| row.end - row.start).collect();
+        times.sort_unstable();
+        let (total, count) = (sum(&times), times.len() as u64);
+        let busy: f64 = rows.iter().map(|row| row.busy_us).sum();
+        StepGroup {
+            name: name.to_owned(),
+            stage,
+            count,
+            total_us: total.as_micros(),
+            mean_us: mean_micros(total, count),
+            min_us: times.first().map_or(0.0, |time| time.as_micros()),
+            p50_us: percentile(&times, 50).as_micros(),
+            p99_us: percentile(&times, 99).as_micros(),
+            max_us: times.last().map_or(0.0, |time| time.as_micros()),
+            busy_share: if total > Picos::ZERO { busy / total.as_micros() } else { 0.0 },
+        }
+    };
+    let mut groups: Vec<StepGroup> = groups.into_iter().map(group).collect();
+    groups.sort_by(|a, b| b.total_us.total_cmp(&a.total_us).then_with(|| a.name.cmp(&b.name)));
+    groups
+}

@@ -1,0 +1,205 @@
+//! What changes between executions of the same kernel.
+//!
+//! The executions of a kernel on a device are put into groups in several ways: the first against the
+//! others, the earlier half against the later, those after a gap of their thread against the others,
+//! by module execution, by how much they copy. The way that explains most of the variance of their
+//! durations is named, with its fastest and slowest group; the variance that it explains is corrected
+//! for the number of groups, so that many small groups explain nothing.
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+use xscope_trace::Picos;
+use xscope_trace::model::{MetaId, TrackKind};
+
+use crate::kernels::{KernelRow, copied_bytes};
+use crate::stats::as_f64;
+use crate::work::Work;
+
+/// How many kernels are looked at, those with the most self time.
+const KERNELS: usize = 100;
+
+/// Fewest executions that can be told apart.
+const FEWEST: usize = 4;
+
+/// Deviation relative to the mean from which a kernel varies at all.
+const STEADY: f64 = 0.1;
+
+/// Share of the variance from which a cause is named.
+const EXPLAINS: f64 = 0.3;
+
+/// A gap before an execution that counts as one.
+const GAP: Picos = Picos(10_000_000);
+
+/// Why executions of a kernel differ.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Variation {
+    /// `nothing` (they are steady), `first`, `drift`, `gap`, `execution`, `bytes` or `unknown`.
+    pub with: &'static str,
+    /// Share of the variance that this explains, corrected for the number of groups; 0 if unknown.
+    pub explains: f64,
+    /// Mean of the fastest and of the slowest group; of all, if nothing explains them.
+    pub fastest_us: f64,
+    pub slowest_us: f64,
+}
+
+/// One execution.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: Picos,
+    dur: Picos,
+    run: i64,
+    after_gap: bool,
+    bytes: u64,
+}
+
+/// Adds to the kernels with the most self time what their executions vary with.
+pub(crate) fn explain(work: &Work<'_>, kernels: &mut [KernelRow]) {
+    let count = kernels.len().min(KERNELS);
+    let found: Vec<Option<Variation>> = {
+        let top = &kernels[..count];
+        let runs = runs(work, top);
+        runs.into_par_iter().map(variation).collect()
+    };
+    for (kernel, found) in kernels.iter_mut().zip(found) {
+        kernel.varies = found;
+    }
+}
+
+fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
+    let trace = work.trace;
+    let mut places: FxHashMap<(&str, MetaId), usize> = FxHashMap::default();
+    for (at, kernel) in kernels.iter().enumerate() {
+        places.insert((&kernel.device, kernel.meta), at);
+    }
+    let mut all: Vec<Vec<Run>> = kernels
+        .iter()
+        .map(|kernel| Vec::with_capacity(usize::try_from(kernel.count).unwrap_or(0)))
+        .collect();
+    for (index, track) in trace.tracks.iter().enumerate() {
+        let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
+        let name = trace.strings.get(trace.devices[device.0 as usize].name);
+        let wanted: FxHashMap<MetaId, usize> = places
+            .iter()
+            .filter(|((device, _), _)| *device == name)
+            .map(|(&(_, meta), &at)| (meta, at))
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let is_copy = |at: usize| kernels[at].category == "copy";
+        let mut until = Picos(i64::MIN);
+        for (row, meta) in track.slices.meta.iter().enumerate() {
+            let start = track.slices.start[row];
+            if let Some(&at) = wanted.get(meta) {
+                let bytes = is_copy(at).then(|| copied_bytes(trace, track, row)).flatten();
+                all[at].push(Run {
+                    start,
+                    dur: work.durations(index)[row].max(Picos::ZERO),
+                    run: track.slices.run_of(row).unwrap_or(0),
+                    after_gap: start > until.saturating_add(GAP),
+                    bytes: bytes.unwrap_or(0),
+                });
+            }
+            until = until.max(track.slices.end(row));
+        }
+    }
+    all
+}
+
+fn variation(mut runs: Vec<Run>) -> Option<Variation> {
+    if runs.len() < FEWEST {
+        return None;
+    }
+    runs.sort_by_key(|run| (run.start, run.dur));
+    let times: Vec<f64> = runs.iter().map(|run| run.dur.as_micros()).collect();
+    let mean = mean(&times);
+    let squares: f64 = times.iter().map(|time| (time - mean).powi(2)).sum();
+    let deviation = (squares / as_f64(times.len() as u64)).sqrt();
+    let fold = |first: f64, pick: fn(f64, f64) -> f64| times.iter().copied().fold(first, pick);
+    let plain = |with| Variation {
+        with,
+        explains: 0.0,
+        fastest_us: fold(f64::INFINITY, f64::min),
+        slowest_us: fold(0.0, f64::max),
+    };
+    if deviation <= STEADY * mean {
+        return Some(plain("nothing"));
+    }
+    let half = runs.len() / 2;
+    let ways: [(&'static str, Vec<u64>); 5] = [
+        ("first", (0..runs.len()).map(|at| u64::from(at > 0)).collect()),
+        ("drift", (0..runs.len()).map(|at| u64::from(at >= half)).collect()),
+        ("gap", runs.iter().map(|run| u64::from(run.after_gap)).collect()),
+        ("execution", runs.iter().map(|run| run.run.cast_unsigned()).collect()),
+        ("bytes", runs.iter().map(|run| run.bytes).collect()),
+    ];
+    let explained = ways.iter().filter_map(|(with, keys)| explained(with, keys, &times, squares));
+    let best = explained.max_by(|a, b| a.explains.total_cmp(&b.explains));
+    Some(best.filter(|best| best.explains >= EXPLAINS).unwrap_or_else(|| plain("unknown")))
+}
+
+/// What grouping by `keys` explains of the squares around the mean.
+fn explained(with: &'static str, keys: &[u64], times: &[f64], squares: f64) -> Option<Variation> {
+    let mut groups: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for (&key, &time) in keys.iter().zip(times) {
+        groups.entry(key).or_default().push(time);
+    }
+    let (n, count) = (times.len(), groups.len());
+    if count < 2 || count >= n || squares <= 0.0 {
+        return None;
+    }
+    let within: f64 = groups
+        .values()
+        .map(|group| {
+            let mean = mean(group);
+            group.iter().map(|time| (time - mean).powi(2)).sum::<f64>()
+        })
+        .sum();
+    let freedom = as_f64((n - 1) as u64) / as_f64((n - count) as u64);
+    let means: Vec<f64> = groups.values().map(|group| mean(group)).collect();
+    Some(Variation {
+        with,
+        explains: (1.0 - within / squares * freedom).max(0.0),
+        fastest_us: means.iter().copied().fold(f64::INFINITY, f64::min),
+        slowest_us: means.iter().copied().fold(0.0, f64::max),
+    })
+}
+
+fn mean(times: &[f64]) -> f64 {
+    times.iter().sum::<f64>() / as_f64(times.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Picos;
+
+    use super::{Run, variation};
+
+    fn check(times: &[(i64, i64)], expected: &str) {
+        let runs = (0..).zip(times).map(|(at, &(dur, run))| Run {
+            start: Picos(at * 1_000),
+            dur: Picos(dur * 1_000_000),
+            run,
+            after_gap: false,
+            bytes: 0,
+        });
+        let found = variation(runs.collect()).unwrap();
+        assert_eq!(found.with, expected, "{found:?}");
+    }
+
+    #[test]
+    fn the_cause_that_explains_most_is_named() {
+        check(&[(10, 0); 8], "nothing");
+        check(&[(90, 0), (10, 0), (11, 0), (10, 0), (9, 0), (10, 0)], "first");
+        check(&[(10, 0), (11, 0), (10, 0), (20, 0), (21, 0), (20, 0)], "drift");
+        check(
+            &[(10, 1), (30, 2), (10, 3), (11, 1), (31, 2), (9, 3), (10, 1), (30, 2), (10, 3)],
+            "execution",
+        );
+        check(&[(10, 1), (30, 2), (12, 3), (31, 4), (9, 5), (29, 6), (11, 7), (30, 8)], "unknown");
+        assert_eq!(variation(Vec::new()), None);
+    }
+}

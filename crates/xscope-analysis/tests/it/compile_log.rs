@@ -1,0 +1,107 @@
+//! Compilations that servers' logs tell of.
+
+use xscope_analysis::{AnalyzeReport, analyze};
+use xscope_trace::model::{ClientRequest, LogRow, SourceId, TrackKind};
+use xscope_trace::server_log::parse_line;
+use xscope_trace::{Picos, Trace};
+
+use crate::build::{device, track, us};
+
+const SECOND: i64 = 1_000_000;
+
+/// A trace of 40 s with a compilation from 2 to 6 s if `recorded`, and a log of lines at seconds.
+fn trace_with(recorded: bool, log: &[(i64, &str)]) -> Trace {
+    let mut trace = Trace::default();
+    device(&mut trace, "cpu:0");
+    let mut rows = vec![(("run", 0, 40 * SECOND), 0)];
+    if recorded {
+        rows.push((("backend_compile_and_load", 2 * SECOND, 4 * SECOND), 0));
+    }
+    track(&mut trace, TrackKind::HostThread, None, None, &rows);
+    trace.client.push(ClientRequest {
+        id: "r1".to_owned(),
+        source: SourceId(0),
+        is_warmup: false,
+        ok: true,
+        items: 3,
+        labels: 2,
+        intended: us(SECOND),
+        sent: None,
+        end: us(9 * SECOND),
+    });
+    for &(second, line) in log {
+        let event = parse_line(line).unwrap().event;
+        trace.log.push(LogRow { source: SourceId(0), at: Some(us(second * SECOND)), event });
+    }
+    trace
+}
+
+const AHEAD: (i64, &str) =
+    (0, "[EXTEND] Begin to precompile bs_paddings=[32] token_paddings=[32, 64]");
+const BATCH: (i64, &str) = (1, "Prefill batch. #new-seq: 3, #new-token: 33, #cached-token: 0");
+const MISS: (i64, &str) = (8, "Prefill batch. #bid: 6, #cache_miss: 2");
+
+fn check(report: &AnalyzeReport, expected: &[(&str, Option<i64>, i64)]) {
+    let found: Vec<_> =
+        report.compiles.iter().map(|row| (row.seen_in, row.batch, row.duration.0)).collect();
+    let expected: Vec<_> =
+        expected.iter().map(|&(seen, batch, secs)| (seen, batch, us(secs * SECOND).0)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_miss_names_the_batch_of_the_compilation_that_the_trace_shows() {
+    let report = analyze(&trace_with(true, &[AHEAD, BATCH, MISS]));
+    check(&report, &[("both", Some(6), 4)]);
+    assert!(report.compiles[0].advice.starts_with("a batch of 3 sequences and 33 tokens"));
+    assert_eq!(report.compiles[0].waiting, ["r1"]);
+    check(&analyze(&trace_with(true, &[])), &[("trace", None, 4)]);
+}
+
+#[test]
+fn a_log_alone_makes_a_row_as_long_as_the_pass() {
+    let report = analyze(&trace_with(false, &[AHEAD, BATCH, MISS, (50, MISS.1)]));
+    // From second 1 to the end of second 8; what is after the profile is no part of it.
+    check(&report, &[("log", Some(6), 8)]);
+    assert_eq!(
+        (report.compiles[0].requests_waiting, &*report.compiles[0].program),
+        (1, "2 programs")
+    );
+}
+
+#[test]
+fn what_jax_logs_is_not_counted_twice() {
+    let jax = (5, "Finished XLA compilation of jit(f) in 3.0 sec");
+    check(&analyze(&trace_with(false, &[BATCH, jax, MISS])), &[("log", Some(6), 3)]);
+    check(&analyze(&trace_with(true, &[(6, jax.1)])), &[("both", None, 4)]);
+}
+
+#[test]
+fn the_advice_is_what_would_have_avoided_it() {
+    let advice = |log: &[(i64, &str)]| {
+        let report = analyze(&trace_with(false, log));
+        report.compiles.last().unwrap().advice.clone()
+    };
+    let large = (1, "Prefill batch. #new-seq: 3, #new-token: 100");
+    let full = (1, "Prefill batch. #new-seq: 32, #new-token: 33");
+    for (log, part) in [
+        (&[BATCH, MISS][..], "without --disable-precompile"),
+        (&[AHEAD, large, MISS], "add 100 to --precompile-token-paddings"),
+        (&[AHEAD, BATCH, MISS], "add 3 to --precompile-bs-paddings"),
+        (&[AHEAD, full, MISS], "without these labels"),
+        (&[AHEAD, BATCH, BATCH, MISS], "labels or another constant are new"),
+        (&[(9, "Decode batch. #running-req: 1, #cache_miss: 1")], "--precompile-bs-paddings"),
+    ] {
+        let found = advice(log);
+        assert!(found.contains(part), "{found}");
+    }
+}
+
+#[test]
+fn a_window_leaves_out_what_is_logged_outside_of_it() {
+    use xscope_analysis::analyze::{Options, analyze_with};
+    let mut trace = trace_with(false, &[BATCH, MISS]);
+    let window = xscope_trace::window::clip(&mut trace, us(20 * SECOND), Picos(i64::MAX));
+    let report = analyze_with(&trace, &Options { window: Some(window), ..Options::default() });
+    check(&report, &[]);
+}

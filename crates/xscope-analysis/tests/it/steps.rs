@@ -1,0 +1,109 @@
+//! Steps: what they are made of, and that prefill and decode are told apart.
+
+use xscope_analysis::analyze;
+use xscope_analysis::steps::{extent_of, steps};
+use xscope_trace::Trace;
+use xscope_trace::model::{Parameter, ProgramId, TrackKind};
+
+use crate::build::{device, made, program, track, us};
+use crate::real;
+
+/// Adds a program of one operation that has its name and takes `inputs` of these shapes.
+fn named(trace: &mut Trace, name: &str, inputs: &[(&str, &str)]) -> ProgramId {
+    let id = program(trace, &[made(name, "dot", "", 1)], 0..1);
+    let inputs = inputs.iter().map(|&(name, shape)| Parameter {
+        name: trace.strings.intern(name),
+        shape: trace.strings.intern(shape),
+        instruction: None,
+    });
+    let inputs = inputs.collect();
+    let name = trace.strings.intern(name);
+    let program = &mut trace.programs[id.0 as usize];
+    (program.name, program.parameters) = (name, inputs);
+    id
+}
+
+/// Two devices that run a prefill of 10 us with its sampler, then a decode of 4 us with its own;
+/// `swapped` exchanges the order of the tracks.
+fn serving(swapped: bool) -> Trace {
+    let mut trace = Trace::default();
+    let (tokens, rows) = ("forward_batch[0]", "forward_batch[2]");
+    let prefill = [(tokens, "s32[64]"), (rows, "s32[4]"), ("forward_batch[7]", "s32[4]")];
+    let prefill = named(&mut trace, "jit_run_model(1)", &prefill);
+    let decode = named(&mut trace, "jit_run_model(2)", &[(tokens, "s32[4]"), (rows, "s32[4]")]);
+    let sampler = named(&mut trace, "jit_sampler(3)", &[]);
+    let other = named(&mut trace, "jit_sampler(4)", &[]);
+    let devices = [device(&mut trace, "cpu:0"), device(&mut trace, "cpu:1")];
+    let order = if swapped { [1, 0] } else { [0, 1] };
+    for index in order {
+        let (on, late) = (Some(devices[index]), i64::try_from(index).unwrap());
+        let mut add = |id, name, start, dur, run| {
+            let row = ((name, start + late, dur), run);
+            track(&mut trace, TrackKind::Ops, on, Some(id), &[row]);
+        };
+        add(prefill, "jit_run_model(1)", 0, 10, 7);
+        add(sampler, "jit_sampler(3)", 12, 3, 8);
+        add(decode, "jit_run_model(2)", 20, 4, 9);
+        add(other, "jit_sampler(4)", 25, 1, 10);
+    }
+    trace
+}
+
+#[test]
+fn a_pass_and_what_follows_it_are_a_step_over_all_devices() {
+    let report = steps(&serving(false));
+    assert_eq!(report.made_of, Some("pass"));
+    let rows: Vec<_> = report
+        .steps
+        .iter()
+        .map(|row| (row.number, row.stage, row.end - row.start, row.devices, row.executions))
+        .collect();
+    assert_eq!(rows, [(0, "prefill", us(16), 2, 2), (1, "decode", us(7), 2, 2)]);
+    assert!(
+        report.steps.iter().zip([13.0, 5.0]).all(|(row, busy)| (row.busy_us - busy).abs() < 1e-9)
+    );
+    assert_eq!(report, steps(&serving(true)), "the order of tracks does not matter");
+    assert_eq!(extent_of(&report, 1, 1), Some((us(20), us(27))));
+    assert_eq!(extent_of(&report, 2, 9), None);
+}
+
+#[test]
+fn a_sampler_is_part_of_the_stage_of_its_pass() {
+    let rows = analyze(&serving(false)).programs;
+    let part_of = |name: &str| rows.iter().find(|row| row.name == name).unwrap().part_of;
+    assert_eq!(part_of("jit_sampler(3)"), Some("prefill"));
+    assert_eq!(part_of("jit_sampler(4)"), Some("decode"));
+}
+
+#[test]
+fn prefill_and_decode_of_a_real_server_are_told_apart_exactly() {
+    let Some(trace) = real("sglang_jax_cpu/basic") else { return };
+    let report = analyze(&trace);
+    // Five requests, one after the other: a prefill and the decode that is wasted on scoring.
+    let stages: Vec<&str> = report.steps.steps.iter().map(|row| row.stage).collect();
+    assert_eq!(stages, ["prefill", "decode"].repeat(5));
+    let samplers = report.programs.iter().filter(|row| row.stage == "sampler");
+    let parts: Vec<_> = samplers.map(|row| (row.part_of, row.count)).collect();
+    assert_eq!(parts, [(Some("prefill"), 5), (Some("decode"), 5)]);
+}
+
+#[test]
+fn numbered_annotations_are_steps_whatever_their_name() {
+    for (name, stage) in [("jax_cpu/tp8_forward", "decode"), ("jax_cpu/fsdp2_tp4_train", "train")] {
+        let Some(trace) = real(name) else { return };
+        let report = steps(&trace);
+        assert_eq!(report.made_of, Some("annotation"), "{name}");
+        let rows: Vec<_> = report.steps.iter().map(|row| (row.number, row.stage)).collect();
+        assert_eq!(rows, (0..4).map(|number| (number, stage)).collect::<Vec<_>>(), "{name}");
+        assert!(report.steps.iter().all(|row| row.devices == 8 && row.executions == 1), "{name}");
+    }
+}
+
+#[test]
+fn modules_of_a_tpu_are_executions() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let rows = analyze(&trace).programs;
+    let of = |name: &str| rows.iter().find(|row| row.name.starts_with(name)).unwrap();
+    assert_eq!((of("jit_f(").count, of("jit_f(").devices), (400, 4));
+    assert_eq!((of("jit__psum(").count, of("jit__psum(").devices), (12, 4));
+}
