@@ -4,7 +4,7 @@
 //! fill the batch up to its padded size are an entry of their own. Shares are integers and add up
 //! to the batch exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::model::{SpanKey, TrackKind};
@@ -30,6 +30,8 @@ pub struct BatchView {
     pub shares: Vec<(SpanKey, Picos)>,
     /// The share of tokens that are no request's.
     pub padding: Picos,
+    /// Whether it made a further token for its requests: what a score waits for in vain.
+    pub is_decode: bool,
 }
 
 /// All batches together.
@@ -41,6 +43,19 @@ pub struct BatchSummary {
     pub device_ms: f64,
     /// Share of device time spent on padding; unavailable where the spans count no tokens.
     pub padding_share: Metric,
+    /// What the batches' device time went into; they add up to `device_ms`.
+    pub parts: Vec<BatchPart>,
+}
+
+/// Device time of one kind of work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchPart {
+    /// `prefill` (what requests asked for; with the padding where tokens are not counted),
+    /// `padding`, or `decode` (steps that make a further token, which scoring throws away).
+    pub name: &'static str,
+    pub batches: u64,
+    pub device_ms: f64,
+    pub share: f64,
 }
 
 /// All batches that a recorder gave an identity, by it.
@@ -52,6 +67,7 @@ pub fn batches(trace: &Trace) -> Vec<BatchView> {
 pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<BatchView> {
     let mut members: BTreeMap<BatchKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
     let mut sizes: BTreeMap<BatchKey, (u64, u64)> = BTreeMap::new();
+    let mut decodes: BTreeSet<BatchKey> = BTreeSet::new();
     for span in &trace.spans {
         let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
         match span.request {
@@ -60,6 +76,9 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 *members.entry(batch).or_default().entry(request).or_default() += tokens;
             }
             None => {
+                if trace.strings.get(span.name) == "decode" {
+                    decodes.insert(batch);
+                }
                 let figure = |key| arg(trace, span, key).unwrap_or(0);
                 let size = sizes.entry(batch).or_default();
                 *size = (size.0.max(figure("rows")), size.1.max(figure("padded_tokens")));
@@ -100,6 +119,7 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 device: time,
                 shares,
                 padding: time - given,
+                is_decode: decodes.contains(&key),
             }
         })
         .collect()
@@ -147,7 +167,36 @@ pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
             "1",
             "the spans do not count the tokens of every batch",
         ),
+        parts: parts(views, counted),
     })
+}
+
+fn parts(views: &[BatchView], counted: bool) -> Vec<BatchPart> {
+    let whole = views.iter().fold(Picos::ZERO, |sum, view| sum.saturating_add(view.device));
+    let mut sums: [(&'static str, u64, Picos); 3] =
+        ["prefill", "padding", "decode"].map(|name| (name, 0, Picos::ZERO));
+    let mut add = |at: usize, time: Picos| {
+        sums[at].1 += 1;
+        sums[at].2 = sums[at].2.saturating_add(time);
+    };
+    for view in views {
+        match view.is_decode {
+            true => add(2, view.device),
+            false if counted => {
+                add(0, view.device - view.padding);
+                add(1, view.padding);
+            }
+            false => add(0, view.device),
+        }
+    }
+    let rows = sums.into_iter().filter(|&(_, batches, _)| batches > 0);
+    rows.map(|(name, batches, time)| BatchPart {
+        name,
+        batches,
+        device_ms: millis(time),
+        share: share(time, whole),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -160,7 +209,7 @@ mod tests {
     use xscope_trace::strings::StrId;
     use xscope_trace::{Picos, Trace};
 
-    use super::batches;
+    use super::{batches, summary};
 
     /// A trace of one batch whose device work took `device`, padded to `padded` tokens.
     fn one_batch(device: i64, tokens: &[u64], padded: u64) -> Trace {
@@ -204,6 +253,21 @@ mod tests {
     }
 
     #[test]
+    fn a_decode_step_is_an_entry_of_its_own() {
+        let mut trace = one_batch(1000, &[10, 30], 80);
+        let decode = trace.strings.intern("decode");
+        for span in trace.spans.iter_mut().filter(|span| span.request.is_none()) {
+            span.name = decode;
+        }
+        let [view] = &batches(&trace)[..] else { panic!("one batch expected") };
+        assert!(view.is_decode);
+        let parts = summary(std::slice::from_ref(view)).unwrap().parts;
+        let [part] = &parts[..] else { panic!("{parts:?}") };
+        assert_eq!((part.name, part.batches), ("decode", 1));
+        assert!((part.share - 1.0).abs() < 1e-12 && (part.device_ms - 1e-6).abs() < 1e-18);
+    }
+
+    #[test]
     fn padding_is_an_entry_of_its_own() {
         let views = batches(&one_batch(1000, &[10, 30], 80));
         let [view] = views.as_slice() else { panic!("one batch expected") };
@@ -222,6 +286,9 @@ mod tests {
             let given: i64 = views[0].shares.iter().map(|(_, time)| time.0).sum();
             prop_assert!(views[0].padding >= Picos::ZERO);
             prop_assert_eq!(given + views[0].padding.0, device);
+            let parts = summary(&views).unwrap().parts;
+            let shares: f64 = parts.iter().map(|part| part.share).sum();
+            prop_assert!(device == 0 || (shares - 1.0).abs() < 1e-9, "{parts:?}");
         }
     }
 }

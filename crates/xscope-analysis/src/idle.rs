@@ -6,26 +6,25 @@
 //! runs the same programs is busy, so this one waits for it; a host thread does something, and the
 //! innermost of what it does is named; unknown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::compiling;
 use crate::intervals::Intervals;
 use crate::stats::share;
 
-/// How many of a device's gaps are looked into for the host code in them, the longest first.
-const GAPS: usize = 500;
-/// How many slices before a time are looked at for those that enclose it.
-const LOOK_BACK: usize = 256;
 /// With more devices than this no device's peers are looked at: every pair is compared.
 const MOST_PEERS: usize = 2048;
 /// How many lines of host code a row has.
 const CODE_ROWS: usize = 10;
+/// What the other host code is called together.
+const OTHER_CODE: &str = "(other code)";
 
 /// The idle time of one device by cause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,7 +34,7 @@ pub struct IdleRow {
     pub idle_us: f64,
     /// By time, largest first: `compile`, `transfer`, `no_request`, `peer`, `host`, `unknown`.
     pub causes: Vec<CauseRow>,
-    /// What the host did in the gaps of cause `host`, by time.
+    /// What the host did in the gaps of cause `host`, by time; all of it, so it adds up to them.
     pub host_code: Vec<CodeRow>,
 }
 
@@ -97,18 +96,21 @@ pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
     let row = |index: usize| {
         let name = trace.strings.get(trace.devices[index].name).to_owned();
         let peers = unions.get(groups[index].as_slice());
-        device_row(trace, name, &busy[index], peers, &evidence)
+        device_row(name, &busy[index], peers, &evidence)
     };
-    (0..busy.len()).into_par_iter().map(row).collect()
+    let mut rows: Vec<(IdleRow, Intervals)> = (0..busy.len()).into_par_iter().map(row).collect();
+    let work = host_work(trace, &Intervals::of_sets(rows.iter().map(|(_, host)| host.clone())));
+    rows.par_iter_mut().for_each(|(row, host)| row.host_code = host_code(trace, host, &work));
+    rows.into_iter().map(|(row, _)| row).collect()
 }
 
+/// The row without the host's code, and the gaps in which that ran.
 fn device_row(
-    trace: &Trace,
     device: String,
     busy: &Intervals,
     peers: Option<&Intervals>,
     evidence: &Evidence,
-) -> IdleRow {
+) -> (IdleRow, Intervals) {
     let window = match (busy.0.first(), busy.0.last()) {
         (Some(&(start, _)), Some(&(_, end))) => Intervals::of(vec![(start, end)]),
         _ => Intervals::default(),
@@ -133,11 +135,10 @@ fn device_row(
         take("peer", rest.intersection(peers), &mut rest);
     }
     let host = rest.intersection(&evidence.host);
-    let host_code = host_code(trace, &host);
-    take("host", host, &mut rest);
+    take("host", host.clone(), &mut rest);
     take("unknown", rest.clone(), &mut rest);
     causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));
-    IdleRow { device, idle_us: whole.as_micros(), causes, host_code }
+    (IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() }, host)
 }
 
 fn programs(trace: &Trace, device: DeviceId) -> FxHashSet<ProgramId> {
@@ -157,16 +158,18 @@ fn requests(trace: &Trace) -> Option<Intervals> {
     (!all.is_empty()).then(|| Intervals::of(all))
 }
 
+/// Whether `wanted` accepts the name of each meta.
+fn accepted(trace: &Trace, wanted: fn(&str) -> bool) -> Vec<bool> {
+    let names = trace.metas.iter().map(|meta| match meta.display.is_empty() {
+        true => meta.name,
+        false => meta.display,
+    });
+    names.map(|name| wanted(trace.strings.get(name))).collect()
+}
+
 /// When any host thread had an event open whose name `wanted` accepts.
 fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
-    let accepted: Vec<bool> = trace
-        .metas
-        .iter()
-        .map(|meta| {
-            let shown = if meta.display.is_empty() { meta.name } else { meta.display };
-            wanted(trace.strings.get(shown))
-        })
-        .collect();
+    let accepted = accepted(trace, wanted);
     let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
     Intervals::of_sets(hosts.map(|track| {
         let slices = &track.slices;
@@ -208,37 +211,120 @@ fn is_work(name: &str) -> bool {
     !WAITS.iter().any(|part| lower.contains(part))
 }
 
-/// What the host did in the gaps: for each, the innermost slice around its middle that is work.
-fn host_code(trace: &Trace, gaps: &Intervals) -> Vec<CodeRow> {
-    let mut longest = gaps.0.clone();
-    longest.sort_by_key(|&(start, end)| (std::cmp::Reverse(end - start), start));
+/// What the host worked on in some gaps: disjoint stretches in order, each with the slice that was
+/// innermost on its thread; of several threads that of the shortest slice, which says most.
+fn host_work(trace: &Trace, gaps: &Intervals) -> Vec<(Picos, Picos, MetaId)> {
+    if gaps.0.is_empty() {
+        return Vec::new();
+    }
+    let accepted = accepted(trace, is_work);
     let hosts: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
-    let mut times: BTreeMap<&str, Picos> = BTreeMap::new();
-    for (index, &(start, end)) in longest.iter().enumerate() {
-        let middle = Picos(start.0 + (end.0 - start.0) / 2);
-        let around = hosts.iter().filter_map(|track| innermost(trace, track, middle));
-        let name = match index < GAPS {
-            true => around.min().map_or("(between events)", |(_, name)| name),
-            false => "(in short gaps)",
-        };
-        let sum = times.entry(name).or_default();
-        *sum = sum.saturating_add(end - start);
+    let stretches: Vec<Stretch> =
+        hosts.into_par_iter().flat_map_iter(|track| stretches(track, gaps, &accepted)).collect();
+    let mut moments: Vec<(Picos, bool, usize)> = Vec::with_capacity(2 * stretches.len());
+    for (index, stretch) in stretches.iter().enumerate() {
+        moments.push((stretch.from, true, index));
+        moments.push((stretch.to, false, index));
     }
-    let mut times: Vec<_> = times.into_iter().collect();
-    times.sort_by_key(|&(name, time)| (std::cmp::Reverse(time), name));
-    times.truncate(CODE_ROWS);
-    let row = |(name, time): (&str, Picos)| CodeRow { name: name.to_owned(), us: time.as_micros() };
-    times.into_iter().map(row).collect()
+    moments.sort_unstable();
+    let name = |meta: MetaId| trace.meta(meta).name;
+    let mut active: BTreeSet<(Picos, StrId, usize)> = BTreeSet::new();
+    let mut work: Vec<(Picos, Picos, MetaId)> = Vec::new();
+    let mut at = Picos(i64::MIN);
+    for (moment, begins, index) in moments {
+        if let Some(&(_, _, best)) = active.first().filter(|_| at < moment) {
+            let meta = stretches[best].meta;
+            match work.last_mut() {
+                Some(last) if last.1 == at && last.2 == meta => last.1 = moment,
+                _ => work.push((at, moment, meta)),
+            }
+        }
+        at = moment;
+        let key = (stretches[index].dur, name(stretches[index].meta), index);
+        match begins {
+            true => active.insert(key),
+            false => active.remove(&key),
+        };
+    }
+    work
 }
 
-/// The shortest slice of a thread around a time that is work, by its duration and name.
-fn innermost<'a>(trace: &'a Trace, track: &Track, at: Picos) -> Option<(Picos, &'a str)> {
+/// Part of a gap in which one slice was innermost on its thread.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    from: Picos,
+    to: Picos,
+    /// Of the whole slice.
+    dur: Picos,
+    meta: MetaId,
+}
+
+/// The innermost slices of a thread that are work, where they lie in gaps.
+fn stretches(track: &Track, gaps: &Intervals, accepted: &[bool]) -> Vec<Stretch> {
     let slices = &track.slices;
-    let before = slices.start.partition_point(|&start| start <= at);
-    let candidates = (before.saturating_sub(LOOK_BACK)..before).rev();
-    candidates
-        .filter(|&row| slices.end(row) > at)
-        .map(|row| (slices.dur[row], trace.label(slices.meta[row])))
-        .find(|(_, name)| is_work(name))
+    let mut found = Vec::new();
+    let mut open: Vec<(Picos, Picos, MetaId)> = Vec::new();
+    let mut gap = 0;
+    let mut emit = |from: Picos, to: Picos, (_, dur, meta): (Picos, Picos, MetaId)| {
+        while gaps.0.get(gap).is_some_and(|gap| gap.1 <= from) {
+            gap += 1;
+        }
+        for &(start, end) in gaps.0[gap..].iter().take_while(|gap| gap.0 < to) {
+            found.push(Stretch { from: start.max(from), to: end.min(to), dur, meta });
+        }
+    };
+    let mut at = Picos(i64::MIN);
+    let rows = (0..slices.len()).filter(|&row| accepted[slices.meta[row].0 as usize]);
+    for (start, next) in rows
+        .map(|row| (slices.start[row], Some((slices.end(row), slices.dur[row], slices.meta[row]))))
+        .chain(std::iter::once((Picos(i64::MAX), None)))
+    {
+        while let Some(&top) = open.last() {
+            let until = top.0.min(start);
+            if at < until {
+                emit(at, until, top);
+                at = until;
+            }
+            if top.0 > start {
+                break;
+            }
+            open.pop();
+        }
+        at = start;
+        open.extend(next);
+    }
+    found
+}
+
+/// The time of each name of host work in the gaps of one device, largest first.
+fn host_code(trace: &Trace, gaps: &Intervals, work: &[(Picos, Picos, MetaId)]) -> Vec<CodeRow> {
+    let mut times: BTreeMap<MetaId, Picos> = BTreeMap::new();
+    let mut known = Picos::ZERO;
+    let mut first = 0;
+    for &(start, end) in &gaps.0 {
+        while work.get(first).is_some_and(|stretch| stretch.1 <= start) {
+            first += 1;
+        }
+        for &(from, to, meta) in work[first..].iter().take_while(|stretch| stretch.0 < end) {
+            let time = to.min(end) - from.max(start);
+            let sum = times.entry(meta).or_default();
+            *sum = sum.saturating_add(time);
+            known = known.saturating_add(time);
+        }
+    }
+    let mut named: BTreeMap<&str, Picos> = BTreeMap::new();
+    for (meta, time) in times {
+        let sum = named.entry(trace.label(meta)).or_default();
+        *sum = sum.saturating_add(time);
+    }
+    let mut rows: Vec<_> = named.into_iter().collect();
+    rows.sort_by_key(|&(name, time)| (std::cmp::Reverse(time), name));
+    let rest = rows.split_off(rows.len().min(CODE_ROWS));
+    let rest = rest.iter().fold(gaps.total() - known, |sum, row| sum.saturating_add(row.1));
+    if rest > Picos::ZERO {
+        rows.push((OTHER_CODE, rest));
+    }
+    let row = |(name, time): (&str, Picos)| CodeRow { name: name.to_owned(), us: time.as_micros() };
+    rows.into_iter().map(row).collect()
 }

@@ -20,6 +20,7 @@ pub mod components;
 pub mod degraded;
 pub mod devices;
 pub mod follow;
+pub mod grouping;
 pub mod headlines;
 pub mod idle;
 mod intervals;

@@ -69,7 +69,8 @@ pub struct SlowStage {
 /// A mean over the slow requests and over the others.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TraitRow {
-    /// `batch_size` (of a request's largest batch), `items`, `tokens`, `in_compile` (share of the
+    /// `batch_size` (of a request's largest batch), `batches` (that it was cut into), `items`,
+    /// `tokens`, `in_compile` (share of the
     /// requests that were in flight while a host thread compiled).
     pub name: &'static str,
     pub slow: Metric,
@@ -80,6 +81,8 @@ pub struct TraitRow {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BatchRow {
     pub batch: String,
+    /// `prefill` or `decode`.
+    pub stage: &'static str,
     pub rows: u64,
     pub tokens: u64,
     pub padded_tokens: u64,
@@ -168,6 +171,7 @@ fn slow(
         batches.iter().map(|batch| (batch.batch, batch.rows)).collect();
     let batch_size =
         |view: &RequestView| view.batches.iter().filter_map(|id| rows_of.get(id)).max().copied();
+    let cut_into = |view: &RequestView| Some(view.batches.len() as u64).filter(|&count| count > 0);
     let items = |view: &RequestView| Some(view.items).filter(|&items| items > 0);
     let tokens =
         |view: &RequestView| Some(view.sequence_tokens.iter().sum()).filter(|&sum: &u64| sum > 0);
@@ -187,6 +191,7 @@ fn slow(
         stages: rows,
         traits: vec![
             row("batch_size", &batch_size),
+            row("batches", &cut_into),
             row("items", &items),
             row("tokens", &tokens),
             row("in_compile", &in_compile),
@@ -214,6 +219,7 @@ fn batch_rows(trace: &Trace, views: &[RequestView], batches: &[BatchView]) -> Ve
     };
     let rows = batches.iter().map(|batch| BatchRow {
         batch: key_text(trace, batch.batch),
+        stage: if batch.is_decode { "decode" } else { "prefill" },
         rows: batch.rows,
         tokens: batch.tokens,
         padded_tokens: batch.padded_tokens,

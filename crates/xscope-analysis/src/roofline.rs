@@ -22,7 +22,8 @@ pub struct Roofline {
 }
 
 const NO_COST: &str = "the cost of this operation is not known";
-const NO_PEAKS: &str = "the peaks of this device are not known: give measured ones";
+const NO_PEAKS: &str =
+    "the peaks of this device are not known; for a profile of this machine's CPU add --measure-cpu";
 
 /// The roofline of an operation that takes `seconds` an execution.
 pub(crate) fn roofline(

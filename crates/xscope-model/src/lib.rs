@@ -34,6 +34,7 @@
 mod config;
 mod error;
 mod layers;
+mod machine;
 mod model;
 mod ops;
 mod owner;
@@ -44,6 +45,7 @@ mod weights;
 pub use crate::{
     config::{Family, ModelConfig, RopeScaling},
     error::{ModelError, Result},
+    machine::measure_cpu,
     model::{Device, LoadOptions, Logits, Model, ModelSource, PaddedBatch},
     ops::{Op, OpRecord, OpRecorder, ScopeId, ScopeName, ScopeRecord, category},
     owner::Owner,

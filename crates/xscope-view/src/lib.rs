@@ -26,5 +26,5 @@ pub use bench::{bench_csv, bench_text, serving_jsonl};
 pub use compare::{compare_junit, compare_slack, compare_text};
 pub use live::Live;
 pub use profile::profile_text;
-pub use sections::{Section, Style, section_text};
+pub use sections::{Section, Style, groups_text, section_text};
 pub use tasks::tasks_text;

@@ -1,5 +1,6 @@
 //! The requests of a run, as tables.
 
+use xscope_analysis::batches::BatchSummary;
 use xscope_analysis::profile::Profiled;
 use xscope_analysis::request_report::{RequestsReport, SlowReport};
 
@@ -16,6 +17,7 @@ pub(crate) fn request_grids(report: &RequestsReport) -> Vec<Grid> {
     grids.extend(report.slowest.as_ref().map(|one| waterfall("Slowest request", one)));
     grids.extend(report.slow.as_ref().map(slow_stages));
     grids.extend(report.slow.as_ref().map(slow_traits));
+    grids.extend(report.batches.as_ref().map(batch_parts));
     grids.push(batches(report));
     grids
 }
@@ -86,6 +88,18 @@ fn slow_traits(slow: &SlowReport) -> Grid {
     }
 }
 
+fn batch_parts(summary: &BatchSummary) -> Grid {
+    let rows = summary.parts.iter().map(|part| {
+        let device = format!("{:.3}", part.device_ms);
+        vec![part.name.to_owned(), part.batches.to_string(), device, percent(part.share)]
+    });
+    Grid {
+        title: "What the device time of batches went into",
+        columns: columns(&["part"], &["batches", "device ms", "share"]),
+        rows: rows.collect(),
+    }
+}
+
 fn batches(report: &RequestsReport) -> Grid {
     let rows = report.batch_rows.iter().take(BATCHES).map(|batch| {
         let shares = batch.shares.iter().take(4);
@@ -96,6 +110,7 @@ fn batches(report: &RequestsReport) -> Grid {
         }
         vec![
             batch.batch.clone(),
+            batch.stage.to_owned(),
             batch.rows.to_string(),
             batch.tokens.to_string(),
             batch.padded_tokens.to_string(),
@@ -105,7 +120,7 @@ fn batches(report: &RequestsReport) -> Grid {
         ]
     });
     let names = ["sequences", "tokens", "padded to", "device ms", "padding"];
-    let mut columns = columns(&["batch"], &names);
+    let mut columns = columns(&["batch", "stage"], &names);
     columns.push(Column::Text("device ms of each request"));
     Grid { title: "Batches (the first 50; --json has all)", columns, rows: rows.collect() }
 }

@@ -2,6 +2,7 @@
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::collectives::CollectiveRow;
+use xscope_analysis::grouping::GroupRow;
 use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
@@ -126,6 +127,28 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         line(&mut out, "nothing in this profile for this section");
     }
     degraded_text(report, section) + &out
+}
+
+/// Kernels by group.
+pub fn groups_text(groups: &[GroupRow], style: Style) -> String {
+    let names = ["kernels", "devices", "occurrences", "total self", "share", "avg.", "FLOP/s"];
+    let mut columns = vec![Column::Text("group")];
+    columns.extend(names.map(Column::Number));
+    columns.push(Column::Text(""));
+    let rows = groups.iter().map(|row| {
+        vec![
+            shorten(&row.group, 56),
+            row.kernels.to_string(),
+            row.devices.to_string(),
+            row.count.to_string(),
+            duration(row.self_us),
+            percent(row.share),
+            duration(row.mean_us),
+            row.flops_per_sec.map_or_else(|| "-".to_owned(), |rate| si(rate, "")),
+            bar(row.share, 12),
+        ]
+    });
+    render(&Grid { title: "Kernels by group", columns, rows: rows.collect() }, style)
 }
 
 /// What findings make doubtful in a section.

@@ -237,3 +237,50 @@ fn a_finding_degrades_the_figures_that_it_touches_and_no_others() {
     assert_eq!(reason, "made [xplane.damaged_line]");
     assert_eq!(report.collectives[0].bytes.value, None, "what is unknown stays unknown");
 }
+
+#[test]
+fn host_code_is_named_for_every_moment_of_a_gap() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let id = program(&mut trace, &[made("op", "dot", "", 1)], 0..1);
+    track(
+        &mut trace,
+        TrackKind::Ops,
+        Some(cpu),
+        Some(id),
+        &[(("op", 0, 10), 1), (("op", 50, 10), 1)],
+    );
+    let host = |trace: &mut Trace, rows: &[_]| {
+        let rows: Vec<_> = rows.iter().map(|&row| (row, 0)).collect();
+        track(trace, TrackKind::HostThread, None, None, &rows);
+    };
+    // The gap is from 10 to 50. A wait inside of work is part of that work.
+    host(&mut trace, &[("outer", 5, 30), ("inner", 20, 8), ("wait", 21, 3)]);
+    host(&mut trace, &[("other", 30, 12), ("short", 32, 2)]);
+    let report = analyze(&trace);
+    let code: Vec<_> =
+        report.idle[0].host_code.iter().map(|row| (row.name.as_str(), row.us)).collect();
+    // From 30 on `other` (12 us) says more than `outer` (30 us).
+    assert_eq!(code, [("outer", 12.0), ("other", 10.0), ("inner", 8.0), ("short", 2.0)]);
+    let cause = |name: &str| report.idle[0].causes.iter().find(|row| row.cause == name).unwrap().us;
+    assert_eq!((cause("host"), cause("unknown")), (32.0, 8.0));
+}
+
+#[test]
+fn groups_of_kernels_add_up() {
+    use xscope_analysis::grouping::{GroupBy, grouped};
+    let Some(trace) = real("jax_cpu/tp8_forward") else { return };
+    let report = analyze(&trace);
+    let whole: f64 = report.kernels.iter().map(|kernel| kernel.self_us).sum();
+    for (name, by) in GroupBy::ALL {
+        let groups = grouped(&report, by, &[]);
+        let share: f64 = groups.iter().map(|row| row.share).sum();
+        let own: f64 = groups.iter().map(|row| row.self_us).sum();
+        assert!((share - 1.0).abs() < 1e-9 && (own - whole).abs() < 1e-3, "{name}: {share}, {own}");
+    }
+    let devices = grouped(&report, GroupBy::Device, &[]);
+    assert_eq!((devices.len(), devices[0].devices), (8, 1));
+    let components = grouped(&report, GroupBy::Component, &[]);
+    let unknown = components.iter().find(|row| row.group == "unknown");
+    assert!(unknown.is_none_or(|row| row.share < 0.01), "{components:?}");
+}

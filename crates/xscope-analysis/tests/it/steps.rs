@@ -68,6 +68,12 @@ fn a_pass_and_what_follows_it_are_a_step_over_all_devices() {
 }
 
 #[test]
+fn no_section_depends_on_the_order_of_tracks() {
+    let json = |swapped| serde_json::to_value(analyze(&serving(swapped))).unwrap();
+    assert_eq!(json(false), json(true));
+}
+
+#[test]
 fn a_sampler_is_part_of_the_stage_of_its_pass() {
     let rows = analyze(&serving(false)).programs;
     let part_of = |name: &str| rows.iter().find(|row| row.name == name).unwrap().part_of;

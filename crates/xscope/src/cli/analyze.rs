@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use xscope_analysis::grouping::GroupBy;
 use xscope_trace::Picos;
 
 use super::OutputArgs;
@@ -43,6 +44,13 @@ pub(crate) struct AnalyzeArgs {
     /// Only operations whose name contains this
     #[arg(long, value_name = "PART")]
     pub name: Option<String>,
+    /// Show kernels taken together by this
+    #[arg(long, value_name = "WHAT", value_parser = group_by)]
+    pub by: Option<GroupBy>,
+    /// Measure the peaks of this machine's CPU first and compare its kernels with them: for profiles
+    /// of JAX's CPU backend or the built-in engine that were recorded here
+    #[arg(long)]
+    pub measure_cpu: bool,
     /// A file of rules for components of the model, one `part of a scope = component` a line
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -56,6 +64,13 @@ pub(crate) struct AnalyzeArgs {
     pub memory_limit: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// One of the names that kernels can be grouped by.
+fn group_by(text: &str) -> Result<GroupBy, String> {
+    let names = GroupBy::ALL.map(|(name, _)| name);
+    let found = GroupBy::ALL.iter().find(|(name, _)| *name == text);
+    found.map(|&(_, by)| by).ok_or_else(|| format!("one of {} expected", names.join(", ")))
 }
 
 /// A number, or two with `..` between them, the last included.

@@ -8,15 +8,18 @@ use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::analyze::{Options, analyze_with, needs_host_slice};
 use xscope_analysis::components::parse_rules;
+use xscope_analysis::grouping::grouped;
 use xscope_analysis::kernels::Filter;
 use xscope_analysis::memory_files::memory_files;
+use xscope_analysis::peaks::Peaks;
 use xscope_analysis::steps::{extent_of, steps};
+use xscope_model::measure_cpu;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
 use xscope_trace::run::replace_file;
 use xscope_trace::window::clip;
 use xscope_trace::{Bytes, Picos, Trace};
-use xscope_view::{Section, Style, analyze_text, section_text};
+use xscope_view::{Section, Style, analyze_text, groups_text, section_text};
 
 use crate::cli::AnalyzeArgs;
 use crate::cmd::Exit;
@@ -24,6 +27,9 @@ use crate::output;
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
+    if args.by.is_some() && section.is_some_and(|section| section != Section::Kernels) {
+        bail!("--by groups kernels: xscope analyze PATH kernels --by ...");
+    }
     let mut options = options(args)?;
     let mut trace = load_with(paths, load_options(args))?;
     let window = window(args, &trace)?;
@@ -33,6 +39,14 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         write_memory_reports(&report, folder)?;
     }
     let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+    if let Some(by) = args.by {
+        let groups = grouped(&report, by, &options.rules);
+        match args.output.json {
+            true => output::json(&groups)?,
+            false => output::page(&groups_text(&groups, style))?,
+        }
+        return Ok(Exit::Fine);
+    }
     match (section, args.output.json) {
         (Some(section), true) => section_json(&report, section)?,
         (None, true) => output::json(&report)?,
@@ -104,7 +118,15 @@ fn options(args: &AnalyzeArgs) -> Result<Options> {
         scope: args.scope.clone(),
         name: args.name.clone(),
     };
-    Ok(Options { rules, filter, ..Options::default() })
+    let cpu_peaks = match args.measure_cpu {
+        true => {
+            output::progress("measuring what this CPU can do, which takes a few seconds");
+            let (flops_per_sec, bytes_per_sec) = measure_cpu()?;
+            Some(Peaks { flops_per_sec, bytes_per_sec, from: "measured" })
+        }
+        false => None,
+    };
+    Ok(Options { rules, filter, cpu_peaks, ..Options::default() })
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

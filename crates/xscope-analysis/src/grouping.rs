@@ -1,0 +1,115 @@
+//! Kernels taken together by what a user asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use xscope_trace::Picos;
+
+use crate::analyze::AnalyzeReport;
+use crate::components::{Rule, component};
+use crate::kernels::KernelRow;
+use crate::scope::NO_SCOPE;
+use crate::stats::{as_f64, mean_micros, share};
+
+/// What kernels are taken together by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupBy {
+    Name,
+    Scope,
+    Category,
+    Program,
+    Device,
+    Component,
+}
+
+impl GroupBy {
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("name", Self::Name),
+        ("scope", Self::Scope),
+        ("category", Self::Category),
+        ("program", Self::Program),
+        ("device", Self::Device),
+        ("component", Self::Component),
+    ];
+}
+
+/// Kernels of one group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GroupRow {
+    pub group: String,
+    /// Different operations.
+    pub kernels: u64,
+    pub devices: u64,
+    pub count: u64,
+    pub total_us: f64,
+    pub self_us: f64,
+    /// Of all kernels' self time; the shares of all groups add up to 1.
+    pub share: f64,
+    pub mean_us: f64,
+    /// Floating-point operations over self time, of those kernels whose cost is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flops_per_sec: Option<f64>,
+}
+
+#[derive(Default)]
+struct Group<'a> {
+    names: BTreeSet<&'a str>,
+    devices: BTreeSet<&'a str>,
+    count: u64,
+    total: Picos,
+    own: Picos,
+    flops: f64,
+    costed: Picos,
+}
+
+/// The kernels of a report by group, by self time.
+pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[Rule]) -> Vec<GroupRow> {
+    let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
+    for kernel in &report.kernels {
+        let group = groups.entry(key(report, kernel, by, rules)).or_default();
+        group.names.insert(&kernel.name);
+        group.devices.insert(&kernel.device);
+        group.count += kernel.count;
+        group.total = group.total.saturating_add(kernel.total);
+        group.own = group.own.saturating_add(kernel.self_time);
+        if let Some(flops) = kernel.flops.value {
+            group.flops += flops * as_f64(kernel.count);
+            group.costed = group.costed.saturating_add(kernel.self_time);
+        }
+    }
+    let whole = groups.values().fold(Picos::ZERO, |sum, group| sum.saturating_add(group.own));
+    let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
+    groups.sort_by(|a, b| b.1.own.cmp(&a.1.own).then_with(|| a.0.cmp(&b.0)));
+    let row = |(group, sums): (String, Group<'_>)| {
+        let secs = sums.costed.as_micros() / 1e6;
+        GroupRow {
+            group,
+            kernels: sums.names.len() as u64,
+            devices: sums.devices.len() as u64,
+            count: sums.count,
+            total_us: sums.total.as_micros(),
+            self_us: sums.own.as_micros(),
+            share: share(sums.own, whole),
+            mean_us: mean_micros(sums.total, sums.count),
+            flops_per_sec: (secs > 0.0).then(|| sums.flops / secs),
+        }
+    };
+    groups.into_iter().map(row).collect()
+}
+
+fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[Rule]) -> String {
+    let scope = || {
+        let known = report.layers.scopes.get(&kernel.meta).filter(|scope| !scope.is_empty());
+        known.map_or(NO_SCOPE, String::as_str)
+    };
+    match by {
+        GroupBy::Name => kernel.name.clone(),
+        GroupBy::Scope => scope().to_owned(),
+        GroupBy::Category => kernel.category.clone(),
+        GroupBy::Program => kernel.program.clone(),
+        GroupBy::Device => kernel.device.clone(),
+        GroupBy::Component => {
+            component(&scope().split('/').collect::<Vec<_>>(), &kernel.category, rules).to_owned()
+        }
+    }
+}
