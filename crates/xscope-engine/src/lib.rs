@@ -35,7 +35,7 @@ pub mod stage;
 pub mod telemetry;
 mod validate;
 
-pub use xscope_model::{Device, LoadFormat, ModelSource, Owner};
+pub use xscope_model::{Device, LoadFormat, ModelSource, Owner, measure_cpu};
 
 pub use crate::{
     capture::{CaptureLayout, CaptureReport},

@@ -77,7 +77,9 @@ fn group_by(text: &str) -> Result<GroupBy, String> {
 fn step(text: &str) -> Result<(i64, i64), String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
     let number = |text: &str| {
-        text.trim().parse::<i64>().map_err(|_| format!("no number of a step: {text:?}"))
+        text.trim()
+            .parse::<i64>()
+            .map_err(|error| format!("no number of a step: {text:?}: {error}"))
     };
     let steps = (number(first)?, number(last)?);
     if steps.0 > steps.1 {

@@ -13,7 +13,7 @@ use xscope_analysis::kernels::Filter;
 use xscope_analysis::memory_files::memory_files;
 use xscope_analysis::peaks::Peaks;
 use xscope_analysis::steps::{extent_of, steps};
-use xscope_model::measure_cpu;
+use xscope_engine::measure_cpu;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
 use xscope_trace::run::replace_file;
