@@ -21,8 +21,8 @@ use crate::profiler;
 /// What to compare, and for how long.
 #[derive(Debug, Clone)]
 pub struct OverheadOptions {
-    /// Also with the Python tracer.
-    pub python_tracer: bool,
+    /// What is compared to the probes alone.
+    pub recordings: Vec<Recording>,
     /// How long; as long as suits the measurement if `None`.
     pub limit: Option<Duration>,
 }
@@ -66,9 +66,14 @@ pub(crate) async fn alternate(
     cancel: &Cancel,
 ) -> Result<OverheadRecord, CaptureError> {
     let place = Place::of(url, run);
-    let mut recordings = vec![Recording::Probes, Recording::Basic];
-    recordings.extend(options.python_tracer.then_some(Recording::Full));
-    recordings.extend(place.control.is_some().then_some(Recording::Nothing));
+    let is_possible = |recording: &Recording| {
+        options.recordings.contains(recording)
+            && (*recording != Recording::Nothing || place.control.is_some())
+    };
+    let mut recordings = vec![Recording::Probes];
+    recordings.extend(
+        [Recording::Nothing, Recording::Basic, Recording::Full].into_iter().filter(is_possible),
+    );
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
     let requests = window_requests(before.requests_per_sec, limit, recordings.len());
     let workload = Workload {
@@ -87,13 +92,15 @@ pub(crate) async fn alternate(
     };
     let mut point = Point::new(Plan::new(plan.name(), workload, plan.backend())?);
     let mut load = Load::new(url, LoadOptions::default(), cancel.clone())?;
-    if !options.python_tracer {
-        let why = "ask for it with --overhead-levels basic,full";
-        record.left_out.push((Recording::Full, why.to_owned()));
-    }
-    if place.control.is_none() {
-        let why = "the server runs without xscope's probes";
-        record.left_out.push((Recording::Nothing, why.to_owned()));
+    for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
+        let why = match options.recordings.contains(&recording) {
+            false => "ask for it with --overhead-levels",
+            true if recording == Recording::Nothing && place.control.is_none() => {
+                "the server runs without xscope's probes"
+            }
+            true => continue,
+        };
+        record.left_out.push((recording, why.to_owned()));
     }
     let result =
         rounds((&mut load, &mut point), &place, recordings, (limit, cancel), &mut record).await;

@@ -15,7 +15,7 @@ pub enum Recording {
     Nothing,
     /// The probes record, if there are any: what the others are compared to.
     Probes,
-    /// The server's profiler too, as `xscope profile` runs it: without the Python tracer.
+    /// The server's profiler as well, as `xscope profile` runs it: without the Python tracer.
     Basic,
     /// The server's profiler with the Python tracer.
     Full,

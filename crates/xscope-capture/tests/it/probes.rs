@@ -340,6 +340,75 @@ fn an_existing_sitecustomize_runs() {
     assert_eq!(read(&place.only_file()).spans.len(), 1);
 }
 
+/// Runs `check_tables.py`; whether it finds all that a table names.
+fn table_fits(python: &Path, table: &Path, place: &Path) -> bool {
+    let script = repository().join("tests/servers/check_tables.py");
+    let output = Command::new(python).arg(script).args([table, place]).output().unwrap();
+    print!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output.status.success()
+}
+
+/// A Python that can read TOML, for the check of the tables.
+fn python_with_toml() -> Option<PathBuf> {
+    let python = python()?;
+    let has = Command::new(&python).args(["-c", "import tomllib"]).status().unwrap().success();
+    if !has {
+        println!("skipped: {} is older than 3.11 and reads no TOML", python.display());
+    }
+    has.then_some(python)
+}
+
+#[test]
+fn a_table_is_checked_against_sources_without_running_them() {
+    let Some(python) = python_with_toml() else { return };
+    let table = repository().join("probes/test_server.toml");
+    let servers = repository().join("tests/servers");
+    assert!(table_fits(&python, &table, &servers));
+    let text = fs::read_to_string(&table).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let changed = directory.path().join("changed.toml");
+    for (from, to) in [
+        ("Scheduler.run_batch", "Scheduler.renamed"),
+        ("jax_score_server", "no_such_module"),
+        ("\"batch.tokens\"", "\"no_such_parameter.tokens\""),
+    ] {
+        assert!(text.contains(from));
+        fs::write(&changed, text.replace(from, to)).unwrap();
+        assert!(!table_fits(&python, &changed, &servers), "{to}");
+    }
+}
+
+/// The packages are those that `.ci/run` downloads: `XSCOPE_SERVER_PACKAGES` names their folder.
+#[test]
+fn tables_name_what_released_servers_have() {
+    let Some(folder) = std::env::var_os("XSCOPE_SERVER_PACKAGES") else {
+        println!("skipped: XSCOPE_SERVER_PACKAGES names no folder with packages of servers");
+        return;
+    };
+    let Some(python) = python_with_toml() else { return };
+    let mut packages: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    packages.sort();
+    for (table, package) in [
+        ("sglang_jax", "sglang_jax-"),
+        ("sglang", "sglang-"),
+        ("vllm", "vllm-"),
+        ("http", "uvicorn-"),
+    ] {
+        let is_wanted = |path: &&PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(package))
+        };
+        let wheel = packages.iter().find(is_wanted);
+        let wheel = wheel.unwrap_or_else(|| panic!("no package {package}* in the folder"));
+        let table = repository().join(format!("probes/{table}.toml"));
+        assert!(table_fits(&python, &table, wheel), "{}", wheel.display());
+    }
+}
+
 #[test]
 fn a_runtime_that_cannot_start_leaves_the_server_alone() {
     let Some(place) = Place::new() else { return };

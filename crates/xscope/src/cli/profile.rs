@@ -80,16 +80,18 @@ pub(crate) struct OverheadArgs {
     /// measurement, at most 10]
     #[arg(long, value_name = "SECS")]
     pub overhead_secs: Option<u64>,
-    /// What the server's profiler records in them
-    #[arg(long, value_name = "LEVEL,...", value_delimiter = ',', default_value = "basic")]
+    /// What is switched in them
+    #[arg(long, value_name = "LEVEL,...", value_delimiter = ',', default_value = "probes,basic")]
     pub overhead_levels: Vec<OverheadLevel>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OverheadLevel {
-    /// As in the measurement
+    /// The probes in a server that xscope started
+    Probes,
+    /// The server's profiler, as in the measurement
     Basic,
-    /// The Python tracer too
+    /// The server's profiler with its Python tracer
     Full,
 }
 

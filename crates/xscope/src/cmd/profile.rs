@@ -13,6 +13,7 @@ use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Arrivals, Ask, AskScore, Cancel, Labels, Lengths, LoadEvent, Matrix};
 use xscope_load::{PromptForm, Workload};
+use xscope_trace::overhead::Recording;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::{Metric, clock};
 use xscope_view::html::report_html;
@@ -89,9 +90,13 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
 }
 
 fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
-    let python_tracer = args.overhead_levels.contains(&OverheadLevel::Full);
-    let limit = args.overhead_secs.map(Duration::from_secs);
-    (limit != Some(Duration::ZERO)).then_some(OverheadOptions { python_tracer, limit })
+    let recordings = args.overhead_levels.iter().map(|level| match level {
+        OverheadLevel::Probes => Recording::Nothing,
+        OverheadLevel::Basic => Recording::Basic,
+        OverheadLevel::Full => Recording::Full,
+    });
+    let (recordings, limit) = (recordings.collect(), args.overhead_secs.map(Duration::from_secs));
+    (limit != Some(Duration::ZERO)).then_some(OverheadOptions { recordings, limit })
 }
 
 /// Throws the switch at the first Ctrl-C or SIGTERM, and ends the program at the second.
