@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn codes(trace: &Trace) -> Vec<(String, u64, String)> {
-        let report = request_report(trace, None, &memory(trace), &[]).unwrap();
+        let report = request_report(trace, None, &memory(trace, &[], &[]), &[]).unwrap();
         let findings = report.findings.into_iter();
         let mine = findings.filter(|finding| {
             ["batches.fragmented", "decode.wasted"].contains(&finding.code.as_ref())
