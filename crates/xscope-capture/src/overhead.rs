@@ -66,14 +66,13 @@ pub(crate) async fn alternate(
     cancel: &Cancel,
 ) -> Result<OverheadRecord, CaptureError> {
     let place = Place::of(url, run);
-    let is_possible = |recording: &Recording| {
-        options.recordings.contains(recording)
-            && (*recording != Recording::Nothing || place.control.is_some())
-    };
-    let mut recordings = vec![Recording::Probes];
-    recordings.extend(
-        [Recording::Nothing, Recording::Basic, Recording::Full].into_iter().filter(is_possible),
-    );
+    let (mut recordings, mut left_out) = (vec![Recording::Probes], Vec::new());
+    for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
+        match place.why_not(recording, options) {
+            None => recordings.push(recording),
+            Some(why) => left_out.push((recording, why.to_owned())),
+        }
+    }
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
     let requests = window_requests(before.requests_per_sec, limit, recordings.len());
     let workload = Workload {
@@ -88,20 +87,11 @@ pub(crate) async fn alternate(
         batch_size: shape.batch_size.unwrap_or(0),
         label_count: shape.label_count.unwrap_or(0),
         concurrency: arrivals.concurrency().unwrap_or(0),
-        ..OverheadRecord::default()
+        windows: Vec::new(),
+        left_out,
     };
     let mut point = Point::new(Plan::new(plan.name(), workload, plan.backend())?);
     let mut load = Load::new(url, LoadOptions::default(), cancel.clone())?;
-    for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
-        let why = match options.recordings.contains(&recording) {
-            false => "ask for it with --overhead-levels",
-            true if recording == Recording::Nothing && place.control.is_none() => {
-                "the server runs without xscope's probes"
-            }
-            true => continue,
-        };
-        record.left_out.push((recording, why.to_owned()));
-    }
     let result =
         rounds((&mut load, &mut point), &place, recordings, (limit, cancel), &mut record).await;
     fs::remove_dir_all(&place.scratch).ok();
@@ -199,6 +189,19 @@ impl<'a> Place<'a> {
             control: control.exists().then_some(control),
             scratch: root.join("overhead"),
             is_here: fs::read_dir(run.capture_dir()).is_ok_and(|mut files| files.next().is_some()),
+        }
+    }
+
+    /// Why nothing of this kind is measured, if so.
+    fn why_not(&self, recording: Recording, options: &OverheadOptions) -> Option<&'static str> {
+        match recording {
+            _ if !options.recordings.contains(&recording) => {
+                Some("ask for it with --overhead-levels")
+            }
+            Recording::Nothing if self.control.is_none() => {
+                Some("the server runs without xscope's probes")
+            }
+            _ => None,
         }
     }
 
