@@ -104,6 +104,7 @@ impl Engine {
             model_path,
             served_model_name,
             load_format: format_name(config.load_format),
+            device: config.device.to_string(),
             tokenizer,
             queue,
             scheduler: commands.clone(),

@@ -40,6 +40,17 @@ pub enum Device {
     Metal(usize),
 }
 
+/// As it is written on the command line.
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Metal(number) => write!(f, "metal:{number}"),
+        }
+    }
+}
+
 /// How to load a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadOptions {

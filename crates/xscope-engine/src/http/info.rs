@@ -35,6 +35,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response<Body> {
         "model_path": app.model_path,
         "served_model_name": app.served_model_name,
         "load_format": app.load_format,
+        "device": app.device,
         "vocab_size": limits.vocab_size,
         "context_length": limits.context_length,
         "max_batch_tokens": app.budget.max_padded_tokens,

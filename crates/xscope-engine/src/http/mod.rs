@@ -45,6 +45,7 @@ pub(crate) struct App {
     pub(crate) model_path: String,
     pub(crate) served_model_name: String,
     pub(crate) load_format: &'static str,
+    pub(crate) device: String,
     pub(crate) tokenizer: xscope_model::Tokenizer,
     pub(crate) queue: Arc<Queue>,
     pub(crate) scheduler: SchedulerHandle,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use xscope_engine::{Device, EngineConfig, LoadFormat, ModelSource};
+use xscope_engine::{EngineConfig, LoadFormat, ModelSource};
 
 use crate::cli::EngineArgs;
 
@@ -28,18 +28,13 @@ pub(crate) fn config(args: EngineArgs) -> EngineConfig {
 /// is told from what the engine takes; `{port}` is its port, and it may write profiles below `root`.
 pub(crate) fn command(args: &EngineArgs, root: &Path) -> Result<Vec<OsString>> {
     let program = std::env::current_exe().context("cannot find the program that runs this")?;
-    let device = match args.device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Cuda(number) => format!("cuda:{number}"),
-        Device::Metal(number) => format!("metal:{number}"),
-    };
     let format = match args.load_format {
         LoadFormat::Auto => "auto",
         LoadFormat::Dummy => "dummy",
     };
     let mut words: Vec<OsString> = vec![program.into()];
     words.extend(["serve", "--port", "{port}", "--load-format", format].map(OsString::from));
-    words.extend(["--device".into(), device.into(), "--profile-root".into()]);
+    words.extend(["--device".into(), args.device.to_string().into(), "--profile-root".into()]);
     words.push(std::path::absolute(root)?.into());
     for (name, count) in
         [("--max-batch-tokens", args.max_batch_tokens), ("--max-batch-rows", args.max_batch_rows)]
