@@ -183,7 +183,8 @@ impl FirstAnswers {
                 if (before - after).abs() > tolerance.drift {
                     let detail = format!(
                         "item {item}, label {label} scores {after} where an equal request \
-                         scored {before}"
+                         scored {before}, more than {} apart",
+                        tolerance.drift
                     );
                     return Err(Failure::new(FailureKind::Drift, detail));
                 }
