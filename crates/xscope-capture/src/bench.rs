@@ -22,7 +22,7 @@ use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStat
 
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
-use crate::profiler;
+use crate::profiler::{self, Order, ProfilerOptions, absolute};
 use crate::server::{Server, free_port};
 
 /// How long a server that answers no more may take to end by itself.
@@ -204,7 +204,7 @@ async fn measure(
         row_error: None,
         results: empty_results(url, &options, &ready, server.as_ref()),
         // A server's working directory is its own.
-        directory: std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned()),
+        directory: absolute(run.path()),
         url: url.to_owned(),
         died: None,
         signs,
@@ -373,9 +373,12 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         let (name, span) = (plan.name().to_owned(), Span::profiled(plan));
         let folder = format!("trace/{name}");
         let directory = self.directory.join(&folder);
+        let spans = self.directory.join("spans");
+        let directory = directory.to_string_lossy();
+        let order = Order::new(&directory, Some(&spans), &ProfilerOptions::default());
         let mut started = Vec::new();
         for server in servers {
-            match profiler::start_in(server, &directory, &self.directory, false).await {
+            match profiler::start(server, &order).await {
                 Ok(()) => started.push(server),
                 Err(why) => self.warn(format!("{name} is not profiled on {server}: {why}")),
             }
@@ -386,7 +389,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         let result = self.run(index, &span).await;
         for server in started {
             match profiler::stop(server).await {
-                Ok(()) => self.points[index].trace = Some(folder.clone()),
+                Ok(_) => self.points[index].trace = Some(folder.clone()),
                 Err(why) => self.warn(format!("the profiler may still be running: {why}")),
             }
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use xscope_load::LoadError;
 use xscope_trace::run::RunError;
@@ -27,6 +28,25 @@ pub enum CaptureError {
     Died { status: ExitStatus, log: PathBuf, tail: String },
     #[error("cannot read the table of probes {name}: {why}")]
     Table { name: String, why: String },
+    #[error("{tracer}_tracer_level is {level}: it must be 0 to {most}")]
+    Level { tracer: &'static str, level: u8, most: u8 },
+    /// A server's profiler does not do what it is told.
+    #[error("the profiler of {url}: {why}")]
+    Profiler { url: String, why: String },
+    #[error(
+        "no load within {:.0} s, so nothing was started: a profile without work is empty; send \
+         requests, or let xscope send them (--load), or start at once (--wait-load 0s); \
+         last seen: {seen}",
+        waited.as_secs_f64()
+    )]
+    NoLoad { waited: Duration, seen: String },
+    #[error("{what} is {value:?}: {why}")]
+    Option { what: &'static str, value: String, why: &'static str },
+    #[error(
+        "nothing is collected yet: no *.xplane.pb is in {}; copy the server's files there:\n{}",
+        folder.display(), commands.join("\n")
+    )]
+    NotCollected { folder: PathBuf, commands: Vec<String> },
     #[error("cannot {what} {}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }

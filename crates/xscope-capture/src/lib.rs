@@ -9,6 +9,7 @@
 
 mod ab;
 mod bench;
+mod capture;
 mod error;
 mod log_watch;
 mod overhead;
@@ -18,14 +19,24 @@ mod profiler;
 mod ring;
 mod run;
 mod server;
+mod session;
 mod slow;
+mod watchdog;
+mod work;
 
 pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget, ab};
 pub use bench::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers, bench};
+pub use capture::{
+    CaptureEvent, CaptureOptions, CaptureServer, ServerDir, StartWhen, capture, collect,
+    copy_commands,
+};
 pub use error::CaptureError;
 pub use overhead::OverheadOptions;
 pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
+pub use profiler::{ProfilerOptions, TracerLevels};
 pub use run::{Ran, RunEvent, RunOptions, run};
 pub use server::{ServerCommand, Spans};
+pub use session::stop_profiler;
 pub use slow::{SlowEvent, SlowOptions, SlowSummary};
+pub use watchdog::watch_over;

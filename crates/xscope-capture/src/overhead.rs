@@ -16,7 +16,7 @@ use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
-use crate::profiler;
+use crate::profiler::{self, TracerLevels, absolute};
 
 /// What to compare, and for how long.
 #[derive(Debug, Clone)]
@@ -182,7 +182,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(url: &'a str, run: &RunDir) -> Self {
-        let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+        let root = absolute(run.path());
         let control = root.join("probe/control");
         Self {
             url,
@@ -217,7 +217,9 @@ impl<'a> Place<'a> {
                             .to_owned(),
                     );
                 }
-                profiler::start(self.url, &self.scratch, recording == Recording::Full).await
+                let levels = TracerLevels::with_python(recording == Recording::Full);
+                let order = profiler::order_below(&self.scratch, levels);
+                profiler::start(self.url, &order).await.map_err(|why| why.to_string())
             }
         }
     }
@@ -226,7 +228,7 @@ impl<'a> Place<'a> {
         match recording {
             Recording::Nothing => self.set_probes(true),
             Recording::Probes => Ok(()),
-            Recording::Basic | Recording::Full => profiler::stop(self.url).await,
+            Recording::Basic | Recording::Full => profiler::stop(self.url).await.map(drop),
         }
     }
 

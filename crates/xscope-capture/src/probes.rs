@@ -14,6 +14,7 @@ use serde_json::json;
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
+use crate::profiler::absolute;
 use crate::server::{ServerCommand, Spans};
 
 /// The tables that come with xscope.
@@ -264,7 +265,7 @@ pub(crate) struct Installed {
 impl Installed {
     /// Writes the runtime and the tables to `probe/` in the run's directory.
     pub(crate) fn write(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
-        let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+        let root = absolute(run.path());
         let directory = root.join("probe");
         let tables = json!({ "schema": "xscope/probes/1", "tables": command.tables }).to_string();
         let files = RUNTIME

@@ -1,5 +1,6 @@
 //! One profiled run: ready, warm up, profile under load, write everything down.
 
+use std::ffi::OsString;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,13 +12,16 @@ use xscope_load::{
 };
 use xscope_trace::clock;
 use xscope_trace::results::{BenchConfig, Ended, Results, SCHEMA, WarmupReport};
-use xscope_trace::run::{JsonlWriter, NewRun, RunClock, RunDir, RunError, RunStatus};
+use xscope_trace::run::{
+    JsonlWriter, NewRun, ProfilerState, RunClock, RunDir, RunError, RunStatus, ServerRecord,
+};
 
 use crate::error::CaptureError;
 use crate::overhead::{self, Before, OverheadOptions};
-use crate::profiler;
+use crate::profiler::{ProfilerOptions, absolute};
 use crate::run;
 use crate::server::{Server, ServerCommand};
+use crate::session::{self, Session};
 
 /// What to run, and where to write it.
 #[derive(Debug, Clone)]
@@ -32,6 +36,9 @@ pub struct ProfileOptions {
     /// What windows with more and less recording are compared after the measurement; none if
     /// `None`.
     pub overhead: Option<OverheadOptions>,
+    /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
+    /// behind it; a profiler outlives a `kill -9` without one.
+    pub watchdog: Vec<OsString>,
     /// How long the server may take to get ready.
     pub ready: Duration,
     pub command_line: Vec<String>,
@@ -106,7 +113,8 @@ async fn attach(
     let mut run = RunDir::create(&options.output_dir, new_run)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     on_event(ProfileEvent::Created(run.path()));
-    let result = loaded.measure(&run, options.overhead.as_ref(), on_event).await;
+    let result =
+        loaded.measure(&mut run, (options.overhead.as_ref(), &options.watchdog), on_event).await;
     let results = loaded.results(url, &options.matrix, result.is_ok());
     run.write_json(&run.results_path(), &results)?;
     end(&mut run, result.is_ok(), cancel)?;
@@ -160,8 +168,9 @@ async fn measure_own(
     let mut loaded = Loaded::new(url, &mut options, &ready, cancel)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     run.manifest.workload = json!(options.matrix.workload);
+    let more = (options.overhead.as_ref(), options.watchdog.as_slice());
     let result = tokio::select! {
-        result = loaded.measure(run, options.overhead.as_ref(), on_event) => result,
+        result = loaded.measure(run, more, on_event) => result,
         status = server.wait() => Err(server.died(status?)),
     };
     let results = loaded.results(url, &options.matrix, result.is_ok());
@@ -176,6 +185,44 @@ fn end(run: &mut RunDir, is_ok: bool, cancel: &Cancel) -> Result<(), RunError> {
         false => RunStatus::Failed,
     };
     run.finish(status, clock::wall())
+}
+
+/// Starts the server's profiler; without one the run has the client's side only.
+async fn start_profiler(
+    url: &str,
+    run: &mut RunDir,
+    watchdog: &[OsString],
+    on_event: &mut impl FnMut(ProfileEvent<'_>),
+) -> Option<Session> {
+    let mut server = ServerRecord { url: url.to_owned(), ..ServerRecord::default() };
+    server.load = "xscope's own load".to_owned();
+    let output_dir = absolute(&run.server_trace_dir(&server));
+    server.output_dir = output_dir.to_string_lossy().into_owned();
+    run.manifest.servers = vec![server];
+    let mut say = |text| on_event(ProfileEvent::Warning(text));
+    match session::start(run, &ProfilerOptions::default(), watchdog, &mut say).await {
+        Ok(session) => {
+            on_event(ProfileEvent::ProfilerStarted);
+            Some(session)
+        }
+        Err(why) => {
+            say(format!("the server's device is not profiled: {why}"));
+            None
+        }
+    }
+}
+
+/// Says where a profile is that did not come to this machine.
+fn warn_of_distance(run: &RunDir, on_event: &mut impl FnMut(ProfileEvent<'_>)) {
+    let away = |server: &&ServerRecord| server.profiler == ProfilerState::Elsewhere;
+    for server in run.manifest.servers.iter().filter(away) {
+        on_event(ProfileEvent::Warning(format!(
+            "no profile is in {}: the server writes on another machine's disk; copy its files \
+             there (`xscope capture --collect {}` shows how)",
+            server.output_dir,
+            run.path().display()
+        )));
+    }
 }
 
 /// The points, and what was measured of them.
@@ -210,8 +257,8 @@ impl Loaded {
     /// profiler is stopped however this ends.
     async fn measure(
         &mut self,
-        run: &RunDir,
-        overhead: Option<&OverheadOptions>,
+        run: &mut RunDir,
+        (overhead, watchdog): (Option<&OverheadOptions>, &[OsString]),
         on_event: &mut impl FnMut(ProfileEvent<'_>),
     ) -> Result<(), CaptureError> {
         let mut rows = JsonlWriter::open(&run.requests_path())?;
@@ -225,24 +272,15 @@ impl Loaded {
             on_event(ProfileEvent::Load(event));
         };
         self.warm_up(|event| record(event, on_event)).await?;
-        // The directory must be absolute for the server, whose working directory is its own.
-        let directory = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
-        let profiling = match profiler::start(&self.url, &directory, false).await {
-            Ok(()) => {
-                on_event(ProfileEvent::ProfilerStarted);
-                true
-            }
-            Err(why) => {
-                let warning = format!("the server's device is not profiled: {why}");
-                on_event(ProfileEvent::Warning(warning));
-                false
-            }
-        };
+        let session = start_profiler(&self.url, run, watchdog, on_event).await;
         let begun = Instant::now();
         let result = self.measure_points(|event| record(event, on_event)).await;
         let measured = begun.elapsed();
-        if profiling && let Err(why) = profiler::stop(&self.url).await {
-            on_event(ProfileEvent::Warning(format!("the profiler may still be running: {why}")));
+        if let Some(mut session) = session {
+            for warning in session.stop(run).await? {
+                on_event(ProfileEvent::Warning(warning));
+            }
+            warn_of_distance(run, on_event);
         }
         result?;
         row_error.map_or(Ok(()), |error| Err(CaptureError::from(error)))?;
@@ -324,6 +362,6 @@ impl Loaded {
     }
 }
 
-fn info<'a>(ready: &'a Ready, field: &str) -> Option<&'a str> {
+pub(crate) fn info<'a>(ready: &'a Ready, field: &str) -> Option<&'a str> {
     ready.server_info.as_ref()?.get(field).and_then(Value::as_str)
 }

@@ -1,65 +1,274 @@
-//! Steers the profiler of a server over HTTP.
+//! Steers the profiler of one server over HTTP, and says what its answers mean.
+//!
+//! Only what a server is known to survive is sent: the directory is absolute, because a relative
+//! one hangs sglang-jax for ever; `start_step` and `profile_by_stage` are never sent, because the
+//! first breaks its release on PyPI and the second puts the end of each prefill into the decode
+//! trace.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
-use xscope_load::probe::{TextAnswer, post_json};
+use serde_json::{Value, json};
+use xscope_load::probe::{TextAnswer, get_text, post_json};
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+use crate::error::CaptureError;
+
+/// A scheduler that compiles or writes a profile answers nothing meanwhile.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Stopping takes as long as writing the files does, minutes for a large profile.
 const STOP_LIMIT: Duration = Duration::from_secs(600);
 
-/// Starts the profiler of `url`, writing into the run at `run`.
-///
-/// The directory is absolute, because a relative one hangs sglang-jax for ever. The Python tracer
-/// distorts what it measures. Fields that a server does not know are ignored by it.
+/// How long a server may take to say whether it is profiling.
+const STATUS_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a profiler records.
+#[derive(Debug, Clone, Default)]
+pub struct ProfilerOptions {
+    pub levels: TracerLevels,
+    /// Ends it by itself after so many forward steps; only the time limit does if `None`.
+    pub num_steps: Option<u32>,
+    /// Sent as they are; most servers ignore them.
+    pub profile_id: Option<String>,
+    pub activities: Vec<String>,
+}
+
+/// How much each of a profiler's tracers records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TracerLevels {
+    host: u8,
+    python: u8,
+    device: Option<u8>,
+}
+
+impl Default for TracerLevels {
+    /// The host's runtime, no Python, the server's own choice for devices: the Python tracer of a
+    /// scheduler that polls records a million calls in a second.
+    fn default() -> Self {
+        Self { host: 2, python: 0, device: None }
+    }
+}
+
+impl TracerLevels {
+    /// The default, with Python's calls or without.
+    pub(crate) fn with_python(python: bool) -> Self {
+        Self { python: u8::from(python), ..Self::default() }
+    }
+
+    /// # Errors
+    /// A level is not one that JAX has: servers accept any number, and record nothing.
+    pub fn new(host: u8, python: u8, device: Option<u8>) -> Result<Self, CaptureError> {
+        let check = |tracer, level, most| match level <= most {
+            true => Ok(()),
+            false => Err(CaptureError::Level { tracer, level, most }),
+        };
+        check("host", host, 3)?;
+        check("python", python, 1)?;
+        check("device", device.unwrap_or(0), 4)?;
+        Ok(Self { host, python, device })
+    }
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    body: Value,
+    output_dir: String,
+}
+
+impl Order {
+    /// A profile in `output_dir`, which must be absolute on the server's machine; a server that
+    /// writes spans puts them into `spans_dir`.
+    pub(crate) fn new(
+        output_dir: &str,
+        spans_dir: Option<&Path>,
+        options: &ProfilerOptions,
+    ) -> Self {
+        let TracerLevels { host, python, device } = options.levels;
+        let mut body = json!({
+            "output_dir": output_dir,
+            "host_tracer_level": host,
+            "python_tracer_level": python,
+        });
+        let mut set = |field: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                body[field] = value;
+            }
+        };
+        set("spans_dir", spans_dir.map(|dir| json!(dir)));
+        set("device_tracer_level", device.map(Value::from));
+        set("num_steps", options.num_steps.map(Value::from));
+        set("profile_id", options.profile_id.as_ref().map(|id| json!(id)));
+        let activities = &options.activities;
+        set("activities", (!activities.is_empty()).then(|| json!(activities)));
+        Self { body, output_dir: output_dir.to_owned() }
+    }
+}
+
+/// A profile into `trace/` and `spans/` of a directory that this machine and the server share.
+pub(crate) fn order_below(directory: &Path, levels: TracerLevels) -> Order {
+    let directory = absolute(directory);
+    let options = ProfilerOptions { levels, ..ProfilerOptions::default() };
+    let trace = directory.join("trace");
+    Order::new(&trace.to_string_lossy(), Some(&directory.join("spans")), &options)
+}
+
+/// A path as a server needs it, whose working directory is its own.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Why a profiler was not started, as a sentence.
+#[derive(Debug)]
+pub(crate) enum NotStarted {
+    /// One is on already, at this address.
+    Busy(String),
+    /// The server refused, and is as it was.
+    Refused(String),
+    /// There was no answer: it may have started all the same.
+    Silent(String),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(url) => write!(
+                f,
+                "a profile is being taken already, by somebody else; if nobody is, end it with \
+                 `xscope capture --stop --url {url}` (or POST /stop_profile)"
+            ),
+            Self::Refused(why) | Self::Silent(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a server says of its profiler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ProfilerStatus {
+    Idle,
+    /// With its directory, where the server says it.
+    InProgress(Option<String>),
+    /// It does not say: its release has no `/profile_status`, or its scheduler is busy.
+    Unknown,
+}
+
+/// What came of stopping a profiler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It was stopped, and its files are written.
+    Yes,
+    /// It was off.
+    WasOff,
+    /// The server refuses as it does when it is off, but has no way to say whether it is.
+    Perhaps,
+}
+
+/// Asks whether a profile is being taken.
+pub(crate) async fn status(url: &str) -> ProfilerStatus {
+    let Ok(answer) = get_text(url, "/profile_status", STATUS_LIMIT).await else {
+        return ProfilerStatus::Unknown;
+    };
+    let said: Option<Value> =
+        answer.is_success().then(|| serde_json::from_str(&answer.text).ok()).flatten();
+    let text = |field| said.as_ref().and_then(|said| said.get(field)?.as_str());
+    match text("status") {
+        Some("idle") => ProfilerStatus::Idle,
+        Some("in_progress") => ProfilerStatus::InProgress(text("output_dir").map(str::to_owned)),
+        _ => ProfilerStatus::Unknown,
+    }
+}
+
+/// Starts a profiler.
 ///
 /// # Errors
-/// Why the server does not profile, as a sentence.
-pub(crate) async fn start(url: &str, run: &Path, python_tracer: bool) -> Result<(), String> {
-    start_in(url, &run.join("trace"), run, python_tracer).await
-}
-
-/// The same, with the profile in another directory.
-pub(crate) async fn start_in(
-    url: &str,
-    directory: &Path,
-    run: &Path,
-    python_tracer: bool,
-) -> Result<(), String> {
-    let body = json!({
-        "output_dir": directory,
-        "spans_dir": run.join("spans"),
-        "host_tracer_level": 2,
-        "python_tracer_level": u8::from(python_tracer),
-    });
-    let answer = post_json(url, "/start_profile", &body, START_LIMIT).await;
-    outcome("/start_profile", &answer.map_err(|error| error.to_string())?)
-}
-
-/// Stops the profiler and waits until its files are written.
-///
-/// # Errors
-/// Why it could not be stopped, as a sentence.
-pub(crate) async fn stop(url: &str) -> Result<(), String> {
-    let answer = post_json(url, "/stop_profile", &json!({}), STOP_LIMIT).await;
-    outcome("/stop_profile", &answer.map_err(|error| error.to_string())?)
-}
-
-fn outcome(path: &str, answer: &TextAnswer) -> Result<(), String> {
+/// Why the server does not profile.
+pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
+    if let ProfilerStatus::InProgress(_) = status(url).await {
+        return Err(NotStarted::Busy(url.to_owned()));
+    }
+    let answer = post_json(url, "/start_profile", &order.body, START_LIMIT).await;
+    let answer = answer.map_err(|error| {
+        NotStarted::Silent(format!("{error}; its scheduler may be stuck: see the server's log"))
+    })?;
     if answer.is_success() {
         return Ok(());
     }
-    let hint = match answer.status {
-        404 | 405 => "the server has no profiler endpoint",
-        500 => {
-            "servers answer so when a profile is already being taken (stop it with \
-             POST /stop_profile) or none is"
-        }
-        _ => "see the server's log",
+    let directory = &order.output_dir;
+    let why = match (answer.status, status(url).await) {
+        (500, ProfilerStatus::InProgress(_)) => return Err(NotStarted::Busy(url.to_owned())),
+        (500, ProfilerStatus::Idle) => format!(
+            "the server says that no profile is being taken, so it could not begin one: mostly \
+             because its user may not write {directory} (choose another place with --output-dir, \
+             or --remote-dir if it is on another machine); its log has the reason"
+        ),
+        (500, ProfilerStatus::Unknown) => format!(
+            "the server does not say why: either a profile is being taken already (end it with \
+             `xscope capture --stop --url {url}`) or its user may not write {directory}"
+        ),
+        (404 | 405, _) => "the server has no profiler endpoint".to_owned(),
+        _ => "see the server's log".to_owned(),
     };
+    Err(NotStarted::Refused(refusal("/start_profile", &answer, &why)))
+}
+
+/// Stops a profiler and waits until its files are written.
+///
+/// # Errors
+/// Why it may still be on, as a sentence.
+pub(crate) async fn stop(url: &str) -> Result<Stopped, String> {
+    let answer = post_json(url, "/stop_profile", &json!({}), STOP_LIMIT).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    if answer.is_success() {
+        return Ok(Stopped::Yes);
+    }
+    match (answer.status, status(url).await) {
+        (_, ProfilerStatus::Idle) => Ok(Stopped::WasOff),
+        (500, ProfilerStatus::Unknown) => Ok(Stopped::Perhaps),
+        (_, ProfilerStatus::InProgress(_)) => {
+            Err(refusal("/stop_profile", &answer, "it says that a profile is still being taken"))
+        }
+        (404 | 405, _) => {
+            Err(refusal("/stop_profile", &answer, "the server has no profiler endpoint"))
+        }
+        _ => Err(refusal("/stop_profile", &answer, "see the server's log")),
+    }
+}
+
+fn refusal(path: &str, answer: &TextAnswer, why: &str) -> String {
     let text: String = answer.text.trim().chars().take(300).collect();
-    Err(format!("POST {path} answers {}: {hint}; it says: {text}", answer.status))
+    format!("POST {path} answers {}: {why}; it says: {text}", answer.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, ProfilerOptions, TracerLevels};
+
+    #[test]
+    fn levels_that_servers_accept_and_ignore_are_refused() {
+        for (host, python, device, expected) in [
+            (4, 0, None, "host_tracer_level is 4: it must be 0 to 3"),
+            (2, 2, None, "python_tracer_level is 2: it must be 0 to 1"),
+            (2, 0, Some(9), "device_tracer_level is 9"),
+        ] {
+            let error = TracerLevels::new(host, python, device).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert_eq!(TracerLevels::new(2, 0, None).unwrap(), TracerLevels::default());
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_sent() {
+        let order = Order::new("/tmp/x", None, &ProfilerOptions::default());
+        let fields: Vec<&str> =
+            order.body.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(fields, ["host_tracer_level", "output_dir", "python_tracer_level"]);
+        let options = ProfilerOptions {
+            num_steps: Some(3),
+            activities: vec!["CPU".to_owned()],
+            ..ProfilerOptions::default()
+        };
+        let body = Order::new("/tmp/x", None, &options).body;
+        assert_eq!((&body["num_steps"], &body["activities"][0]), (&3.into(), &"CPU".into()));
+    }
 }

@@ -12,6 +12,7 @@ use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
 
 use crate::error::CaptureError;
 use crate::probes::ProbeSummary;
+use crate::profiler::absolute;
 use crate::server::{Server, ServerCommand};
 use crate::slow::{SlowEvent, SlowOptions, SlowSummary, Watch};
 
@@ -67,7 +68,7 @@ pub async fn run(
     })?;
     on_event(RunEvent::Started { run: run.path(), log: server.log() });
     let mut on_slow = |event| on_event(RunEvent::Slow(event));
-    let root = std::path::absolute(run.path()).unwrap_or_else(|_| run.path().to_owned());
+    let root = absolute(run.path());
     let mut watch = options.slow.map(|slow| Watch::new(slow, &root, &run.ring_dir()));
     let mut interrupted = false;
     let status = tokio::select! {

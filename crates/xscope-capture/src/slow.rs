@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use xscope_trace::{Nanos, clock};
 
-use crate::profiler;
+use crate::profiler::{self, TracerLevels};
 use crate::ring::{Like, Request, Ring};
 
 /// How often the ring is looked at.
@@ -184,7 +184,8 @@ impl Watch {
             return;
         }
         self.tries += 1;
-        match profiler::start(&url, &self.run, false).await {
+        let order = profiler::order_below(&self.run, TracerLevels::default());
+        match profiler::start(&url, &order).await {
             Ok(()) => {
                 self.armed = Some(Armed { like, since: clock::monotonic(), has_come: false });
                 on_event(SlowEvent::Armed);

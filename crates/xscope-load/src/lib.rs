@@ -29,6 +29,7 @@ mod dataset;
 pub mod error;
 pub mod figures;
 pub mod lengths;
+pub mod metrics;
 pub mod probe;
 mod random;
 pub mod record;

@@ -9,13 +9,14 @@ use crate::bytes::FileBytes;
 use crate::chrome;
 use crate::error::{Error, Result};
 use crate::memory_report;
-use crate::model::{DeviceId, Dropped, SharedBytes, Trace};
+use crate::model::{DeviceId, Dropped, SharedBytes, Source, Trace};
 use crate::pprof;
 use crate::quality::{Finding, Severity};
-use crate::run::{RunDir, RunStatus};
+use crate::run::{RunDir, RunStatus, ServerClock};
 use crate::server_log;
 use crate::spans;
-use crate::time::{Bytes, Nanos};
+use crate::strings::Strings;
+use crate::time::{Bytes, Nanos, Picos};
 use crate::unpack::{Packing, unpacked_limit};
 use crate::xplane;
 
@@ -148,7 +149,8 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
                     .to_owned(),
         });
     }
-    trace.findings.extend(unfinished_run(directory));
+    let run = RunDir::open(directory).ok();
+    trace.findings.extend(run.as_ref().and_then(unfinished_run));
     let mut first_error = None;
     let before = trace.sources.len();
     for file in files {
@@ -162,15 +164,56 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
             first_error.get_or_insert(error);
         }
     }
+    if let Some(run) = &run {
+        let sources = &mut trace.sources[before..];
+        place_own(run, sources);
+        place_servers(run, sources, &mut trace.strings);
+    }
     match first_error {
         Some(error) if trace.sources.len() == before => Err(error),
         _ => Ok(()),
     }
 }
 
-/// What a run directory says of how the run ended, unless all is well or it is none.
-fn unfinished_run(directory: &Path) -> Option<Finding> {
-    let run = RunDir::open(directory).ok()?;
+/// Says of sources that only have the monotonic clock of the run's machine what wall time that is.
+fn place_own(run: &RunDir, sources: &mut [Source]) {
+    let offset = run.manifest.clock.wall_offset;
+    for clock in sources.iter_mut().map(|source| &mut source.clock) {
+        if let (Some(monotonic), None, true) =
+            (clock.monotonic_epoch, clock.unix_epoch, offset != Nanos::ZERO)
+        {
+            clock.unix_epoch = Some(Nanos(monotonic.0.saturating_add(offset.0)));
+        }
+    }
+}
+
+/// Puts the sources of a run's servers on the run's clock, and names their hosts after them where
+/// there are several.
+fn place_servers(run: &RunDir, sources: &mut [Source], strings: &mut Strings) {
+    for server in &run.manifest.servers {
+        let folders = [run.server_trace_dir(server), run.server_spans_dir(server)];
+        for source in sources.iter_mut() {
+            if !folders.iter().any(|folder| Path::new(&source.path).starts_with(folder)) {
+                continue;
+            }
+            if !server.name.is_empty() {
+                let host = format!("{} ({})", server.name, strings.get(source.host));
+                source.host = strings.intern(&host);
+            }
+            if let Some(ServerClock { ahead, error }) = server.clock {
+                let clock = &mut source.clock;
+                clock.unix_epoch =
+                    clock.unix_epoch.map(|epoch| Nanos(epoch.0.saturating_sub(ahead.0)));
+                clock.error = Some(Picos::from(error));
+                // Another machine's, which counts from that machine's start.
+                clock.monotonic_epoch = None;
+            }
+        }
+    }
+}
+
+/// What a run says of how it ended, unless all is well.
+fn unfinished_run(run: &RunDir) -> Option<Finding> {
     let (code, severity, what) = match run.manifest.status {
         RunStatus::Complete => return None,
         RunStatus::Running => ("run.running", Severity::Info, "the run is still going on"),

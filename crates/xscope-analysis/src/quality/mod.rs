@@ -13,7 +13,7 @@ use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::CompileRow;
-use crate::devices::DeviceRow;
+use crate::devices::{DeviceRow, devices};
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
 use crate::programs::Execution;
@@ -30,6 +30,13 @@ const JSON_CAPS: [u64; 2] = [1_000_000, 5_000_000];
 
 /// How far below a cap a file still counts as cut: metadata events are among the capped ones.
 const CAP_SLACK: u64 = 2_000;
+
+/// What is wrong with a profile that says nothing of its devices: they did nothing, or next to
+/// nothing.
+pub fn no_work(trace: &Trace) -> Option<Finding> {
+    let devices = devices(trace);
+    missing_devices(trace, &devices).or_else(|| idle(trace, None, &devices))
+}
 
 /// All findings, worst first; equal ones are counted together.
 pub(crate) fn quality(

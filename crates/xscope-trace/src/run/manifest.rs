@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::run::host::{HostInfo, ProcessId};
+use crate::run::servers::ServerRecord;
 use crate::time::{Bytes, Nanos};
 
 /// The version of `run.json` that is written. Fields may be added to a version; one that changes
@@ -83,6 +84,9 @@ pub struct RunManifest {
     pub ended_wall: Option<Nanos>,
     /// The process that writes the run.
     pub writer: ProcessId,
+    /// The servers whose profilers were steered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerRecord>,
     /// All files but `run.json`, by path, as they were when the run ended.
     pub files: Vec<FileEntry>,
     /// Fields of other versions, kept.

@@ -14,6 +14,7 @@
 mod host;
 mod jsonl;
 mod manifest;
+mod servers;
 mod stamp;
 
 use std::fs::{self, File};
@@ -27,6 +28,7 @@ use serde_json::Value;
 pub use host::{HostInfo, ProcessId};
 pub use jsonl::{JsonlIssue, JsonlWriter, read_jsonl};
 pub use manifest::{FileEntry, RunClock, RunManifest, RunStatus, SCHEMA};
+pub use servers::{ProfilerState, ServerClock, ServerRecord};
 pub use stamp::Utc;
 
 use crate::atomic;
@@ -122,7 +124,7 @@ impl RunDir {
             ..RunManifest::default()
         };
         let dir = Self { path, manifest, issues: Vec::new() };
-        dir.write_manifest()?;
+        dir.save()?;
         for path in [dir.spans_dir(), dir.capture_dir(), dir.memory_dir(), dir.logs_dir()] {
             fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         }
@@ -158,7 +160,7 @@ impl RunDir {
         self.manifest.files = self.list_files()?;
         self.manifest.status = status;
         self.manifest.ended_wall = Some(ended_wall);
-        self.write_manifest()
+        self.save()
     }
 
     /// Compares the files with the manifest. Files that it does not name are fine.
@@ -203,6 +205,16 @@ impl RunDir {
     /// each makes `plugins/profile/<stamp>/<host>.xplane.pb`.
     pub fn capture_dir(&self) -> PathBuf {
         self.path.join("trace")
+    }
+
+    /// What one of the run's servers is told to write its profile to.
+    pub fn server_trace_dir(&self, server: &ServerRecord) -> PathBuf {
+        folder(self.capture_dir(), &server.name)
+    }
+
+    /// What one of the run's servers is told to write its spans to, if it can.
+    pub fn server_spans_dir(&self, server: &ServerRecord) -> PathBuf {
+        folder(self.spans_dir(), &server.name)
     }
 
     /// Device memory profiles.
@@ -255,7 +267,12 @@ impl RunDir {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    fn write_manifest(&self) -> Result<(), RunError> {
+    /// Replaces `run.json` by what the manifest says by now, while the run goes on.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written; it is then as it was.
+    pub fn save(&self) -> Result<(), RunError> {
         self.write_json(&self.path.join(MANIFEST), &self.manifest)
     }
 
@@ -289,6 +306,10 @@ impl RunDir {
             checksum(&path).map_err(|source| RunError::Read { path: path.clone(), source })?;
         Ok(FileEntry { path: relative.to_string_lossy().into_owned(), bytes, crc32 })
     }
+}
+
+fn folder(parent: PathBuf, name: &str) -> PathBuf {
+    if name.is_empty() { parent } else { parent.join(name) }
 }
 
 /// Writes a file, or what replaces it, in one step.

@@ -4,6 +4,7 @@
 mod ab;
 mod analyze;
 mod bench;
+mod capture;
 #[cfg(test)]
 mod ci;
 mod compare;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use ab::AbArgs;
 pub(crate) use analyze::{AnalyzeArgs, KernelsArgs};
 pub(crate) use bench::{BenchArgs, BenchCommand};
+pub(crate) use capture::{CaptureArgs, RecordedArgs, WatchOverArgs};
 pub(crate) use compare::{
     BaselineArgs, BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs,
     CompareArgs, JudgeArgs, VerdictOutputArgs,
@@ -53,6 +55,11 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a Python server with probes inside, and record spans of all its processes
     Run(RunArgs),
+    /// Profile servers that run already, one or several at once, while they have work
+    Capture(CaptureArgs),
+    /// Stop profilers when the process at the other end of standard input is gone
+    #[command(hide = true)]
+    WatchOver(WatchOverArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
     /// Say how long each iteration of a kernel or an annotation took

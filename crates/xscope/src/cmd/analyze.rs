@@ -64,6 +64,12 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// Reads profiles as far as the report needs them, in half of this machine's memory.
+pub(crate) fn load(paths: &[PathBuf]) -> Result<Trace> {
+    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    Ok(load_with(paths, options)?)
+}
+
 fn window(args: &AnalyzeArgs, trace: &Trace) -> Result<Option<(Picos, Picos)>> {
     if let Some((first, last)) = args.step {
         return step_window(trace, first, last).map(Some);

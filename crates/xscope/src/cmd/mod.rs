@@ -4,6 +4,7 @@ mod ab;
 mod analyze;
 mod baseline;
 mod bench;
+mod capture;
 mod compare;
 mod engine;
 mod export;
@@ -58,6 +59,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Profile(args) => profile::run(args),
         Command::Run(args) => run::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Capture(args) => capture::run(args),
+        Command::WatchOver(args) => capture::watch_over(&args),
         Command::Analyze(args) => analyze::run(&args),
         Command::Kernels(args) => kernels::run(&args),
         Command::Bench(args) => match args.command {
@@ -80,7 +83,12 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
         Some(CaptureError::Load(
             LoadError::Url { .. } | LoadError::Https { .. } | LoadError::Workload { .. },
         )) => Exit::Usage,
-        Some(CaptureError::Load(_) | CaptureError::Died { .. }) => Exit::Target,
+        Some(
+            CaptureError::Load(_)
+            | CaptureError::Died { .. }
+            | CaptureError::Profiler { .. }
+            | CaptureError::NoLoad { .. },
+        ) => Exit::Target,
         Some(CaptureError::Cancelled) => Exit::Interrupted,
         _ => Exit::Usage,
     }

@@ -12,7 +12,7 @@ use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Arrivals, Ask, AskScore, Cancel, Labels, Lengths, LoadEvent, Matrix};
-use xscope_load::{PromptForm, Workload};
+use xscope_load::{Phase, PromptForm, Workload};
 use xscope_trace::overhead::Recording;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::{Metric, clock};
@@ -20,7 +20,7 @@ use xscope_view::html::report_html;
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, WorkloadArgs};
 use crate::cmd::run::server;
-use crate::cmd::{Exit, engine};
+use crate::cmd::{Exit, capture, engine};
 use crate::output::{self, Progress};
 
 pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
@@ -38,6 +38,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
         warmup_rounds: args.workload.warmup,
         matrix: matrix(args.workload),
         overhead: overhead(&args.overhead),
+        watchdog: capture::watchdog(),
         ready: Duration::from_secs(args.ready_timeout_secs),
         command_line: std::env::args().collect(),
         git_commit: git_commit(),
@@ -77,8 +78,7 @@ async fn take(url: &str, options: ProfileOptions, mut progress: Progress) -> Res
         }
         ProfileEvent::Warning(what) => progress.warn(&what),
         ProfileEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
-            let phase = format!("{phase:?}").to_lowercase();
-            progress.begin(&format!("{phase} of {point}"), requests);
+            progress.begin(&phase_name(phase, &point), requests);
         }
         ProfileEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
         _ => {}
@@ -99,11 +99,17 @@ fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
     (limit != Some(Duration::ZERO)).then_some(OverheadOptions { recordings, limit })
 }
 
+/// What a phase of the load sends, for progress.
+pub(crate) fn phase_name(phase: Phase, point: &str) -> String {
+    format!("{} of {point}", format!("{phase:?}").to_lowercase())
+}
+
 /// Throws the switch at the first Ctrl-C or SIGTERM, and ends the program at the second.
 pub(crate) fn cancel_on_signal(cancel: &Cancel) -> tokio::task::JoinHandle<()> {
     let on_signal = cancel.clone();
+    let terminate = signal(SignalKind::terminate());
     tokio::spawn(async move {
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        let Ok(mut terminate) = terminate else { return };
         loop {
             tokio::select! {
                 result = tokio::signal::ctrl_c() => if result.is_err() { return },

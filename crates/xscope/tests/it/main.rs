@@ -8,8 +8,10 @@ mod analyze;
 mod bench;
 #[cfg(test)]
 mod browser;
+mod capture;
 mod compare;
 mod export;
+mod fake_server;
 mod profile;
 #[cfg(test)] // tells clippy that its helpers may print why they skip
 mod run;

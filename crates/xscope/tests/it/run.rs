@@ -23,14 +23,14 @@ pub(crate) fn python_that(can: &str) -> Option<String> {
     None
 }
 
-fn test_server() -> String {
+pub(crate) fn test_server() -> String {
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/jax_score_server.py");
     path.canonicalize().unwrap().to_str().unwrap().to_owned()
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use xscope_load::metrics::Sample;
 
 /// Most samples that are read of one answer.
 const MOST_SAMPLES: usize = 100_000;
@@ -135,32 +136,6 @@ impl Histogram {
                 None => self.buckets.push((bound, sample.value)),
             }
         }
-    }
-}
-
-struct Sample<'a> {
-    name: &'a str,
-    labels: &'a str,
-    value: f64,
-}
-
-impl<'a> Sample<'a> {
-    fn of(line: &'a str) -> Option<Self> {
-        let (head, value) = match line.rfind('}') {
-            Some(end) => (line.get(..end)?, line.get(end + 1..)?),
-            None => line.split_once(' ')?,
-        };
-        let (name, labels) = head.split_once('{').unwrap_or((head, ""));
-        let value = value.split_whitespace().next()?.parse::<f64>().ok()?;
-        value.is_finite().then_some(Self { name, labels, value })
-    }
-
-    /// The value of a label; quotes inside of values are not unescaped, no name here has any.
-    fn label(&self, key: &str) -> Option<&'a str> {
-        self.labels.split("\",").find_map(|part| {
-            let (name, value) = part.split_once("=\"")?;
-            (name.trim() == key).then(|| value.trim_end_matches('"'))
-        })
     }
 }
 

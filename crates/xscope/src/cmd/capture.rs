@@ -1,0 +1,257 @@
+//! `xscope capture`: profiles servers that run already, reads the run back, and reports.
+
+use std::ffi::OsString;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use xscope_analysis::AnalyzeReport;
+use xscope_analysis::analyze::analyze;
+use xscope_analysis::quality::no_work;
+use xscope_capture::{
+    CaptureEvent, CaptureOptions, CaptureServer, ProfilerOptions, ServerDir, StartWhen,
+    TracerLevels, copy_commands,
+};
+use xscope_load::{Cancel, LoadEvent};
+use xscope_trace::Picos;
+use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
+use xscope_view::{Section, Style, analyze_text, section_text};
+
+use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
+use crate::cmd::{Exit, analyze as analyze_cmd, profile};
+use crate::output::{self, Progress};
+
+/// Where sglang-jax listens if it is not told otherwise.
+const DEFAULT_URL: &str = "http://localhost:30000";
+
+/// The version of what `--json` prints.
+const SCHEMA: &str = "xscope/capture/1";
+
+#[derive(Debug, Serialize)]
+struct CaptureReport<'a> {
+    schema: &'static str,
+    run_dir: &'a Path,
+    complete: bool,
+    servers: &'a [ServerRecord],
+    /// Command lines that collect the files of servers with other disks, for each of them.
+    collect: Vec<Vec<String>>,
+    /// Absent if nothing is here yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    analysis: Option<AnalyzeReport>,
+}
+
+pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("xscope-load")
+        .enable_all()
+        .build()?;
+    if args.stop {
+        return runtime.block_on(stop(&servers(&args)));
+    }
+    let (stages, json) = (by_stage(&args.recorded), args.output.json);
+    if let Some(path) = &args.collect {
+        return report(&xscope_capture::collect(path)?, &stages, json);
+    }
+    let mut progress = Progress::new(!args.no_progress);
+    for ignored in ignored(&args.recorded) {
+        progress.warn(&ignored);
+    }
+    let run = runtime.block_on(take(options(args)?, progress))?;
+    report(&run, &stages, json)
+}
+
+/// The watchdog: see `xscope_capture::watch_over`.
+pub(crate) fn watch_over(args: &WatchOverArgs) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(xscope_capture::watch_over(&args.urls));
+    Ok(Exit::Fine)
+}
+
+/// The command line of the watchdog, to put addresses behind.
+pub(crate) fn watchdog() -> Vec<OsString> {
+    let program = std::env::current_exe();
+    program.map_or_else(|_| Vec::new(), |program| vec![program.into(), "watch-over".into()])
+}
+
+async fn take(options: CaptureOptions, mut progress: Progress) -> Result<RunDir> {
+    let cancel = Cancel::new();
+    let watcher = profile::cancel_on_signal(&cancel);
+    let result = xscope_capture::capture(options, &cancel, |event| match event {
+        CaptureEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
+        CaptureEvent::Said(what) => progress.say(&what),
+        CaptureEvent::Warning(what) => progress.warn(&what),
+        CaptureEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
+            progress.begin(&profile::phase_name(phase, &point), requests);
+        }
+        CaptureEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
+        _ => {}
+    })
+    .await;
+    watcher.abort();
+    progress.end();
+    Ok(result?)
+}
+
+fn options(args: CaptureArgs) -> Result<CaptureOptions> {
+    let recorded = &args.recorded;
+    let levels = TracerLevels::new(
+        recorded.host_tracer_level,
+        recorded.python_tracer_level,
+        recorded.device_tracer_level,
+    )?;
+    let wait = duration("--wait-load", args.extent.wait_load)?;
+    Ok(CaptureOptions {
+        output_dir: match &args.profile_name {
+            None => args.output_dir.clone(),
+            Some(name) if name.components().all(|it| matches!(it, Component::Normal(_))) => {
+                args.output_dir.join(name)
+            }
+            Some(name) => bail!("--profile-name is {}: it must be a name", name.display()),
+        },
+        servers: servers(&args),
+        profiler: ProfilerOptions {
+            levels,
+            num_steps: (args.extent.num_steps > 0).then_some(args.extent.num_steps),
+            profile_id: recorded.profile_id.clone(),
+            activities: recorded.activities(),
+        },
+        limit: match duration("--duration", args.extent.duration)? {
+            Duration::ZERO => bail!("--duration is 0: a profile needs some time"),
+            limit => limit,
+        },
+        start: match args.load {
+            Some(url) => StartWhen::OwnLoad {
+                url: (!url.is_empty()).then_some(url),
+                warmup_rounds: args.workload.warmup,
+                matrix: Box::new(profile::matrix(args.workload)),
+            },
+            None if wait.is_zero() => StartWhen::Now,
+            None => StartWhen::Busy { in_flight: args.extent.min_in_flight, limit: wait },
+        },
+        remote_dir: args.remote_dir.as_deref().map(ServerDir::new).transpose()?,
+        judge: no_work,
+        watchdog: watchdog(),
+        command_line: std::env::args().collect(),
+        git_commit: profile::git_commit(),
+    })
+}
+
+fn servers(args: &CaptureArgs) -> Vec<CaptureServer> {
+    let of = |role, urls: &[String]| -> Vec<CaptureServer> {
+        urls.iter().map(|url| CaptureServer { role, url: url.clone() }).collect()
+    };
+    let lists =
+        [of("", &args.url), of("prefill", &args.prefill_url), of("decode", &args.decode_url)];
+    match lists.concat() {
+        none if none.is_empty() => of("", &[DEFAULT_URL.to_owned()]),
+        servers => servers,
+    }
+}
+
+fn duration(option: &str, time: Picos) -> Result<Duration> {
+    let nanos = u64::try_from(time.0 / 1000);
+    Ok(Duration::from_nanos(nanos.with_context(|| format!("{option} must not be negative"))?))
+}
+
+/// What of the options only some servers heed.
+fn ignored(recorded: &RecordedArgs) -> Vec<String> {
+    let given = [
+        ("--device-tracer-level", recorded.device_tracer_level.is_some()),
+        ("--profile-id", recorded.profile_id.is_some()),
+        ("--activities, --cpu, --gpu, --mem, --rpd", !recorded.activities().is_empty()),
+    ];
+    let given = given.into_iter().filter(|(_, is_given)| *is_given);
+    given
+        .map(|(option, _)| {
+            format!(
+                "{option}: sent as it is, but sglang-jax ignores it and records what the tracer \
+                 levels say"
+            )
+        })
+        .collect()
+}
+
+/// The stages to show apart; none if that is not wanted.
+fn by_stage(recorded: &RecordedArgs) -> Vec<String> {
+    match recorded.profile_by_stage {
+        true => recorded.profile_stages.clone(),
+        false => Vec::new(),
+    }
+}
+
+async fn stop(servers: &[CaptureServer]) -> Result<Exit> {
+    for CaptureServer { url, .. } in servers {
+        match xscope_capture::stop_profiler(url).await? {
+            true => output::progress(&format!("{url}: stopped; its files are where it was told")),
+            false => output::progress(&format!("{url}: no profile was being taken")),
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
+    let servers = &run.manifest.servers;
+    let away = |server: &&ServerRecord| server.profiler == ProfilerState::Elsewhere;
+    let collect: Vec<Vec<String>> =
+        servers.iter().filter(away).map(|server| copy_commands(run, server)).collect();
+    let is_here = servers.iter().any(|server| server.profiler == ProfilerState::Collected);
+    let trace = match is_here {
+        true => Some(analyze_cmd::load(&[run.path().to_owned()])?),
+        false => None,
+    };
+    let complete = run.manifest.status == RunStatus::Complete;
+    let empty = trace.as_ref().and_then(no_work);
+    let analysis = trace.as_ref().map(analyze);
+    if json {
+        let run_dir = run.path();
+        output::json(&CaptureReport {
+            schema: SCHEMA,
+            run_dir,
+            complete,
+            servers,
+            collect,
+            analysis,
+        })?;
+    } else {
+        if let Some(mut analysis) = analysis {
+            output::page(&analyze_text(&analysis))?;
+            if !wanted.is_empty() {
+                let steps = &mut analysis.steps;
+                steps.groups.retain(|group| wanted.iter().any(|stage| stage == group.stage));
+                steps.steps.clear();
+                output::page(&section_text(&analysis, Section::Steps, Style::Terminal))?;
+            }
+        }
+        output::text(&how_to_collect(run, &collect))?;
+    }
+    Ok(match (complete, empty) {
+        (false, _) => Exit::Interrupted,
+        (true, Some(finding)) if finding.code == "device.missing" => Exit::Target,
+        (true, _) => Exit::Fine,
+    })
+}
+
+/// What is left to do for servers with other disks.
+fn how_to_collect(run: &RunDir, collect: &[Vec<String>]) -> String {
+    if collect.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "Profiles on the servers' own disks. Copy each here, by one of these that fits:\n",
+    );
+    for command in collect.iter().flatten() {
+        out += &format!("  {command}\n");
+    }
+    out += &format!("then: xscope capture --collect {}\n", quoted(run.path()));
+    out
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.contains(|c: char| c.is_whitespace() || c == '\'') {
+        true => format!("'{}'", text.replace('\'', r"'\''")),
+        false => text,
+    }
+}

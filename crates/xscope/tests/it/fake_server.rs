@@ -1,0 +1,229 @@
+//! A server whose profiler behaves as sglang-jax's was measured to: bare 500s, files that are
+//! written when it stops, steps that end only with traffic, a relative directory that hangs.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::Builder;
+
+use serde_json::{Value, json};
+use xscope_trace::xplane_write::{
+    Event, EventMeta, PlaneBuilder, START_TIME, STOP_TIME, StatValue, TASK_ENVIRONMENT,
+};
+use xscope_trace::{Nanos, Picos, clock};
+
+/// How such a server differs from sglang-jax of August 2026 under load.
+#[derive(Debug, Clone)]
+pub(crate) struct Kind {
+    /// Without it, as the release on PyPI.
+    pub has_status: bool,
+    /// Requests that `/get_server_info` says are running, at each look; the last one stays.
+    pub running: Vec<u32>,
+    /// For how many profiles nothing was done, from the first on.
+    pub idle_profiles: usize,
+    /// Ends a profile by itself after so many looks at its status; never if `None`.
+    pub ends_after: Option<u32>,
+    /// How far its clock is ahead.
+    pub ahead: Nanos,
+    /// It may not write where it is told to.
+    pub is_read_only: bool,
+    /// Its disk is not the one that its path names here.
+    pub disk: Option<PathBuf>,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self {
+            has_status: true,
+            running: vec![4],
+            idle_profiles: 0,
+            ends_after: None,
+            ahead: Nanos::ZERO,
+            is_read_only: false,
+            disk: None,
+        }
+    }
+}
+
+/// What it was asked, and what it does.
+#[derive(Debug, Default)]
+struct State {
+    /// The directory and start of the profile that is being taken.
+    profile: Option<(String, Nanos)>,
+    profiles: usize,
+    looks: u32,
+    asked: Vec<(String, Value)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeServer {
+    pub url: String,
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeServer {
+    pub(crate) fn start(kind: Kind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        spawn(move || {
+            for connection in listener.incoming() {
+                let (kind, state) = (kind.clone(), Arc::clone(&shared));
+                spawn(move || serve(&connection.unwrap(), &kind, &state));
+            }
+        });
+        Self { url, state }
+    }
+
+    /// The bodies of all requests for a path.
+    pub(crate) fn asked(&self, path: &str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let bodies = state.asked.iter().filter(|(asked, _)| asked == path);
+        bodies.map(|(_, body)| body.clone()).collect()
+    }
+
+    pub(crate) fn is_profiling(&self) -> bool {
+        self.state.lock().unwrap().profile.is_some()
+    }
+
+    /// Begins a profile that nobody of xscope's asked for.
+    pub(crate) fn begin_profile(&self) {
+        self.state.lock().unwrap().profile = Some(("/nowhere".to_owned(), clock::wall()));
+    }
+}
+
+/// Threads live as long as the test's process: their connections end before.
+fn spawn(work: impl FnOnce() + Send + 'static) {
+    Builder::new().name("fake-server".to_owned()).spawn(work).unwrap();
+}
+
+fn serve(connection: &TcpStream, kind: &Kind, state: &Mutex<State>) {
+    let mut reader = BufReader::new(connection);
+    while let Some((path, body)) = read_request(&mut reader) {
+        if path == "/start_profile" && !body["output_dir"].as_str().unwrap().starts_with('/') {
+            // As sglang-jax: the scheduler looks for the directory for ever.
+            loop {
+                std::thread::park();
+            }
+        }
+        let (status, answer) = {
+            let mut state = state.lock().unwrap();
+            state.asked.push((path.clone(), body.clone()));
+            answer(&path, &body, kind, &mut state)
+        };
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let mut connection = connection;
+        if connection.write_all((head + &answer).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_request(reader: &mut impl BufRead) -> Option<(String, Value)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|&bytes| bytes > 0)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let line = line.trim().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let path = first.split(' ').nth(1).unwrap().to_owned();
+    Some((path, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn answer(path: &str, body: &Value, kind: &Kind, state: &mut State) -> (u16, String) {
+    let bare_500 = (500, "Internal Server Error".to_owned());
+    let now = clock::wall() + kind.ahead;
+    match path {
+        "/health" => (200, String::new()),
+        "/get_server_info" => {
+            let look = state.asked.iter().filter(|(asked, _)| asked == path).count();
+            let running = kind.running.get(look - 1).or(kind.running.last()).copied();
+            let states = running
+                .map(|running| json!({ "running_batch_size": running, "waiting_queue_size": 0 }));
+            let states: Vec<Value> = states.into_iter().collect();
+            (200, json!({ "model_path": "fake", "internal_states": states }).to_string())
+        }
+        "/start_profile" if state.profile.is_some() || kind.is_read_only => bare_500,
+        "/start_profile" => {
+            let directory = body["output_dir"].as_str().unwrap().to_owned();
+            state.profile = Some((directory, now));
+            state.looks = 0;
+            (200, "Start profiling.\n".to_owned())
+        }
+        "/stop_profile" if state.profile.is_none() => bare_500,
+        "/stop_profile" => {
+            end_profile(kind, state, now);
+            (200, "Stop profiling. This will take some time.\n".to_owned())
+        }
+        "/profile_status" if kind.has_status => {
+            state.looks += 1;
+            if kind.ends_after.is_some_and(|looks| state.looks > looks) && state.profile.is_some() {
+                end_profile(kind, state, now);
+            }
+            let word = if state.profile.is_some() { "in_progress" } else { "idle" };
+            (200, json!({ "status": word }).to_string())
+        }
+        _ => (404, json!({ "detail": "Not Found" }).to_string()),
+    }
+}
+
+/// Writes the file of the profile that is being taken.
+fn end_profile(kind: &Kind, state: &mut State, now: Nanos) {
+    let Some((directory, began)) = state.profile.take() else { return };
+    let directory = match &kind.disk {
+        Some(disk) => disk.join(directory.trim_start_matches('/')),
+        None => PathBuf::from(directory),
+    };
+    let session =
+        directory.join("plugins/profile").join(format!("2026_11_25_{:02}", state.profiles));
+    fs::create_dir_all(&session).unwrap();
+    let has_work = state.profiles >= kind.idle_profiles;
+    fs::write(session.join("fake.xplane.pb"), xplane((began, now), has_work)).unwrap();
+    state.profiles += 1;
+}
+
+/// A profile in which one device ran an operation of 60 % of the time, or none.
+fn xplane((began, ended): (Nanos, Nanos), has_work: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut environment = PlaneBuilder::new(1, TASK_ENVIRONMENT);
+    for (name, time) in [(START_TIME, began), (STOP_TIME, ended)] {
+        let id = environment.stat_id(name);
+        environment.plane_stat(id, StatValue::U64(u64::try_from(time.0).unwrap()));
+    }
+    let mut device = PlaneBuilder::new(2, "/device:TPU:0");
+    let id = device.event(EventMeta { name: "fusion.1", display_name: "fusion.1", stats: &[] });
+    let line = device.line(1, "XLA Ops", Nanos::ZERO);
+    if has_work {
+        let dur = Picos((ended - began).0 * 600);
+        device.push(line, &Event { id, offset: Picos::ZERO, dur, stats: &[] });
+    }
+    environment.encode_into(&mut out);
+    device.encode_into(&mut out);
+    out
+}
+
+/// What lies in a folder, at any depth, by name.
+pub(crate) fn files_in(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files_in(&entry.path())),
+            false => found.push(entry.path().display().to_string()),
+        }
+    }
+    found.sort();
+    found
+}
