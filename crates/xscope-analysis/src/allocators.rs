@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::TrackKind;
+use xscope_trace::model::{Track, TrackKind};
 use xscope_trace::{Bytes, Picos, Trace};
+
+use crate::hbm_usage::Usage;
 
 /// How many samples of a series are kept: the largest of each of as many equal parts of the window.
 const SAMPLES: usize = 200;
@@ -49,8 +51,8 @@ struct Event {
     fragmentation: f64,
 }
 
-/// All allocators, by peak.
-pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
+/// Events of each allocator, with the track that they are on.
+fn events(trace: &Trace) -> BTreeMap<String, (&Track, Vec<Event>)> {
     let wanted: Vec<Option<bool>> = trace
         .metas
         .iter()
@@ -60,23 +62,40 @@ pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
             _ => None,
         })
         .collect();
-    let mut events: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-    if wanted.iter().any(Option::is_some) {
-        for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-            for (row, meta) in track.slices.meta.iter().enumerate() {
-                let Some(is_allocation) = wanted[meta.0 as usize] else { continue };
-                let args = track.slices.args.get(row, &trace.strings);
-                let (name, event) = read(&args, track.slices.start[row], is_allocation);
-                events.entry(name).or_default().push(event);
-            }
+    let mut events: BTreeMap<String, (&Track, Vec<Event>)> = BTreeMap::new();
+    if wanted.iter().all(Option::is_none) {
+        return events;
+    }
+    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
+        for (row, meta) in track.slices.meta.iter().enumerate() {
+            let Some(is_allocation) = wanted[meta.0 as usize] else { continue };
+            let args = track.slices.args.get(row, &trace.strings);
+            let (name, event) = read(&args, track.slices.start[row], is_allocation);
+            events.entry(name).or_insert_with(|| (track, Vec::new())).1.push(event);
         }
     }
+    events
+}
+
+/// Bytes in use of each allocator after each of its events.
+pub(crate) fn in_use(trace: &Trace) -> Vec<Usage> {
+    let usage = |(track, events): (&Track, Vec<Event>)| {
+        #[expect(clippy::cast_precision_loss, reason = "counters are floats")]
+        let samples = events.iter().map(|event| (event.at, event.in_use as f64));
+        Usage::of(track, samples.collect())
+    };
+    events(trace).into_values().map(usage).collect()
+}
+
+/// All allocators, by peak.
+pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
+    let events = events(trace);
     if events.is_empty() {
         return Vec::new();
     }
     let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let mut rows: Vec<AllocatorRow> =
-        events.into_iter().map(|(name, events)| summarise(name, events, zero)).collect();
+        events.into_iter().map(|(name, (_, events))| summarise(name, events, zero)).collect();
     rows.sort_by(|a, b| b.peak_bytes.cmp(&a.peak_bytes).then_with(|| a.name.cmp(&b.name)));
     rows
 }

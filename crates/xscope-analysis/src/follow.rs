@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use xscope_trace::model::{RequestSpan, SliceRef, SourceId, SpanKey, TrackKind};
+use xscope_trace::write::Joins;
+use xscope_trace::write::perfetto::JoinedRequest;
 use xscope_trace::{Picos, Trace};
 
 use crate::join::Join;
@@ -38,6 +41,38 @@ pub fn follow(trace: &Trace) -> Follow<'_> {
         Followed { view, spans }
     });
     Follow { requests: requests.collect(), work: work(trace, &join, &launches) }
+}
+
+/// The same for a writer: by where spans stand. A span of a batch stands for the batch, not for each
+/// request in it, so that no sum counts it twice.
+pub fn joins(trace: &Trace) -> Joins {
+    let found = follow(trace);
+    let clients: FxHashMap<&str, usize> = trace
+        .client
+        .iter()
+        .enumerate()
+        .map(|(index, client)| (client.id.as_str(), index))
+        .collect();
+    let mut own: FxHashMap<*const RequestSpan, usize> = FxHashMap::default();
+    own.extend(
+        trace.spans.iter().enumerate().map(|(index, span)| (std::ptr::from_ref(span), index)),
+    );
+    let join = |request: &Followed<'_>| {
+        let spans = request.spans.iter();
+        JoinedRequest {
+            client: clients
+                .get(request.view.id.as_str())
+                .copied()
+                .filter(|_| request.view.has_client),
+            spans: spans
+                .clone()
+                .filter(|span| span.request.is_some())
+                .filter_map(|span| own.get(&std::ptr::from_ref(*span)).copied())
+                .collect(),
+            batches: spans.filter_map(|span| Some((span.source, span.batch?))).collect(),
+        }
+    };
+    Joins { requests: found.requests.iter().map(join).collect(), work: found.work }
 }
 
 fn work(

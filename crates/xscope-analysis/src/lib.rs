@@ -21,6 +21,7 @@ pub mod degraded;
 pub mod devices;
 pub mod follow;
 pub mod grouping;
+pub mod hbm_usage;
 pub mod headlines;
 pub mod idle;
 mod intervals;

@@ -69,6 +69,10 @@ impl MemoryReport {
 
 const BYTES_PER_MB: f64 = 1e6;
 
+/// Around the owner in the name of a counter of live bytes.
+pub(crate) const LIVE_PREFIX: &str = "memory_";
+pub(crate) const LIVE_SUFFIX: &str = "_live_bytes";
+
 /// How many samples of a series are kept.
 const SERIES: usize = 200;
 
@@ -116,9 +120,9 @@ fn owners(trace: &Trace) -> Vec<OwnerRow> {
     let mut rows: BTreeMap<&str, OwnerRow> = BTreeMap::new();
     for counter in &trace.counters {
         let name = trace.strings.get(counter.name);
-        let Some(name) = name.strip_prefix("memory_") else { continue };
+        let Some(name) = name.strip_prefix(LIVE_PREFIX) else { continue };
         let (owner, is_live) =
-            match (name.strip_suffix("_live_bytes"), name.strip_suffix("_peak_bytes")) {
+            match (name.strip_suffix(LIVE_SUFFIX), name.strip_suffix("_peak_bytes")) {
                 (Some(owner), _) => (owner, true),
                 (_, Some(owner)) => (owner, false),
                 _ => continue,
@@ -181,7 +185,7 @@ fn scopes(trace: &Trace) -> Vec<ScopeRow> {
 }
 
 /// Live bytes of all owners, and of activations, that the operation in `row` carries.
-fn live_bytes(trace: &Trace, track: &Track, row: usize) -> Option<(f64, f64)> {
+pub(crate) fn live_bytes(trace: &Trace, track: &Track, row: usize) -> Option<(f64, f64)> {
     let mut found = None;
     for (key, value) in track.slices.args.get(row, &trace.strings) {
         let owner = key.strip_prefix("live_").and_then(|key| key.strip_suffix("_bytes"));

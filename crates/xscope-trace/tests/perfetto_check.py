@@ -2,18 +2,23 @@
 
     pip install perfetto
     python perfetto_check.py FILE.pftrace [--expect-slice NAME ...] [--expect-slices N]
-                             [--expect-machines N]
+                             [--expect-machines N] [--sql QUERY ...]
 
 Exit code 0 if the file is what Perfetto's trace processor takes: every field known to the schema;
 every packet on a sequence; interned data that are defined before they are used; tracks that are
 described before their events; on each track slices that begin and end in order, never at a time
 before the one around them; counters with values; arrows that leave and arrive. 1 if not, 2 if the
 package `perfetto` is not installed or the file is missing.
+
+--sql answers queries on `slice(ts, dur, name)` and `counter(ts, value, name)`, in nanoseconds as in
+Perfetto's own tables, as one line of JSON each: the package has no trace processor in it.
 """
 
 import argparse
 import collections
+import json
 import pathlib
+import sqlite3
 import sys
 
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
@@ -49,6 +54,8 @@ class Checker:
         self.open = collections.defaultdict(list)
         self.last = {}
         self.names = collections.Counter()
+        self.slices = []
+        self.samples = []
         self.flows_out = set()
         self.flows_in = set()
         self.machines = set()
@@ -137,22 +144,39 @@ class Checker:
         if event.type == BEGIN:
             if not event.name_iid and not event.name:
                 self.problem("a slice without a name")
-            self.names[names.get(event.name_iid) or event.name] += 1
-            stack.append(at)
+            name = names.get(event.name_iid) or event.name
+            self.names[name] += 1
+            stack.append((at, name))
             self.flows_out.update(event.flow_ids)
             self.flows_in.update(event.terminating_flow_ids)
         elif event.type == END:
             if not stack:
                 self.problem("an end without a begin")
-            elif stack.pop() > at:
-                self.problem("a slice that ends before it begins")
+            else:
+                start, name = stack.pop()
+                self.slices.append((start, at - start, name))
+                if start > at:
+                    self.problem("a slice that ends before it begins")
         elif event.type == COUNTER:
             if event.WhichOneof("counter_value_field") is None:
                 self.problem("a counter's sample without a value")
             if not self.tracks[event.track_uuid].HasField("counter"):
                 self.problem("a sample on a track that is no counter")
+            field = event.WhichOneof("counter_value_field")
+            name = self.tracks[event.track_uuid].name
+            self.samples.append((at, getattr(event, field) if field else None, name))
         else:
             self.problem(f"an event of type {event.type}")
+
+    def answer(self, queries):
+        tables = sqlite3.connect(":memory:")
+        tables.execute("CREATE TABLE slice (ts INT, dur INT, name TEXT)")
+        tables.execute("CREATE TABLE counter (ts INT, value REAL, name TEXT)")
+        open_slices = [(at, -1, name) for stack in self.open.values() for at, name in stack]
+        tables.executemany("INSERT INTO slice VALUES (?, ?, ?)", self.slices + open_slices)
+        tables.executemany("INSERT INTO counter VALUES (?, ?, ?)", self.samples)
+        for query in queries:
+            print(json.dumps(tables.execute(query).fetchall()))
 
     def finish(self, args):
         if self.snapshots != 1:
@@ -183,6 +207,7 @@ def main():
     parser.add_argument("--expect-slice", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--expect-slices", type=int, metavar="N")
     parser.add_argument("--expect-machines", type=int, metavar="N")
+    parser.add_argument("--sql", nargs="+", default=[], metavar="QUERY")
     args = parser.parse_args()
     if not args.file.is_file():
         parser.error(f"no such file: {args.file}")
@@ -197,6 +222,7 @@ def main():
         checker.problem(f"the file has unknown fields {unknown}")
     for packet in trace.packet:
         checker.packet(packet)
+    checker.answer(args.sql)
     problems = checker.finish(args)
     for problem, count in problems.items():
         print(f"error: {problem} ({count}x)", file=sys.stderr)

@@ -4,6 +4,7 @@
 //! `web/` sort, filter and draw charts from a JSON island in the page. The policy in the page lets
 //! those scripts run, by their hashes, and nothing else; it forbids any connection.
 
+mod benchmark;
 mod bounds;
 mod charts;
 mod difference;
@@ -18,9 +19,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use xscope_analysis::ProfileReport;
-use xscope_trace::run::RunManifest;
+use xscope_trace::results::Results;
+use xscope_trace::run::{RunDir, RunManifest};
 
-pub use difference::{Side, difference_html};
+pub use difference::difference_html;
 
 /// The style sheet of all pages.
 pub const STYLE: &str = include_str!("../web/report.css");
@@ -36,16 +38,47 @@ pub const SCRIPTS: [(&str, &str); 5] = [
     ("start.js", include_str!("../web/start.js")),
 ];
 
-/// The report on a run, or on any profile if there is no manifest, as one HTML file.
-pub fn report_html(report: ProfileReport, manifest: Option<&RunManifest>) -> String {
-    let (report, left_out) = bounds::cut(report);
-    let pages = pages::pages(&report, manifest, &left_out);
-    document(&title(&report, manifest), &pages, &charts::data(&report))
+/// What a page is about: a run, or any profile.
+#[derive(Debug)]
+pub struct Side {
+    pub report: ProfileReport,
+    /// Absent if it is not of a run.
+    pub manifest: Option<RunManifest>,
+    /// What a benchmark wrote of its points.
+    pub results: Option<Results>,
 }
 
-/// What a run is called, or where a profile without one is.
-fn title(report: &ProfileReport, manifest: Option<&RunManifest>) -> String {
-    manifest.map_or_else(|| report.run_dir.clone(), |manifest| manifest.id.clone())
+impl Side {
+    /// A run with what lies beside its profile.
+    pub fn of_run(report: ProfileReport, run: &RunDir) -> Self {
+        let results = run.read_json(&run.results_path());
+        Self { report, manifest: Some(run.manifest.clone()), results }
+    }
+
+    pub fn of_profile(report: ProfileReport) -> Self {
+        Self { report, manifest: None, results: None }
+    }
+
+    /// What a run is called, or where a profile without one is.
+    fn title(&self) -> String {
+        match &self.manifest {
+            Some(manifest) => manifest.id.clone(),
+            None => self.report.run_dir.clone(),
+        }
+    }
+
+    /// With lists that a page can hold, and what was left out of them.
+    fn cut(self) -> (Self, bounds::LeftOut) {
+        let (report, left_out) = bounds::cut(self.report);
+        (Self { report, ..self }, left_out)
+    }
+}
+
+/// The report on a run or a profile as one HTML file.
+pub fn report_html(side: Side) -> String {
+    let (side, left_out) = side.cut();
+    let pages = pages::pages(&side, &left_out);
+    document(&side.title(), &pages, &charts::data(&side.report))
 }
 
 /// One part of a page that the navigation leads to.

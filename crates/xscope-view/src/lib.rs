@@ -1,4 +1,5 @@
-//! What people look at: reports as text for a terminal, and as HTML files.
+//! What people look at: reports as text for a terminal and as HTML files, the viewer; and what other
+//! programs take of requests and reports: OpenTelemetry traces, CSV.
 //!
 //! Formats reports and computes nothing: every figure here comes from `xscope-analysis`. Text is
 //! readable without colour; [`colour`] paints it for terminals.
@@ -8,9 +9,11 @@ mod baseline;
 mod bench;
 pub mod colour;
 mod compare;
+pub mod csv;
 mod flame;
 pub mod html;
 mod live;
+pub mod otlp;
 mod overhead;
 mod profile;
 mod requests;

@@ -94,13 +94,14 @@ var xscope = (function (xscope) {
       if (!sides.some(function (side) { return side[1].percentiles.length; })) return null;
       // So far out that each nine takes as much room as the one before.
       function place(percent) { return -Math.log10(1 - percent / 100); }
+      const last = Math.max.apply(null, sides.flatMap(function (side) { return side[1].percentiles.map(function (pair) { return place(pair[0]); }); }));
       return Object.assign(base(colour), {
         height: 280,
         legend: Object.assign(base(colour).legend, { show: sides.length > 1 }),
         tooltip: Object.assign(base(colour).tooltip, { formatter: function (item) {
           return (sides.length > 1 ? item.seriesName + ' ' : '') + 'p' + item.value[2] + ': ' + item.value[1].toPrecision(5) + ' ms';
         } }),
-        xAxis: axis(colour, { type: 'value', name: 'percentile', min: 0, interval: 1, axisLabel: { color: colour.faint, formatter: function (at) { return 'p' + +(100 * (1 - Math.pow(10, -at))).toFixed(3); } } }),
+        xAxis: axis(colour, { type: 'value', name: 'percentile', min: 0, max: Math.max(1, Math.ceil(last)), interval: 1, axisLabel: { color: colour.faint, formatter: function (at) { return 'p' + +(100 * (1 - Math.pow(10, -at))).toFixed(3); } } }),
         yAxis: axis(colour, { type: 'value', name: 'ms', nameGap: 40, min: 0 }),
         series: sides.map(function (side, index) {
           return { name: side[0], type: 'line', symbolSize: 8, symbol: index ? 'rect' : 'circle', lineStyle: { type: index ? 'dashed' : 'solid', width: 2 },
@@ -119,6 +120,9 @@ var xscope = (function (xscope) {
         return operations.some(function (one) { return one.bound_by === kind; });
       });
       const logs = function (get) { return operations.map(get).map(Math.log10); };
+      const intensities = logs(function (one) { return one.intensity; });
+      // Whole decades, so that the roofs have room to be seen.
+      const ends = [Math.pow(10, Math.floor(Math.min.apply(null, intensities))), Math.pow(10, Math.floor(Math.max.apply(null, intensities)) + 1)];
       const low = Math.floor(Math.min.apply(null, logs(function (one) { return one.flops_per_sec; })));
       return Object.assign(base(colour), {
         height: 420,
@@ -131,14 +135,14 @@ var xscope = (function (xscope) {
             + one.intensity.toPrecision(3) + ' FLOP/B\nself time ' + xscope.time(one.self_us)
             + (one.efficiency == null ? '' : '\n' + (100 * one.efficiency).toFixed(1) + ' % of its roof');
         } }),
-        xAxis: axis(colour, { type: 'log', name: 'intensity, FLOP for each byte' }),
+        xAxis: axis(colour, { type: 'log', name: 'intensity, FLOP for each byte', min: ends[0], max: ends[1] }),
         yAxis: axis(colour, { type: 'log', name: 'FLOP/s', nameGap: 56, min: Math.pow(10, low), axisLabel: { color: colour.faint, formatter: rate } }),
         series: kinds.map(function (kind) {
           return { name: kind === 'unknown' ? 'bound unknown (no peaks of this device)' : 'bound by ' + kind, type: 'scatter', symbol: symbols[kind], itemStyle: { opacity: 0.75, borderColor: colour.text, borderWidth: 0.5 },
             data: operations.filter(function (one) { return one.bound_by === kind; }).map(function (one) {
               return { value: [one.intensity, one.flops_per_sec], one: one, symbolSize: 6 + 34 * Math.sqrt(one.self_us / most) };
             }) };
-        }).concat(roofs(operations, colour)),
+        }).concat(roofs(operations, ends, colour)),
       });
     },
 
@@ -185,12 +189,14 @@ var xscope = (function (xscope) {
     compiles: function (data, colour) {
       if (!data.compiles.length) return null;
       const requests = data.requests;
+      const end = Math.max.apply(null, data.compiles.map(function (one) { return one.start_us + one.duration_us; })
+        .concat(requests.map(function (one) { return one.start_us; })));
       return Object.assign(base(colour), {
         height: 320,
         dataZoom: zoom(),
         legend: Object.assign(base(colour).legend, { show: true }),
         tooltip: Object.assign(base(colour).tooltip, { formatter: function (item) { return item.data && item.data.said || item.name; } }),
-        xAxis: axis(colour, { type: 'value', name: 'time', axisLabel: { color: colour.faint, hideOverlap: true, formatter: xscope.time } }),
+        xAxis: axis(colour, { type: 'value', name: 'time', max: end, axisLabel: { color: colour.faint, hideOverlap: true, formatter: xscope.time } }),
         yAxis: axis(colour, { type: 'value', name: 'ms', nameGap: 46, min: 0 }),
         series: [
           { name: 'compilation', type: 'scatter', symbol: 'triangle', symbolSize: 11,
@@ -204,7 +210,7 @@ var xscope = (function (xscope) {
           { name: 'request', type: 'scatter', symbolSize: 6, data: requests.map(function (one) {
             return { value: [one.start_us, one.latency_ms], said: short(one.request_id, 60) + '\n' + one.latency_ms.toPrecision(4) + ' ms' };
           }) },
-        ],
+        ].filter(function (one) { return one.data.length; }),
       });
     },
 
@@ -220,7 +226,7 @@ var xscope = (function (xscope) {
   };
 
   // The roofs that the efficiencies imply: a peak is a rate over its share of it.
-  function roofs(operations, colour) {
+  function roofs(operations, ends, colour) {
     const peaks = {};
     for (const one of operations) {
       if (!(one.efficiency > 0)) continue;
@@ -228,8 +234,7 @@ var xscope = (function (xscope) {
       if (one.bound_by === 'compute') peak.flops = one.flops_per_sec / one.efficiency;
       if (one.bound_by === 'memory') peak.bytes = one.flops_per_sec / one.intensity / one.efficiency;
     }
-    const least = Math.min.apply(null, operations.map(function (one) { return one.intensity; }));
-    const most = Math.max.apply(null, operations.map(function (one) { return one.intensity; }));
+    const [least, most] = ends;
     const seen = new Set();
     const lines = [];
     for (const device of Object.keys(peaks)) {
@@ -262,6 +267,10 @@ var xscope = (function (xscope) {
     box.style.height = first.height + 'px';
     figure.append(box);
     const chart = window.echarts.init(box, null, { renderer: 'svg' });
+    // A page on paper is of another width than the window: what is drawn shrinks with it.
+    chart.on('rendered', function () {
+      box.querySelector('svg').setAttribute('viewBox', '0 0 ' + chart.getWidth() + ' ' + chart.getHeight());
+    });
     chart.setOption(first);
     xscope.onResize(box, function () { chart.resize(); });
     xscope.onScheme(function () { chart.setOption(draw(data, colours()), true); chart.resize(); });

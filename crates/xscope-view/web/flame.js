@@ -3,8 +3,7 @@ var xscope = (function (xscope) {
   'use strict';
 
   const ROW = 21;
-  // Narrower than this many pixels, a scope is left to its parent.
-  const NARROW = 1.5;
+  const NARROW = 1.5; // px
   const COLOURS = ['#9ecae9', '#ffbf79', '#a5d8a0', '#e7c5e0', '#f2dd7a', '#b9c4cf', '#f6b3a6', '#9fd6cd'];
 
   // A name keeps its colour wherever it occurs: layers that differ in a number look the same.
@@ -50,7 +49,8 @@ var xscope = (function (xscope) {
     }
 
     function draw() {
-      const width = box.clientWidth || 800;
+      // Narrower than this part of the whole, a scope is left to its parent.
+      const least = NARROW / (box.clientWidth || 800);
       const word = input.value.trim().toLowerCase();
       const focus = path[path.length - 1];
       let deepest = 0;
@@ -59,11 +59,12 @@ var xscope = (function (xscope) {
         deepest = Math.max(deepest, depth);
         const cell = document.createElement('div');
         const around = depth < path.length - 1;
-        cell.style.left = left + 'px';
-        cell.style.width = size + 'px';
+        cell.style.left = 100 * left + '%';
+        cell.style.width = 100 * size + '%';
         cell.style.top = depth * ROW + 'px';
         cell.style.backgroundColor = colour(node.n);
-        if (size > 24) cell.textContent = node.n + (size > 150 ? '  ' + (100 * node.t / tree.t).toFixed(1) + ' %' : '');
+        const width = size / least * NARROW;
+        if (width > 24) cell.textContent = node.n + (width > 150 ? '  ' + (100 * node.t / tree.t).toFixed(1) + ' %' : '');
         cell.title = describe(node);
         cell.className = around ? 'around' : '';
         if (word) cell.classList.add(node.n.toLowerCase().includes(word) ? 'match' : 'miss');
@@ -79,7 +80,7 @@ var xscope = (function (xscope) {
         let at = left;
         for (const child of node.c || []) {
           const part = size * child.t / node.t;
-          if (part >= NARROW) {
+          if (part >= least) {
             const next = chain.concat([child]);
             put(child, next, at, part, depth);
             below(child, next, at, part, depth + 1);
@@ -87,8 +88,8 @@ var xscope = (function (xscope) {
           at += part;
         }
       }
-      path.forEach(function (node, depth) { put(node, path.slice(0, depth + 1), 0, width, depth); });
-      below(focus, path, 0, width, path.length);
+      path.forEach(function (node, depth) { put(node, path.slice(0, depth + 1), 0, 1, depth); });
+      below(focus, path, 0, 1, path.length);
       box.style.height = (deepest + 1) * ROW + 'px';
       show(focus);
     }

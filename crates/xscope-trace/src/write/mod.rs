@@ -35,6 +35,8 @@ use crate::model::{MetaId, Trace};
 use crate::strings::StrId;
 use crate::time::Picos;
 
+pub use perfetto::Joins;
+
 /// A format that a trace is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
@@ -66,12 +68,13 @@ impl Target {
     }
 }
 
-/// Writes `trace` to the file at `path` in one step; compressed if its name ends in `.gz`.
+/// Writes `trace` to the file at `path` in one step; compressed if its name ends in `.gz`. Perfetto
+/// shows requests as they were joined.
 ///
 /// # Errors
 /// [`Error::NotOneHost`] for an XPlane file of several hosts, [`Error::Write`] if the file cannot
 /// be written; what was there stays as it was.
-pub fn to_file(trace: &Trace, target: Target, path: &Path) -> Result<Written> {
+pub fn to_file(trace: &Trace, joins: &Joins, target: Target, path: &Path) -> Result<Written> {
     let failed = |source| Error::Write { path: path.to_owned(), source };
     let is_packed = path.extension().is_some_and(|extension| extension == "gz");
     if target == Target::XPlane {
@@ -84,11 +87,11 @@ pub fn to_file(trace: &Trace, target: Target, path: &Path) -> Result<Written> {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         let written = if is_packed {
             let mut packed = GzEncoder::new(&mut out, Compression::fast());
-            let written = to_stream(trace, target, &mut BufWriter::new(&mut packed))?;
+            let written = to_stream(trace, joins, target, &mut BufWriter::new(&mut packed))?;
             packed.finish()?;
             written
         } else {
-            to_stream(trace, target, &mut out)?
+            to_stream(trace, joins, target, &mut out)?
         };
         out.flush()?;
         Ok(written)
@@ -100,9 +103,14 @@ pub fn to_file(trace: &Trace, target: Target, path: &Path) -> Result<Written> {
 ///
 /// # Errors
 /// Those of `out`, and for XPlane that the trace is of several hosts.
-pub fn to_stream(trace: &Trace, target: Target, out: &mut impl Write) -> io::Result<Written> {
+pub fn to_stream(
+    trace: &Trace,
+    joins: &Joins,
+    target: Target,
+    out: &mut impl Write,
+) -> io::Result<Written> {
     let written = match target {
-        Target::Perfetto => perfetto::write(trace, out),
+        Target::Perfetto => perfetto::write(trace, joins, out),
         Target::Chrome => chrome::write(trace, out),
         Target::Folded => folded::write(trace, out),
         Target::Speedscope => speedscope::write(trace, out),
@@ -129,7 +137,7 @@ fn origin(trace: &Trace) -> Picos {
 }
 
 /// When the trace's zero was, in nanoseconds since the Unix epoch, if a source says so.
-fn unix_zero(trace: &Trace) -> Option<i64> {
+pub fn unix_zero(trace: &Trace) -> Option<i64> {
     trace.sources.iter().find_map(|source| {
         Some(source.clock.unix_epoch?.0.saturating_sub(source.clock.offset.0.div_euclid(1000)))
     })

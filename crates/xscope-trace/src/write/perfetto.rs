@@ -25,16 +25,18 @@ use crate::write::{Common, Written};
 use encode::{Annotations, Encoder, Place};
 use requests::Requests;
 
+pub use requests::{BatchKey, JoinedRequest, Joins};
+
 /// The track of the whole trace: it says that processes have an order.
 const ROOT: u64 = 0;
 
-/// Writes `trace` to `out`.
+/// Writes `trace` to `out`, with its requests as they were joined.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(trace: &Trace, out: &mut impl Write) -> io::Result<Written> {
+pub fn write(trace: &Trace, joins: &Joins, out: &mut impl Write) -> io::Result<Written> {
     let processes = Processes::new(trace, Grouping::Devices);
-    let requests = Requests::of(trace);
+    let requests = Requests::of(trace, joins);
     let mut writer = Writer {
         trace,
         encoder: Encoder::new(trace, out),

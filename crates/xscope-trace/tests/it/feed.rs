@@ -4,7 +4,7 @@
 use xscope_trace::model::{MetaId, Slices, Trace};
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Noise, trim};
-use xscope_trace::write::{Target, to_stream, trim_xplane};
+use xscope_trace::write::{Joins, Target, to_stream, trim_xplane};
 use xscope_trace::{Error, load, xplane_write};
 
 /// Rows whose arguments are looked at, of each track.
@@ -58,7 +58,8 @@ pub(crate) fn write(bytes: &[u8]) {
         Target::Pprof,
     ] {
         let mut out = Vec::new();
-        to_stream(&trace, target, &mut out).expect("a vector takes all bytes");
+        to_stream(&trace, &Joins::by_id(&trace), target, &mut out)
+            .expect("a vector takes all bytes");
         if matches!(target, Target::XPlane) && trace.slice_count() > 0 {
             read("fuzz.xplane.pb", &out).expect("what was written is read");
         }

@@ -10,7 +10,7 @@ use xscope_trace::model::{Format, SliceRef, Trace, Track, TrackKind};
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Noise, around, step_numbers, steps, trim};
 use xscope_trace::write::{
-    Written, chrome, folded, perfetto, pprof, speedscope, trim_xplane, xplane,
+    Joins, Written, chrome, folded, perfetto, pprof, speedscope, trim_xplane, xplane,
 };
 
 use crate::traces;
@@ -293,7 +293,7 @@ fn perfetto_takes_every_trace() {
     for file in all {
         let Ok(trace) = load(std::slice::from_ref(&file)) else { continue };
         let mut bytes = Vec::new();
-        let written = perfetto::write(&trace, &mut bytes).unwrap();
+        let written = perfetto::write(&trace, &Joins::by_id(&trace), &mut bytes).unwrap();
         assert!(written.slices >= trace.slice_count() as u64, "{}: {written:?}", file.display());
         assert_eq!(written.clipped, 0, "{}", file.display());
     }
@@ -310,7 +310,7 @@ fn an_xplane_file_is_of_one_host() {
     let error = xplane::write(&trace, &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("one host, but the trace is of a, b"), "{error}");
     let mut bytes = Vec::new();
-    perfetto::write(&trace, &mut bytes).unwrap();
+    perfetto::write(&trace, &Joins::by_id(&trace), &mut bytes).unwrap();
     // Field 98: the machine of the second host.
     assert!(bytes.windows(3).any(|bytes| bytes == [0x90, 0x06, 0x01]));
 }
@@ -349,7 +349,7 @@ fn windows_are_found_by_name_and_by_step() {
     let mut cut = load(&[fixture("run")]).unwrap();
     let trimmed = trim(&mut cut, &Cut { window: Some((from, to)), drop: Vec::new() });
     assert!(trimmed.kept > 0 && trimmed.dropped > 0, "{trimmed:?}");
-    perfetto::write(&cut, &mut Vec::new()).unwrap();
+    perfetto::write(&cut, &Joins::by_id(&cut), &mut Vec::new()).unwrap();
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub(crate) fn data(report: &ProfileReport) -> Charts<'_> {
         allocators: analysis
             .allocators
             .iter()
-            .map(|row| (name(&row.name), mb(&row.samples)))
+            .map(|row| (allocator(&row.name), mb(&row.samples)))
             .collect(),
         compiles: analysis.compiles.iter().map(compile).collect(),
         requests: &report.points,
@@ -122,6 +122,10 @@ pub(crate) fn data(report: &ProfileReport) -> Charts<'_> {
             })
             .collect(),
     }
+}
+
+fn allocator(given: &str) -> String {
+    name(if given.is_empty() { "allocator" } else { given })
 }
 
 fn name(name: &str) -> String {

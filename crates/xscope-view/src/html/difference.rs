@@ -9,7 +9,6 @@ use xscope_analysis::compare::CompareReport;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
-use xscope_trace::run::RunManifest;
 
 use crate::compare::{grids, headline};
 use crate::html::charts::{Charts, data};
@@ -17,19 +16,14 @@ use crate::html::operations::{Operation, operations};
 use crate::html::pages::environment;
 use crate::html::parts::{chart, findings, grid, stacked, stage_class, table, waterfall};
 use crate::html::summary::width_ms;
-use crate::html::{Page, bounds, document, title};
+use crate::html::{Page, Side, document};
 use crate::sections::Style;
 use crate::text::{Column, duration, metric};
 
 /// Rows of a table of differences.
 const ROWS: usize = 500;
 
-/// One of two runs.
-#[derive(Debug)]
-pub struct Side {
-    pub report: ProfileReport,
-    pub manifest: Option<RunManifest>,
-}
+const NO_OPERATION: &str = "Neither profile has an operation of a device.";
 
 #[derive(Serialize)]
 struct Both<'a> {
@@ -40,9 +34,8 @@ struct Both<'a> {
 /// Two runs as one page of differences, with the verdicts of their comparison, or with the reason
 /// why there are none.
 pub fn difference_html(a: Side, b: Side, compared: Result<&CompareReport, &str>) -> String {
-    let cut = |side: Side| Side { report: bounds::cut(side.report).0, ..side };
-    let sides = [("A", cut(a)), ("B", cut(b))];
-    let names = [0, 1].map(|side| title(&sides[side].1.report, sides[side].1.manifest.as_ref()));
+    let sides = [("A", a.cut().0), ("B", b.cut().0)];
+    let names = [0, 1].map(|side| sides[side].1.title());
     let [(_, a), (_, b)] = &sides;
     let (a, b) = (&a.report, &b.report);
     let page = |id, title, content| Page { id, title, content };
@@ -62,6 +55,10 @@ pub fn difference_html(a: Side, b: Side, compared: Result<&CompareReport, &str>)
             },
         ),
         page("kernels", "Kernels", kernels(a, b)),
+        page("devices", "Devices", devices(a, b)),
+        page("memory", "Memory", memory(a, b)),
+        page("compiles", "Compilations", compiles(a, b)),
+        page("collectives", "Collectives", collectives(a, b)),
         page(
             "quality",
             "Quality",
@@ -216,7 +213,7 @@ fn layers(a: &ProfileReport, b: &ProfileReport) -> Markup {
     let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
     html! {
         h3 { "Device time by scope, " (what) }
-        (bounded("scope", rows))
+        (bounded("scope", rows, NO_OPERATION))
     }
 }
 
@@ -240,15 +237,90 @@ fn kernels(a: &ProfileReport, b: &ProfileReport) -> Markup {
     let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
     html! {
         h3 { "Self time of operations, " (what) }
-        (bounded("operation", rows))
+        (bounded("operation", rows, NO_OPERATION))
     }
 }
 
-fn bounded(name: &'static str, mut rows: Vec<Vec<String>>) -> Markup {
+/// Sums by name.
+fn sums<'a>(rows: impl Iterator<Item = (&'a str, f64)>) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for (name, value) in rows {
+        *sums.entry(name.to_owned()).or_default() += value;
+    }
+    sums
+}
+
+/// What the devices' windows went into, and why they idled, over all devices.
+fn devices(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let parts = |report: &ProfileReport| {
+        sums(report.analysis.timeline.iter().flat_map(|row| {
+            [
+                ("computation", row.computation_us),
+                ("exposed communication", row.exposed_communication_us),
+                ("exposed copies", row.exposed_copy_us),
+                ("idle", row.idle_us),
+            ]
+        }))
+    };
+    let causes = |report: &ProfileReport| {
+        let rows = report.analysis.idle.iter().flat_map(|row| &row.causes);
+        sums(rows.map(|row| (row.cause, row.us)))
+    };
+    html! {
+        h3 { "What the devices' windows went into, over all devices" }
+        (bounded("part", joined(&parts(a), &parts(b), duration), "Neither profile has a device."))
+        h3 { "Idle time by cause, over all devices" }
+        (bounded("cause", joined(&causes(a), &causes(b), duration), "No device idled."))
+    }
+}
+
+fn memory(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let peaks = |report: &ProfileReport| {
+        let memory = &report.analysis.memory;
+        let mut peaks = sums(memory.owners.iter().map(|row| (row.owner.as_str(), row.peak_mb)));
+        peaks.extend(memory.peak.value.map(|peak| ("all owners".to_owned(), peak)));
+        peaks
+    };
+    let rows = joined(&peaks(a), &peaks(b), |mb| format!("{mb:.2}"));
+    html! {
+        h3 { "Peak by owner, MB" }
+        (bounded("owner", rows, "Neither profile counts memory by owner."))
+    }
+}
+
+fn compiles(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let times = |report: &ProfileReport| {
+        let named = report.analysis.compiles.iter().map(|row| {
+            let name = if row.program.is_empty() { &row.event } else { &row.program };
+            (name.as_str(), row.duration_us)
+        });
+        sums(named)
+    };
+    html! {
+        h3 { "Time of compiling" }
+        (bounded("program", joined(&times(a), &times(b), duration), "Neither side compiled anything."))
+    }
+}
+
+fn collectives(a: &ProfileReport, b: &ProfileReport) -> Markup {
+    let (divisors, what) = divisors(a, b);
+    let times = |report: &ProfileReport, by: f64| {
+        let rows = report.analysis.collectives.iter();
+        sums(rows.map(|row| (row.name.as_str(), row.total_us / by)))
+    };
+    let rows = joined(&times(a, divisors[0]), &times(b, divisors[1]), duration);
+    html! {
+        h3 { "Time in collectives, " (what) }
+        (bounded("collective", rows, "No operation exchanges data between devices."))
+    }
+}
+
+/// Rows of a table as far as a page can hold them, or a word if there are none.
+fn bounded(name: &'static str, mut rows: Vec<Vec<String>>, empty: &str) -> Markup {
     let left_out = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);
     html! {
-        @if rows.is_empty() { p.empty { "Neither profile has an operation of a device." } }
+        @if rows.is_empty() { p.empty { (empty) } }
         @else { (table(&columns(name), &rows)) }
         @if left_out > 0 { p.notice { (left_out) " more, with smaller differences, are left out." } }
     }

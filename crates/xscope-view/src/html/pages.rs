@@ -5,21 +5,19 @@ use xscope_analysis::stats::as_f64;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::run::{RunManifest, Utc};
 
-use crate::html::Page;
+use crate::html::benchmark::benchmark;
 use crate::html::bounds::LeftOut;
 use crate::html::operations;
 use crate::html::parts::{chart, figure, findings, grid, table};
 use crate::html::summary::summary;
+use crate::html::{Page, Side};
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::sections::{Section, grids};
 use crate::text::{Column, percent, shorten, si};
 
 /// All pages in order; each is there, with a word if it is empty.
-pub(crate) fn pages(
-    report: &ProfileReport,
-    manifest: Option<&RunManifest>,
-    left_out: &LeftOut,
-) -> Vec<Page> {
+pub(crate) fn pages(side: &Side, left_out: &LeftOut) -> Vec<Page> {
+    let report = &side.report;
     let analysis = &report.analysis;
     let section = |section: Section, charts: Markup| {
         let tables = grids(analysis, section);
@@ -28,14 +26,16 @@ pub(crate) fn pages(
                 p.empty { (why_empty(section)) }
             } @else {
                 (charts)
+                (degraded(analysis, section))
                 @for table in &tables { (grid(table)) }
                 (left_out_note(left_out, section))
             }
         }
     };
     let page = |id, title, content| Page { id, title, content };
-    vec![
-        page("summary", "Summary", summary(report)),
+    let mut pages = vec![page("summary", "Summary", summary(side))];
+    pages.extend(side.results.as_ref().map(|it| page("benchmark", "Benchmark", benchmark(it))));
+    pages.extend([
         page("latency", "Latency", latency(report)),
         page(
             "layers",
@@ -45,7 +45,11 @@ pub(crate) fn pages(
                 (layer_note(analysis))
             },
         ),
-        page("kernels", "Kernels", operations::page(analysis)),
+        page(
+            "kernels",
+            "Kernels",
+            html! { (degraded(analysis, Section::Kernels)) (operations::page(analysis)) },
+        ),
         page("roofline", "Roofline", roofline(analysis)),
         page(
             "devices",
@@ -84,8 +88,9 @@ pub(crate) fn pages(
             "Quality",
             html! { (findings(&analysis.quality)) (left_out_note(left_out, Section::Quality)) },
         ),
-        page("environment", "Environment", environment(report, manifest)),
-    ]
+        page("environment", "Environment", environment(report, side.manifest.as_ref())),
+    ]);
+    pages
 }
 
 fn why_empty(section: Section) -> &'static str {
@@ -100,6 +105,15 @@ fn why_empty(section: Section) -> &'static str {
         Section::Memory => "Nothing in this profile counts memory.",
         Section::Overhead | Section::Requests | Section::Quality => {
             "Nothing in this profile for this section."
+        }
+    }
+}
+
+/// What findings make doubtful in a section.
+fn degraded(analysis: &AnalyzeReport, section: Section) -> Markup {
+    html! {
+        @for row in analysis.degraded.iter().filter(|row| row.sections.contains(&section.name())) {
+            p.notice { "Not to be relied on: " (row.figures.name()) ", see " a href="#quality" { (row.code) } }
         }
     }
 }
@@ -130,6 +144,7 @@ fn latency(report: &ProfileReport) -> Markup {
         @if report.requests.measured == 0 {
             p.empty { "This profile has no measured request." }
         } @else {
+            (degraded(&report.analysis, Section::Requests))
             p {
                 (report.requests.measured) " requests measured, " (report.requests.warmup) " to warm up, "
                 (report.requests.failed) " failed. Mean " (figure(&latency.mean_ms, 3)) "; "
@@ -208,6 +223,7 @@ fn memory(analysis: &AnalyzeReport, left_out: &LeftOut) -> Markup {
     };
     let counted = !memory.owners.is_empty() || !analysis.allocators.is_empty();
     html! {
+        (degraded(analysis, Section::Memory))
         p { "Peak over all owners: " (figure(&memory.peak, 2)) }
         @if counted { (chart("memory", "What was live over time, by owner or allocator")) }
         (named("By owner", &[Column::Text("owner"), number("peak MB"), number("last MB"), number("samples")], owners.collect()))

@@ -8,13 +8,16 @@ use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
 
+use crate::html::Side;
+use crate::html::benchmark::{checks, invalid};
 use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
 use crate::text::{metric, percent, shorten};
 
 /// Findings on the first screen.
 const FINDINGS: usize = 6;
 
-pub(crate) fn summary(report: &ProfileReport) -> Markup {
+pub(crate) fn summary(side: &Side) -> Markup {
+    let report = &side.report;
     let quality = &report.analysis.quality;
     let shown: Vec<_> = quality
         .iter()
@@ -27,6 +30,7 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
         @if !report.complete {
             p.notice { "This run did not come to its end. The figures are of what was recorded until then." }
         }
+        @if let Some(invalid) = side.results.as_ref().and_then(invalid) { p.notice { (invalid) } }
         div.verdict { @for sentence in verdict(report) { p { (sentence) } } }
         @if report.requests.measured > 0 {
             (tiles(report))
@@ -45,7 +49,7 @@ pub(crate) fn summary(report: &ProfileReport) -> Markup {
                 @if quality.len() > shown.len() { p { a href="#quality" { "All " (quality.len()) " findings" } } }
             }
         }
-        @if report.requests.measured > 0 { h3 { "Targets" } (target_table(report)) }
+        (targets_of(side))
     }
 }
 
@@ -145,6 +149,20 @@ fn tiles(report: &ProfileReport) -> Markup {
             @if let Some(padding) = report.batches.as_ref().and_then(|batches| batches.padding_share.value) {
                 div { dt { "Padding" } dd { (percent(padding)) } }
             }
+        }
+    }
+}
+
+/// The targets that a benchmark checked, else those of the RFC.
+fn targets_of(side: &Side) -> Markup {
+    let checked = side.results.as_ref().map(|results| results.checks.as_slice());
+    html! {
+        @if let Some(checked) = checked.filter(|checked| !checked.is_empty()) {
+            h3 { "Targets" }
+            (checks(checked))
+        } @else if side.report.requests.measured > 0 {
+            h3 { "Targets" }
+            (target_table(&side.report))
         }
     }
 }

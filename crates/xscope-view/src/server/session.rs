@@ -18,7 +18,7 @@ use xscope_trace::run::RunDir;
 use xscope_trace::{Picos, Trace};
 
 use super::{App, RunPath, Shared, json, refuse, typed};
-use crate::html::report_html;
+use crate::html::{Side, report_html};
 use crate::timeline::{Direction, Timeline, WindowQuery};
 
 /// The name of a profile that was named on the command line.
@@ -353,7 +353,11 @@ fn report_page(paths: &[PathBuf], trace: &Trace) -> String {
             ..RunFacts::default()
         },
     };
-    report_html(profile(trace, &facts), run.as_ref().map(|run| &run.manifest))
+    let report = profile(trace, &facts);
+    report_html(match &run {
+        Some(run) => Side::of_run(report, run),
+        None => Side::of_profile(report),
+    })
 }
 
 /// A page with its own policy in it, which allows its own scripts by their hashes.

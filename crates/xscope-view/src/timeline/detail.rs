@@ -146,7 +146,8 @@ fn value_text(value: &ArgValue) -> String {
     match value {
         ArgValue::Int(value) => value.to_string(),
         ArgValue::Uint(value) => value.to_string(),
-        ArgValue::Float(value) => value.to_string(),
+        // Twelve digits: what a sum of floats adds behind them is noise.
+        ArgValue::Float(value) => format!("{value:.11e}").parse().unwrap_or(*value).to_string(),
         ArgValue::Text(text) => cut(text, TEXT_BYTES),
         ArgValue::Bytes(length) => format!("{length} bytes that are no text"),
     }

@@ -162,10 +162,13 @@ impl<'a> Builder<'a> {
         let mut args = vec![
             ("items", number(view.items)),
             ("labels", number(view.labels)),
-            ("tokens", number(view.sequence_tokens.iter().sum())),
             ("ok", ArgCell::Int(i64::from(view.ok))),
             ("warmup", ArgCell::Int(i64::from(view.is_warmup))),
         ];
+        let tokens: u64 = view.sequence_tokens.iter().sum();
+        if tokens > 0 {
+            args.push(("tokens", number(tokens)));
+        }
         for (stage, time) in &view.stages {
             args.push((stage, ArgCell::Float(time.as_micros() / 1e3)));
         }

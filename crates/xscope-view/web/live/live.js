@@ -123,6 +123,10 @@
     plot('latency', points, 'ms');
   }
 
+  // Stages in the order in which a request takes them; others stand behind.
+  const PIPELINE = ['http.parse', 'tokenize', 'batch.build', 'ipc.send', 'queue.wait', 'schedule', 'forward', 'decode',
+    'logprob.extract', 'detokenize', 'softmax', 'http.respond'];
+
   function stages(server, old, run) {
     let rows = [];
     if (server && old.server) {
@@ -136,7 +140,8 @@
       rows = Object.entries(run.stages_ms);
       $('stages-note').textContent = 'mean time in each stage of the newest requests, as answers state it';
     }
-    bars('stages', rows, 'ms');
+    const place = (name) => (PIPELINE.indexOf(name) + PIPELINE.length + 1) % (PIPELINE.length + 1);
+    bars('stages', rows.sort((a, b) => place(a[0]) - place(b[0])), 'ms');
   }
 
   async function ask() {

@@ -131,8 +131,9 @@
       if (state.selected !== slice) return;
       state.detail = detail;
       state.selected = detail;
-      if (reveal) revealSlice(detail);
       panelOfSlice(detail);
+      // What the panel covers is not seen.
+      if (reveal) revealSlice(detail);
     } catch (error) { timeline.complain(error); }
     timeline.redraw();
   }
@@ -265,12 +266,12 @@
     const text = $('text').value;
     state.needle = text.toLowerCase();
     timeline.redraw();
-    if (!text) { $('matches').textContent = ''; state.found = null; return; }
+    if (!text) { $('match-count').textContent = ''; state.found = null; return; }
     const at = state.found && state.found.text === text ? state.found : state.selected;
     const from = at ? '&item=' + at.item + '&slice=' + at.slice : '';
     try {
       const answer = await timeline.json('search?text=' + encodeURIComponent(text) + from + (back ? '&back=true' : ''));
-      $('matches').textContent = answer.total ? timeline.number(answer.rank) + ' of ' + timeline.number(answer.total) : 'no match';
+      $('match-count').textContent = answer.total ? timeline.number(answer.rank) + ' of ' + timeline.number(answer.total) : 'no match';
       if (!answer.hit) return;
       state.found = { ...answer.hit, text };
       state.range = null;
@@ -286,7 +287,7 @@
   });
   $('text').addEventListener('input', function () {
     state.needle = $('text').value.toLowerCase();
-    $('matches').textContent = '';
+    $('match-count').textContent = '';
     timeline.redraw();
   });
 

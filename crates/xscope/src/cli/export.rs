@@ -11,7 +11,7 @@ use super::time::time;
 #[derive(Debug, Args)]
 #[command(group(
     ArgGroup::new("formats")
-        .args(["perfetto", "chrome", "xplane", "folded", "speedscope", "pprof"])
+        .args(["perfetto", "chrome", "xplane", "folded", "speedscope", "pprof", "otlp", "csv"])
         .multiple(true)
         .required(true)
 ))]
@@ -37,6 +37,13 @@ pub(crate) struct ExportArgs {
     /// For `go tool pprof` (*.pprof, *.pprof.gz): device time by scope, memory by owner
     #[arg(long, value_name = "FILE")]
     pub pprof: Option<PathBuf>,
+    /// Requests as OpenTelemetry traces: to a collector (http://HOST:4318; no https), or as
+    /// OTLP/JSON lines to a file (*.jsonl)
+    #[arg(long, value_name = "URL|FILE")]
+    pub otlp: Option<String>,
+    /// Tables for spreadsheets and data frames, a file for each: slices, requests, kernels, layers ...
+    #[arg(long, value_name = "DIR")]
+    pub csv: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +120,7 @@ mod tests {
     fn a_format_is_named_and_a_window_said_once() {
         assert!(!accepts(&["export", "p"]));
         assert!(accepts(&["export", "p", "--folded", "-", "--chrome", "c.json"]));
+        assert!(accepts(&["export", "p", "--otlp", "http://127.0.0.1:4318", "--csv", "tables"]));
         assert!(accepts(&["trim", "p", "-o", "o.pftrace", "--drop", "python,host"]));
         assert!(!accepts(&["trim", "p", "-o", "o", "--from", "1s", "--around", "x"]));
     }

@@ -16,7 +16,7 @@ use xscope_load::{Phase, PromptForm, Workload};
 use xscope_trace::overhead::Recording;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::{Metric, clock};
-use xscope_view::html::report_html;
+use xscope_view::html::{Side, report_html};
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, WorkloadArgs};
 use crate::cmd::run::server;
@@ -137,7 +137,7 @@ fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
         false => output::page(&xscope_view::profile_text(&report))?,
     }
     let (complete, measured) = (report.complete, report.requests.measured);
-    let page = report_html(report, Some(&run.manifest));
+    let page = report_html(Side::of_run(report, run));
     replace_file(&run.page_path(), page.as_bytes())?;
     Ok(match (complete, measured) {
         (false, _) => Exit::Interrupted,

@@ -22,9 +22,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit> {
         [a, b] => (difference(a, b)?, PathBuf::from("difference.html")),
         runs => {
             let run = runs.first().map(PathBuf::as_path).unwrap_or(Path::new("."));
-            let Side { report, manifest } = side(run)?;
-            let folder = if manifest.is_some() { run } else { Path::new("") };
-            (report_html(report, manifest.as_ref()), folder.join("report.html"))
+            let side = side(run)?;
+            let folder = if side.manifest.is_some() { run } else { Path::new("") };
+            let default = folder.join("report.html");
+            (report_html(side), default)
         }
     };
     let path = args.output.clone().unwrap_or(default);
@@ -40,7 +41,7 @@ fn side(path: &Path) -> Result<Side> {
     if !path.join("run.json").is_file() {
         let facts =
             RunFacts { run_dir: path.display().to_string(), complete: true, ..RunFacts::default() };
-        return Ok(Side { report: xscope_analysis::profile(&loaded?, &facts), manifest: None });
+        return Ok(Side::of_profile(xscope_analysis::profile(&loaded?, &facts)));
     }
     let run = RunDir::open(path)?;
     let (trace, unread) = match loaded {
@@ -52,7 +53,7 @@ fn side(path: &Path) -> Result<Side> {
     let mut report = xscope_analysis::profile(&trace, &RunFacts::of(&run));
     let unread = unread.map(|what| Finding::new("run.unreadable", Severity::Error, what));
     report.analysis.quality.splice(0..0, unread.into_iter().chain(damage(&run)?));
-    Ok(Side { report, manifest: Some(run.manifest) })
+    Ok(Side::of_run(report, &run))
 }
 
 /// Files of a run that are missing or not what they were when it ended.

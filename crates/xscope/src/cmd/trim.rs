@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use xscope_analysis::follow::joins;
 use xscope_trace::model::Trace;
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Trimmed, around, step_numbers, steps, trim};
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &TrimArgs) -> Result<Exit> {
     let mut trace = xscope_trace::load(std::slice::from_ref(&args.path))?;
     let cut = Cut { window: window(args, Some(&trace))?, drop };
     let trimmed = trim(&mut trace, &cut);
-    let written = to_file(&trace, target, &args.output)?;
+    let written = to_file(&trace, &joins(&trace), target, &args.output)?;
     export::say(&args.output, &written);
     say(&args.output, &trimmed);
     Ok(Exit::Fine)

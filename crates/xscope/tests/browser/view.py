@@ -1,9 +1,11 @@
 """Opens the viewer in a real browser and uses it as people do.
 
-    view.py XSCOPE PATH REPORT_JSON --chromium PATH [--shots FOLDER] [--search TEXT] [--page timeline|runs]
+    view.py XSCOPE PATH REPORT_JSON --chromium PATH [--shots FOLDER] [--search TEXT]
+            [--page timeline|runs|live] [--live URL] [--frames]
 
 REPORT_JSON is what `xscope analyze --json` says of PATH. Fails with a message when the page shows
-anything else than it, asks another server, writes to the console, or does not work.
+anything else than it, asks another server, writes to the console, or does not work. --frames prints
+how long frames took while the timeline moved and zoomed.
 """
 
 import argparse
@@ -52,7 +54,7 @@ def timeline(page, report, search, shot):
     page.keyboard.press("/")
     page.keyboard.type(search)
     page.keyboard.press("Enter")
-    matches = page.locator("#matches")
+    matches = page.locator("#match-count")
     expect(matches).to_have_text(re.compile(r"^1 of "))
     total = number(matches.inner_text().split()[-1])
     expect(page.locator("#content h2")).to_contain_text(search)
@@ -74,6 +76,90 @@ def timeline(page, report, search, shot):
     shot("range")
     page.keyboard.press("Escape")
     expect(page.locator("#panel")).to_be_hidden()
+    a_click_shows_the_slice(page, shot)
+    if report.get("requests", {}).get("typical"):
+        a_request_is_followed(page, report["requests"]["typical"]["request_id"], shot)
+    the_address_leads_back(page)
+
+
+def a_click_shows_the_slice(page, shot):
+    """Clicks into the widest box that is one slice: what it is stands in the panel."""
+    state = "window.xscopeTimeline"
+    page.keyboard.press("0")
+    wait(page, f"!{state}.windows.busy && {state}.hits.some((hit) => {state}.windows.current.count[hit[4]] === 1)")
+    x, y, name = page.evaluate(
+        f"""(() => {{ const now = {state}.windows.current;
+        const single = {state}.hits.filter((hit) => now.count[hit[4]] === 1 && hit[1] < 300);
+        const [x, y, width, height, index] = single.sort((a, b) => b[2] - a[2])[0];
+        const edge = document.getElementById('view').getBoundingClientRect();
+        return [edge.left + Math.max(x, 245) + Math.min(width, 8) / 2, edge.top + y + height / 2,
+            timeline.nameOf(now.name[index])]; }})()"""
+    )
+    page.mouse.click(x, y)
+    expect(page.locator("#content h2")).to_contain_text(name[:60])
+    expect(page.locator("#content .facts").first).to_contain_text("duration")
+    shot("slice")
+
+
+def a_request_is_followed(page, request, shot):
+    """From a request by arrows to what a device ran for it."""
+    page.fill("#text", request)
+    page.keyboard.press("Enter")
+    expect(page.locator("#content h2")).to_contain_text(request)
+    state = "window.xscopeTimeline"
+    wait(page, f"!!{state}.detail && {state}.detail.arrows.length > 0")
+    expect(page.locator("#content")).to_contain_text("Leads to and comes from")
+    page.keyboard.press("Escape")
+    page.keyboard.press("f")
+    wait(page, f"!{state}.windows.busy")
+    page.wait_for_timeout(200)
+    shot("followed")
+    page.locator("#content .way button", has_text="→").last.click()
+    expect(page.locator("#content h2")).not_to_contain_text(request)
+
+
+def the_address_leads_back(page):
+    """The address that the page has opens it at the same place, with the same slice."""
+    state = "window.xscopeTimeline"
+    address = page.evaluate("new Promise((then) => setTimeout(() => then(location.href), 400))")
+    seen = page.evaluate(f"[Math.round({state}.from), Math.round({state}.to)]")
+    title = page.locator("#content h2").inner_text()
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("html[data-ready=true]")
+    expect(page.locator("#content h2")).to_have_text(title)
+    again = page.evaluate(f"[Math.round({state}.from), Math.round({state}.to)]")
+    assert again == seen, f"{again} is not {seen}"
+
+
+def frames(page):
+    """Milliseconds between frames while keys move and zoom the timeline."""
+    state = "window.xscopeTimeline"
+    wait(page, f"!{state}.windows.busy")
+    view = page.locator("#scroll").bounding_box()
+    page.mouse.move(view["x"] + 700, view["y"] + 100)
+    for keys in ("w", "d", "a", "s"):
+        page.evaluate(
+            "window.gaps = []; (function () { let last = performance.now(); window.watching = true;"
+            " requestAnimationFrame(function frame(now) { window.gaps.push(now - last); last = now;"
+            " if (window.watching) requestAnimationFrame(frame); }); })()"
+        )
+        page.keyboard.down(keys)
+        page.wait_for_timeout(1500)
+        page.keyboard.up(keys)
+        gaps = sorted(page.evaluate("window.watching = false, window.gaps.slice(2)"))
+        at = lambda part: gaps[min(len(gaps) - 1, int(len(gaps) * part))]
+        print(f"{keys}: {len(gaps)} frames, p50 {at(0.5):.1f} ms, p95 {at(0.95):.1f} ms, most {gaps[-1]:.1f} ms")
+
+
+def live(page, shot):
+    wait(page, "document.querySelectorAll('#tiles dt').length > 5")
+    expect(page.locator("#url")).to_contain_text("http://127.0.0.1:")
+    wait(page, "document.getElementById('stages').textContent.includes('forward')")
+    tiles = page.locator("#tiles").inner_text()
+    for name in ("p50, server", "queue", "batch", "requests"):
+        assert name in tiles, tiles
+    shot("live")
 
 
 def runs(page, shot):
@@ -98,8 +184,10 @@ def main():
     parser.add_argument("--shots")
     parser.add_argument("--search", default="matmul")
     parser.add_argument("--page", default="timeline")
+    parser.add_argument("--live")
+    parser.add_argument("--frames", action="store_true")
     args = parser.parse_args()
-    command = [args.xscope, "view", args.path, "--no-open"]
+    command = [args.xscope, "view", args.path, "--no-open"] + (["--live", args.live] if args.live else [])
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         url = server.stdout.readline().strip()
@@ -128,8 +216,14 @@ def main():
             page.wait_for_selector("html[data-ready=true]")
             if args.page == "runs":
                 runs(page, shot)
+            elif args.page == "live":
+                page.goto(url + "live")
+                live(page, shot)
+            elif args.frames:
+                frames(page)
             else:
                 timeline(page, json.loads(pathlib.Path(args.report).read_text()), args.search, shot)
+            assert page.evaluate("window.injected") is None
             assert not said, said
             browser.close()
     finally:

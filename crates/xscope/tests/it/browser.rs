@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
-use crate::profile::only_run;
+use crate::profile::{json_file, only_run, start_endless};
 use crate::run::python_that;
 use crate::{fixture, run, stdout};
 
@@ -153,6 +153,9 @@ fn hostile_names_neither_inject_nor_hang() {
     }
     if let Some(browser) = Browser::find() {
         browser.check(&page, &["--hostile", "--shots", &shots("hostile")]);
+        let report = directory.path().join("page.json");
+        let more = ["--search", "onerror", "--shots", &shots("view_hostile")];
+        browser.view(trace.to_str().unwrap(), &report, &more);
     }
 }
 
@@ -226,4 +229,26 @@ fn the_viewer_works_in_a_browser() {
     }
     let more = ["--page", "runs", "--shots", &shots("view_runs")];
     browser.view(runs.to_str().unwrap(), Path::new("-"), &more);
+}
+
+#[test]
+fn a_benchmark_is_watched_while_it_runs() {
+    let Some(browser) = Browser::find() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (child, run_dir) = start_endless(directory.path(), 10);
+    let _benchmark = KilledOnDrop(child);
+    let target = json_file(&run_dir.join("run.json"))["target"].as_str().unwrap().to_owned();
+    let shots = shots("view_live");
+    let more = ["--page", "live", "--live", &target, "--shots", &shots];
+    browser.view(run_dir.to_str().unwrap(), Path::new("-"), &more);
+}
+
+/// A process that does not outlive a test that fails.
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }

@@ -51,7 +51,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 }
 
 /// A profile that goes on until it is stopped, with at least `enough` rows written.
-fn start_endless(directory: &Path, enough: usize) -> (Child, PathBuf) {
+pub(crate) fn start_endless(directory: &Path, enough: usize) -> (Child, PathBuf) {
     let args = profile_args(&["--requests", "100000"]);
     let child =
         xscope(directory, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -9,7 +9,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Writer;
 use super::encode::{Annotations, Place};
 use crate::args::{ArgCell, ArgValue};
-use crate::model::{ClientRequest, Format, RequestSpan, SliceRef, SpanKey, Trace, Track};
+use crate::model::{
+    ClientRequest, RequestSpan, SliceRef, SourceId, SpanKey, Trace, Track, TrackKind,
+};
 use crate::strings::StrId;
 use crate::time::Picos;
 use crate::write::lanes::{Edge, Lanes, Step};
@@ -18,8 +20,63 @@ use crate::write::processes::Shown;
 /// The process id of the rows on top; those of real processes are lower.
 const PID: i32 = i32::MAX;
 
+/// What a server calls its own part of a request.
+const REQUEST: &str = "request";
+
 /// A span as its recorder wrote it: what tells which row of a thread it is.
-type RowKey = (u32, i64, Picos, Picos, StrId);
+type RowKey = (i64, Picos, Picos, StrId);
+
+/// A batch's number is unique in the process that gave it.
+pub type BatchKey = (SourceId, SpanKey);
+
+/// Who worked for which request, and what devices ran for which batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joins {
+    pub requests: Vec<JoinedRequest>,
+    /// Where the executions of each batch begin.
+    pub work: BTreeMap<BatchKey, Vec<SliceRef>>,
+}
+
+/// The parts of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JoinedRequest {
+    /// In [`Trace::client`].
+    pub client: Option<usize>,
+    /// Its own spans, in [`Trace::spans`].
+    pub spans: Vec<usize>,
+    /// The batches that it was in.
+    pub batches: Vec<BatchKey>,
+}
+
+impl Joins {
+    /// Joins by what is written alike: the client's id is the spans' request, a batch's number the
+    /// devices' `run_id`.
+    pub fn by_id(trace: &Trace) -> Self {
+        let mut by_key: BTreeMap<SpanKey, JoinedRequest> = BTreeMap::new();
+        let runs = trace.first_of_runs();
+        let mut work = BTreeMap::new();
+        for (index, span) in trace.spans.iter().enumerate() {
+            let batch = span.batch.map(|batch| (span.source, batch));
+            if let Some(request) = span.request {
+                let request = by_key.entry(request).or_default();
+                request.spans.push(index);
+                request.batches.extend(batch);
+            } else if let Some((_, SpanKey::Number(run))) = batch
+                && let (Some(batch), Some(slices)) = (batch, runs.get(&run))
+            {
+                work.entry(batch).or_insert_with(|| slices.clone());
+            }
+        }
+        let mut requests = Vec::new();
+        for (index, client) in trace.client.iter().enumerate() {
+            let key = trace.strings.find(&client.id).map(SpanKey::Text);
+            let found = key.and_then(|key| by_key.remove(&key)).unwrap_or_default();
+            requests.push(JoinedRequest { client: Some(index), ..found });
+        }
+        requests.extend(by_key.into_values());
+        Self { requests, work }
+    }
+}
 
 /// What is known of requests and batches.
 #[derive(Debug, Default)]
@@ -28,11 +85,11 @@ pub(super) struct Requests {
     /// Spans of batches that belong to no request, in the order of time.
     batches: Vec<usize>,
     /// Arrows into a batch, by the batch.
-    into_batch: FxHashMap<SpanKey, Vec<u64>>,
+    into_batch: FxHashMap<BatchKey, Vec<u64>>,
     /// Arrows out of a request's span, by the span.
-    out_of_span: FxHashMap<usize, u64>,
+    out_of_span: FxHashMap<usize, Vec<u64>>,
     /// Arrows from a batch to what the devices ran for it.
-    launches: BTreeMap<SpanKey, Vec<(SliceRef, u64)>>,
+    launches: BTreeMap<BatchKey, Vec<(SliceRef, u64)>>,
     /// The first span of each batch, which stands for it.
     first_of_batch: FxHashSet<usize>,
     /// Rows of threads that are shown here instead.
@@ -46,68 +103,59 @@ struct Request {
     start: Picos,
     end: Picos,
     spans: Vec<usize>,
+    batches: Vec<BatchKey>,
+    /// Arrows to batches that none of its spans names.
+    out: Vec<u64>,
 }
 
 impl Requests {
-    pub(super) fn of(trace: &Trace) -> Self {
-        let mut by_key: BTreeMap<SpanKey, Vec<usize>> = BTreeMap::new();
-        let mut found = Self::default();
-        for (index, span) in trace.spans.iter().enumerate() {
-            match span.request {
-                Some(request) => by_key.entry(request).or_default().push(index),
-                None => found.batches.push(index),
-            }
-            found.rows.insert(row_key(span));
-        }
+    pub(super) fn of(trace: &Trace, joins: &Joins) -> Self {
+        let spans = trace.spans.iter().enumerate();
+        let mut found = Self {
+            batches: spans.filter(|(_, it)| it.request.is_none()).map(|(index, _)| index).collect(),
+            rows: trace.spans.iter().map(row_key).collect(),
+            requests: joins.requests.iter().map(|joined| request(trace, joined)).collect(),
+            ..Self::default()
+        };
         found.batches.sort_by_key(|&index| order(&trace.spans[index]));
-        found.join(trace, by_key);
-        found.link(trace);
+        found.requests.sort_by_key(|request| (request.start, Reverse(request.end)));
+        found.link(trace, joins);
         found
     }
 
-    fn join(&mut self, trace: &Trace, mut by_key: BTreeMap<SpanKey, Vec<usize>>) {
-        for (index, client) in trace.client.iter().enumerate() {
-            let key = trace.strings.find(&client.id).map(SpanKey::Text);
-            let spans = key.and_then(|key| by_key.remove(&key)).unwrap_or_default();
-            self.requests.push(request(trace, key, Some(index), spans));
-        }
-        for (key, spans) in by_key {
-            self.requests.push(request(trace, Some(key), None, spans));
-        }
-        self.requests.sort_by_key(|request| (request.start, Reverse(request.end)));
-    }
-
     /// Numbers the arrows: behind those of the trace.
-    fn link(&mut self, trace: &Trace) {
+    fn link(&mut self, trace: &Trace, joins: &Joins) {
         let mut next = trace.flows.len() as u64;
         let mut number = || {
             next += 1;
             next
         };
+        let batch_of = |index: usize| {
+            let span = &trace.spans[index];
+            span.batch.map(|batch| (span.source, batch))
+        };
         let mut known = BTreeSet::new();
         for &index in &self.batches {
-            if trace.spans[index].batch.is_some_and(|batch| known.insert(batch)) {
+            if batch_of(index).is_some_and(|batch| known.insert(batch)) {
                 self.first_of_batch.insert(index);
             }
         }
-        for request in &self.requests {
-            let mut seen = BTreeSet::new();
-            for &index in &request.spans {
-                let Some(batch) = trace.spans[index].batch.filter(|it| known.contains(it)) else {
-                    continue;
-                };
-                if seen.insert(batch) {
-                    let id = number();
-                    self.out_of_span.insert(index, id);
-                    self.into_batch.entry(batch).or_default().push(id);
+        for request in &mut self.requests {
+            let batches: BTreeSet<BatchKey> =
+                request.batches.iter().filter(|it| known.contains(it)).copied().collect();
+            for batch in batches {
+                let id = number();
+                self.into_batch.entry(batch).or_default().push(id);
+                match request.spans.iter().find(|&&span| batch_of(span) == Some(batch)) {
+                    Some(&span) => self.out_of_span.entry(span).or_default().push(id),
+                    None => request.out.push(id),
                 }
             }
         }
-        for (run, slices) in trace.first_of_runs() {
-            let batch = SpanKey::Number(run);
-            if known.contains(&batch) {
-                let arrows = slices.into_iter().map(|slice| (slice, number())).collect();
-                self.launches.insert(batch, arrows);
+        for (batch, slices) in &joins.work {
+            if known.contains(batch) {
+                let arrows = slices.iter().map(|&slice| (slice, number())).collect();
+                self.launches.insert(*batch, arrows);
             }
         }
     }
@@ -118,17 +166,15 @@ impl Requests {
     }
 
     /// Rows of a thread that are shown among the requests: shown twice, they would count twice in
-    /// every query.
+    /// every query. A profiler inside the server may have recorded the same.
     pub(super) fn hidden_rows(&self, trace: &Trace, track: &Track) -> FxHashSet<usize> {
-        let format = trace.sources.get(track.source.0 as usize).map(|source| source.format);
-        if self.rows.is_empty() || format != Some(Format::XSpan) {
+        if self.rows.is_empty() || !matches!(track.kind, TrackKind::HostThread | TrackKind::Other) {
             return FxHashSet::default();
         }
         let slices = &track.slices;
         let is_hidden = |&row: &usize| {
             let name = trace.meta(slices.meta[row]).name;
-            let key = (track.source.0, track.tid, slices.start[row], slices.dur[row], name);
-            self.rows.contains(&key)
+            self.rows.contains(&(track.tid, slices.start[row], slices.dur[row], name))
         };
         (0..slices.len()).filter(is_hidden).collect()
     }
@@ -177,13 +223,14 @@ impl Requests {
         let track = track_of(writer, 0)?;
         let place = Place { host: 0, track };
         let mut notes = Annotations::default();
+        notes.flows.extend(&request.out);
         if let Some(client) = request.client {
             describe_client(writer, &mut notes, &trace.client[client]);
         } else if let Some(key) = request.key {
             describe_key(writer, &mut notes, "request", key);
         }
         writer.written.slices += 1;
-        writer.encoder.begin_named(place, request.start, ("request", "request"), &notes)?;
+        writer.encoder.begin_named(place, request.start, (REQUEST, REQUEST), &notes)?;
         let mut lanes = Lanes::default();
         let mut visit = |step: Step| {
             let track = track_of(writer, step.lane)?;
@@ -244,12 +291,17 @@ impl Requests {
                 ArgCell::Str(id) => writer.encoder.text(0, &mut notes, key, id),
             }
         }
-        notes.flows.extend(self.out_of_span.get(&index));
+        notes.flows.extend(self.out_of_span.get(&index).into_iter().flatten());
         if let Some(batch) = span.batch.filter(|_| self.first_of_batch.contains(&index)) {
+            let batch = (span.source, batch);
             notes.ended_flows.extend(self.into_batch.get(&batch).into_iter().flatten());
             notes.flows.extend(self.launches.get(&batch).into_iter().flatten().map(|it| it.1));
         }
         writer.written.slices += 1;
+        // The slice around it is the request, as its client saw it: a sum over the name counts each once.
+        if span.request.is_some() && writer.trace.strings.get(span.name) == REQUEST {
+            return writer.encoder.begin_named(place, step.at, ("server", ""), &notes);
+        }
         writer.encoder.begin(place, step.at, (span.name, StrId::EMPTY), &notes)
     }
 }
@@ -283,12 +335,8 @@ fn describe_client<W: Write>(
     }
 }
 
-fn request(
-    trace: &Trace,
-    key: Option<SpanKey>,
-    client: Option<usize>,
-    mut spans: Vec<usize>,
-) -> Request {
+fn request(trace: &Trace, joined: &JoinedRequest) -> Request {
+    let JoinedRequest { client, mut spans, batches } = joined.clone();
     spans.sort_by_key(|&index| order(&trace.spans[index]));
     let client_extent = client.map(|index| {
         let client = &trace.client[index];
@@ -297,7 +345,8 @@ fn request(
     let extents = spans.iter().map(|&index| (trace.spans[index].start, trace.spans[index].end()));
     let whole = extents.chain(client_extent).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     let (start, end) = whole.unwrap_or_default();
-    Request { key, client, start, end, spans }
+    let key = spans.iter().find_map(|&index| trace.spans[index].request);
+    Request { key, client, start, end, spans, batches, out: Vec::new() }
 }
 
 fn order(span: &RequestSpan) -> (Picos, Reverse<Picos>) {
@@ -305,5 +354,5 @@ fn order(span: &RequestSpan) -> (Picos, Reverse<Picos>) {
 }
 
 fn row_key(span: &RequestSpan) -> RowKey {
-    (span.source.0, i64::from(span.tid), span.start, span.dur, span.name)
+    (i64::from(span.tid), span.start, span.dur, span.name)
 }

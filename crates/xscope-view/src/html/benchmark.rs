@@ -1,0 +1,166 @@
+//! What a benchmark measured: its points with their verdicts, and its targets.
+
+use maud::{Markup, html};
+use xscope_trace::metric::Status;
+use xscope_trace::results::{
+    CauseKind, CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck,
+};
+
+use crate::html::bounds::ROWS;
+use crate::html::parts::table;
+use crate::text::{Column, metric, shorten};
+
+/// Points whose causes are told one by one.
+const CAUSES: usize = 200;
+
+/// The page of the points.
+pub(crate) fn benchmark(results: &Results) -> Markup {
+    let text = ["point", "arrivals"].map(Column::Text);
+    let numbers = [
+        "n",
+        "failed",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "mean ms",
+        "items/s",
+        "requests/s",
+        "TTFT p50 ms",
+        "ITL p50 ms",
+    ];
+    let mut columns = text.to_vec();
+    columns.extend(numbers.map(Column::Number));
+    columns.push(Column::Text("verdict"));
+    let rows: Vec<_> = results.results.iter().take(ROWS).map(cells).collect();
+    let spoiled = results.results.iter().filter(|point| !point.verdict.causes.is_empty());
+    html! {
+        @if rows.is_empty() {
+            p.empty { "No point was measured." }
+        } @else {
+            p.note { "Latency counts from when a request was due. A question mark: read why below, or in results.json." }
+            (table(&columns, &rows))
+        }
+        @if results.results.len() > ROWS {
+            p.notice { (results.results.len() - ROWS) " more points are left out of this page; results.json has all." }
+        }
+        ul {
+            @for point in spoiled.take(CAUSES) {
+                li {
+                    strong { (shorten(&point.point, 80)) } ": "
+                    @for cause in &point.verdict.causes {
+                        (cause_name(cause.cause)) ": " (shorten(&cause.detail, 400))
+                        @if !cause.spoils.is_empty() { " (spoils " (shorten(&cause.spoils.join(", "), 200)) ")" }
+                        ". "
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cells(point: &PointResult) -> Vec<String> {
+    let p50 = |durations: &Option<_>| {
+        durations.as_ref().map_or_else(
+            || "-".to_owned(),
+            |it: &xscope_trace::results::Durations| figure(&it.p50_ms),
+        )
+    };
+    let latency = &point.latency;
+    vec![
+        shorten(&point.point, 80),
+        shorten(&point.arrivals, 40),
+        latency.n.to_string(),
+        point.failed.to_string(),
+        figure(&latency.p50_ms),
+        figure(&latency.p95_ms),
+        figure(&latency.p99_ms),
+        figure(&latency.mean_ms),
+        figure(&point.throughput_items_per_sec),
+        figure(&point.requests_per_sec),
+        p50(&point.ttft),
+        p50(&point.itl),
+        judgement(point.verdict.status).to_owned(),
+    ]
+}
+
+fn figure(figure: &Figure) -> String {
+    match figure {
+        Figure::Value(value) => format!("{value:.3}"),
+        Figure::Qualified(qualified) => metric(qualified, 3),
+    }
+}
+
+fn judgement(status: Judgement) -> &'static str {
+    match status {
+        Judgement::Valid => "✓ valid",
+        Judgement::Invalid => "✗ invalid",
+        Judgement::Unknown => "not judged",
+    }
+}
+
+/// A sentence for the first screen, if points must not be used.
+pub(crate) fn invalid(results: &Results) -> Option<String> {
+    let is_invalid = |point: &&PointResult| point.verdict.status == Judgement::Invalid;
+    let points: Vec<&PointResult> = results.results.iter().filter(is_invalid).collect();
+    let first = points.first()?;
+    let cause = first.verdict.causes.first();
+    let why = cause.map_or_else(String::new, |cause| format!(": {}", shorten(&cause.detail, 200)));
+    Some(format!(
+        "{} of {} points are invalid and must not be used, the first of them {}{why}.",
+        points.len(),
+        results.results.len(),
+        shorten(&first.point, 80),
+    ))
+}
+
+/// The targets that a benchmark checked.
+pub(crate) fn checks(checks: &[TargetCheck]) -> Markup {
+    html! {
+        div.scroll { table.targets {
+            thead { tr {
+                th scope="col" { "target" } th scope="col" { "point" } th.num scope="col" { "wanted" }
+                th.num scope="col" { "is" } th scope="col" { "" } th scope="col" { "why not" }
+            } }
+            tbody { @for check in checks.iter().take(ROWS) { (row(check)) } }
+        } }
+    }
+}
+
+fn row(check: &TargetCheck) -> Markup {
+    let (class, word) = match check.outcome {
+        CheckOutcome::Met => ("good", "✓ met"),
+        CheckOutcome::Missed => ("warning", "✗ missed"),
+        CheckOutcome::Alert => ("error", "‼ far off"),
+        CheckOutcome::Unknown => ("note", "not measured"),
+    };
+    let why = match &check.value {
+        Figure::Qualified(metric) if metric.status != Status::Valid => metric.reason.as_deref(),
+        _ => None,
+    };
+    html! {
+        tr {
+            td { (shorten(&check.name, 80)) }
+            td { (shorten(&check.point, 80)) }
+            td.num { (shorten(&check.target, 40)) }
+            td.num { (figure(&check.value)) }
+            td class=(class) { (word) }
+            td.note { (shorten(why.unwrap_or_default(), 200)) }
+        }
+    }
+}
+
+fn cause_name(cause: CauseKind) -> &'static str {
+    match cause {
+        CauseKind::ServerDied => "the server died",
+        CauseKind::Interrupted => "interrupted",
+        CauseKind::WrongAnswers => "wrong answers",
+        CauseKind::FailedRequests => "failed requests",
+        CauseKind::ClientLimited => "limited by the client",
+        CauseKind::CompileInWindow => "a compilation in the window",
+        CauseKind::NotWarm => "not warm",
+        CauseKind::OfferedLimited => "limited by what was offered",
+        CauseKind::Overloaded => "overloaded",
+        CauseKind::TooFewSamples => "too few samples",
+        _ => "something else",
+    }
+}

@@ -1,0 +1,49 @@
+//! Pages of what lies beside a profile.
+
+use serde_json::json;
+use xscope_analysis::{RunFacts, profile};
+use xscope_trace::Trace;
+use xscope_trace::results::Results;
+use xscope_view::html::{Side, report_html};
+
+/// The page of a benchmark without a profile.
+fn page(results: &serde_json::Value) -> String {
+    let results: Results = serde_json::from_value(results.clone()).unwrap();
+    let report = profile(&Trace::default(), &RunFacts::default());
+    report_html(Side { results: Some(results), ..Side::of_profile(report) })
+}
+
+#[test]
+fn a_benchmark_shows_its_points_and_targets_and_what_must_not_be_used() {
+    let text = page(&json!({
+        "results": [
+            {"point": "b1_l2", "p50_ms": 12.5, "n": 100, "verdict": {"status": "valid", "causes": []}},
+            {"point": "b8_l2<b>", "p50_ms": 99.0, "verdict": {"status": "invalid", "causes": [
+                {"cause": "overloaded", "detail": "requests waited longer and longer"}]}},
+        ],
+        "checks": [
+            {"name": "single item p50", "point": "b1_l2", "metric": "p50_ms", "value": 12.5,
+             "target": "< 20 ms", "alert": "> 50 ms", "outcome": "met"},
+            {"name": "batch 8", "point": "b8_l2", "metric": "throughput_items_per_sec",
+             "value": {"value": null, "unit": "items/s", "status": "unavailable", "reason": "invalid"},
+             "target": "> 200", "alert": "< 100", "outcome": "unknown"},
+        ],
+    }));
+    let first_screen = text.split("id=\"benchmark\"").next().unwrap();
+    for expected in
+        ["1 of 2 points are invalid", "✓ met", "not measured", "&lt; 20 ms", "single item p50"]
+    {
+        assert!(first_screen.contains(expected), "{expected} is not on the first screen");
+    }
+    for expected in ["12.500", "✗ invalid", "overloaded: requests waited longer", "b8_l2&lt;b&gt;"]
+    {
+        assert!(text.contains(expected), "{expected} is not on the page");
+    }
+    assert!(!text.contains("b8_l2<b>"));
+}
+
+#[test]
+fn without_a_benchmark_there_is_no_page_of_one() {
+    let text = report_html(Side::of_profile(profile(&Trace::default(), &RunFacts::default())));
+    assert!(!text.contains("id=\"benchmark\""));
+}
