@@ -25,11 +25,12 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "xscope-capture",
             "xscope-engine",
             "xscope-load",
+            "xscope-model",
             "xscope-trace",
             "xscope-view",
         ],
     ),
-    ("xscope-bench", &["xscope-trace"]),
+    ("xscope-bench", &["xscope-load", "xscope-trace"]),
     ("xtask", &[]),
 ];
 
@@ -38,7 +39,14 @@ const RESERVED: [(&str, &[&str], &str); 4] = [
     ("anyhow", &["xscope", "xscope-bench", "xtask"], "libraries have typed errors"),
     (
         "tokio",
-        &["xscope", "xscope-capture", "xscope-engine", "xscope-load", "xscope-view"],
+        &[
+            "xscope",
+            "xscope-bench",
+            "xscope-capture",
+            "xscope-engine",
+            "xscope-load",
+            "xscope-view",
+        ],
         "nothing that reads or analyses is async",
     ),
     ("axum", &["xscope-engine", "xscope-view"], "only they serve HTTP"),

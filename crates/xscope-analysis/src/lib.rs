@@ -9,6 +9,7 @@
 pub mod allocations;
 pub mod allocators;
 pub mod analyze;
+pub mod annotated;
 mod attribution;
 pub mod batches;
 pub mod category;

@@ -51,7 +51,7 @@ const CHIPS: [Chip; 24] = [
 ];
 
 /// The peaks of a device, if they are known.
-pub(crate) fn peaks(trace: &Trace, device: &Device, measured: Option<Peaks>) -> Option<Peaks> {
+pub fn peaks(trace: &Trace, device: &Device, measured: Option<Peaks>) -> Option<Peaks> {
     if let Some((flops, bytes)) = device.peak_flops.zip(device.peak_bytes)
         && flops > 0.0
         && bytes > 0.0

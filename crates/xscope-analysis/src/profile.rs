@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use xscope_trace::model::SpanKey;
 use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::quality::{Finding, Severity};
-use xscope_trace::run::{RunDir, RunStatus};
+use xscope_trace::results::TargetCheck;
+use xscope_trace::run::{RunDir, RunManifest, RunStatus};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::analyze::{AnalyzeReport, analyze};
@@ -16,6 +17,7 @@ use crate::memory::MemoryReport;
 use crate::overhead::{OverheadReport, overhead};
 use crate::requests::{RequestView, StageRow, UNACCOUNTED};
 use crate::stats::{as_f64, mean_micros, millis, percentile, share, sum};
+use crate::targets::{Overrides, Targets, check_profile};
 
 /// Version of [`ProfileReport`] as JSON.
 pub const SCHEMA: &str = "xscope/profile/1";
@@ -58,6 +60,8 @@ pub struct ProfileReport {
     /// What recording does to latency; absent if it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overhead: Option<OverheadReport>,
+    /// What the run should reach, and whether it does.
+    pub checks: Vec<TargetCheck>,
     /// The device's side of the run.
     pub analysis: AnalyzeReport,
 }
@@ -147,6 +151,7 @@ pub struct RunFacts {
     pub hardware: Option<String>,
     /// Its windows with more and less recording.
     pub overhead: Option<OverheadRecord>,
+    pub targets: Targets,
 }
 
 impl RunFacts {
@@ -162,8 +167,16 @@ impl RunFacts {
             model_name: stated("served_model_name").or_else(|| stated("model_path")),
             hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
             overhead: run.read_json(&run.overhead_path()),
+            targets: stated_targets(&run.manifest),
         }
     }
+}
+
+/// The targets that the run was taken for: those of the RFC, but for the limits in its manifest.
+fn stated_targets(manifest: &RunManifest) -> Targets {
+    let stated = manifest.other.get("targets");
+    let overrides = stated.and_then(|targets| Overrides::deserialize(targets).ok());
+    Targets::with(&overrides.unwrap_or_default()).unwrap_or_default()
 }
 
 /// Analyses the trace of a run directory.
@@ -189,7 +202,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
             (none, latency(&[]), Vec::new(), Vec::new())
         }
     };
-    ProfileReport {
+    let mut report = ProfileReport {
         schema: SCHEMA,
         run_dir: run.run_dir.clone(),
         complete: run.complete,
@@ -201,8 +214,11 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         points,
         batches,
         overhead: run.overhead.as_ref().map(|record| overhead(record, trace)),
+        checks: Vec::new(),
         analysis,
-    }
+    };
+    report.checks = check_profile(&report, &run.targets);
+    report
 }
 
 pub(crate) fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {

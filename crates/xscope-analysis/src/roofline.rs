@@ -5,8 +5,10 @@
 
 use serde::Serialize;
 use xscope_trace::Metric;
+use xscope_trace::results::{Figure, KernelFigures};
 
 use crate::peaks::Peaks;
+use crate::stats::as_f64;
 
 /// What an operation achieved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,6 +75,19 @@ pub(crate) fn roofline(
         bound_by,
         efficiency,
     }
+}
+
+/// Says of a kernel whose work is known how near it comes to `peaks` at its median time.
+pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Peaks>) {
+    let cost = |value: u64, unit: &str| Metric::valid(as_f64(value), unit);
+    let (flops, bytes) = (cost(kernel.flops, "FLOP"), cost(kernel.bytes, "B"));
+    let seconds = p50_ms.value().unwrap_or(0.0) / 1e3;
+    let rates = roofline(&flops, &bytes, seconds, peaks);
+    kernel.flops_per_sec = rates.flops_per_sec.into();
+    kernel.bytes_per_sec = rates.bytes_per_sec.into();
+    kernel.intensity = rates.intensity.into();
+    kernel.efficiency = rates.efficiency.into();
+    rates.bound_by.clone_into(&mut kernel.bound_by);
 }
 
 #[cfg(test)]

@@ -1,107 +1,331 @@
-//! What a scoring server should reach: the targets of sglang-jax's RFC on profiling the Score API,
-//! held against a run.
+//! What a scoring server should reach, held against a run: the targets and alerts of sglang-jax's
+//! RFC on profiling the Score API, any limit of which a `targets.toml` can replace.
 
-use serde::Serialize;
-use xscope_trace::Metric;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xscope_trace::results::{CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck};
 
 use crate::profile::ProfileReport;
 
-/// How a figure stands to its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Met,
-    /// Neither met nor at the threshold of an alert.
-    Missed,
-    Alert,
-    /// The run does not measure it.
-    Unknown,
+/// The figure that a target is for, and of which requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    P50(u64),
+    P99(u64),
+    ItemsPerSec(u64),
+    /// Share of the latency that a stage takes, in percent.
+    Stage(&'static str),
+    PeakHbm,
 }
 
 /// One target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TargetRow {
-    pub name: &'static str,
-    pub figure: Metric,
-    /// To be below it, or above if `higher_is_better`.
-    pub target: f64,
-    /// Beyond it, somebody should look.
-    pub alert: f64,
-    pub higher_is_better: bool,
-    pub outcome: Outcome,
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Target {
+    name: &'static str,
+    of: Of,
+    higher_is_better: bool,
+    target: f64,
+    alert: f64,
 }
 
-/// The targets, and whether a run meets them.
-pub fn targets(report: &ProfileReport) -> Vec<TargetRow> {
+/// All targets with their limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets(Vec<Target>);
+
+impl Default for Targets {
+    fn default() -> Self {
+        let lower =
+            |name, of, target, alert| Target { name, of, higher_is_better: false, target, alert };
+        let higher = |name, of, target, alert| Target {
+            higher_is_better: true,
+            ..lower(name, of, target, alert)
+        };
+        Self(vec![
+            lower("single_item_p50", Of::P50(1), 20.0, 50.0),
+            lower("single_item_p99", Of::P99(1), 50.0, 150.0),
+            higher("batch_8", Of::ItemsPerSec(8), 200.0, 100.0),
+            higher("batch_32", Of::ItemsPerSec(32), 500.0, 250.0),
+            lower("tokenization_share", Of::Stage("tokenize"), 5.0, 15.0),
+            lower("softmax_share", Of::Stage("softmax"), 1.0, 5.0),
+            // Of a model of 1 B parameters.
+            lower("peak_hbm", Of::PeakHbm, 8e3, 12e3),
+        ])
+    }
+}
+
+/// Other limits for one target.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<f64>,
+}
+
+/// A `targets.toml`: limits by the target's name.
+pub type Overrides = BTreeMap<String, Limits>;
+
+impl Targets {
+    /// The targets with other limits for some.
+    ///
+    /// # Errors
+    ///
+    /// A name that is none, or limits that contradict each other.
+    pub fn with(overrides: &Overrides) -> Result<Self, String> {
+        let mut targets = Self::default();
+        for (name, limits) in overrides {
+            let names: Vec<&str> = targets.0.iter().map(|target| target.name).collect();
+            let known = targets.0.iter_mut().find(|target| target.name == name);
+            let Some(target) = known else {
+                return Err(format!("no target is named {name}; there are {}", names.join(", ")));
+            };
+            target.target = limits.target.unwrap_or(target.target);
+            target.alert = limits.alert.unwrap_or(target.alert);
+            let (good, bad) = match target.higher_is_better {
+                true => (target.target, target.alert),
+                false => (target.alert, target.target),
+            };
+            // Also refuses what is no number.
+            if !(good >= bad && bad >= 0.0) {
+                return Err(format!(
+                    "{name}: wanted {}, alert {}: the alert must be worse than the target",
+                    target.wanted(),
+                    target.alarming(),
+                ));
+            }
+        }
+        Ok(targets)
+    }
+}
+
+impl Target {
+    fn unit(&self) -> &'static str {
+        match self.of {
+            Of::P50(_) | Of::P99(_) => "ms",
+            Of::ItemsPerSec(_) => "items/s",
+            Of::Stage(_) => "%",
+            Of::PeakHbm => "MB",
+        }
+    }
+
+    fn metric(&self) -> String {
+        match self.of {
+            Of::P50(_) => "p50_ms".to_owned(),
+            Of::P99(_) => "p99_ms".to_owned(),
+            Of::ItemsPerSec(_) => "throughput_items_per_sec".to_owned(),
+            Of::Stage(stage) => format!("{stage}_share"),
+            Of::PeakHbm => "peak_hbm_mb".to_owned(),
+        }
+    }
+
+    fn items(&self) -> Option<u64> {
+        match self.of {
+            Of::P50(items) | Of::P99(items) | Of::ItemsPerSec(items) => Some(items),
+            Of::Stage(_) | Of::PeakHbm => None,
+        }
+    }
+
+    fn wanted(&self) -> String {
+        let sign = if self.higher_is_better { '>' } else { '<' };
+        format!("{sign} {} {}", self.target, self.unit())
+    }
+
+    fn alarming(&self) -> String {
+        let sign = if self.higher_is_better { '<' } else { '>' };
+        format!("{sign} {} {}", self.alert, self.unit())
+    }
+
+    fn outcome(&self, value: Option<f64>) -> CheckOutcome {
+        // So that less is better in both cases.
+        let sign = if self.higher_is_better { -1.0 } else { 1.0 };
+        match value {
+            None => CheckOutcome::Unknown,
+            Some(value) if sign * value < sign * self.target => CheckOutcome::Met,
+            Some(value) if sign * value > sign * self.alert => CheckOutcome::Alert,
+            Some(_) => CheckOutcome::Missed,
+        }
+    }
+
+    fn check(&self, point: &str, value: Figure) -> TargetCheck {
+        TargetCheck {
+            name: self.name.to_owned(),
+            point: point.to_owned(),
+            metric: self.metric(),
+            outcome: self.outcome(value.value()),
+            value,
+            target: self.wanted(),
+            alert: self.alarming(),
+        }
+    }
+
+    fn missing(&self) -> TargetCheck {
+        let reason = match self.items() {
+            Some(items) => format!("measure requests of {items} items: --batch-sizes {items}"),
+            None => "no request says it".to_owned(),
+        };
+        self.check("", Figure::unavailable(self.unit(), reason))
+    }
+}
+
+/// The targets held against a profiled run.
+pub(crate) fn check_profile(report: &ProfileReport, targets: &Targets) -> Vec<TargetCheck> {
     let latency = &report.latency;
-    let items = |count: u64, figure: &Metric| match report.typical.num_items == count {
-        true => figure.clone(),
-        false => Metric::unavailable(
-            &figure.unit,
-            format!("measure it with --batch-sizes {count}: it is for requests of that many items"),
-        ),
+    let value = |target: &Target| match target.of {
+        Of::P50(_) => Some(latency.p50_ms.clone().into()),
+        Of::P99(_) => Some(latency.p99_ms.clone().into()),
+        Of::ItemsPerSec(_) => Some(latency.items_per_sec.clone().into()),
+        Of::PeakHbm => Some(report.typical.peak_hbm_mb.clone().into()),
+        Of::Stage(name) => {
+            let stage = report.stages.iter().find(|stage| stage.name == name)?;
+            Some(Figure::Value(100.0 * stage.share))
+        }
     };
-    let stage = |name: &str| {
-        let stage = report.stages.iter().find(|stage| stage.name == name);
-        let percent = stage.map(|stage| 100.0 * stage.share);
-        Metric::known(percent, "%", "no request has this stage")
+    let check = |target: &Target| {
+        let fits = target.items().is_none_or(|items| items == report.typical.num_items);
+        match value(target).filter(|_| fits && report.requests.measured > 0) {
+            Some(value) => target.check("", value),
+            None => target.missing(),
+        }
     };
-    vec![
-        lower("Single item latency, p50", items(1, &latency.p50_ms), 20.0, 50.0),
-        lower("Single item latency, p99", items(1, &latency.p99_ms), 50.0, 150.0),
-        higher("Throughput in batches of 8", items(8, &latency.items_per_sec), 200.0, 100.0),
-        higher("Throughput in batches of 32", items(32, &latency.items_per_sec), 500.0, 250.0),
-        lower("Tokenization, of the latency", stage("tokenize"), 5.0, 15.0),
-        lower("Softmax, of the latency", stage("softmax"), 1.0, 5.0),
-        lower("Peak HBM, of a model of 1 B", report.typical.peak_hbm_mb.clone(), 8e3, 12e3),
-    ]
+    targets.0.iter().map(check).collect()
 }
 
-fn lower(name: &'static str, figure: Metric, target: f64, alert: f64) -> TargetRow {
-    let outcome = outcome(figure.value, |value| value < target, |value| value > alert);
-    TargetRow { name, figure, target, alert, higher_is_better: false, outcome }
+/// The targets held against every point of a benchmark that they are for.
+pub fn check_results(results: &Results, targets: &Targets) -> Vec<TargetCheck> {
+    let mut checks = Vec::new();
+    for target in &targets.0 {
+        let before = checks.len();
+        checks.extend(results.results.iter().filter_map(|point| {
+            let value = point_figure(target, point)?;
+            let value = match point.verdict.status {
+                Judgement::Invalid => Figure::unavailable(target.unit(), "the point is invalid"),
+                _ => value,
+            };
+            Some(target.check(&point.point, value))
+        }));
+        if checks.len() == before {
+            checks.push(target.missing());
+        }
+    }
+    checks
 }
 
-fn higher(name: &'static str, figure: Metric, target: f64, alert: f64) -> TargetRow {
-    let outcome = outcome(figure.value, |value| value > target, |value| value < alert);
-    TargetRow { name, figure, target, alert, higher_is_better: true, outcome }
+/// The figure of a point, if the target is for it.
+fn point_figure(target: &Target, point: &PointResult) -> Option<Figure> {
+    if target.items().is_some_and(|items| point.shape.batch_size.map(u64::from) != Some(items)) {
+        return None;
+    }
+    match target.of {
+        Of::P50(_) => Some(point.latency.p50_ms.clone()),
+        Of::P99(_) => Some(point.latency.p99_ms.clone()),
+        Of::ItemsPerSec(_) => Some(point.throughput_items_per_sec.clone()),
+        Of::PeakHbm => point.peak_hbm_mb.value().map(|_| point.peak_hbm_mb.clone()),
+        Of::Stage(name) => {
+            let (stage, whole) = (point.server_ms.get(name)?, point.from_sent.mean_ms.value()?);
+            (whole > 0.0).then(|| Figure::Value(100.0 * stage / whole))
+        }
+    }
 }
 
-fn outcome(value: Option<f64>, met: impl Fn(f64) -> bool, bad: impl Fn(f64) -> bool) -> Outcome {
-    match value {
-        None => Outcome::Unknown,
-        Some(value) if met(value) => Outcome::Met,
-        Some(value) if bad(value) => Outcome::Alert,
-        Some(_) => Outcome::Missed,
+/// What a million items cost at each valid point, in the currency of `price_per_hour`.
+pub fn add_cost(results: &mut Results, price_per_hour: f64) {
+    for point in &mut results.results {
+        let rate = point.throughput_items_per_sec.value().filter(|&rate| rate > 0.0);
+        let spoiled = point.verdict.spoils("throughput_items_per_sec");
+        let cost = rate.map(|rate| price_per_hour / 3600.0 / rate * 1e6);
+        point.cost_per_million_items = Some(match cost {
+            Some(cost) if !spoiled => Figure::Value(cost),
+            Some(cost) => Figure::Value(cost).degraded("1", "the throughput is not valid"),
+            None => Figure::unavailable("1", "no items per second were measured"),
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::{Metric, Trace};
+    use xscope_trace::Trace;
+    use xscope_trace::results::{
+        Cause, CauseKind, CheckOutcome, Durations, Figure, PointResult, PointShape, Results,
+        Verdict,
+    };
 
-    use super::{Outcome, higher, lower, targets};
+    use super::{Limits, Overrides, Targets, add_cost, check_results};
     use crate::{RunFacts, profile};
 
+    fn point(items: u32, p50_ms: f64, rate: f64) -> PointResult {
+        PointResult {
+            point: format!("b{items}_l2"),
+            shape: PointShape { batch_size: Some(items), ..PointShape::default() },
+            latency: Durations { p50_ms: Figure::Value(p50_ms), ..Durations::default() },
+            throughput_items_per_sec: Figure::Value(rate),
+            ..PointResult::default()
+        }
+    }
+
+    fn outcomes(results: &Results, targets: &Targets, name: &str) -> Vec<CheckOutcome> {
+        let checks = check_results(results, targets);
+        checks.iter().filter(|check| check.name == name).map(|check| check.outcome).collect()
+    }
+
     #[test]
-    fn a_figure_meets_misses_or_alerts() {
-        let of = |value: f64| Metric::valid(value, "ms");
-        for (row, expected) in [
-            (lower("", of(19.0), 20.0, 50.0), Outcome::Met),
-            (lower("", of(20.0), 20.0, 50.0), Outcome::Missed),
-            (lower("", of(51.0), 20.0, 50.0), Outcome::Alert),
-            (higher("", of(201.0), 200.0, 100.0), Outcome::Met),
-            (higher("", of(150.0), 200.0, 100.0), Outcome::Missed),
-            (higher("", of(99.0), 200.0, 100.0), Outcome::Alert),
+    fn each_point_meets_misses_or_alerts() {
+        let points = [19.0, 20.0, 51.0].map(|ms| point(1, ms, 0.0));
+        let mut results = Results { results: points.into(), ..Results::default() };
+        results.results.push(point(8, 1.0, 201.0));
+        results.results.push(point(8, 1.0, 99.0));
+        let targets = Targets::default();
+        let found = outcomes(&results, &targets, "single_item_p50");
+        assert_eq!(found, [CheckOutcome::Met, CheckOutcome::Missed, CheckOutcome::Alert]);
+        let found = outcomes(&results, &targets, "batch_8");
+        assert_eq!(found, [CheckOutcome::Met, CheckOutcome::Alert]);
+        let missing = check_results(&results, &targets);
+        let missing = missing.iter().find(|check| check.name == "batch_32").unwrap();
+        assert_eq!(missing.outcome, CheckOutcome::Unknown);
+        assert!(format!("{:?}", missing.value).contains("--batch-sizes 32"));
+
+        let cause =
+            Cause { cause: CauseKind::ServerDied, detail: String::new(), spoils: Vec::new() };
+        results.results[0].verdict = Verdict::on(vec![cause], &["p50_ms"]);
+        let found = outcomes(&results, &targets, "single_item_p50");
+        assert_eq!(found[0], CheckOutcome::Unknown, "what is invalid meets nothing");
+    }
+
+    #[test]
+    fn limits_are_replaced_by_name_and_must_make_sense() {
+        let with = |name: &str, target, alert| {
+            let limits = Limits { target, alert };
+            Targets::with(&Overrides::from([(name.to_owned(), limits)]))
+        };
+        let results = Results { results: vec![point(1, 30.0, 0.0)], ..Results::default() };
+        let relaxed = with("single_item_p50", Some(35.0), None).unwrap();
+        assert_eq!(outcomes(&results, &relaxed, "single_item_p50"), [CheckOutcome::Met]);
+        for (name, target, alert, expected) in [
+            ("single_item", None, None, "there are single_item_p50,"),
+            ("single_item_p50", Some(60.0), None, "alert must be worse"),
+            ("batch_8", None, Some(300.0), "wanted > 200 items/s, alert < 300 items/s"),
+            ("batch_8", Some(f64::NAN), None, "alert must be worse"),
         ] {
-            assert_eq!(row.outcome, expected, "{row:?}");
+            let error = with(name, target, alert).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
     fn what_was_not_measured_is_unknown_and_says_how_to_measure_it() {
-        let rows = targets(&profile(&Trace::default(), &RunFacts::default()));
-        assert!(rows.iter().all(|row| row.outcome == Outcome::Unknown));
-        assert!(rows[0].figure.reason.as_ref().unwrap().contains("--batch-sizes 1"));
+        let checks = profile(&Trace::default(), &RunFacts::default()).checks;
+        assert!(checks.iter().all(|check| check.outcome == CheckOutcome::Unknown));
+        assert!(format!("{:?}", checks[0].value).contains("--batch-sizes 1"));
+    }
+
+    #[test]
+    fn a_million_items_cost_what_the_time_costs() {
+        let mut results = Results { results: vec![point(1, 1.0, 500.0)], ..Results::default() };
+        results.results.push(PointResult::default());
+        add_cost(&mut results, 1.8);
+        let costs = results.results.iter().map(|point| point.cost_per_million_items.as_ref());
+        let costs: Vec<_> = costs.map(|cost| cost.unwrap().value()).collect();
+        assert_eq!(costs, [Some(1.0), None]);
     }
 }

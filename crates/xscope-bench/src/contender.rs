@@ -100,7 +100,7 @@ impl Contender {
                 process::run(&mut command(path, &["analyze", "--json", "--memory-limit", "0"]))
             }
             Self::Analyze(path) => process::run(&mut command(path, &["analyze", "--json"])),
-            Self::Load(path) => process::run(&mut command(path, &["load"])),
+            Self::Load(path) => process::run(&mut command(path, &["read"])),
             Self::XprofRs(path) => process::ask(
                 |port| {
                     let mut command = Command::new(path);

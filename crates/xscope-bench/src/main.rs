@@ -1,6 +1,8 @@
 //! Measures how xscope reads profiles, side by side with a bare pass over the same bytes and with
 //! other programs: `cargo run --release -p xscope-bench -- FILE...` (see `docs/performance.md`).
 //!
+//! `xscope-bench load` measures the load generator beside oha and wrk.
+//!
 //! Whole processes are measured, from their start to their end (servers: to the last byte of their
 //! answer), with the file in the page cache. Programs take turns within a round, so that what
 //! disturbs the machine disturbs them all; every answer is checked before it is timed.
@@ -9,6 +11,7 @@
 
 mod contender;
 mod input;
+mod load;
 mod process;
 mod table;
 
@@ -32,11 +35,17 @@ struct Cli {
     bench: BenchArgs,
 }
 
-/// What the benchmark starts of itself, to measure it as a process.
+/// What else there is, and what the benchmark starts of itself, to measure it as a process.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Load a file whole and say how many events it has
-    Load { file: PathBuf },
+    /// Measure the load generator beside others
+    Load(load::LoadArgs),
+    /// Serve short answers and nothing else
+    Echo,
+    /// Send requests with xscope's generator
+    Send(load::SendArgs),
+    /// Read a file into columns and say how many events it has
+    Read { file: PathBuf },
     /// Read a file and add up its bytes
     Pass { file: PathBuf },
 }
@@ -66,7 +75,10 @@ struct BenchArgs {
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     match cli.part {
-        Some(Part::Load { file }) => {
+        Some(Part::Load(args)) => load::bench(&args)?,
+        Some(Part::Echo) => load::serve()?,
+        Some(Part::Send(args)) => load::send(&args)?,
+        Some(Part::Read { file }) => {
             println!("{}", xscope_trace::load(&[file])?.slice_count());
         }
         Some(Part::Pass { file }) => println!("{}", pass(&file)?),

@@ -129,7 +129,7 @@ pub async fn bench(
     Ok(Benched { run, results, died })
 }
 
-fn new_run(options: &BenchOptions) -> NewRun {
+pub(crate) fn new_run(options: &BenchOptions) -> NewRun {
     let target = match &options.target {
         BenchTarget::Running { url, .. } => url.clone(),
         BenchTarget::Command { words, .. } => text(words).join(" "),
@@ -153,7 +153,7 @@ fn text(words: &[OsString]) -> Vec<String> {
 }
 
 /// The address, and the server if it is ours.
-fn start(
+pub(crate) fn start(
     target: &BenchTarget,
     run: &RunDir,
     on_event: &mut impl FnMut(BenchEvent<'_>),

@@ -47,6 +47,9 @@ pub enum CaptureError {
         folder.display(), commands.join("\n")
     )]
     NotCollected { folder: PathBuf, commands: Vec<String> },
+    /// A sweep cannot be made as it was asked for.
+    #[error("cannot sweep: {why}")]
+    Grid { why: String },
     #[error("cannot {what} {}", path.display())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }

@@ -11,6 +11,7 @@ mod ab;
 mod bench;
 mod capture;
 mod error;
+mod find_max;
 mod log_watch;
 mod overhead;
 mod probes;
@@ -18,9 +19,12 @@ mod profile;
 mod profiler;
 mod ring;
 mod run;
+mod search;
 mod server;
 mod session;
+mod slo;
 mod slow;
+mod sweep;
 mod watchdog;
 mod work;
 
@@ -31,12 +35,16 @@ pub use capture::{
     copy_commands,
 };
 pub use error::CaptureError;
+pub use find_max::{FindMaxEvent, FindMaxOptions, FoundMax, find_max};
 pub use overhead::OverheadOptions;
 pub use probes::{ProbeSummary, ProbeTable};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
 pub use profiler::{ProfilerOptions, TracerLevels};
 pub use run::{Ran, RunEvent, RunOptions, run};
+pub use search::Probe;
 pub use server::{ServerCommand, Spans};
 pub use session::stop_profiler;
+pub use slo::Slo;
 pub use slow::{SlowEvent, SlowOptions, SlowSummary};
+pub use sweep::{Cell, SweepEvent, SweepOptions, Swept, sweep};
 pub use watchdog::watch_over;

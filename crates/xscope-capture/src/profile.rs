@@ -113,8 +113,12 @@ async fn attach(
     let mut run = RunDir::create(&options.output_dir, new_run)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     on_event(ProfileEvent::Created(run.path()));
-    let result =
-        loaded.measure(&mut run, (options.overhead.as_ref(), &options.watchdog), on_event).await;
+    let result = Box::pin(loaded.measure(
+        &mut run,
+        (options.overhead.as_ref(), &options.watchdog),
+        on_event,
+    ))
+    .await;
     let results = loaded.results(url, &options.matrix, result.is_ok());
     run.write_json(&run.results_path(), &results)?;
     end(&mut run, result.is_ok(), cancel)?;

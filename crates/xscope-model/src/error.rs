@@ -118,6 +118,15 @@ pub enum ModelError {
         problem: String,
     },
 
+    /// Sizes of a kernel that cannot be.
+    #[error("kernel {shape}: {problem}")]
+    Kernel {
+        /// The kernel with its sizes.
+        shape: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+
     /// The device could not be opened.
     #[error("cannot use the device {device}; is xscope built with that feature?")]
     Device {

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use candle_nn::{ops as kernels, rotary_emb};
 
 use crate::{
+    cache::LayerCache,
     config::{Family, ModelConfig},
     error::Result,
     ops::{Op, OpRecorder},
@@ -21,10 +22,14 @@ pub(crate) struct Step {
     pub(crate) batch: usize,
     /// Padded length of the rows, in tokens.
     pub(crate) len: usize,
-    /// `[len, head_dim / 2]` each.
+    /// How many keys a query meets: `len`, and those that are in the cache.
+    pub(crate) keys: usize,
+    /// The position of each row's first token.
+    pub(crate) first: Vec<usize>,
+    /// `[len, head_dim / 2]` each, or one for each row.
     pub(crate) cos: Tensor,
     pub(crate) sin: Tensor,
-    /// `[len, len]`: 0 where a query may see a key, -inf where not.
+    /// `[len, keys]`, or one for each row: 0 where a query may see a key, -inf where not.
     pub(crate) mask: Tensor,
 }
 
@@ -116,9 +121,7 @@ impl RmsNorm {
 
 #[derive(Debug)]
 struct Attention {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
+    heads: Heads,
     qkv_proj: Linear,
     /// Qwen3 normalises each head of queries and keys.
     qk_norm: Option<(RmsNorm, RmsNorm)>,
@@ -142,9 +145,7 @@ impl Attention {
         };
         let o_shape = [hidden, heads * head_dim];
         Ok(Self {
-            heads,
-            kv_heads,
-            head_dim,
+            heads: Heads { heads, kv_heads, head_dim },
             qkv_proj: Linear::join(&[
                 proj("q", heads)?,
                 proj("k", kv_heads)?,
@@ -155,7 +156,12 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        (step, cache): (&Step, Option<&LayerCache>),
+        rec: &mut OpRecorder,
+    ) -> Result<Tensor> {
         let (mut q, mut k, v) = rec.scope("qkv_proj", |rec| self.qkv(x, step, rec))?;
         if let Some((q_norm, k_norm)) = &self.qk_norm {
             q = rec.scope("q_norm", |rec| q_norm.forward(&q, rec))?;
@@ -166,9 +172,11 @@ impl Attention {
             let k = rec.owner(Owner::Kv, |rec| rope(&k, step, rec))?;
             Ok((q, k))
         })?;
-        let scores = rec.scope("qk", |rec| self.scores(&q, &k, step, rec))?;
-        let probs = rec.scope("softmax", |rec| softmax(scores, step, rec))?;
-        let mixed = rec.scope("output", |rec| self.mix(&probs, &v, step, rec))?;
+        let (k, v) = match cache {
+            Some(cache) => rec.scope("kv_update", |rec| cache.append(&k, &v, step, rec))?,
+            None => (k, v),
+        };
+        let mixed = self.heads.attend(&q, &k, &v, step, rec)?;
         rec.scope("o_proj", |rec| self.o_proj.forward(&mixed, rec))
     }
 
@@ -179,9 +187,9 @@ impl Attention {
         step: &Step,
         rec: &mut OpRecorder,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let (heads, kv_heads) = (self.heads, self.kv_heads);
+        let Heads { heads, kv_heads, head_dim } = self.heads;
         let qkv = self.qkv_proj.forward(x, rec)?;
-        let qkv = qkv.reshape((step.batch, step.len, heads + 2 * kv_heads, self.head_dim))?;
+        let qkv = qkv.reshape((step.batch, step.len, heads + 2 * kv_heads, head_dim))?;
         let split = |first: usize, count: usize, rec: &mut OpRecorder| {
             let part = qkv.narrow(2, first, count)?.transpose(1, 2)?;
             let n = part.elem_count();
@@ -192,28 +200,53 @@ impl Attention {
         let v = rec.owner(Owner::Kv, |rec| split(heads + kv_heads, kv_heads, rec))?;
         Ok((q, k, v))
     }
+}
 
-    /// `[batch, heads, len, len]`.
+/// The heads of attention: those of queries share those of keys and values in groups.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heads {
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl Heads {
+    /// What queries `[batch, heads, len, head_dim]` take of `keys` keys and values
+    /// `[batch, kv_heads, keys, head_dim]`, heads side by side: `[tokens, heads * head_dim]`.
+    pub(crate) fn attend(
+        self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        step: &Step,
+        rec: &mut OpRecorder,
+    ) -> Result<Tensor> {
+        let scores = rec.scope("qk", |rec| self.scores(q, k, step, rec))?;
+        let probs = rec.scope("softmax", |rec| softmax(scores, step, rec))?;
+        rec.scope("output", |rec| self.mix(&probs, v, step, rec))
+    }
+
+    /// `[batch, heads, len, keys]`.
     ///
     /// The query heads that share a key head stand one after the other, so they are multiplied
     /// as the rows of one matrix and no key is ever repeated in memory.
-    fn scores(&self, q: &Tensor, k: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
+    fn scores(self, q: &Tensor, k: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
         let n = q.elem_count();
         #[expect(clippy::cast_precision_loss, reason = "a head is a few hundred wide")]
         let scale = 1.0 / (self.head_dim as f64).sqrt();
         let q = run(rec, Op::elementwise("scale", 1, n, n), || q.affine(scale, 0.0))?;
         let rows = self.rows_per_kv_head(step);
         let q = q.reshape((step.batch, self.kv_heads, rows, self.head_dim))?;
-        let op = Op::matmul(step.batch * self.kv_heads, (rows, step.len, self.head_dim));
+        let op = Op::matmul(step.batch * self.kv_heads, (rows, step.keys, self.head_dim));
         let scores = run(rec, op, || q.matmul(&k.t()?))?;
-        Ok(scores.reshape((step.batch, self.heads, step.len, step.len))?)
+        Ok(scores.reshape((step.batch, self.heads, step.len, step.keys))?)
     }
 
     /// The values weighted by `probs`, heads side by side again: `[tokens, heads * head_dim]`.
-    fn mix(&self, probs: &Tensor, v: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
+    fn mix(self, probs: &Tensor, v: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
         let rows = self.rows_per_kv_head(step);
-        let probs = probs.reshape((step.batch, self.kv_heads, rows, step.len))?;
-        let op = Op::matmul(step.batch * self.kv_heads, (rows, self.head_dim, step.len));
+        let probs = probs.reshape((step.batch, self.kv_heads, rows, step.keys))?;
+        let op = Op::matmul(step.batch * self.kv_heads, (rows, self.head_dim, step.keys));
         let mixed = run(rec, op, || probs.matmul(v))?;
         let mixed = mixed.reshape((step.batch, self.heads, step.len, self.head_dim))?;
         let n = mixed.elem_count();
@@ -225,7 +258,7 @@ impl Attention {
         })
     }
 
-    fn rows_per_kv_head(&self, step: &Step) -> usize {
+    fn rows_per_kv_head(self, step: &Step) -> usize {
         self.heads / self.kv_heads * step.len
     }
 }
@@ -247,10 +280,10 @@ fn softmax(scores: Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> 
 }
 
 #[derive(Debug)]
-struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
+pub(crate) struct Mlp {
+    pub(crate) gate_proj: Linear,
+    pub(crate) up_proj: Linear,
+    pub(crate) down_proj: Linear,
 }
 
 impl Mlp {
@@ -265,7 +298,7 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor, rec: &mut OpRecorder) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, rec: &mut OpRecorder) -> Result<Tensor> {
         let gate = rec.scope("gate_proj", |rec| self.gate_proj.forward(x, rec))?;
         let up = rec.scope("up_proj", |rec| self.up_proj.forward(x, rec))?;
         let inner = rec.scope("act", |rec| {
@@ -301,7 +334,12 @@ impl Layer {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, step: &Step, rec: &mut OpRecorder) -> Result<Tensor> {
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        step: (&Step, Option<&LayerCache>),
+        rec: &mut OpRecorder,
+    ) -> Result<Tensor> {
         let y = rec.scope("input_norm", |rec| self.input_norm.forward(x, rec))?;
         let y = rec.scope("attention", |rec| self.attention.forward(&y, step, rec))?;
         let x = residual(x, &y, rec)?;

@@ -3,8 +3,10 @@
 //! This is what the built-in engine computes with. Design constraints: it runs anywhere (plain
 //! CPU, no download: see [`ModelSource::Preset`]); its scores are those of Hugging Face
 //! transformers in f32; every tensor operation goes through an [`OpRecorder`], which is cheap
-//! enough to be always on. Scoring is prefill only: there is no cache between calls, and logits
-//! are computed after each prompt's last token only.
+//! enough to be always on. Scoring is prefill only ([`Model::forward`]): logits are computed after
+//! each prompt's last token. [`Model::prefill`] and [`Model::decode`] keep keys and values between
+//! calls, for benchmarks of generation. [`kernels`] runs single operations at chosen sizes, and
+//! [`bench`] measures all of these in process.
 //!
 //! ```
 //! use xscope_model::{
@@ -31,11 +33,15 @@
 //! # }
 //! ```
 
+pub mod bench;
+mod cache;
 mod config;
 mod error;
+pub mod kernels;
 mod layers;
 mod machine;
 mod model;
+mod moe;
 mod ops;
 mod owner;
 mod rope;
@@ -43,6 +49,7 @@ mod tokenizer;
 mod weights;
 
 pub use crate::{
+    cache::KvCache,
     config::{Family, ModelConfig, RopeScaling},
     error::{ModelError, Result},
     machine::measure_cpu,

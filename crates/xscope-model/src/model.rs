@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 
 use crate::{
+    cache::KvCache,
     config::{ModelConfig, PRESET},
     error::{ModelError, Result},
     layers::{Layer, Linear, RmsNorm, Step, run},
     ops::{Op, OpRecorder, ScopeName},
+    owner::Owner,
     rope::RopeTable,
     weights::{LoadFormat, Weights},
 };
@@ -18,7 +20,7 @@ const MAX_PROMPT_TOKENS: usize = 16_384;
 
 /// The largest tensor that a forward pass may make: 4 GiB of f32. About two of that size are
 /// alive at once. A failed allocation ends the process, so what is too large is refused.
-const MAX_TENSOR_ELEMENTS: usize = 1 << 30;
+pub(crate) const MAX_TENSOR_ELEMENTS: usize = 1 << 30;
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,15 @@ impl Logits {
     /// One logit per token id, in the order of the batch's rows.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.vocab_size)
+    }
+
+    /// The likeliest token after each row; the first of several.
+    pub fn likeliest(&self) -> Vec<u32> {
+        let best = |row: &[f32]| {
+            let best = row.iter().enumerate().rev().max_by(|a, b| a.1.total_cmp(b.1));
+            u32::try_from(best.map_or(0, |(id, _)| id)).unwrap_or(u32::MAX)
+        };
+        self.rows().map(best).collect()
     }
 }
 
@@ -189,13 +200,86 @@ impl Model {
     /// is empty or too long, or a token id is not in the vocabulary; [`ModelError::Compute`] if the tensor library fails.
     pub fn forward(&self, batch: &PaddedBatch, rec: &mut OpRecorder) -> Result<Logits> {
         self.check(batch)?;
-        let (mut x, step) = rec.scope("embed", |rec| self.embed(batch, rec))?;
-        for (index, layer) in (0_u32..).zip(&self.layers) {
-            let name = ScopeName::Indexed("layer", index);
-            x = rec.scope(name, |rec| layer.forward(&x, &step, rec))?;
+        self.run(batch, None, rec)
+    }
+
+    /// As [`Model::forward`], and keeps keys and values for [`Model::decode`], with room for
+    /// `capacity` tokens in each row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Model::forward`], and [`ModelError::Batch`] if the capacity is less than the
+    /// longest prompt or more than what fits.
+    pub fn prefill(
+        &self,
+        batch: &PaddedBatch,
+        capacity: usize,
+        rec: &mut OpRecorder,
+    ) -> Result<(Logits, KvCache)> {
+        self.check(batch)?;
+        let new = |_: &mut _| KvCache::new(&self.config, batch, capacity, &self.device);
+        let cache = rec.owner(Owner::Kv, new)?;
+        if capacity > self.max_prompt_tokens() {
+            let most = self.max_prompt_tokens();
+            let problem = format!("rows would grow to {capacity} tokens, at most {most} fit");
+            return Err(ModelError::Batch { problem });
         }
+        Ok((self.run(batch, Some(&cache), rec)?, cache))
+    }
+
+    /// The logits after one more token in each row of `cache`.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Batch`] if there is not one token for each row, one is not in the vocabulary,
+    /// or a row is full; [`ModelError::Compute`] if the tensor library fails.
+    pub fn decode(
+        &self,
+        cache: &mut KvCache,
+        tokens: &[u32],
+        rec: &mut OpRecorder,
+    ) -> Result<Logits> {
+        self.check_vocabulary(tokens, || "a row".to_owned())?;
+        let first = cache.grow(tokens.len())?;
+        let (x, step) = rec.scope("embed", |rec| self.embed_next(tokens, first, rec))?;
+        let x = self.layers(x, &step, Some(cache), rec)?;
+        self.logits(rec, |_| Ok(x))
+    }
+
+    fn run(
+        &self,
+        batch: &PaddedBatch,
+        cache: Option<&KvCache>,
+        rec: &mut OpRecorder,
+    ) -> Result<Logits> {
+        let (x, step) = rec.scope("embed", |rec| self.embed(batch, rec))?;
+        let x = self.layers(x, &step, cache, rec)?;
+        self.logits(rec, |rec| self.last_tokens(batch, &x, rec))
+    }
+
+    fn layers(
+        &self,
+        mut x: Tensor,
+        step: &Step,
+        cache: Option<&KvCache>,
+        rec: &mut OpRecorder,
+    ) -> Result<Tensor> {
+        for (index, layer) in (0_u32..).zip(&self.layers) {
+            let cache = cache.and_then(|cache| cache.layer(index as usize));
+            let name = ScopeName::Indexed("layer", index);
+            x = rec.scope(name, |rec| layer.forward(&x, (step, cache), rec))?;
+        }
+        Ok(x)
+    }
+
+    /// Of the hidden states that `last` picks, one for each row.
+    fn logits(
+        &self,
+        rec: &mut OpRecorder,
+        last: impl FnOnce(&mut OpRecorder) -> Result<Tensor>,
+    ) -> Result<Logits> {
         let last = rec.scope("norm", |rec| {
-            let last = self.last_tokens(batch, &x, rec)?;
+            let last = last(rec)?;
             self.norm.forward(&last, rec)
         })?;
         rec.scope("logits", |rec| {
@@ -209,7 +293,7 @@ impl Model {
 
     fn check(&self, batch: &PaddedBatch) -> Result<()> {
         let fail = |problem| Err(ModelError::Batch { problem });
-        let (vocab, max) = (self.config.vocab_size, self.max_prompt_tokens());
+        let max = self.max_prompt_tokens();
         if batch.tokens.is_empty() {
             return fail("it has no prompt".to_owned());
         }
@@ -223,13 +307,7 @@ impl Model {
                     tokens.len()
                 ));
             }
-            let known = |&&id: &&u32| usize::try_from(id).is_ok_and(|id| id < vocab);
-            if let Some(id) = tokens.iter().find(|id| !known(id)) {
-                return fail(format!(
-                    "prompt {row} has token id {id}, the model's go from 0 to {}",
-                    vocab - 1
-                ));
-            }
+            self.check_vocabulary(tokens, || format!("prompt {row}"))?;
         }
         let (rows, len) = (batch.tokens.len(), batch.padded_len());
         let fit = self.max_rows(len);
@@ -242,20 +320,24 @@ impl Model {
         Ok(())
     }
 
+    fn check_vocabulary(&self, tokens: &[u32], whose: impl FnOnce() -> String) -> Result<()> {
+        let vocab = self.config.vocab_size;
+        let known = |&&id: &&u32| usize::try_from(id).is_ok_and(|id| id < vocab);
+        let Some(id) = tokens.iter().find(|id| !known(id)) else { return Ok(()) };
+        let last = vocab - 1;
+        let problem = format!("{} has token id {id}, the model's go from 0 to {last}", whose());
+        Err(ModelError::Batch { problem })
+    }
+
     /// The embeddings `[batch * len, hidden]`, and what all layers share.
     fn embed(&self, batch: &PaddedBatch, rec: &mut OpRecorder) -> Result<(Tensor, Step)> {
-        let (rows, len, hidden) = (batch.tokens.len(), batch.padded_len(), self.config.hidden_size);
-        let n = rows * len;
-        let ids = run(rec, Op::movement("to_device", n, n), || {
-            // Padding can be any token: nothing sees it.
-            let mut ids = vec![0_u32; n];
-            for (row, tokens) in ids.chunks_exact_mut(len).zip(&batch.tokens) {
-                row[..tokens.len()].copy_from_slice(tokens);
-            }
-            Tensor::from_vec(ids, n, &self.device)
-        })?;
-        let op = Op::movement("embedding", n + n * hidden, n * hidden);
-        let x = run(rec, op, || self.embedding.index_select(&ids, 0))?;
+        let (rows, len) = (batch.tokens.len(), batch.padded_len());
+        // Padding can be any token: nothing sees it.
+        let mut ids = vec![0_u32; rows * len];
+        for (row, tokens) in ids.chunks_exact_mut(len).zip(&batch.tokens) {
+            row[..tokens.len()].copy_from_slice(tokens);
+        }
+        let x = self.look_up(ids, rec)?;
         let mask = run(rec, Op::movement("causal_mask", 0, len * len), || {
             let row =
                 |query| (0..len).map(move |key| if key <= query { 0.0 } else { f32::NEG_INFINITY });
@@ -263,7 +345,39 @@ impl Model {
             Tensor::from_vec(mask, (len, len), &self.device)
         })?;
         let (cos, sin) = self.rope.first(len)?;
-        Ok((x, Step { batch: rows, len, cos, sin, mask }))
+        Ok((x, Step { batch: rows, len, keys: len, first: vec![0; rows], cos, sin, mask }))
+    }
+
+    /// The same for the next token of each row, at the positions `first`.
+    fn embed_next(
+        &self,
+        tokens: &[u32],
+        first: Vec<usize>,
+        rec: &mut OpRecorder,
+    ) -> Result<(Tensor, Step)> {
+        let rows = tokens.len();
+        let keys = first.iter().max().map_or(0, |last| last + 1);
+        let x = self.look_up(tokens.to_vec(), rec)?;
+        let mask = run(rec, Op::movement("causal_mask", 0, rows * keys), || {
+            let row = |&last: &usize| {
+                (0..keys).map(move |key| if key <= last { 0.0 } else { f32::NEG_INFINITY })
+            };
+            let mask: Vec<f32> = first.iter().flat_map(row).collect();
+            Tensor::from_vec(mask, (rows, 1, 1, keys), &self.device)
+        })?;
+        let positions = first.iter().map(|&first| u32::try_from(first).unwrap_or(u32::MAX));
+        let positions = Tensor::from_vec(positions.collect(), rows, &self.device)?;
+        let (cos, sin) = self.rope.at(&positions)?;
+        Ok((x, Step { batch: rows, len: 1, keys, first, cos, sin, mask }))
+    }
+
+    /// The embeddings of tokens: `[tokens, hidden]`.
+    fn look_up(&self, ids: Vec<u32>, rec: &mut OpRecorder) -> Result<Tensor> {
+        let (n, hidden) = (ids.len(), self.config.hidden_size);
+        let to_device = Op::movement("to_device", n, n);
+        let ids = run(rec, to_device, || Tensor::from_vec(ids, n, &self.device))?;
+        let op = Op::movement("embedding", n + n * hidden, n * hidden);
+        run(rec, op, || self.embedding.index_select(&ids, 0))
     }
 
     /// The hidden state of each row's last real token: `[batch, hidden]`.
@@ -292,7 +406,7 @@ fn widest(config: &ModelConfig) -> usize {
     qkv.max(config.hidden_size).max(config.intermediate_size)
 }
 
-fn open_device(device: Device) -> Result<candle_core::Device> {
+pub(crate) fn open_device(device: Device) -> Result<candle_core::Device> {
     let opened = match device {
         Device::Cpu => return Ok(candle_core::Device::Cpu),
         Device::Cuda(ordinal) => candle_core::Device::new_cuda(ordinal),

@@ -106,7 +106,7 @@ impl Op {
     }
 }
 
-fn count(elements: usize) -> u64 {
+pub(crate) fn count(elements: usize) -> u64 {
     // `usize` is at most 64 bits on every target of Rust, so the fallback is never taken.
     u64::try_from(elements).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,14 @@ impl RopeTable {
         })
     }
 
+    /// One position for each row, `[rows, 1, head_dim / 2]` each.
+    pub(crate) fn at(&self, positions: &Tensor) -> Result<(Tensor, Tensor)> {
+        Ok((
+            self.cos.index_select(positions, 0)?.unsqueeze(1)?,
+            self.sin.index_select(positions, 0)?.unsqueeze(1)?,
+        ))
+    }
+
     /// The first `len` positions, without a copy.
     pub(crate) fn first(&self, len: usize) -> Result<(Tensor, Tensor)> {
         Ok((self.cos.narrow(0, 0, len)?, self.sin.narrow(0, 0, len)?))

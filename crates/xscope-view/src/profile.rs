@@ -9,6 +9,7 @@ use crate::analyze::{
 };
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::sections::Grid;
+use crate::targets::targets_text;
 use crate::text::{Column, bar, metric, percent};
 
 /// The report as text for a terminal.
@@ -23,6 +24,7 @@ pub fn profile_text(report: &ProfileReport) -> String {
     out += &layers_text(&report.analysis.layers);
     out += &kernels_text(&report.analysis.kernels);
     out += &memory_text(&report.analysis);
+    out += &targets_text(&report.checks);
     out += &quality_text(&report.analysis.quality);
     line(&mut out, &format!("\nRun directory: {}", report.run_dir));
     out

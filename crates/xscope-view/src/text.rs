@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
+use xscope_trace::results::Figure;
 
 /// A column of a table: its heading and whether it holds numbers.
 #[derive(Clone, Copy)]
@@ -61,6 +62,14 @@ pub(crate) fn metric(metric: &Metric, digits: usize) -> String {
         (Some(value), Status::Valid) => format!("{value:.digits$}"),
         (Some(value), _) => format!("{value:.digits$}?"),
         (None, _) => "-".to_owned(),
+    }
+}
+
+/// The same for a figure of results.
+pub(crate) fn figure_text(figure: &Figure, digits: usize) -> String {
+    match figure {
+        Figure::Value(value) => format!("{value:.digits$}"),
+        Figure::Qualified(qualified) => metric(qualified, digits),
     }
 }
 

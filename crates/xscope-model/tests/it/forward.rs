@@ -74,3 +74,34 @@ fn weights_that_do_not_fit_the_config_are_named() {
         assert!(error.to_string().contains(expected), "{overrides}: {error}");
     }
 }
+
+#[test]
+fn decoding_gives_what_a_longer_prompt_gives() {
+    let (model, mut rec) = (preset(), OpRecorder::new());
+    // Rows of different lengths, so that each is at its own position.
+    let mut tokens = vec![vec![1, 2, 3, 4, 5], vec![6, 7], vec![8, 9, 10]];
+    let batch = PaddedBatch { tokens: tokens.clone() };
+    let (logits, mut cache) = model.prefill(&batch, 8, &mut rec).unwrap();
+    let mut found = logits;
+    for step in 0..4 {
+        let expected = crate::logits(&model, &tokens);
+        for (row, expected) in found.rows().zip(&expected) {
+            assert!(max_difference(row, expected) < 1e-4, "step {step}");
+        }
+        if step == 3 {
+            break;
+        }
+        let next = found.likeliest();
+        for (row, &token) in tokens.iter_mut().zip(&next) {
+            row.push(token);
+        }
+        found = model.decode(&mut cache, &next, &mut rec).unwrap();
+    }
+    assert_eq!(cache.lens(), [8, 5, 6]);
+    let error = model.decode(&mut cache, &[1, 1, 1], &mut rec).unwrap_err().to_string();
+    assert!(error.contains("a row is full: it has 8 tokens"), "{error}");
+    let error = model.decode(&mut cache, &[1], &mut rec).unwrap_err().to_string();
+    assert!(error.contains("1 next tokens for 3 prompts"), "{error}");
+    let error = model.prefill(&batch, 4, &mut rec).unwrap_err().to_string();
+    assert!(error.contains("from 5 to"), "{error}");
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metric::Metric;
+use crate::metric::{Metric, Status};
 use crate::time::Nanos;
 
 /// A number, or a metric that says what is wrong with it. The benchmark's contract has plain
@@ -17,6 +17,15 @@ pub enum Figure {
 impl Default for Figure {
     fn default() -> Self {
         Self::unavailable("", "not measured")
+    }
+}
+
+impl From<Metric> for Figure {
+    fn from(metric: Metric) -> Self {
+        match (metric.value, metric.status) {
+            (Some(value), Status::Valid) => Self::Value(value),
+            _ => Self::Qualified(metric),
+        }
     }
 }
 
@@ -107,6 +116,38 @@ fn mean_ms(samples: &[Nanos]) -> Figure {
     Figure::Value(sum / count_to_f64(samples.len() as u64))
 }
 
+/// The median; of an even number of values the mean of the middle two.
+pub fn median_of(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
+    }
+}
+
+/// The interval that holds the median of what `values` are drawn from with 95 % confidence,
+/// whatever its distribution: from one order statistic to another. Needs 6 values.
+pub fn median_interval(values: &[f64]) -> Option<[f64; 2]> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    // Values below the median are as many as heads of fair coins.
+    let coins = i32::try_from(sorted.len()).ok()?;
+    let (mut probability, mut below, mut rank) = (0.5_f64.powi(coins), 0.0, 0);
+    loop {
+        below += probability;
+        if below > 0.025 {
+            break;
+        }
+        rank += 1;
+        let heads = f64::from(rank);
+        probability *= (f64::from(coins) - heads + 1.0) / heads;
+    }
+    let lowest = usize::try_from(rank - 1).ok()?;
+    Some([*sorted.get(lowest)?, *sorted.get(sorted.len() - 1 - lowest)?])
+}
+
 /// A count as a float, to be divided.
 #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^53")]
 pub fn count_to_f64(count: u64) -> f64 {
@@ -162,6 +203,24 @@ mod tests {
         let missing = Figure::unavailable("ms", "needs 100 samples, has 99");
         assert_eq!(durations(1..=99).p99_ms, missing);
         assert_eq!(durations(std::iter::empty()).mean_ms.value(), None);
+    }
+
+    #[test]
+    fn the_interval_of_a_median_is_between_order_statistics() {
+        let check = |n: i32, expected| {
+            let values: Vec<f64> = (1..=n).rev().map(f64::from).collect();
+            assert_eq!(median_interval(&values), expected, "{n}");
+        };
+        // Ranks from tables of the sign test at 5 %, two-sided.
+        check(5, None);
+        check(6, Some([1.0, 6.0]));
+        check(8, Some([1.0, 8.0]));
+        check(9, Some([2.0, 8.0]));
+        check(20, Some([6.0, 15.0]));
+        check(100, Some([40.0, 61.0]));
+        assert_eq!(median_of(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median_of(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median_of(Vec::new()), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! read as results too: every field has a default, and what a file does not have is missing, not 0.
 
 mod durations;
+mod kernel;
+mod search;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use durations::{Durations, Figure, count_to_f64, samples_for};
+pub use durations::{Durations, Figure, count_to_f64, median_interval, median_of, samples_for};
+pub use kernel::KernelFigures;
+pub use search::{CellRow, CellStatus, Found, Grid, ProbeOutcome, ProbeRow, SWEEP_SCHEMA, Sweep};
 pub use verdict::{Cause, CauseKind, Judgement, Verdict};
 
 use crate::run::HostInfo;
@@ -105,6 +109,9 @@ pub struct PointResult {
     /// From the intended send time to the last byte of the answer.
     #[serde(flatten)]
     pub latency: Durations,
+    /// What holds the median of trials with 95 % confidence, of benchmarks in process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_interval_ms: Option<[f64; 2]>,
     /// The same from the actual send time: what a client that waits its turn would see.
     pub from_sent: Durations,
     /// Mean latency divided by items.
@@ -119,6 +126,9 @@ pub struct PointResult {
     /// Time between tokens after the first; in streams only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub itl: Option<Durations>,
+    /// Of a kernel only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Box<KernelFigures>>,
     /// Profile of this point, relative to the file or absolute.
     pub trace_path: Option<String>,
     pub client: ClientAudit,

@@ -3,15 +3,15 @@
 use maud::{Markup, html};
 use xscope_analysis::ProfileReport;
 use xscope_analysis::profile::Profiled;
-use xscope_analysis::targets::{Outcome, TargetRow, targets};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
+use xscope_trace::results::{CheckOutcome, Figure, TargetCheck};
 
 use crate::html::Side;
 use crate::html::benchmark::{checks, invalid};
 use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
-use crate::text::{metric, percent, shorten};
+use crate::text::{figure_text, percent, shorten};
 
 /// Findings on the first screen.
 const FINDINGS: usize = 6;
@@ -171,26 +171,29 @@ fn target_table(report: &ProfileReport) -> Markup {
     html! {
         div.scroll { table.targets {
             thead { tr { th scope="col" { "target" } th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" { "" } th scope="col" { "why not" } } }
-            tbody { @for row in targets(report) { (target(&row)) } }
+            tbody { @for check in &report.checks { (target(check)) } }
         } }
     }
 }
 
-fn target(row: &TargetRow) -> Markup {
-    let (class, word) = match row.outcome {
-        Outcome::Met => ("good", "✓ met"),
-        Outcome::Missed => ("warning", "✗ missed"),
-        Outcome::Alert => ("error", "‼ far off"),
-        Outcome::Unknown => ("note", "not measured"),
+fn target(check: &TargetCheck) -> Markup {
+    let (class, word) = match check.outcome {
+        CheckOutcome::Met => ("good", "✓ met"),
+        CheckOutcome::Missed => ("warning", "✗ missed"),
+        CheckOutcome::Alert => ("error", "‼ far off"),
+        CheckOutcome::Unknown => ("note", "not measured"),
     };
-    let sign = if row.higher_is_better { ">" } else { "<" };
+    let why = match &check.value {
+        Figure::Qualified(metric) => metric.reason.as_deref().unwrap_or_default(),
+        Figure::Value(_) => "",
+    };
     html! {
         tr {
-            td { (row.name) }
-            td.num { (sign) " " (row.target) " " (row.figure.unit) }
-            td.num { (metric(&row.figure, 1)) }
+            td { (check.name.replace('_', " ")) }
+            td.num { (check.target) }
+            td.num { (figure_text(&check.value, 1)) }
             td class=(class) { (word) }
-            td.note { (row.figure.reason.as_deref().unwrap_or_default()) }
+            td.note { (why) }
         }
     }
 }

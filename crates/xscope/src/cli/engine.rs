@@ -25,6 +25,20 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Built-in engine")]
 pub(crate) struct EngineArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Most tokens of a batch, padding included
+    #[arg(long, value_name = "N", default_value_t = 8192)]
+    pub max_batch_tokens: usize,
+    /// Most sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_batch_rows: usize,
+}
+
+/// What the built-in engine computes with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Built-in engine")]
+pub(crate) struct ModelArgs {
     /// A Hugging Face folder (config.json, *.safetensors, tokenizer.json) of a Llama or Qwen3
     /// model; without it a tiny built-in model is used
     #[arg(long, value_name = "DIR")]
@@ -38,12 +52,6 @@ pub(crate) struct EngineArgs {
     /// What computes: cpu, cuda, cuda:1, metal
     #[arg(long, value_parser = device, default_value = "cpu")]
     pub device: Device,
-    /// Most tokens of a batch, padding included
-    #[arg(long, value_name = "N", default_value_t = 8192)]
-    pub max_batch_tokens: usize,
-    /// Most sequences of a batch
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub max_batch_rows: usize,
 }
 
 fn load_format(text: &str) -> Result<LoadFormat, String> {
@@ -54,7 +62,7 @@ fn load_format(text: &str) -> Result<LoadFormat, String> {
     }
 }
 
-fn device(text: &str) -> Result<Device, String> {
+pub(super) fn device(text: &str) -> Result<Device, String> {
     let (name, number) = text.split_once(':').unwrap_or((text, "0"));
     let number =
         number.parse().map_err(|error| format!("{number:?} is no device number: {error}"))?;

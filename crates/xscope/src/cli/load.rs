@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use xscope_load::{Arrivals, Backend};
 
-use super::OutputArgs;
+use super::{FindMaxArgs, OutputArgs};
 
 /// Figures that can be asked for.
 const FIGURES: [&str; 9] = [
@@ -81,9 +81,18 @@ pub(crate) struct LoadArgs {
     /// Figures without which a point is invalid [default: median, mean, and in a closed loop rates]
     #[arg(long, value_name = "FIGURE,...", value_delimiter = ',', value_parser = FIGURES)]
     pub require: Vec<String>,
-    /// When the exit code is 1: invalid (a figure that was asked for means something else) or never
-    #[arg(long, value_name = "WHEN", value_parser = ["invalid", "never"], default_value = "invalid")]
+    /// When the exit code is 1: invalid (a figure that was asked for means something else), alert
+    /// (or one is beyond the alert of its target), missed (or misses its target), or never
+    #[arg(long, value_name = "WHEN", value_parser = ["invalid", "alert", "missed", "never"], default_value = "invalid")]
     pub fail_on: String,
+    /// A TOML file of other limits for some targets: docs/targets.md
+    #[arg(long, value_name = "FILE")]
+    pub targets: Option<PathBuf>,
+    /// The price of an hour of the server; results say what a million items cost
+    #[arg(long, value_name = "PRICE")]
+    pub price_per_hour: Option<f64>,
+    #[command(flatten)]
+    pub find_max: FindMaxArgs,
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,

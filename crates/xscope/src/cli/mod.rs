@@ -10,11 +10,14 @@ mod ci;
 mod compare;
 mod engine;
 mod export;
+mod inside;
 mod load;
 mod profile;
 mod report;
 mod score;
+mod search;
 mod serving;
+mod targets;
 mod time;
 mod view;
 
@@ -28,15 +31,20 @@ pub(crate) use compare::{
     BaselineArgs, BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs,
     CompareArgs, JudgeArgs, VerdictOutputArgs,
 };
-pub(crate) use engine::{EngineArgs, ServeArgs};
+pub(crate) use engine::{EngineArgs, ModelArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
+pub(crate) use inside::{
+    Dataset, InsideArgs, InsideOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
+};
 pub(crate) use load::LoadArgs;
 pub(crate) use profile::{
     OverheadArgs, OverheadLevel, ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs,
 };
 pub(crate) use report::ReportArgs;
 pub(crate) use score::ScoreArgs;
+pub(crate) use search::{FindMaxArgs, OneBatchServerArgs, SweepArgs};
 pub(crate) use serving::ServingArgs;
+pub(crate) use targets::TargetArgs;
 pub(crate) use view::ViewArgs;
 
 /// Where does the time of a scoring request go, from the socket to the last kernel?

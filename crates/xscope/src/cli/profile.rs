@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use xscope_trace::Picos;
 
-use super::{EngineArgs, OutputArgs};
+use super::{EngineArgs, OutputArgs, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
@@ -36,6 +36,8 @@ pub(crate) struct ProfileArgs {
     /// Do not show progress on stderr
     #[arg(long)]
     pub no_progress: bool,
+    #[command(flatten)]
+    pub targets: TargetArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }

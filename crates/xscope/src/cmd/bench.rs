@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use xscope_analysis::targets::{add_cost, check_results};
 use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::Workload;
 use xscope_load::{Arrivals, Backend, Cancel, LoadEvent, LoadOptions, Matrix, Phase, WarmUp};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::results::{BenchConfig, Figure, Judgement, Results};
-use xscope_view::{bench_csv, bench_text, serving_jsonl};
+use xscope_view::{bench_csv, bench_text, serving_jsonl, targets_text};
 
 use crate::cli::LoadArgs;
-use crate::cmd::{Exit, profile};
+use crate::cmd::{Exit, find_max, profile, targets};
 use crate::output::{self, Progress};
 
 /// What a kind of benchmark adds to the arguments that all have.
@@ -96,11 +97,20 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
         config: BenchConfig { command_line: std::env::args().collect(), ..asked.config },
         git_commit: profile::git_commit(),
     };
+    if args.find_max.find_max {
+        return find_max::run(options, args);
+    }
+    let targets = targets::read(args.targets.as_deref())?;
     let progress = Progress::new(!args.no_progress).watched(args.watch);
     let (mut benched, interrupted) = runtime.block_on(take(options, progress))?;
     if asked.memory {
-        add_peaks(&mut benched)?;
+        add_peaks(&mut benched);
     }
+    if let Some(price) = args.price_per_hour {
+        add_cost(&mut benched.results, price);
+    }
+    benched.results.checks = check_results(&benched.results, &targets);
+    keep(&mut benched)?;
     if let Some((path, dataset)) = &asked.lines {
         let lines = serving_jsonl(&benched.results, dataset);
         let file = fs::File::options().create(true).append(true).open(path);
@@ -113,13 +123,14 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
     Ok(match () {
         () if interrupted => Exit::Interrupted,
         () if benched.died.is_some() || points.iter().all(|point| point.ok == 0) => Exit::Target,
-        () if invalid && args.fail_on == "invalid" => Exit::Finding,
+        () if invalid && args.fail_on != "never" => Exit::Finding,
+        () if targets::fails(&benched.results.checks, &args.fail_on) => Exit::Finding,
         () => Exit::Fine,
     })
 }
 
 /// Takes the run; the first Ctrl-C ends it early, the second ends the program.
-async fn take(options: BenchOptions, mut progress: Progress) -> Result<(Benched, bool)> {
+pub(crate) async fn take(options: BenchOptions, mut progress: Progress) -> Result<(Benched, bool)> {
     let cancel = Cancel::new();
     let watcher = profile::cancel_on_signal(&cancel);
     let bench = xscope_capture::bench(options, &cancel, |event| match event {
@@ -162,14 +173,17 @@ fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
     }
     match args.output.json {
         true => output::json(results)?,
-        false => output::page(&bench_text(results, args.markdown))?,
+        false => {
+            output::page(&bench_text(results, args.markdown))?;
+            output::page(&targets_text(&results.checks))?;
+        }
     }
     output::progress(&format!("the run is {}", benched.run.path().display()));
     Ok(())
 }
 
 /// Reads the peak of memory of each point from its profile.
-fn add_peaks(benched: &mut Benched) -> Result<()> {
+fn add_peaks(benched: &mut Benched) {
     for point in &mut benched.results.results {
         let Some(folder) = &point.trace_path else { continue };
         let peak = xscope_trace::load(&[benched.run.path().join(folder)])
@@ -183,7 +197,6 @@ fn add_peaks(benched: &mut Benched) -> Result<()> {
             }
         };
     }
-    keep(benched)
 }
 
 /// Writes the results again, and the run's list of files with them.

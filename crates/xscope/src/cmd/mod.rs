@@ -8,14 +8,22 @@ mod capture;
 mod compare;
 mod engine;
 mod export;
+mod find_max;
+mod inside;
+mod kernel;
 mod kernels;
 mod measured;
+mod offline;
+mod one_batch;
+mod one_batch_server;
 mod profile;
 mod report;
 mod run;
 mod score;
 mod serve;
 mod serving;
+mod sweep;
+mod targets;
 mod trim;
 mod view;
 
@@ -67,6 +75,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             BenchCommand::Ab(args) => ab::run(*args),
             BenchCommand::Score(args) => score::run(&args),
             BenchCommand::Serving(args) => serving::run(&args),
+            BenchCommand::Kernel(args) => kernel::run(&args),
+            BenchCommand::OneBatch(args) => one_batch::run(&args),
+            BenchCommand::Offline(args) => offline::run(&args),
+            BenchCommand::OneBatchServer(args) => one_batch_server::run(&args),
+            BenchCommand::Sweep(args) => sweep::run(*args),
         },
         Command::Compare(args) => compare::run(&args),
         Command::Baseline(args) => baseline::run(args.command),

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
@@ -14,16 +14,18 @@ use xscope_engine::{Engine, EngineHandle};
 use xscope_load::{Arrivals, Ask, AskScore, Cancel, Labels, Lengths, LoadEvent, Matrix};
 use xscope_load::{Phase, PromptForm, Workload};
 use xscope_trace::overhead::Recording;
+use xscope_trace::results::TargetCheck;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::{Metric, clock};
 use xscope_view::html::{Side, report_html};
 
-use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, WorkloadArgs};
+use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, TargetArgs, WorkloadArgs};
 use crate::cmd::run::server;
-use crate::cmd::{Exit, capture, engine};
+use crate::cmd::{Exit, capture, engine, targets};
 use crate::output::{self, Progress};
 
 pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
+    let overrides = targets::overrides(args.targets.targets.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("xscope-load")
@@ -60,7 +62,8 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
         runtime.block_on(engine.shutdown());
     }
     let Profiled { mut run, .. } = result?;
-    report(&mut run, args.output.json)
+    run.manifest.other.insert("targets".to_owned(), json!(overrides));
+    report(&mut run, &args.targets, args.output.json)
 }
 
 /// Takes the run; the first Ctrl-C ends it early, the second ends the program.
@@ -125,35 +128,39 @@ pub(crate) fn cancel_on_signal(cancel: &Cancel) -> tokio::task::JoinHandle<()> {
 }
 
 /// Analyses the run's directory, prints the report and writes `report.json` and `report.html` into it.
-fn report(run: &mut RunDir, json: bool) -> Result<Exit> {
+fn report(run: &mut RunDir, targets: &TargetArgs, json: bool) -> Result<Exit> {
     let status = run.manifest.status;
     let trace = xscope_trace::load(&[run.path().to_owned()])?;
     let report = xscope_analysis::profile(&trace, &RunFacts::of(run));
     run.write_json(&run.report_path(), &report)?;
-    keep_peak(run, &report.typical.peak_hbm_mb)?;
+    add_to_results(run, &report.typical.peak_hbm_mb, &report.checks)?;
     run.finish(status, run.manifest.ended_wall.unwrap_or_else(clock::wall))?;
     match json {
         true => output::json(&report)?,
         false => output::page(&xscope_view::profile_text(&report))?,
     }
     let (complete, measured) = (report.complete, report.requests.measured);
+    let checks = report.checks.clone();
     let page = report_html(Side::of_run(report, run));
     replace_file(&run.page_path(), page.as_bytes())?;
-    Ok(match (complete, measured) {
+    let exit = match (complete, measured) {
         (false, _) => Exit::Interrupted,
         // Every answer was missing or wrong: figures of such a run mean nothing.
         (true, 0) => Exit::Target,
         (true, _) => Exit::Fine,
-    })
+    };
+    Ok(targets::exit(exit, &checks, targets))
 }
 
-/// Puts the peak of memory, which the trace knows, beside what the load generator measured.
-fn keep_peak(run: &RunDir, peak: &Metric) -> Result<()> {
+/// Puts the peak of memory, which the trace knows, and what became of the targets beside what the
+/// load generator measured.
+fn add_to_results(run: &RunDir, peak: &Metric, checks: &[TargetCheck]) -> Result<()> {
     let path = run.results_path();
     let Some(mut results) = run.read_json::<Value>(&path) else { return Ok(()) };
     for point in results["results"].as_array_mut().into_iter().flatten() {
         point["peak_hbm_mb"] = serde_json::to_value(peak)?;
     }
+    results["checks"] = serde_json::to_value(checks)?;
     Ok(run.write_json(&path, &results)?)
 }
 

@@ -12,9 +12,13 @@ mod capture;
 mod compare;
 mod export;
 mod fake_server;
+#[cfg(test)] // as run below
+mod inside;
 mod profile;
 #[cfg(test)] // tells clippy that its helpers may print why they skip
 mod run;
+#[cfg(test)] // as run above
+mod search;
 #[cfg(test)]
 mod terminal;
 

@@ -1,0 +1,214 @@
+//! Benchmarks in process, as text: kernels, and batches through a model.
+
+use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results, median_of};
+
+use crate::text::{Column, duration, figure_text, percent, si, table};
+
+/// Kernels, one a line; those that JAX ran, too, side by side with the engine's.
+pub fn kernels_text(results: &Results) -> String {
+    let mut out = table(
+        &[
+            Column::Text("kernel"),
+            Column::Text("by"),
+            Column::Number("median"),
+            Column::Text("95 % interval"),
+            Column::Number("runs"),
+            Column::Number("FLOP/s"),
+            Column::Number("B/s"),
+            Column::Number("FLOP/B"),
+            Column::Text("bound by"),
+            Column::Number("of peak"),
+            Column::Number("answer off by"),
+        ],
+        kernels(results).map(|(point, kernel)| kernel_row(point, kernel)),
+    );
+    out += &beside(results);
+    for point in &results.results {
+        for cause in &point.verdict.causes {
+            let invalid = if is_invalid(point) { "INVALID" } else { "note" };
+            out += &format!("{invalid}: {}: {}\n", point.point, cause.detail);
+        }
+    }
+    out
+}
+
+fn is_invalid(point: &PointResult) -> bool {
+    point.verdict.status == Judgement::Invalid
+}
+
+fn kernels(results: &Results) -> impl Iterator<Item = (&PointResult, &KernelFigures)> {
+    results.results.iter().filter_map(|point| Some((point, point.kernel.as_deref()?)))
+}
+
+fn millis(figure: &Figure) -> String {
+    figure.value().map_or("-".to_owned(), |ms| duration(1e3 * ms))
+}
+
+fn rate(figure: &Figure, unit: &str) -> String {
+    figure.value().map_or("-".to_owned(), |rate| si(rate, unit))
+}
+
+fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<String> {
+    let interval = match point.p50_interval_ms {
+        Some([low, high]) => format!("{} to {}", duration(1e3 * low), duration(1e3 * high)),
+        None => "-".to_owned(),
+    };
+    vec![
+        shape_name(point).to_owned(),
+        kernel.by.clone(),
+        millis(&point.latency.p50_ms),
+        interval,
+        point.latency.n.to_string(),
+        if kernel.flops == 0 { "-".to_owned() } else { rate(&kernel.flops_per_sec, "FLOP/s") },
+        rate(&kernel.bytes_per_sec, "B/s"),
+        figure_text(&kernel.intensity, 1),
+        kernel.bound_by.clone(),
+        kernel.efficiency.value().map_or("-".to_owned(), percent),
+        format!("{:.0e}", kernel.answer_error),
+    ]
+}
+
+/// The kernel without who ran it.
+fn shape_name(point: &PointResult) -> &str {
+    point.point.split('@').next().unwrap_or_default()
+}
+
+fn beside(results: &Results) -> String {
+    let by = |name: &str, by: &str| {
+        kernels(results)
+            .find(|(point, kernel)| shape_name(point) == name && kernel.by == by)
+            .map(|(point, kernel)| (point.latency.p50_ms.value(), kernel.host_ms.clone()))
+    };
+    let rows: Vec<Vec<String>> = kernels(results)
+        .filter(|(_, kernel)| kernel.by == "engine")
+        .filter_map(|(point, _)| {
+            let name = shape_name(point);
+            let (engine, (jax, host)) = (by(name, "engine")?.0?, by(name, "jax")?);
+            let jax = jax?;
+            Some(vec![
+                name.to_owned(),
+                duration(1e3 * engine),
+                duration(1e3 * jax),
+                host.as_ref().map_or("-".to_owned(), millis),
+                match jax < engine {
+                    true => format!("JAX takes 1/{:.2} of the time", engine / jax),
+                    false => format!("JAX takes {:.2} times as long", jax / engine),
+                },
+            ])
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let columns = [
+        Column::Text("kernel"),
+        Column::Number("engine"),
+        Column::Number("JAX, device"),
+        Column::Number("JAX, host waits"),
+        Column::Text(""),
+    ];
+    format!("\n{}", table(&columns, rows))
+}
+
+/// Kernels as CSV, with the names of the JSON.
+pub fn kernels_csv(results: &Results) -> String {
+    let mut out = "point,by,device,n,p50_ms,p50_low_ms,p50_high_ms,flops,bytes,flops_per_sec,\
+                   bytes_per_sec,intensity,bound_by,efficiency,answer_error,host_ms,verdict\n"
+        .to_owned();
+    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+    for (point, kernel) in kernels(results) {
+        let [low, high] = point.p50_interval_ms.map_or([None; 2], |ends| ends.map(Some));
+        let cells = [
+            point.point.clone(),
+            kernel.by.clone(),
+            // The only cell that others choose.
+            format!("\"{}\"", kernel.device.replace('"', "\"\"")),
+            point.latency.n.to_string(),
+            number(point.latency.p50_ms.value()),
+            number(low),
+            number(high),
+            kernel.flops.to_string(),
+            kernel.bytes.to_string(),
+            number(kernel.flops_per_sec.value()),
+            number(kernel.bytes_per_sec.value()),
+            number(kernel.intensity.value()),
+            kernel.bound_by.clone(),
+            number(kernel.efficiency.value()),
+            kernel.answer_error.to_string(),
+            number(kernel.host_ms.as_ref().and_then(Figure::value)),
+            if is_invalid(point) { "invalid" } else { "valid" }.to_owned(),
+        ];
+        out += &cells.join(",");
+        out.push('\n');
+    }
+    out
+}
+
+/// Batches in the words of sglang's `bench_one_batch`.
+pub fn batches_text(results: &Results) -> String {
+    let mut out = String::new();
+    for point in &results.results {
+        let size = |size: Option<u32>| size.map_or(0.0, f64::from);
+        let (rows, input) = (size(point.shape.batch_size), size(point.shape.input_len));
+        let output = size(point.shape.output_len);
+        out += &format!("Batch size {rows}, input {input}, output {output} tokens");
+        out += &format!(" (medians of {} runs):\n", point.latency.n);
+        let line = |name: &str, ms: &Figure, tokens: f64| {
+            let Some(secs) = ms.value().map(|ms| ms / 1e3) else {
+                return format!("{name} latency: -\n");
+            };
+            format!("{name} latency: {secs:9.5} s, throughput: {:9.2} token/s\n", tokens / secs)
+        };
+        if let Some(prefill) = &point.ttft {
+            out += &line("Prefill.", &prefill.p50_ms, rows * input);
+        }
+        if let Some(step) = &point.itl {
+            out += &line("Decode.  median", &step.p50_ms, rows);
+        }
+        out += &line("Total.", &point.latency.p50_ms, rows * (input + output));
+        for cause in &point.verdict.causes {
+            out += &format!("{}\n", cause.detail);
+        }
+    }
+    out
+}
+
+/// Batches against a server, one a line: of the median batch, from its start to its last answer.
+pub fn server_batches_text(results: &Results) -> String {
+    let columns = [
+        Column::Number("batch"),
+        Column::Number("input"),
+        Column::Number("output"),
+        Column::Number("batches"),
+        Column::Number("latency"),
+        Column::Number("output token/s"),
+        Column::Number("all token/s"),
+        Column::Text(""),
+    ];
+    let row = |point: &PointResult| {
+        let batches =
+            point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
+        let secs = median_of(batches.collect());
+        let size = |size: Option<u32>| size.map_or(0.0, f64::from);
+        let (input, output) = (size(point.shape.input_len), size(point.shape.output_len));
+        let rows = f64::from(point.concurrency);
+        let rate = |tokens: f64| match secs {
+            Some(secs) if secs > 0.0 => format!("{:.1}", tokens / secs),
+            _ => "-".to_owned(),
+        };
+        vec![
+            point.concurrency.to_string(),
+            input.to_string(),
+            output.to_string(),
+            point.trials.len().to_string(),
+            secs.map_or("-".to_owned(), |secs| duration(1e6 * secs)),
+            rate(rows * output),
+            rate(rows * (input + output)),
+            match point.verdict.causes.first().filter(|_| is_invalid(point)) {
+                Some(cause) => format!("INVALID: {}", cause.detail),
+                None => String::new(),
+            },
+        ]
+    };
+    table(&columns, results.results.iter().map(row))
+}

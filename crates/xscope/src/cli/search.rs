@@ -1,0 +1,143 @@
+//! Looking for the best, the largest rate and settings, and batches at once.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use xscope_capture::Slo;
+
+use super::{OutputArgs, WorkloadArgs};
+
+/// The search for the largest rate that keeps service levels.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Largest rate")]
+pub(crate) struct FindMaxArgs {
+    /// Find the largest rate at which every --slo holds, for each point
+    #[arg(long, requires = "slo", conflicts_with = "arrivals")]
+    pub find_max: bool,
+    /// Service levels: p99=500ms, mean=20ms, ttft.p95=0.2s
+    #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',', requires = "find_max")]
+    pub slo: Vec<Slo>,
+    /// Requests per second to begin with
+    #[arg(long, value_name = "RATE", default_value_t = 4.0, value_parser = above_zero)]
+    pub start_rate: f64,
+    /// The search ends when a rate that holds and one that fails differ by so many percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = above_zero)]
+    pub precision: f64,
+    /// How long each rate is tried at least, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 20.0, value_parser = above_zero)]
+    pub probe_secs: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneBatchServerArgs {
+    /// Where the server runs
+    #[arg(long, visible_alias = "base-url", value_name = "URL")]
+    pub url: String,
+    /// Its log, in which compilations are seen
+    #[arg(long, value_name = "FILE")]
+    pub server_log: Option<PathBuf>,
+    /// Prompts that are sent at once; several sizes are combined with every length
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_size: Vec<u32>,
+    /// Tokens of a prompt
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', default_value = "1024", value_parser = clap::value_parser!(u32).range(1..))]
+    pub input_len: Vec<u32>,
+    /// Tokens that are generated for each
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', default_value = "16", value_parser = clap::value_parser!(u32).range(1..))]
+    pub output_len: Vec<u32>,
+    /// How often each batch is sent
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub warmup: u32,
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Append a line of JSON for each batch, with the keys of sglang's bench_one_batch_server
+    #[arg(long, value_name = "FILE")]
+    pub result_filename: Option<PathBuf>,
+    /// What those lines call the run
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub run_name: String,
+    /// Where the run's directory is made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub output_dir: PathBuf,
+    /// How long the server may take to get ready, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 600)]
+    pub ready_timeout_secs: u64,
+    /// Do not show progress on stderr
+    #[arg(long)]
+    pub no_progress: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// A TOML file: command = "serve --port {port} --rows {rows}", [values] rows = [8, 16]
+    #[arg(value_name = "GRID")]
+    pub grid: PathBuf,
+    /// Go on with this earlier run of the same sweep
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// The figure that settings are ranked by, over all points by geometric mean
+    #[arg(
+        long,
+        value_name = "FIGURE",
+        value_parser = ["throughput_items_per_sec", "requests_per_sec", "mean_ms", "p50_ms", "p95_ms", "p99_ms"],
+        default_value = "throughput_items_per_sec"
+    )]
+    pub rank: String,
+    /// How many of the best are measured again from a fresh start
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub confirm: usize,
+    /// How often each point is measured on a start
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Begin no setting after so many seconds; --resume goes on
+    #[arg(long, value_name = "SECS", default_value_t = 86_400)]
+    pub budget_secs: u64,
+    /// Service levels that a setting must keep: p99=500ms, mean=20ms
+    #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',')]
+    pub slo: Vec<Slo>,
+    /// Where the run's directory is made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub output_dir: PathBuf,
+    /// How long a server may take to get ready, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = 600)]
+    pub ready_timeout_secs: u64,
+    /// Do not show progress on stderr
+    #[arg(long)]
+    pub no_progress: bool,
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::tests::accepts;
+
+    #[test]
+    fn service_levels_are_checked_at_once() {
+        let url = ["bench", "score", "--find-max", "--url", "http://h:1"];
+        assert!(accepts(&[&url[..], &["--slo", "p99=500ms,mean=0.1s"]].concat()));
+        assert!(!accepts(&[&url[..], &["--slo", "p99=500"]].concat()));
+        assert!(!accepts(&[&url[..], &["--slo", "p99=1s", "--start-rate", "0"]].concat()));
+        assert!(!accepts(&url), "what must hold?");
+        assert!(!accepts(&["bench", "score", "--url", "http://h:1", "--slo", "p99=1s"]));
+        let batch = ["bench", "one-batch-server", "--base-url", "http://h:1"];
+        assert!(accepts(&[&batch[..], &["--batch-size", "1", "8"]].concat()));
+        assert!(!accepts(&[&batch[..], &["--batch-size", "0"]].concat()));
+        assert!(accepts(&["bench", "sweep", "grid.toml", "--rank", "p99_ms"]));
+        assert!(!accepts(&["bench", "sweep", "grid.toml", "--rank", "p99"]));
+    }
+}

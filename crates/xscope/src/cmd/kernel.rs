@@ -1,0 +1,270 @@
+//! `xscope bench kernel`: single kernels on the engine's device, and the same through JAX.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xscope_analysis::annotated::{Annotated, annotated};
+use xscope_analysis::peaks::{Peaks, peaks};
+use xscope_analysis::roofline::rate_kernel;
+use xscope_model::bench::{Measured, repeat};
+use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
+use xscope_trace::results::{
+    Cause, CauseKind, Durations, Figure, KernelFigures, PointResult, PointShape, Trial, Verdict,
+    WarmupReport, median_interval, median_of,
+};
+use xscope_trace::run::replace_file;
+use xscope_trace::{Nanos, Picos, clock};
+use xscope_view::{kernels_csv, kernels_text};
+
+use crate::cli::KernelArgs;
+use crate::cmd::Exit;
+use crate::cmd::inside::{self, Session};
+
+/// What runs in the user's Python.
+const PROGRAM: &str = include_str!("../../../../python/xscope_kernels.py");
+
+/// What annotations of calls begin with.
+const PREFIX: &str = "xscope_kernel:";
+
+/// Calls of each kernel in JAX, and how many of them make a trial.
+const JAX_RUNS: usize = 80;
+const JAX_TRIAL: usize = 8;
+const JAX_WARMUP: usize = 10;
+
+/// How far an answer may be off, relative to the largest value: some rounding in f32, and in
+/// bfloat16 with its 8 bits.
+const TOLERANCE: f64 = 1e-4;
+const TOLERANCE_BF16: f64 = 4e-2;
+
+pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
+    let shapes = match args.kernels.concat() {
+        named if named.is_empty() => KernelShape::usual(),
+        named => named,
+    };
+    let device = format!("{:?}", args.device).to_lowercase();
+    let config = inside::config("kernel", "kernels", json!(shapes), args.inside.trials);
+    let planned = shapes.len() * if args.jax { 2 } else { 1 };
+    let mut session = Session::begin(&args.inside.report, config, device.clone(), planned)?;
+    session.say("measuring what the device can do");
+    let (flops_per_sec, bytes_per_sec) = measure_peaks(args.device)?;
+    let peaks = Peaks { flops_per_sec, bytes_per_sec, from: "measured" };
+    session.results.metadata.other.insert(
+        "measured_peaks".to_owned(),
+        json!({ "flops_per_sec": flops_per_sec, "bytes_per_sec": bytes_per_sec }),
+    );
+    for &shape in &shapes {
+        session.say(&shape.to_string());
+        let kernel = Kernel::new(shape, args.device)?;
+        let error = kernel.check()?;
+        let measured = repeat(&inside::repeat(&args.inside), || {
+            let began = clock::monotonic();
+            kernel.run()?;
+            Ok(clock::monotonic() - began)
+        })?;
+        let who = Who { by: "engine", device: &device, error, tolerance: TOLERANCE };
+        session.add(point(shape, measured, &who, Some(peaks)))?;
+    }
+    if args.jax {
+        session.say("the same through JAX");
+        let ran = run_jax(args, &shapes)?;
+        for point in jax_points(args, &shapes, &ran, peaks)? {
+            session.add(point)?;
+        }
+        session.results.metadata.jax_version = Some(ran.about.jax);
+        session.results.metadata.platform = Some(ran.about.platform);
+        session.results.metadata.devices.push(ran.about.device);
+    }
+    if let Some(path) = &args.csv {
+        replace_file(path, kernels_csv(&session.results).as_bytes())?;
+    }
+    session.end(&args.inside.report, kernels_text)
+}
+
+/// Who ran a kernel, and how far its answer was off.
+struct Who<'a> {
+    by: &'a str,
+    device: &'a str,
+    error: f64,
+    tolerance: f64,
+}
+
+fn point(
+    shape: KernelShape,
+    measured: Measured,
+    who: &Who<'_>,
+    peaks: Option<Peaks>,
+) -> PointResult {
+    let name = match who.by {
+        "engine" => shape.to_string(),
+        by => format!("{shape}@{by}"),
+    };
+    let mut point = measured.point(name, PointShape::default(), 1);
+    // A kernel has no items.
+    point.throughput_items_per_sec = Figure::default();
+    for trial in &mut point.trials {
+        trial.throughput_items_per_sec = Figure::default();
+    }
+    let mut kernel = KernelFigures {
+        by: who.by.to_owned(),
+        device: who.device.to_owned(),
+        flops: shape.flops(),
+        bytes: shape.bytes().0,
+        answer_error: who.error,
+        ..KernelFigures::default()
+    };
+    rate_kernel(&mut kernel, &point.latency.p50_ms, peaks);
+    point.kernel = Some(Box::new(kernel));
+    if who.error.is_nan() || who.error > who.tolerance {
+        let detail = format!(
+            "the answer is off by {:.1e} of its largest value, {:.0e} is allowed",
+            who.error, who.tolerance
+        );
+        let cause = Cause { cause: CauseKind::WrongAnswers, detail, spoils: Vec::new() };
+        point.verdict.causes.push(cause);
+        point.verdict = Verdict::on(point.verdict.causes, &["p50_ms"]);
+    }
+    point
+}
+
+/// What the program in JAX says of itself.
+#[derive(Debug, Deserialize)]
+struct About {
+    jax: String,
+    platform: String,
+    device: String,
+}
+
+#[derive(Debug)]
+struct RanJax {
+    about: About,
+    calls: Vec<Annotated>,
+    peaks: Option<Peaks>,
+    /// By kernel, in their order.
+    answers: Vec<Vec<f32>>,
+}
+
+fn run_jax(args: &KernelArgs, shapes: &[KernelShape]) -> Result<RanJax> {
+    let folder = tempfile::tempdir().context("cannot make a folder for JAX's profile")?;
+    let kernels: Vec<Value> = shapes
+        .iter()
+        .map(|shape| {
+            let mut kernel = json!(shape);
+            kernel["name"] = json!(shape.to_string());
+            kernel
+        })
+        .collect();
+    let task = json!({
+        "kernels": kernels,
+        "folder": folder.path(),
+        "runs": JAX_RUNS,
+        "warmup": JAX_WARMUP,
+        "dtype": args.jax_dtype,
+        "prefix": PREFIX,
+    });
+    let about = ask_python(&args.python, &task)?;
+    let about: About = serde_json::from_slice(&about)
+        .with_context(|| format!("{} printed something else", args.python.display()))?;
+    let trace = xscope_trace::load(&[folder.path().join("trace")])?;
+    let peaks = trace.devices.iter().find_map(|device| peaks(&trace, device, None));
+    let answer = |index: usize| -> Result<Vec<f32>> {
+        let path = folder.path().join(format!("answers/{index}.f32"));
+        let bytes = std::fs::read(&path).with_context(|| format!("no answer in {path:?}"))?;
+        Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    Ok(RanJax {
+        about,
+        calls: annotated(&trace, PREFIX),
+        peaks,
+        answers: (0..shapes.len()).map(answer).collect::<Result<_>>()?,
+    })
+}
+
+/// Runs the program with its task; what it printed.
+fn ask_python(python: &Path, task: &Value) -> Result<Vec<u8>> {
+    let mut child = Command::new(python)
+        .args(["-c", PROGRAM])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {} (--python)", python.display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ended early says why by itself.
+        drop(stdin.write_all(task.to_string().as_bytes()));
+    }
+    let mut said = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_end(&mut said)?;
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!(
+            "the kernels in JAX ended with {status}; {} must have jax, and said above what is wrong",
+            python.display()
+        );
+    }
+    Ok(said)
+}
+
+fn jax_points(
+    args: &KernelArgs,
+    shapes: &[KernelShape],
+    ran: &RanJax,
+    measured: Peaks,
+) -> Result<Vec<PointResult>> {
+    let is_cpu = ran.about.platform == "cpu";
+    let peaks = if is_cpu { Some(measured) } else { ran.peaks };
+    let tolerance = if args.jax_dtype == "bfloat16" { TOLERANCE_BF16 } else { TOLERANCE };
+    let device = format!("{} ({})", ran.about.device, args.jax_dtype);
+    let one = |(shape, answer): (&KernelShape, &Vec<f32>)| {
+        let name = shape.to_string();
+        let calls: Vec<&Annotated> = ran.calls.iter().filter(|call| call.name == name).collect();
+        ensure!(!calls.is_empty(), "JAX's profile has no call of {name}: was it cut?");
+        ensure!(
+            calls.iter().all(|call| call.device > Picos::ZERO),
+            "JAX's profile has no device operation in a call of {name}: its device was not traced"
+        );
+        let error = error_of(shape, answer);
+        let who = Who { by: "jax", device: &device, error, tolerance };
+        let mut point = point(*shape, of_calls(&calls), &who, peaks);
+        let host = calls.iter().map(|call| call.host.as_micros() / 1e3).collect();
+        if let Some(kernel) = &mut point.kernel {
+            kernel.host_ms = median_of(host).map(Figure::Value);
+        }
+        Ok(point)
+    };
+    shapes.iter().zip(&ran.answers).map(one).collect()
+}
+
+/// The device's times of the calls, in trials.
+fn of_calls(calls: &[&Annotated]) -> Measured {
+    let nanos = |call: &&Annotated| Nanos(call.device.0 / 1000);
+    let trials: Vec<Vec<Nanos>> =
+        calls.chunks(JAX_TRIAL).map(|calls| calls.iter().map(nanos).collect()).collect();
+    let medians: Vec<f64> = trials
+        .iter()
+        .filter_map(|trial| median_of(trial.iter().map(|time| time.as_millis()).collect()))
+        .collect();
+    let warmup = format!("{JAX_WARMUP} calls of each kernel before the profile");
+    Measured {
+        warmup: WarmupReport {
+            requests: JAX_WARMUP as u64,
+            failed: 0,
+            warm: true,
+            evidence: vec![warmup],
+        },
+        latency: Durations::of(trials.concat()),
+        trials: (0..)
+            .zip(trials)
+            .map(|(trial, times)| Trial {
+                trial,
+                latency: Durations::of(times),
+                ..Trial::default()
+            })
+            .collect(),
+        p50_interval_ms: median_interval(&medians),
+    }
+}

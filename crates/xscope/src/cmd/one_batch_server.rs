@@ -1,0 +1,106 @@
+//! `xscope bench one-batch-server`: one batch of prompts at once against a server.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use xscope_capture::{BenchOptions, BenchTarget, Benched, ProfiledServers};
+use xscope_load::{
+    Arrivals, Ask, AskGenerate, Backend, LoadOptions, Matrix, PromptForm, WarmUp, Workload,
+};
+use xscope_trace::results::{BenchConfig, Judgement, PointResult, median_of};
+use xscope_view::server_batches_text;
+
+use crate::cli::OneBatchServerArgs;
+use crate::cmd::bench::take;
+use crate::cmd::{Exit, inside, profile};
+use crate::output::{self, Progress};
+
+pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
+    let progress = Progress::new(!args.no_progress);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ran, interrupted) = runtime.block_on(Box::pin(take(options(args), progress)))?;
+    let Benched { run, results, died } = ran;
+    if let Some(path) = &args.result_filename {
+        for point in &results.results {
+            inside::append(path, &line(&args.run_name, point))?;
+        }
+    }
+    match args.output.json {
+        true => output::json(&results)?,
+        false => output::page(&server_batches_text(&results))?,
+    }
+    output::progress(&format!("the run is {}", run.path().display()));
+    let is_invalid = |point: &PointResult| point.verdict.status == Judgement::Invalid;
+    Ok(match () {
+        () if interrupted => Exit::Interrupted,
+        () if died.is_some() || results.results.iter().any(is_invalid) => Exit::Target,
+        () => Exit::Fine,
+    })
+}
+
+fn options(args: &OneBatchServerArgs) -> BenchOptions {
+    let ask = |input: u32, output: u32| {
+        Ask::Generate(AskGenerate {
+            input_tokens: input.into(),
+            output_tokens: Some(output.into()),
+            stream: true,
+            ignore_eos: true,
+        })
+    };
+    let workload =
+        Workload { seed: args.seed, form: PromptForm::TokenIds, ..Workload::new(ask(1, 1)) };
+    let mut points = Vec::new();
+    for &batch_size in &args.batch_size {
+        for &input in &args.input_len {
+            for &output in &args.output_len {
+                // All at once, and no more before the last has its answer.
+                let point = Workload {
+                    arrivals: Arrivals::Closed(batch_size),
+                    requests: Some(batch_size),
+                    ask: ask(input, output),
+                    ..workload.clone()
+                };
+                points.push((format!("b{batch_size}_in{input}_out{output}"), point));
+            }
+        }
+    }
+    BenchOptions {
+        output_dir: args.output_dir.clone(),
+        target: BenchTarget::Running { url: args.url.clone(), log: args.server_log.clone() },
+        matrix: Matrix { workload, points, backend: Backend::SglangGenerate },
+        warm_up: WarmUp::at_least(args.warmup),
+        trials: args.trials,
+        asked: vec!["mean_ms".to_owned()],
+        ready: Duration::from_secs(args.ready_timeout_secs),
+        profile: ProfiledServers::None,
+        load: LoadOptions::default(),
+        config: BenchConfig {
+            bench: "one-batch-server".to_owned(),
+            batch_sizes: args.batch_size.clone(),
+            command_line: std::env::args().collect(),
+            ..BenchConfig::default()
+        },
+        git_commit: profile::git_commit(),
+    }
+}
+
+/// A result with the keys of sglang's `bench_one_batch_server`; the latency is that of the median
+/// batch, from its start to its last answer.
+fn line(run_name: &str, point: &PointResult) -> Value {
+    let batches = point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
+    let secs = median_of(batches.collect()).filter(|&secs| secs > 0.0);
+    let shape = point.shape;
+    let size = |size: Option<u32>| size.map_or(0.0, f64::from);
+    let (rows, input, output) =
+        (f64::from(point.concurrency), size(shape.input_len), size(shape.output_len));
+    json!({
+        "run_name": run_name,
+        "batch_size": point.concurrency,
+        "input_len": shape.input_len,
+        "output_len": shape.output_len,
+        "latency": secs,
+        "output_throughput": secs.map(|secs| rows * output / secs),
+        "overall_throughput": secs.map(|secs| rows * (input + output) / secs),
+    })
+}
