@@ -154,3 +154,74 @@ fn allocators_are_xprofs() {
         assert!((row.peak_fragmentation - fragmentation).abs() < 1e-6, "{}", row.name);
     }
 }
+
+/// The fields of a line of CSV, some of which are quoted.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            _ => fields.last_mut().unwrap().push(c),
+        }
+    }
+    fields
+}
+
+#[test]
+fn kernels_are_tracelenss() {
+    for name in [
+        "h100_bert",
+        "h100_nsfw_image_detection",
+        "h100_timesformer",
+        "mi300_bert",
+        "mi300_nsfw_image_detection",
+        "mi300_timesformer",
+    ] {
+        let Some(trace) = real(&format!("kineto/{name}.json.gz")) else { return };
+        let file = format!("kineto/{name}_expected/kernel_summary.csv");
+        let text = fs::read_to_string(traces().unwrap().join(file)).unwrap();
+        let mut published: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        // TraceLens has a row for each operation of PyTorch that launched the kernel.
+        for row in text.lines().skip(1).map(fields) {
+            let sum = published.entry(row[2].clone()).or_default();
+            sum.0 += row[4].parse::<f64>().unwrap();
+            sum.1 += row[5].parse::<f64>().unwrap();
+        }
+        assert!(!published.is_empty(), "{name}");
+        let kernels = analyze(&trace).kernels;
+        for (kernel, (total, count)) in published {
+            let ours: Vec<_> = kernels.iter().filter(|row| row.name == kernel).collect();
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+            let found = ours.iter().map(|row| row.count).sum::<u64>() as f64;
+            assert_close(found, count, 0.0, &kernel);
+            assert_close(ours.iter().map(|row| row.total_us).sum(), total, 1e-6, &kernel);
+        }
+    }
+}
+
+#[test]
+fn tpu_busy_time_and_collectives_are_xprofs() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let rows = xprof("tpu_v6e/xprof_2.24.2/hlo_stats.json").unwrap();
+    let own: f64 = rows.iter().map(|row| row["total_self_time"].as_f64().unwrap()).sum();
+    assert_close(report.kernels.iter().map(|kernel| kernel.self_us).sum(), own, 1e-9, "self time");
+    let file = traces().unwrap().join("tpu_v6e/xprof_2.24.2/overview_page.json");
+    let overview = fs::read_to_string(file).unwrap();
+    assert!(overview.contains(r#""device_idle_time_percent":"13.4%""#));
+    let sum = |get: fn(&xscope_analysis::devices::DeviceRow) -> f64| {
+        report.devices.iter().map(get).sum::<f64>()
+    };
+    let idle = 100.0 * sum(|device| device.idle_us) / sum(|device| device.window_us);
+    assert!((idle - 13.4).abs() < 0.05, "{idle}");
+    let published = rows.iter().find(|row| row["hlo_op_name"] == "all-reduce").unwrap();
+    let [row] = &report.collectives[..] else { panic!("{:?}", report.collectives) };
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+    let count = (row.count * row.devices) as f64;
+    assert_close(count, published["occurrences"].as_f64().unwrap(), 0.0, "all-reduce");
+    // Waiting needs the clock that the chips share, on which the operation is 0.004 % longer.
+    let total = published["total_time"].as_f64().unwrap();
+    assert_close(row.total_us, total, 5e-5, "all-reduce");
+}
