@@ -18,6 +18,7 @@ use crate::{
     cache::LayerCache,
     error::{ModelError, Result},
     layers::{Heads, Linear, Mlp, Step},
+    machine::measure_cpu,
     model::{Device, MAX_TENSOR_ELEMENTS, open_device},
     moe::{Moe, route},
     ops::{OpRecorder, count},
@@ -241,20 +242,20 @@ fn wrong<T>(shape: &KernelShape, problem: &str) -> Result<T> {
 
 /// What a device can do, measured: floating-point operations and bytes per second.
 ///
-/// The best of a few large multiplications, and of a few large copies (by as many threads as the
-/// processor has, where that is the device).
+/// The processor's are those of [`measure_cpu`]; another device's the best of a few large
+/// multiplications and copies.
 ///
 /// # Errors
 ///
 /// The device is not there or has no room.
 pub fn measure_peaks(device: Device) -> Result<(f64, f64)> {
     const RUNS: usize = 8;
+    if device == Device::Cpu {
+        return measure_cpu();
+    }
     let shape = KernelShape::Matmul { m: 1024, n: 1024, k: 1024 };
     let matmul = best_secs(RUNS, &Kernel::new(shape, device)?)?;
     let flops = per_sec(shape.flops(), matmul);
-    if device == Device::Cpu {
-        return Ok((flops, copy_rate(RUNS)));
-    }
     let shape = KernelShape::KvUpdate {
         batch: 1,
         kv_heads: 1,
@@ -279,25 +280,6 @@ fn best_secs(runs: usize, kernel: &Kernel) -> Result<f64> {
 #[expect(clippy::cast_precision_loss, reason = "a derived rate")]
 fn per_sec(work: u64, secs: f64) -> f64 {
     work as f64 / secs.max(f64::MIN_POSITIVE)
-}
-
-/// Bytes per second that all threads together read and write.
-fn copy_rate(runs: usize) -> f64 {
-    const EACH: usize = 8 << 20;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut buffers: Vec<(Vec<f32>, Vec<f32>)> =
-        (0..threads).map(|_| (vec![1.0; EACH], vec![0.0; EACH])).collect();
-    let mut best = f64::INFINITY;
-    for _ in 0..runs {
-        let began = clock::monotonic();
-        std::thread::scope(|scope| {
-            for (from, to) in &mut buffers {
-                scope.spawn(|| to.copy_from_slice(from));
-            }
-        });
-        best = best.min((clock::monotonic() - began).as_millis() / 1e3);
-    }
-    per_sec(count(2 * 4 * EACH * threads), best)
 }
 
 /// A kernel with its inputs on a device.
