@@ -80,32 +80,30 @@ fn by_owner(trace: &Trace) -> Option<Usage> {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::load::read_bytes;
+    use xscope_trace::Picos;
+    use xscope_trace::model::{Counter, SourceId, Trace};
 
     use super::add_hbm_usage;
 
     #[test]
     fn owners_add_up_where_all_were_sampled() {
-        let sample = |owner: &str, ts: u32, value: u32| {
-            format!(
-                r#"{{"ph":"C","name":"memory_{owner}_live_bytes","pid":1,"ts":{ts},"args":{{"v":{value}}}}}"#
-            )
-        };
-        let events = [
-            sample("kv", 1, 10),
-            sample("weights", 1, 100),
-            sample("kv", 2, 20),
-            sample("weights", 3, 100),
-            sample("kv", 3, 30),
-            r#"{"ph":"X","name":"a","pid":1,"tid":1,"ts":0,"dur":1}"#.to_owned(),
-        ];
-        let text = format!("[{}]", events.join(","));
-        let mut trace = read_bytes("t.trace.json", text.into_bytes()).unwrap();
-        let before = trace.counters.len();
+        let mut trace = Trace::default();
+        for (owner, samples) in [
+            ("kv", vec![(1, 10.0), (2, 20.0), (3, 30.0)]),
+            ("weights", vec![(1, 100.0), (3, 100.0)]),
+        ] {
+            let name = trace.strings.intern(&format!("memory_{owner}_live_bytes"));
+            let unit = trace.strings.intern("bytes");
+            let (at, value) = samples.into_iter().map(|(at, value)| (Picos(at), value)).unzip();
+            trace.counters.push(Counter { name, unit, source: SourceId(0), pid: 1, at, value });
+        }
         add_hbm_usage(&mut trace);
         add_hbm_usage(&mut trace);
-        let [usage] = &trace.counters[before..] else { panic!("{:?}", trace.counters) };
+        let [_, _, usage] = &trace.counters[..] else { panic!("{:?}", trace.counters) };
         assert_eq!(trace.strings.get(usage.name), "hbm_usage");
-        assert_eq!(usage.value, [110.0, 130.0]);
+        assert_eq!(
+            (&usage.at[..], &usage.value[..]),
+            (&[Picos(1), Picos(3)][..], &[110.0, 130.0][..])
+        );
     }
 }

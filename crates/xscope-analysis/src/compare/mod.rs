@@ -22,10 +22,10 @@ pub mod rules;
 mod student;
 pub mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::compare::environment::{Difference, differences};
@@ -223,16 +223,33 @@ fn not_common(a: &[Measured], b: &[Measured], common: &[String]) -> Vec<LeftOut>
     [only(a, "b"), only(b, "a")].concat()
 }
 
+/// The fields of a description by their paths: `score.query_tokens`.
+fn add_fields(path: &str, value: &Value, fields: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(inner) => {
+            for (name, value) in inner {
+                let dot = if path.is_empty() { "" } else { "." };
+                add_fields(&format!("{path}{dot}{name}"), value, fields);
+            }
+        }
+        value => {
+            fields.insert(path.to_owned(), value.clone());
+        }
+    }
+}
+
 /// The first fields in which the descriptions of the workloads differ.
 fn workload_difference(a: &[Measured], b: &[Measured]) -> String {
-    let none = Map::new();
     let fields = |side: &[Measured]| {
-        let first = side.iter().find_map(|run| run.workload.as_object());
-        first.unwrap_or(&none).clone()
+        let mut fields = BTreeMap::new();
+        if let Some(run) = side.iter().find(|run| run.workload.is_object()) {
+            add_fields("", &run.workload, &mut fields);
+        }
+        fields
     };
     let (a, b) = (fields(a), fields(b));
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let value = |side: &Map<String, Value>, name: &str| {
+    let value = |side: &BTreeMap<String, Value>, name: &str| {
         side.get(name).map_or_else(|| "not set".to_owned(), Value::to_string)
     };
     let differing = names.into_iter().filter(|&name| a.get(name) != b.get(name));

@@ -31,8 +31,12 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         bail!("--by groups kernels: xscope analyze PATH kernels --by ...");
     }
     let mut options = options(args)?;
+    let given = given_window(args)?;
     let mut trace = load_with(paths, load_options(args))?;
-    let window = window(args, &trace)?;
+    let window = match args.step {
+        Some((first, last)) => Some(step_window(&trace, first, last)?),
+        None => given,
+    };
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
     let report = analyze_with(&trace, &options);
     if let Some(folder) = &args.memory_reports {
@@ -70,10 +74,7 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Trace> {
     Ok(load_with(paths, options)?)
 }
 
-fn window(args: &AnalyzeArgs, trace: &Trace) -> Result<Option<(Picos, Picos)>> {
-    if let Some((first, last)) = args.step {
-        return step_window(trace, first, last).map(Some);
-    }
+fn given_window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
     let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {
         bail!("the window ends before it begins");

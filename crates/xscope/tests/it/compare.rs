@@ -197,8 +197,9 @@ fn profiles_alone_say_where_and_not_whether() {
     });
     let text = stdout(&run(path, &["compare", a, b], 0));
     assert!(text.starts_with("UNDECIDED") && text.contains("+400.00 us"), "{text}");
-    let nothing = run(path, &["compare", a, "."], 2);
-    assert!(stderr(&nothing).contains("."), "{}", stderr(&nothing));
+    fs::create_dir(path.join("empty")).unwrap();
+    let nothing = run(path, &["compare", a, "empty"], 2);
+    assert!(stderr(&nothing).contains("empty"), "{}", stderr(&nothing));
 }
 
 #[test]

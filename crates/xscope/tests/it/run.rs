@@ -108,6 +108,7 @@ fn profile_test_server(directory: &Path, python: &str, code: i32) -> std::proces
     let port = free_port().to_string();
     let url = format!("http://127.0.0.1:{port}");
     let load = ["--requests", "12", "--warmup", "2", "--batch-sizes", "3", "--json"];
+    let load = [load.as_slice(), &["--overhead-secs", "60"]].concat();
     let server = ["--", python, &test_server(), "--port", &port];
     let args = [&["profile", "--url", &url], load.as_slice(), server.as_slice()].concat();
     let output = xscope(directory, &args).env("JAX_PLATFORMS", "cpu").output().unwrap();

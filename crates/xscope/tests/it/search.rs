@@ -14,7 +14,7 @@ use crate::{run, stderr, stdout, xscope};
 const SMALL: [&str; 8] =
     ["--query-tokens", "2", "--item-tokens", "1", "--warmup", "1", "--batch-sizes", "2"];
 
-/// A server that takes 20 ms for a request, one after the other: 50 a second are all it can do.
+/// A server that takes as long as it is told for a request, one after the other.
 const SERVER: &str = r#"
 import http.server, json, sys, threading, time
 one = threading.Lock()
@@ -66,15 +66,15 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     write_server(directory.path());
     let port = free_port().to_string();
     let mut server = std::process::Command::new(python)
-        .args(["server.py", &port, "0.02"])
+        .args(["server.py", &port, "0.1"])
         .current_dir(directory.path())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let url = format!("http://127.0.0.1:{port}");
     let args =
-        ["bench", "score", "--find-max", "--url", &url, "--slo", "p50=500ms", "--start-rate", "8"];
-    let more = ["--precision", "40", "--probe-secs", "1", "--json", "--label-counts", "2"];
+        ["bench", "score", "--find-max", "--url", &url, "--slo", "p50=500ms", "--start-rate", "2"];
+    let more = ["--precision", "40", "--probe-secs", "2", "--json", "--label-counts", "2"];
     let output = xscope(directory.path(), &[&args[..], &more, &SMALL].concat()).output().unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
@@ -82,8 +82,8 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     let found = &found[0];
     assert_eq!(found["point"], "b2_l2", "{}", stderr(&output));
     let max = found["max_per_sec"].as_f64().unwrap_or_else(|| panic!("{found}"));
-    // No more than 50 a second are possible, whatever the machine does meanwhile.
-    assert!((1.0..=52.0).contains(&max), "{found}");
+    // 10 a second are all it can do; a short probe ends before the queue of a little more is long.
+    assert!((1.0..=16.0).contains(&max), "{found}");
     let fails = found["fails_per_sec"].as_f64().unwrap();
     assert!(fails > max && fails <= 1.41 * max, "{found}");
     let probes = found["probes"].as_array().unwrap();
