@@ -112,9 +112,14 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
     work.measured = options.cpu_peaks;
-    let mut kernels = kernels(&work);
-    kernels.retain(|kernel| options.filter.accepts(kernel));
-    explain(&work, &mut kernels);
+    let ((kernels, executions), (compiles, allocations)) = rayon::join(
+        || rayon::join(|| explained(&work, &options.filter), || executions(trace)),
+        || (compiles(trace, window), allocations(trace)),
+    );
+    let ((programs, steps), memory) = rayon::join(
+        || (programs(trace, &executions), steps_of(trace, &executions)),
+        || memory(trace, &executions, &allocations),
+    );
     let ((devices, idle), (collectives, (timeline, layers))) = rayon::join(
         || rayon::join(|| devices(trace), || idle(trace)),
         || {
@@ -129,10 +134,6 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
             )
         },
     );
-    let executions = executions(trace);
-    let compiles = compiles(trace, window);
-    let allocations = allocations(trace);
-    let memory = memory(trace, &executions, &allocations);
     let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
         Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
         None => end - start,
@@ -147,8 +148,8 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         quality: quality((trace, window), &devices, (&kernels, &executions), &compiles, &layers),
         timeline,
         idle,
-        programs: programs(trace, &executions),
-        steps: steps_of(trace, &executions),
+        programs,
+        steps,
         collectives,
         categories: categories(&kernels),
         layers,
@@ -165,6 +166,14 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     degrade(&mut report);
     report.headlines = headlines(&report);
     report
+}
+
+/// The kernels that a filter accepts, with what their executions vary with.
+fn explained(work: &Work<'_>, filter: &Filter) -> Vec<KernelRow> {
+    let mut kernels = kernels(work);
+    kernels.retain(|kernel| filter.accepts(kernel));
+    explain(work, &mut kernels);
+    kernels
 }
 
 /// Whether [`analyze()`] needs the slices of host threads with this name to say what devices did and

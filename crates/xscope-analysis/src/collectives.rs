@@ -106,7 +106,10 @@ fn executions<'a>(
     classes: &FxHashMap<MetaId, Class>,
 ) -> BTreeMap<Key<'a>, BTreeMap<(i64, u32), Vec<Run>>> {
     let rendezvous = Rendezvous::of(trace);
-    let mut all: Vec<(Key<'a>, i64, Run)> = Vec::new();
+    // Keys are compared by their numbers: there are as many operations as comparisons of names are slow.
+    let mut numbers: FxHashMap<Key<'a>, usize> = FxHashMap::default();
+    let mut keys: Vec<Key<'a>> = Vec::new();
+    let mut all: Vec<(usize, i64, Run)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let Some(device) = track.device else { continue };
         for (row, &meta) in track.slices.meta.iter().enumerate() {
@@ -120,20 +123,25 @@ fn executions<'a>(
             let waited = rendezvous.waited(track, start, end);
             let run = Run { device, meta, start, end, waited };
             let key = (track.source, trace.label(meta), program);
-            all.push((key, track.slices.run_of(row).unwrap_or(0), run));
+            let number = *numbers.entry(key).or_insert_with(|| {
+                keys.push(key);
+                keys.len() - 1
+            });
+            all.push((number, track.slices.run_of(row).unwrap_or(0), run));
         }
     }
     all.sort_by_key(|(key, run, at)| (*key, *run, at.device, at.start));
-    let mut groups: BTreeMap<Key<'a>, BTreeMap<(i64, u32), Vec<Run>>> = BTreeMap::new();
-    let mut before: Option<(Key<'a>, i64, DeviceId)> = None;
+    let mut groups: Vec<BTreeMap<(i64, u32), Vec<Run>>> =
+        keys.iter().map(|_| BTreeMap::new()).collect();
+    let mut before: Option<(usize, i64, DeviceId)> = None;
     let mut number = 0;
     for (key, run, at) in all {
         let this = (key, run, at.device);
         number = if before == Some(this) { number + 1 } else { 0 };
         before = Some(this);
-        groups.entry(key).or_default().entry((run, number)).or_default().push(at);
+        groups[key].entry((run, number)).or_default().push(at);
     }
-    groups
+    keys.into_iter().zip(groups).collect()
 }
 
 /// What JAX's CPU backend records of the rendezvous of collectives, by thread.
