@@ -67,7 +67,7 @@ pub enum FindMaxEvent<'a> {
 ///
 /// # Errors
 ///
-/// Those of [`bench`].
+/// Those of [`bench()`](crate::bench()).
 pub async fn find_max(
     options: FindMaxOptions,
     cancel: &Cancel,

@@ -6,7 +6,7 @@
 //! [`Kernel::check`] compares a sample of the answer with a naive computation in f64.
 //!
 //! Work is counted by the definition of the operation: multiplications and additions as in
-//! [`crate::ops`], and bytes as if each input were read once and each result written once. What an
+//! `crate::ops`, and bytes as if each input were read once and each result written once. What an
 //! implementation does beyond that (a matrix of scores that goes to memory and back) makes it
 //! slower, not larger.
 

@@ -6,7 +6,7 @@
 //! enough to be always on. Scoring is prefill only ([`Model::forward`]): logits are computed after
 //! each prompt's last token. [`Model::prefill`] and [`Model::decode`] keep keys and values between
 //! calls, for benchmarks of generation. [`kernels`] runs single operations at chosen sizes, and
-//! [`bench`] measures all of these in process.
+//! [`mod@bench`] measures all of these in process.
 //!
 //! ```
 //! use xscope_model::{

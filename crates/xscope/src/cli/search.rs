@@ -74,7 +74,7 @@ pub(crate) struct OneBatchServerArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SweepArgs {
-    /// A TOML file: command = "serve --port {port} --rows {rows}", [values] rows = [8, 16]
+    /// A TOML file: `command = "serve --port {port} --rows {rows}"` and `values.rows = [8, 16]`
     #[arg(value_name = "GRID")]
     pub grid: PathBuf,
     /// Go on with this earlier run of the same sweep
