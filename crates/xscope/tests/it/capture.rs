@@ -338,6 +338,7 @@ fn a_jax_server_is_captured_under_a_load_of_ours() {
         .env("JAX_PLATFORMS", "cpu")
         .current_dir(directory.path())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let address = PathBuf::from(format!("127.0.0.1:{port}"));
