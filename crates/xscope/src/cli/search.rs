@@ -11,8 +11,10 @@ use super::{OutputArgs, WorkloadArgs};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Largest rate")]
 pub(crate) struct FindMaxArgs {
-    /// Find the largest rate at which every --slo holds, for each point
-    #[arg(long, requires = "slo", conflicts_with = "arrivals")]
+    /// Find the largest rate at which every --slo holds, for each point; all that was measured is in
+    /// the run's directory
+    #[arg(long, requires = "slo", conflicts_with_all = ["arrivals", "output_json", "csv", "targets",
+        "price_per_hour"])]
     pub find_max: bool,
     /// Service levels: p99=500ms, mean=20ms, ttft.p95=0.2s
     #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',', requires = "find_max")]
