@@ -296,15 +296,25 @@ fn what_a_server_ignores_is_said_and_what_would_hang_it_is_not_sent() {
     assert_eq!(server.asked("/start_profile").len(), 1);
 }
 
+/// A server that ends with the test, however that ends.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// The built-in engine as a server, and its address; its log must stay open.
-fn serve(directory: &Path) -> (Child, BufReader<ChildStderr>, String) {
+fn serve(directory: &Path) -> (Server, BufReader<ChildStderr>, String) {
     let mut command = xscope(directory, &["serve", "--port", "0"]);
     let mut server = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(server.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
-    (server, log, url.trim_end_matches(';').to_owned())
+    (Server(server), log, url.trim_end_matches(';').to_owned())
 }
 
 const SMALL_LOAD: [&str; 7] =
@@ -313,7 +323,7 @@ const SMALL_LOAD: [&str; 7] =
 #[test]
 fn the_built_in_engine_is_captured_under_a_load_of_ours() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut server, _log, url) = serve(directory.path());
+    let (_server, _log, url) = serve(directory.path());
     let args = ["capture", "--url", &url, "--num-steps", "8", "--duration", "60s", "--json"];
     let output = run(directory.path(), &[&args, SMALL_LOAD.as_slice()].concat(), 0);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
@@ -322,9 +332,8 @@ fn the_built_in_engine_is_captured_under_a_load_of_ours() {
     assert!(analysis["requests"]["requests"].as_u64().unwrap_or(1) > 0, "{}", analysis["requests"]);
     let known = report["servers"][0]["load"].as_str().unwrap();
     assert!(known.starts_with("xscope's own load"), "{known}");
-    assert_eq!(analysis["requests"]["batches"]["count"], 8, "exactly");
-    signal(&server, "-TERM");
-    server.wait().unwrap();
+    // A request that came last may name a batch that the device was not traced in any more.
+    assert_eq!(analysis["steps"]["steps"].as_array().unwrap().len(), 8, "{}", analysis["steps"]);
 }
 
 #[test]
@@ -333,7 +342,7 @@ fn a_jax_server_is_captured_under_a_load_of_ours() {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
     let url = format!("http://127.0.0.1:{port}");
-    let mut server = Command::new(python)
+    let server = Command::new(python)
         .args([&test_server(), "--port", &port])
         .env("JAX_PLATFORMS", "cpu")
         .current_dir(directory.path())
@@ -341,6 +350,7 @@ fn a_jax_server_is_captured_under_a_load_of_ours() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let _server = Server(server);
     let address = PathBuf::from(format!("127.0.0.1:{port}"));
     wait_for("the server", || std::net::TcpStream::connect(address.to_str().unwrap()).is_ok());
     let args = ["capture", "--url", &url, "--duration", "500ms", "--json"];
@@ -356,6 +366,4 @@ fn a_jax_server_is_captured_under_a_load_of_ours() {
     assert!(named("run_model") && named("run_decode"), "{programs:?}");
     let steps = report["analysis"]["steps"]["groups"].as_array().unwrap();
     assert!(steps.iter().any(|group| group["stage"] == "decode"), "{steps:?}");
-    signal(&server, "-TERM");
-    server.wait().unwrap();
 }
