@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, ProgramId, Slices, Track, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -211,6 +211,26 @@ fn is_work(name: &str) -> bool {
     !WAITS.iter().any(|part| lower.contains(part))
 }
 
+/// Of more slices of host code than this, the shorter ones count as the code that called them: memory
+/// and time are bounded, and what fills a gap is longer.
+const MOST_HOST_SLICES: usize = 1_000_000;
+
+/// From which duration on slices of host code are looked at.
+fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
+    let mut shortest = Picos::ZERO;
+    loop {
+        let of_track = |track: &&Track| {
+            let slices = &track.slices;
+            let rows = slices.meta.iter().zip(&slices.dur);
+            rows.filter(|&(meta, &dur)| accepted[meta.0 as usize] && dur >= shortest).count()
+        };
+        if hosts.par_iter().map(of_track).sum::<usize>() <= MOST_HOST_SLICES {
+            return shortest;
+        }
+        shortest = Picos(shortest.0.saturating_mul(2).max(1_000_000));
+    }
+}
+
 /// What the host worked on in some gaps: disjoint stretches in order, each with the slice that was
 /// innermost on its thread; of several threads that of the shortest slice, which says most.
 fn host_work(trace: &Trace, gaps: &Intervals) -> Vec<(Picos, Picos, MetaId)> {
@@ -220,8 +240,12 @@ fn host_work(trace: &Trace, gaps: &Intervals) -> Vec<(Picos, Picos, MetaId)> {
     let accepted = accepted(trace, is_work);
     let hosts: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
+    let shortest = shortest(&hosts, &accepted);
+    let is_wanted = |slices: &Slices, row: usize| {
+        accepted[slices.meta[row].0 as usize] && slices.dur[row] >= shortest
+    };
     let stretches: Vec<Stretch> =
-        hosts.into_par_iter().flat_map_iter(|track| stretches(track, gaps, &accepted)).collect();
+        hosts.into_par_iter().flat_map_iter(|track| stretches(track, gaps, is_wanted)).collect();
     let mut moments: Vec<(Picos, bool, usize)> = Vec::with_capacity(2 * stretches.len());
     for (index, stretch) in stretches.iter().enumerate() {
         moments.push((stretch.from, true, index));
@@ -261,7 +285,11 @@ struct Stretch {
 }
 
 /// The innermost slices of a thread that are work, where they lie in gaps.
-fn stretches(track: &Track, gaps: &Intervals, accepted: &[bool]) -> Vec<Stretch> {
+fn stretches(
+    track: &Track,
+    gaps: &Intervals,
+    is_wanted: impl Fn(&Slices, usize) -> bool,
+) -> Vec<Stretch> {
     let slices = &track.slices;
     let mut found = Vec::new();
     let mut open: Vec<(Picos, Picos, MetaId)> = Vec::new();
@@ -275,7 +303,7 @@ fn stretches(track: &Track, gaps: &Intervals, accepted: &[bool]) -> Vec<Stretch>
         }
     };
     let mut at = Picos(i64::MIN);
-    let rows = (0..slices.len()).filter(|&row| accepted[slices.meta[row].0 as usize]);
+    let rows = (0..slices.len()).filter(|&row| is_wanted(slices, row));
     for (start, next) in rows
         .map(|row| (slices.start[row], Some((slices.end(row), slices.dur[row], slices.meta[row]))))
         .chain(std::iter::once((Picos(i64::MAX), None)))
