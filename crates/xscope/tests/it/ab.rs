@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::profile::{json_file, only_run, signal, wait_for, wait_for_run};
 use crate::{run, stderr, stdout, xscope};
 
 /// The built-in engine as a command, with more arguments.
@@ -120,18 +120,18 @@ fn what_was_measured_before_ctrl_c_is_reported() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-    let results = || only_run(directory.path()).join("b/results-000.json");
-    let pairs = || match results().is_file() {
-        true => json_file(&results())["results"][0]["trials"].as_array().map_or(0, Vec::len),
+    let run_dir = wait_for_run(directory.path());
+    let results = run_dir.join("b/results-000.json");
+    let pairs = || match results.is_file() {
+        true => json_file(&results)["results"][0]["trials"].as_array().map_or(0, Vec::len),
         false => 0,
     };
-    wait_for("the run", || directory.path().join("runs").is_dir());
     wait_for("the third pair", || pairs() > 2);
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stdout(&output).contains("p50_ms"), "{}", stdout(&output));
-    assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "interrupted");
+    assert_eq!(json_file(&run_dir.join("run.json"))["status"], "interrupted");
 }
 
 #[test]

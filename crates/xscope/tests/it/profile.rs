@@ -29,8 +29,16 @@ pub(crate) fn json_file(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// Waits until a command has made its run; the folder around it exists a moment earlier.
+pub(crate) fn wait_for_run(directory: &Path) -> PathBuf {
+    let runs = directory.join("runs");
+    let is_there = || fs::read_dir(&runs).is_ok_and(|mut entries| entries.next().is_some());
+    wait_for("the run", is_there);
+    only_run(directory)
+}
+
 /// The rows of `requests.jsonl` so far.
-fn rows(run: &Path) -> usize {
+pub(crate) fn rows(run: &Path) -> usize {
     fs::read_to_string(run.join("requests.jsonl")).map_or(0, |text| text.lines().count())
 }
 
@@ -55,9 +63,9 @@ pub(crate) fn start_endless(directory: &Path, enough: usize) -> (Child, PathBuf)
     let args = profile_args(&["--requests", "100000"]);
     let child =
         xscope(directory, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started = || directory.join("runs").is_dir() && rows(&only_run(directory)) > enough;
-    wait_for("the load", started);
-    (child, only_run(directory))
+    let run_dir = wait_for_run(directory);
+    wait_for("the load", || rows(&run_dir) > enough);
+    (child, run_dir)
 }
 
 #[test]

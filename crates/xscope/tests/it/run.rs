@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::profile::{json_file, only_run, rows, signal, wait_for, wait_for_run};
 use crate::{run, stderr, stdout, xscope};
 
 /// The Python to test with: the one that `XSCOPE_PYTHON` names, or `python3`.
@@ -283,13 +283,8 @@ fn the_death_of_a_server_is_exit_code_3_and_its_spans_are_there() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let rows = || {
-        let run_dir = directory.path().join("runs").is_dir().then(|| only_run(directory.path()));
-        let rows = run_dir.and_then(|path| fs::read_to_string(path.join("requests.jsonl")).ok());
-        rows.map_or(0, |text| text.lines().count())
-    };
-    wait_for("the load", || rows() > 20);
-    let run_dir = only_run(directory.path());
+    let run_dir = wait_for_run(directory.path());
+    wait_for("the load", || rows(&run_dir) > 20);
     let mut notes = fs::read_dir(run_dir.join("spans")).unwrap().map(|entry| entry.unwrap().path());
     let first = notes.find(|path| {
         let note = path.to_string_lossy().ends_with(".probes.json").then(|| json_file(path));

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::profile::{json_file, only_run, signal, wait_for, wait_for_run};
 use crate::run::python_that;
 use crate::{run, stderr, stdout, xscope};
 
@@ -167,11 +167,10 @@ fn a_sweep_that_was_killed_goes_on_where_it_was() {
         true => json_file(&run.join("sweep.json"))["cells"].as_array().map_or(0, Vec::len),
         false => 0,
     };
-    wait_for("the run", || directory.path().join("runs").is_dir());
-    wait_for("the first setting", || done(&only_run(directory.path())) == 1);
+    let run_dir = wait_for_run(directory.path());
+    wait_for("the first setting", || done(&run_dir) == 1);
     signal(&child, "-KILL");
     child.wait().unwrap();
-    let run_dir = only_run(directory.path());
     let before = json_file(&run_dir.join("sweep.json"));
     let path = run_dir.to_str().unwrap();
     let output = run(directory.path(), &[&args[..], &["--resume", path]].concat(), 0);
