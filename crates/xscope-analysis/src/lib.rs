@@ -6,55 +6,31 @@
 //! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
 //! float only where a report shows it.
 
-pub mod allocations;
-pub mod allocators;
-pub mod analyze;
-pub mod annotated;
-mod attribution;
-pub mod batches;
-pub mod category;
-pub mod collectives;
 pub mod compare;
-mod compile_log;
 pub mod compiles;
-pub mod components;
-pub mod degraded;
 pub mod devices;
-pub mod follow;
-pub mod grouping;
-pub mod hbm_usage;
-pub mod headlines;
-pub mod idle;
 mod intervals;
-mod join;
 pub mod kernels;
-mod launches;
 pub mod layers;
 pub mod memory;
-pub mod memory_files;
-pub mod nesting;
 pub mod overhead;
-pub mod peaks;
-pub mod planned;
-pub mod profile;
-pub mod programs;
 pub mod quality;
-pub mod recompiles;
-pub mod recording;
-pub mod request_report;
+pub mod reports;
 pub mod requests;
-pub mod roofline;
-mod scope;
-pub mod snapshots;
 pub mod stats;
-pub mod steps;
-pub mod targets;
-pub mod tasks;
-pub mod timeline;
-mod unroll;
-pub mod variation;
-mod waste;
-mod work;
 
+// Every analysis is named from here, whichever room it lives in.
 pub use analyze::{AnalyzeReport, analyze};
+pub use devices::{collectives, idle, programs, steps, timeline};
+pub use kernels::{annotated, category, nesting, peaks, roofline, tasks, variation};
+pub use layers::components;
+pub use memory::{allocations, allocators, hbm_usage, planned, snapshots};
+pub use overhead::recording;
 pub use profile::{ProfileReport, RunFacts, profile};
+pub use reports::{analyze, degraded, grouping, headlines, memory_files, profile, targets};
+pub use requests::{batches, follow, recompiles, request_report};
+
+use compiles::compile_log;
+use kernels::work;
+use layers::{attribution, scope, unroll};
+use requests::{join, launches, waste};

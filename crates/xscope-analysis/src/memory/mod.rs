@@ -5,6 +5,12 @@
 //! ends. Only the second says what was live at one moment, so only it gives the peak of all
 //! owners together and the peak by scope. MB are 10^6 bytes.
 
+pub mod allocations;
+pub mod allocators;
+pub mod hbm_usage;
+pub mod planned;
+pub mod snapshots;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

@@ -1,5 +1,11 @@
 //! How busy each device was.
 
+pub mod collectives;
+pub mod idle;
+pub mod programs;
+pub mod steps;
+pub mod timeline;
+
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::{Picos, Trace};

@@ -1,5 +1,14 @@
 //! Every operation that ran on a device: how often, how long, at what cost.
 
+pub mod annotated;
+pub mod category;
+pub mod nesting;
+pub mod peaks;
+pub mod roofline;
+pub mod tasks;
+pub mod variation;
+pub(crate) mod work;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;

@@ -5,6 +5,11 @@
 //! apart by loop iteration or by order. What was split, and how much of that is uncertain, is part
 //! of the report.
 
+pub(crate) mod attribution;
+pub mod components;
+pub(crate) mod scope;
+pub(crate) mod unroll;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;

@@ -6,6 +6,14 @@
 //! nothing else goes on. What none covers is *unaccounted*. Stages therefore add up to the wall
 //! time by construction, and the unaccounted rest says how good the instrumentation is.
 
+pub mod batches;
+pub mod follow;
+pub(crate) mod join;
+pub(crate) mod launches;
+pub mod recompiles;
+pub mod request_report;
+pub(crate) mod waste;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;

@@ -6,6 +6,8 @@
 //! if the trace carries another program of the same function. Servers' logs name the batch, and
 //! make rows of their own where the trace has no event.
 
+pub(crate) mod compile_log;
+
 use serde::Serialize;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
 use xscope_trace::window::Window;

@@ -5,6 +5,8 @@
 //! interval that of the ranks of a median (no assumption about how latencies are distributed, and
 //! rounds that something else disturbed do not move it).
 
+pub mod recording;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
