@@ -38,17 +38,22 @@ impl Intervals {
 
     /// The union of several sets.
     pub(crate) fn of_sets(sets: impl Iterator<Item = Self>) -> Self {
-        let mut all = Vec::new();
-        for mut set in sets {
-            all.append(&mut set.0);
+        let mut sets: Vec<Self> = sets.collect();
+        // Pair by pair, so that no set is gone through more often than their number can be halved.
+        while sets.len() > 1 {
+            let mut rest = sets.into_iter();
+            let mut pairs = Vec::new();
+            while let Some(first) = rest.next() {
+                pairs
+                    .push(rest.next().map_or_else(|| first.clone(), |second| first.union(&second)));
+            }
+            sets = pairs;
         }
-        // Each set is a run in order, which a stable sort merges.
-        all.sort();
-        Self::of_ordered(all.into_iter())
+        sets.pop().unwrap_or_default()
     }
 
     /// Adds an interval that starts at or after the start of the last one.
-    fn push(&mut self, (start, end): (Picos, Picos)) {
+    pub(crate) fn push(&mut self, (start, end): (Picos, Picos)) {
         match self.0.last_mut() {
             Some((_, last)) if start <= *last => *last = (*last).max(end),
             _ if end > start => self.0.push((start, end)),
@@ -58,7 +63,23 @@ impl Intervals {
 
     /// What lies in either.
     pub(crate) fn union(&self, other: &Self) -> Self {
-        Self::of(self.0.iter().chain(&other.0).copied().collect())
+        let (mut a, mut b) = (self.0.as_slice(), other.0.as_slice());
+        let mut union = Self(Vec::with_capacity(a.len().max(b.len())));
+        while let (Some((&first, after)), Some((&second, others))) =
+            (a.split_first(), b.split_first())
+        {
+            if first.0 <= second.0 {
+                union.push(first);
+                a = after;
+            } else {
+                union.push(second);
+                b = others;
+            }
+        }
+        for &interval in a.iter().chain(b) {
+            union.push(interval);
+        }
+        union
     }
 
     /// What lies in both.
@@ -106,8 +127,17 @@ impl Intervals {
 
     /// Time between `start` and `end` that is covered.
     pub(crate) fn within(&self, start: Picos, end: Picos) -> Picos {
-        let first = self.0.partition_point(|interval| interval.1 <= start);
-        let inside = self.0[first..].iter().take_while(|interval| interval.0 < end);
+        let mut first = self.0.partition_point(|interval| interval.1 <= start);
+        self.within_from(&mut first, start, end)
+    }
+
+    /// Time between `start` and `end` that is covered, of which `from` on may count; for questions in
+    /// order of their start, which move `from` on.
+    pub(crate) fn within_from(&self, from: &mut usize, start: Picos, end: Picos) -> Picos {
+        while self.0.get(*from).is_some_and(|interval| interval.1 <= start) {
+            *from += 1;
+        }
+        let inside = self.0[*from..].iter().take_while(|interval| interval.0 < end);
         inside.fold(Picos::ZERO, |sum, interval| {
             sum.saturating_add(interval.1.min(end) - interval.0.max(start))
         })

@@ -7,17 +7,17 @@
 //! only from then on data can move. Bandwidth is that of the algorithm: the bytes of the result over
 //! the time after the last arrival.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::intervals::Intervals;
 use crate::kernels::KernelRow;
 use crate::stats::{as_f64, sum};
-use crate::timeline::{Class, class, covered};
+use crate::timeline::{Activity, Class};
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +49,8 @@ pub struct CollectiveRow {
     pub last: String,
     pub last_count: u64,
     #[serde(skip)]
+    meta: MetaId,
+    #[serde(skip)]
     pub total: Picos,
     #[serde(skip)]
     pub wait: Picos,
@@ -57,91 +59,105 @@ pub struct CollectiveRow {
 /// One execution on one device.
 #[derive(Debug, Clone, Copy)]
 struct Run {
+    /// The module execution, and how often the device ran the collective before in that.
+    execution: (i64, u32),
     device: DeviceId,
     meta: MetaId,
     start: Picos,
     end: Picos,
     /// Waiting that the runtime recorded in it.
     waited: Option<Picos>,
+    /// What other operations of the device hide of it.
+    hidden: Picos,
 }
 
 /// What identifies a collective: its file, name and program's name.
 type Key<'a> = (SourceId, &'a str, &'a str);
 
-/// All collectives, by total time.
-pub(crate) fn collectives(trace: &Trace, kernels: &[KernelRow]) -> Vec<CollectiveRow> {
-    let classes: FxHashMap<MetaId, Class> =
-        kernels.iter().map(|kernel| (kernel.meta, class(&kernel.category))).collect();
+/// All collectives, by total time; `activities` are of the operations with `classes`.
+pub(crate) fn collectives(
+    trace: &Trace,
+    kernels: &[KernelRow],
+    (classes, activities): (&[Option<Class>], &[Activity]),
+) -> Vec<CollectiveRow> {
     let categories: FxHashMap<MetaId, &str> =
         kernels.iter().map(|kernel| (kernel.meta, kernel.category.as_str())).collect();
-    let groups = executions(trace, &classes);
-    if groups.is_empty() {
-        return Vec::new();
+    let row = |((_, name, program), runs): (Key<'_>, Vec<Run>)| {
+        let mut row = summarise(trace, &by_execution(runs));
+        name.clone_into(&mut row.name);
+        program.clone_into(&mut row.program);
+        row
+    };
+    let mut rows: Vec<CollectiveRow> =
+        runs(trace, classes, activities).into_par_iter().map(row).collect();
+    for row in &mut rows {
+        row.category = categories.get(&row.meta).map_or_else(String::new, |&name| name.to_owned());
     }
-    let computing: Vec<Intervals> = (0..trace.devices.len())
-        .map(|id| {
-            let id = DeviceId(u32::try_from(id).unwrap_or(u32::MAX));
-            covered(trace, id, &classes, Class::Computation)
-        })
-        .collect();
-    let mut rows: Vec<CollectiveRow> = groups
-        .into_iter()
-        .map(|((_, name, program), executions)| {
-            let mut row = summarise(trace, &executions, &computing);
-            let meta = executions.values().flatten().next().map(|run| run.meta);
-            name.clone_into(&mut row.name);
-            program.clone_into(&mut row.program);
-            row.category = meta.map_or_else(String::new, |meta| categories[&meta].to_owned());
-            row
-        })
-        .collect();
     rows.sort_by(|a, b| (b.total, &a.name, &a.program).cmp(&(a.total, &b.name, &b.program)));
     rows
 }
 
-/// The executions of each collective, by their number: the module execution and how often the
-/// device ran it before in that.
-fn executions<'a>(
+/// What ran of each collective, by its key.
+fn runs<'a>(
     trace: &'a Trace,
-    classes: &FxHashMap<MetaId, Class>,
-) -> BTreeMap<Key<'a>, BTreeMap<(i64, u32), Vec<Run>>> {
+    classes: &[Option<Class>],
+    activities: &[Activity],
+) -> Vec<(Key<'a>, Vec<Run>)> {
     let rendezvous = Rendezvous::of(trace);
-    // Keys are compared by their numbers: there are as many operations as comparisons of names are slow.
-    let mut numbers: FxHashMap<Key<'a>, usize> = FxHashMap::default();
-    let mut keys: Vec<Key<'a>> = Vec::new();
-    let mut all: Vec<(usize, i64, Run)> = Vec::new();
+    let key = |source: SourceId, meta: MetaId| -> Key<'a> {
+        let program = trace.meta(meta).program;
+        let program =
+            program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
+        (source, trace.label(meta), program)
+    };
+    // Names are compared once for each operation, not for each execution.
+    let mut places: FxHashMap<(SourceId, MetaId), usize> = FxHashMap::default();
+    let mut known: FxHashMap<Key<'a>, usize> = FxHashMap::default();
+    let mut groups: Vec<(Key<'a>, Vec<Run>)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let Some(device) = track.device else { continue };
+        let computation = &activities[device.0 as usize].computation;
+        let (mut computed, mut met) = (0, 0);
         for (row, &meta) in track.slices.meta.iter().enumerate() {
-            if classes.get(&meta) != Some(&Class::Communication) {
+            if classes[meta.0 as usize] != Some(Class::Communication) {
                 continue;
             }
-            let program = trace.meta(meta).program;
-            let program =
-                program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
-            let (start, end) = (track.slices.start[row], track.slices.end(row));
-            let waited = rendezvous.waited(track, start, end);
-            let run = Run { device, meta, start, end, waited };
-            let key = (track.source, trace.label(meta), program);
-            let number = *numbers.entry(key).or_insert_with(|| {
-                keys.push(key);
-                keys.len() - 1
+            let place = *places.entry((track.source, meta)).or_insert_with(|| {
+                let key = key(track.source, meta);
+                *known.entry(key).or_insert_with(|| {
+                    groups.push((key, Vec::new()));
+                    groups.len() - 1
+                })
             });
-            all.push((number, track.slices.run_of(row).unwrap_or(0), run));
+            let (start, end) = (track.slices.start[row], track.slices.end(row));
+            groups[place].1.push(Run {
+                execution: (track.slices.run_of(row).unwrap_or(0), 0),
+                device,
+                meta,
+                start,
+                end,
+                waited: rendezvous.waited(track, &mut met, start, end),
+                hidden: computation.within_from(&mut computed, start, end),
+            });
         }
     }
-    all.sort_by_key(|(key, run, at)| (*key, *run, at.device, at.start));
-    let mut groups: Vec<BTreeMap<(i64, u32), Vec<Run>>> =
-        keys.iter().map(|_| BTreeMap::new()).collect();
-    let mut before: Option<(usize, i64, DeviceId)> = None;
+    groups.sort_unstable_by_key(|&(key, _)| key);
+    groups
+}
+
+/// The executions of one collective in order, those of one on all devices together.
+fn by_execution(mut runs: Vec<Run>) -> Vec<Run> {
+    runs.sort_unstable_by_key(|run| (run.execution.0, run.device, run.start, run.end));
+    let mut before = None;
     let mut number = 0;
-    for (key, run, at) in all {
-        let this = (key, run, at.device);
+    for run in &mut runs {
+        let this = (run.execution.0, run.device);
         number = if before == Some(this) { number + 1 } else { 0 };
         before = Some(this);
-        groups[key].entry((run, number)).or_default().push(at);
+        run.execution.1 = number;
     }
-    keys.into_iter().zip(groups).collect()
+    runs.sort_by_key(|run| (run.execution, run.device));
+    runs
 }
 
 /// What JAX's CPU backend records of the rendezvous of collectives, by thread.
@@ -176,11 +192,14 @@ impl<'a> Rendezvous<'a> {
         }
     }
 
-    /// How long the thread of `track` waited between two times; `None` if it met nobody.
-    fn waited(&self, track: &Track, start: Picos, end: Picos) -> Option<Picos> {
+    /// How long the thread of `track` waited between two times; `None` if it met nobody. Its slices
+    /// from `first` on may count; for questions in order of their start, which move `first` on.
+    fn waited(&self, track: &Track, first: &mut usize, start: Picos, end: Picos) -> Option<Picos> {
         let slices = self.threads.get(&(track.source, track.tid))?;
-        let first = slices.start.partition_point(|&at| at < start);
-        let rows = (first..slices.len()).take_while(|&row| slices.start[row] < end);
+        while slices.start.get(*first).is_some_and(|&at| at < start) {
+            *first += 1;
+        }
+        let rows = (*first..slices.len()).take_while(|&row| slices.start[row] < end);
         let (mut met, mut waited) = (false, Picos::ZERO);
         for row in rows {
             let (is_rendezvous, is_wait) = self.kinds[slices.meta[row].0 as usize];
@@ -209,18 +228,16 @@ fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
     (waited.collect(), vec![arrival.device])
 }
 
-fn summarise(
-    trace: &Trace,
-    executions: &BTreeMap<(i64, u32), Vec<Run>>,
-    computing: &[Intervals],
-) -> CollectiveRow {
-    let runs = || executions.values().flatten();
-    let total = sum(&runs().map(|run| run.end - run.start).collect::<Vec<_>>());
+/// What `runs` say, which are of one collective and in order of executions.
+fn summarise(trace: &Trace, runs: &[Run]) -> CollectiveRow {
+    let total = sum(&runs.iter().map(|run| run.end - run.start).collect::<Vec<_>>());
+    let hidden = sum(&runs.iter().map(|run| run.hidden).collect::<Vec<_>>());
+    let executions = || runs.chunk_by(|a, b| a.execution == b.execution);
     let mut wait = Picos::ZERO;
     let mut moving = Vec::new();
     let mut last: BTreeMap<DeviceId, u64> = BTreeMap::new();
     let mut recorded = true;
-    for execution in executions.values().filter(|execution| execution.len() > 1) {
+    for execution in executions().filter(|execution| execution.len() > 1) {
         recorded &= execution.iter().all(|run| run.waited.is_some());
         let (waited, late) = waits(execution);
         for device in late {
@@ -231,14 +248,11 @@ fn summarise(
             moving.push(run.end - run.start - waited);
         }
     }
-    let hidden = runs()
-        .filter_map(|run| Some(computing.get(run.device.0 as usize)?.within(run.start, run.end)));
-    let hidden = hidden.fold(Picos::ZERO, Picos::saturating_add);
-    let meta = runs().next().map(|run| run.meta);
-    let instruction = meta.and_then(|meta| trace.instruction(meta));
+    let meta = runs[0].meta;
+    let instruction = trace.instruction(meta);
     let bytes = instruction.map(|found| as_f64(found.result_bytes.0)).filter(|bytes| *bytes > 0.0);
     let secs = sum(&moving).as_micros() / 1e6 / as_f64(moving.len().max(1) as u64);
-    let devices: std::collections::BTreeSet<DeviceId> = runs().map(|run| run.device).collect();
+    let devices: BTreeSet<DeviceId> = runs.iter().map(|run| run.device).collect();
     let (late, times) =
         last.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(d, c)| (Some(*d), *c));
     let alone = "it ran on one device of this trace only";
@@ -249,7 +263,7 @@ fn summarise(
         name: String::new(),
         category: String::new(),
         program: String::new(),
-        count: executions.len() as u64,
+        count: executions().count() as u64,
         devices: devices.len() as u64,
         group_size: instruction.map_or(0, |found| found.group_size),
         bytes: Metric::known(bytes, "B", "the trace does not carry its shape"),
@@ -278,6 +292,7 @@ fn summarise(
             trace.strings.get(trace.devices[device.0 as usize].name).to_owned()
         }),
         last_count: times,
+        meta,
         total,
         wait,
     }

@@ -62,8 +62,8 @@ struct Evidence {
     host: Intervals,
 }
 
-/// The idle time of every device, in the trace's order.
-pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
+/// The idle time of every device, in the trace's order; `busy` is when they were not.
+pub(crate) fn idle(trace: &Trace, busy: &[Intervals]) -> Vec<IdleRow> {
     let evidence = Evidence {
         compile: compiling(trace),
         transfer: host_intervals(trace, is_transfer),
@@ -71,12 +71,6 @@ pub(crate) fn idle(trace: &Trace) -> Vec<IdleRow> {
         host: host_intervals(trace, is_work),
     };
     let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    let busy: Vec<Intervals> = ids()
-        .map(|id| {
-            let tracks = trace.device_tracks(DeviceId(id), TrackKind::Ops);
-            Intervals::of_tracks(tracks.map(|track| &track.slices))
-        })
-        .collect();
     let programs: Vec<FxHashSet<ProgramId>> =
         ids().map(|id| programs(trace, DeviceId(id))).collect();
     // A device's own busy time is not in its gaps, so it may be among its peers': devices that run

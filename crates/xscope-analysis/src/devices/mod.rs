@@ -6,8 +6,9 @@ pub mod programs;
 pub mod steps;
 pub mod timeline;
 
+use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, TrackKind};
+use xscope_trace::model::{Device, DeviceId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
@@ -35,24 +36,28 @@ pub struct DeviceRow {
     pub window: Picos,
 }
 
-/// Busy and idle time of every device, in the trace's order of devices.
-///
-/// Busy time is the union of the operations on all of the device's tracks; asynchronous
-/// operations and derived lines do not count.
-pub fn devices(trace: &Trace) -> Vec<DeviceRow> {
-    let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    ids.map(|index| row(trace, DeviceId(index))).collect()
+/// When operations ran on each device, in the trace's order of devices: the union of those on all of
+/// its tracks. Asynchronous operations and derived lines do not count.
+pub(crate) fn busy(trace: &Trace) -> Vec<Intervals> {
+    let of_device = |(index, _)| {
+        let id = DeviceId(u32::try_from(index).unwrap_or(u32::MAX));
+        let tracks = trace.device_tracks(id, TrackKind::Ops);
+        Intervals::of_tracks(tracks.map(|track| &track.slices))
+    };
+    trace.devices.par_iter().enumerate().map(of_device).collect()
 }
 
-fn row(trace: &Trace, id: DeviceId) -> DeviceRow {
-    let device = &trace.devices[id.0 as usize];
-    let tracks = trace.device_tracks(id, TrackKind::Ops);
-    let union = Intervals::of_tracks(tracks.map(|track| &track.slices));
-    let window = match (union.0.first(), union.0.last()) {
+/// Busy and idle time of every device, in the trace's order of devices; see [`busy`] for what counts.
+pub(crate) fn devices(trace: &Trace, busy: &[Intervals]) -> Vec<DeviceRow> {
+    trace.devices.iter().zip(busy).map(|(device, busy)| row(trace, device, busy)).collect()
+}
+
+fn row(trace: &Trace, device: &Device, busy: &Intervals) -> DeviceRow {
+    let window = match (busy.0.first(), busy.0.last()) {
         (Some(&(start, _)), Some(&(_, end))) => end - start,
         _ => Picos::ZERO,
     };
-    let busy = union.total();
+    let busy = busy.total();
     let text = |id| trace.strings.get(id).to_owned();
     DeviceRow {
         name: text(device.name),

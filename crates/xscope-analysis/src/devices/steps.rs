@@ -15,6 +15,7 @@ use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
+use crate::devices::busy;
 use crate::intervals::Intervals;
 use crate::programs::{Execution, Stage, executions, stage_by_name};
 use crate::stats::{mean_micros, percentile, sum};
@@ -85,7 +86,7 @@ struct Step {
 
 /// The steps of a trace.
 pub fn steps(trace: &Trace) -> StepsReport {
-    steps_of(trace, &executions(trace))
+    steps_of(trace, &executions(trace), &busy(trace))
 }
 
 /// When the steps `first` to `last` began and ended, for a window of time; `None` if there is none.
@@ -94,17 +95,9 @@ pub fn extent_of(report: &StepsReport, first: i64, last: i64) -> Option<(Picos, 
     wanted.map(|step| (step.start, step.end)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-pub(crate) fn steps_of(trace: &Trace, executions: &[Execution]) -> StepsReport {
+pub(crate) fn steps_of(trace: &Trace, executions: &[Execution], busy: &[Intervals]) -> StepsReport {
     let (made_of, mut found) = find(trace, executions);
     found.sort_by_key(|step| (step.start, step.end, step.number));
-    let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    let busy: Vec<Intervals> = match found.is_empty() {
-        true => Vec::new(),
-        false => ids()
-            .map(|id| trace.device_tracks(DeviceId(id), TrackKind::Ops))
-            .map(|tracks| Intervals::of_tracks(tracks.map(|track| &track.slices)))
-            .collect(),
-    };
     let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
     let mut begun: Vec<(Picos, StrId, i64)> =
         executions.iter().map(|run| (run.start, run.program, run.number)).collect();

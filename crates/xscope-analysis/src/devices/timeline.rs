@@ -5,9 +5,8 @@
 //! The three and the idle time add up to the device's window.
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, TrackKind};
+use xscope_trace::model::{Device, DeviceId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
@@ -46,47 +45,76 @@ pub(crate) fn class(category: &str) -> Class {
     }
 }
 
+/// The time that operations of each class cover on one device.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    pub computation: Intervals,
+    pub communication: Intervals,
+    pub copies: Intervals,
+}
+
+/// The class of each operation that has a row, by its meta.
+pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>> {
+    let mut classes = vec![None; trace.metas.len()];
+    for kernel in kernels {
+        classes[kernel.meta.0 as usize] = Some(class(&kernel.category));
+    }
+    classes
+}
+
+/// What every device did when, in the trace's order; only operations with a class count.
+pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activity> {
+    let of_device = |(index, _)| {
+        let id = DeviceId(u32::try_from(index).unwrap_or(u32::MAX));
+        let tracks = trace.device_tracks(id, TrackKind::Ops);
+        let tracks: Vec<Activity> =
+            tracks.map(|track| Activity::of(&track.slices, classes)).collect();
+        let (mut computation, mut communication, mut copies) = (vec![], vec![], vec![]);
+        for track in tracks {
+            computation.push(track.computation);
+            communication.push(track.communication);
+            copies.push(track.copies);
+        }
+        Activity {
+            computation: Intervals::of_sets(computation.into_iter()),
+            communication: Intervals::of_sets(communication.into_iter()),
+            copies: Intervals::of_sets(copies.into_iter()),
+        }
+    };
+    trace.devices.par_iter().enumerate().map(of_device).collect()
+}
+
+impl Activity {
+    fn of(slices: &Slices, classes: &[Option<Class>]) -> Self {
+        let mut activity = Self::default();
+        for (row, meta) in slices.meta.iter().enumerate() {
+            let set = match classes[meta.0 as usize] {
+                Some(Class::Computation) => &mut activity.computation,
+                Some(Class::Communication) => &mut activity.communication,
+                Some(Class::Copy) => &mut activity.copies,
+                None => continue,
+            };
+            set.push((slices.start[row], slices.end(row)));
+        }
+        activity
+    }
+}
+
 /// The breakdown of every device, in the trace's order.
-pub(crate) fn timeline(trace: &Trace, kernels: &[KernelRow]) -> Vec<TimelineRow> {
-    let classes: FxHashMap<MetaId, Class> =
-        kernels.iter().map(|kernel| (kernel.meta, class(&kernel.category))).collect();
-    let ids: Vec<u32> =
-        (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok()).collect();
-    ids.par_iter().map(|&id| row(trace, DeviceId(id), &classes)).collect()
+pub(crate) fn timeline(trace: &Trace, activities: &[Activity]) -> Vec<TimelineRow> {
+    trace.devices.iter().zip(activities).map(|(device, did)| row(trace, device, did)).collect()
 }
 
-/// The time that operations of one class cover on a device.
-pub(crate) fn covered(
-    trace: &Trace,
-    device: DeviceId,
-    classes: &FxHashMap<MetaId, Class>,
-    wanted: Class,
-) -> Intervals {
-    let wanted_metas: Vec<bool> = (0..trace.metas.len())
-        .map(|index| {
-            let meta = MetaId(u32::try_from(index).unwrap_or(u32::MAX));
-            classes.get(&meta) == Some(&wanted)
-        })
-        .collect();
-    Intervals::of_sets(trace.device_tracks(device, TrackKind::Ops).map(|track| {
-        let slices = &track.slices;
-        let rows = (0..slices.len()).filter(|&row| wanted_metas[slices.meta[row].0 as usize]);
-        Intervals::of_ordered(rows.map(|row| (slices.start[row], slices.end(row))))
-    }))
-}
-
-fn row(trace: &Trace, device: DeviceId, classes: &FxHashMap<MetaId, Class>) -> TimelineRow {
-    let computation = covered(trace, device, classes, Class::Computation);
-    let communication = covered(trace, device, classes, Class::Communication);
-    let copies = covered(trace, device, classes, Class::Copy);
-    let with_communication = computation.union(&communication);
-    let all = with_communication.union(&copies);
+fn row(trace: &Trace, device: &Device, did: &Activity) -> TimelineRow {
+    let Activity { computation, communication, copies } = did;
+    let with_communication = computation.union(communication);
+    let all = with_communication.union(copies);
     let window = match (all.0.first(), all.0.last()) {
         (Some(&(start, _)), Some(&(_, end))) => end - start,
         _ => Picos::ZERO,
     };
     TimelineRow {
-        device: trace.strings.get(trace.devices[device.0 as usize].name).to_owned(),
+        device: trace.strings.get(device.name).to_owned(),
         computation_us: computation.total().as_micros(),
         exposed_communication_us: (with_communication.total() - computation.total()).as_micros(),
         exposed_copy_us: (all.total() - with_communication.total()).as_micros(),

@@ -17,7 +17,10 @@ const GRAPH_LAUNCHES: [&str; 3] = ["cuGraphLaunch", "cudaGraphLaunch", "hipGraph
 pub(super) fn lost_operations(trace: &Trace) -> Option<Finding> {
     let (mut all, mut empty) = (0_u64, 0_u64);
     let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    for device in ids.map(DeviceId) {
+    let has_modules = |&device: &DeviceId| {
+        trace.device_tracks(device, TrackKind::Modules).any(|modules| !modules.slices.is_empty())
+    };
+    for device in ids.map(DeviceId).filter(has_modules) {
         let mut starts: Vec<Picos> = trace
             .device_tracks(device, TrackKind::Ops)
             .flat_map(|track| track.slices.start.iter().copied())

@@ -13,7 +13,7 @@ use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::CompileRow;
-use crate::devices::{DeviceRow, devices};
+use crate::devices::{DeviceRow, busy, devices};
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
 use crate::programs::Execution;
@@ -34,7 +34,7 @@ const CAP_SLACK: u64 = 2_000;
 /// What is wrong with a profile that says nothing of its devices: they did nothing, or next to
 /// nothing.
 pub fn no_work(trace: &Trace) -> Option<Finding> {
-    let devices = devices(trace);
+    let devices = devices(trace, &busy(trace));
     missing_devices(trace, &devices).or_else(|| idle(trace, None, &devices))
 }
 

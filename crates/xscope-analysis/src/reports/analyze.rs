@@ -11,7 +11,7 @@ use crate::collectives::{CollectiveRow, collectives, is_rendezvous};
 use crate::compiles::{CompileRow, compiles, is_compile};
 use crate::components::Rule;
 use crate::degraded::{DegradedRow, degrade};
-use crate::devices::{DeviceRow, devices};
+use crate::devices::{DeviceRow, busy, devices};
 use crate::headlines::{Headline, headlines};
 use crate::idle::{IdleRow, idle, is_transfer};
 use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
@@ -23,7 +23,7 @@ use crate::quality::quality;
 use crate::recording::{RecordingReport, recording};
 use crate::request_report::{RequestsReport, request_report};
 use crate::steps::{StepsReport, steps_of};
-use crate::timeline::{TimelineRow, timeline};
+use crate::timeline::{TimelineRow, activities, classes, timeline};
 use crate::variation::explain;
 use crate::work::Work;
 
@@ -112,28 +112,35 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
     work.measured = options.cpu_peaks;
-    let ((kernels, executions), (compiles, allocations)) = rayon::join(
+    let ((kernels, executions), (compiles, (allocations, busy))) = rayon::join(
         || rayon::join(|| explained(&work, &options.filter), || executions(trace)),
-        || (compiles(trace, window), allocations(trace)),
+        || (compiles(trace, window), rayon::join(|| allocations(trace), || busy(trace))),
     );
-    let ((programs, steps), memory) = rayon::join(
-        || (programs(trace, &executions), steps_of(trace, &executions)),
-        || memory(trace, &executions, &allocations),
-    );
-    let ((devices, idle), (collectives, (timeline, layers))) = rayon::join(
-        || rayon::join(|| devices(trace), || idle(trace)),
+    let classes = classes(trace, &kernels);
+    let (activities, ((programs, steps), memory)) = rayon::join(
+        || activities(trace, &classes),
         || {
             rayon::join(
-                || collectives(trace, &kernels),
+                || (programs(trace, &executions), steps_of(trace, &executions, &busy)),
+                || memory(trace, &executions, &allocations),
+            )
+        },
+    );
+    let (idle, (collectives, (timeline, layers))) = rayon::join(
+        || idle(trace, &busy),
+        || {
+            rayon::join(
+                || collectives(trace, &kernels, (&classes, &activities)),
                 || {
                     rayon::join(
-                        || timeline(trace, &kernels),
+                        || timeline(trace, &activities),
                         || layers(&work, &kernels, &options.rules),
                     )
                 },
             )
         },
     );
+    let devices = devices(trace, &busy);
     let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
         Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
         None => end - start,
