@@ -181,5 +181,34 @@ mod tests {
             prop_assert_eq!(common.total() + only.total(), a.total());
             prop_assert_eq!(a.union(&b).total(), only.total() + b.total());
         }
+
+        #[test]
+        fn a_union_of_sets_is_the_union_of_all(
+            pairs in proptest::collection::vec((0_i64..60, 0_i64..20, 0_usize..5), 0..30)
+        ) {
+            let of = |wanted: &dyn Fn(usize) -> bool| {
+                let pairs = pairs.iter().filter(|pair| wanted(pair.2));
+                Intervals::of(pairs.map(|pair| (Picos(pair.0), Picos(pair.0 + pair.1))).collect())
+            };
+            let sets = (0..5).map(|set| of(&|of| of == set));
+            prop_assert_eq!(Intervals::of_sets(sets), of(&|_| true));
+        }
+
+        #[test]
+        fn time_within_is_the_same_asked_once_or_in_order(
+            pairs in proptest::collection::vec((0_i64..60, 0_i64..20), 0..20),
+            mut questions in proptest::collection::vec((0_i64..80, 0_i64..30), 0..20)
+        ) {
+            let set = pairs.iter().map(|pair| (Picos(pair.0), Picos(pair.0 + pair.1))).collect();
+            let set = Intervals::of(set);
+            questions.sort_unstable();
+            let mut from = 0;
+            for (start, dur) in questions {
+                let (start, end) = (Picos(start), Picos(start + dur));
+                let part = set.intersection(&Intervals::of(vec![(start, end)])).total();
+                prop_assert_eq!(set.within(start, end), part);
+                prop_assert_eq!(set.within_from(&mut from, start, end), part);
+            }
+        }
     }
 }

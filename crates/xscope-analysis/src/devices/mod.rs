@@ -1,6 +1,7 @@
 //! How busy each device was.
 
 pub mod collectives;
+mod host_code;
 pub mod idle;
 pub mod programs;
 pub mod steps;
