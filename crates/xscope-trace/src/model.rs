@@ -734,6 +734,17 @@ impl Trace {
         rows
     }
 
+    /// Start of the first slice or span, whether they were kept or not, which is where reports count
+    /// from; zero if there is none. Unlike [`extent`](Self::extent) it looks at no more than one row
+    /// of each track.
+    pub fn start(&self) -> Picos {
+        let tracks = self.tracks.iter().filter_map(|track| track.slices.start.first().copied());
+        let spans = self.spans.iter().map(|span| span.start);
+        let client = self.client.iter().map(|request| request.intended);
+        let dropped = self.dropped.iter().map(|dropped| dropped.first);
+        tracks.chain(dropped).chain(spans).chain(client).min().unwrap_or_default()
+    }
+
     /// Start of the first and end of the last slice or span, whether they were kept or not.
     pub fn extent(&self) -> Option<(Picos, Picos)> {
         let tracks = self.tracks.iter().filter_map(|track| track.slices.extent());

@@ -164,7 +164,7 @@ const SLICE_COLUMNS: [&str; 14] = [
 ];
 
 fn slices<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u64> {
-    let (zero, _) = trace.extent().unwrap_or_default();
+    let zero = trace.start();
     let mut rows = 0;
     for track in trace.tracks.iter().filter(|track| !track.slices.is_empty()) {
         if rows == 0 {
@@ -225,7 +225,7 @@ fn slice<W: Write>(
 }
 
 fn counters<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u64> {
-    let (zero, _) = trace.extent().unwrap_or_default();
+    let zero = trace.start();
     let mut rows = 0;
     for counter in &trace.counters {
         for (&at, value) in counter.at.iter().zip(&counter.value) {
@@ -256,7 +256,7 @@ fn request_rows<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u
         ["request", "start_us", "latency_ms", "items", "labels", "tokens", "warmup", "ok"];
     let stage_columns = stages.iter().map(|stage| format!("{stage}_ms"));
     record.heading(columns.into_iter().map(str::to_owned).chain(stage_columns))?;
-    let (zero, _) = trace.extent().unwrap_or_default();
+    let zero = trace.start();
     let millis = |time: Picos| decimal(time, 9);
     for view in &views {
         record.text(&view.id)?;

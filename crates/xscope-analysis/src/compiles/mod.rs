@@ -98,12 +98,12 @@ pub(crate) fn compiling(trace: &Trace) -> Intervals {
 pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow> {
     let mut rows = recorded(trace);
     let mut misses = misses(trace);
+    if misses.is_empty() {
+        return rows;
+    }
     let extent = window.map(|window| (window.from, window.to)).or_else(|| trace.extent());
     if let Some((from, to)) = extent {
         misses.retain(|miss| miss.start < to && miss.end > from);
-    }
-    if misses.is_empty() {
-        return rows;
     }
     let busy = busy(trace);
     // Single compilations first: the forward passes that waited for them are no more than those.
@@ -133,7 +133,7 @@ pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow
 }
 
 fn logged(trace: &Trace, busy: &Intervals, miss: Miss) -> CompileRow {
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let zero = trace.start();
     let (requests_waiting, waiting) = waiting(trace, miss.start, miss.end);
     let here = Intervals::of(vec![(miss.start, miss.end)]);
     CompileRow {
@@ -183,7 +183,7 @@ fn recorded(trace: &Trace) -> Vec<CompileRow> {
     if found.is_empty() {
         return Vec::new();
     }
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let zero = trace.start();
     let firsts = first_runs(trace);
     let busy = busy(trace);
     let row = |&(start, end, track, row): &(Picos, Picos, &Track, usize)| {

@@ -98,7 +98,7 @@ pub fn extent_of(report: &StepsReport, first: i64, last: i64) -> Option<(Picos, 
 pub(crate) fn steps_of(trace: &Trace, executions: &[Execution], busy: &[Intervals]) -> StepsReport {
     let (made_of, mut found) = find(trace, executions);
     found.sort_by_key(|step| (step.start, step.end, step.number));
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let zero = trace.start();
     let mut begun: Vec<(Picos, StrId, i64)> =
         executions.iter().map(|run| (run.start, run.program, run.number)).collect();
     begun.sort_unstable();

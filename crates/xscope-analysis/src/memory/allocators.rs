@@ -93,7 +93,7 @@ pub(crate) fn allocators(trace: &Trace) -> Vec<AllocatorRow> {
     if events.is_empty() {
         return Vec::new();
     }
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let zero = trace.start();
     let mut rows: Vec<AllocatorRow> =
         events.into_iter().map(|(name, (_, events))| summarise(name, events, zero)).collect();
     rows.sort_by(|a, b| b.peak_bytes.cmp(&a.peak_bytes).then_with(|| a.name.cmp(&b.name)));

@@ -122,7 +122,7 @@ pub(crate) fn memory(
 }
 
 fn owners(trace: &Trace) -> Vec<OwnerRow> {
-    let zero = trace.extent().map_or(Picos::ZERO, |(start, _)| start);
+    let zero = trace.start();
     let mut rows: BTreeMap<&str, OwnerRow> = BTreeMap::new();
     for counter in &trace.counters {
         let name = trace.strings.get(counter.name);

@@ -49,10 +49,8 @@ pub struct RecordingReport {
 const UNKNOWN: &str =
     "a trace does not say what writing its events took: compare runs with and without it";
 
-/// What each recorder of a trace wrote, and what is known of its cost.
-pub(crate) fn recording(trace: &Trace) -> RecordingReport {
-    let (from, to) = trace.extent().unwrap_or_default();
-    let window = to - from;
+/// What each recorder of a trace that covers `window` wrote, and what is known of its cost.
+pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
     let secs = window.as_micros() / 1e6;
     let kinds: Vec<Kind> = (0_u32..)
         .zip(&trace.metas)

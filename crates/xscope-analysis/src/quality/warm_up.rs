@@ -50,11 +50,12 @@ fn excess(times: &[Picos]) -> Option<Picos> {
 
 /// Requests that were sent to warm the server up while its devices were recorded.
 pub(super) fn warm_up_requests(trace: &Trace) -> Option<Finding> {
+    let mut warm_up = trace.client.iter().filter(|request| request.is_warmup).peekable();
+    warm_up.peek()?;
     let extents = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     let extents: Vec<(Picos, Picos)> = extents.filter_map(|track| track.slices.extent()).collect();
     let inside = |end: Picos| extents.iter().any(|&(first, last)| first < end && end < last);
-    let warm_up = trace.client.iter().filter(|request| request.is_warmup && inside(request.end));
-    let count = warm_up.count() as u64;
+    let count = warm_up.filter(|request| inside(request.end)).count() as u64;
     (count > 0).then(|| {
         let message = format!(
             "{count} requests of the warm-up ran inside the window of the device profile: kernels, \

@@ -126,8 +126,9 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
             )
         },
     );
-    let (idle, (collectives, (timeline, layers))) = rayon::join(
-        || idle(trace, &busy),
+    let (first, last) = trace.extent().unwrap_or_default();
+    let ((idle, recording), (collectives, (timeline, layers))) = rayon::join(
+        || rayon::join(|| idle(trace, &busy), || recording(trace, last - first)),
         || {
             rayon::join(
                 || collectives(trace, &kernels, (&classes, &activities)),
@@ -141,10 +142,10 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         },
     );
     let devices = devices(trace, &busy);
-    let extent = trace.extent().map_or(Picos::ZERO, |(start, end)| match window {
-        Some(window) => (end.min(window.to) - start.max(window.from)).max(Picos::ZERO),
-        None => end - start,
-    });
+    let extent = match window {
+        Some(window) => (last.min(window.to) - first.max(window.from)).max(Picos::ZERO),
+        None => last - first,
+    };
     let mut report = AnalyzeReport {
         schema: SCHEMA,
         headlines: Vec::new(),
@@ -165,7 +166,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         allocators: allocators(trace),
         allocations,
         reported_memory: reported_memory(trace),
-        recording: recording(trace),
+        recording,
         devices,
         kernels,
         compiles,

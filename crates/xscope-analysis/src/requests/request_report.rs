@@ -135,7 +135,7 @@ pub(crate) fn request_report(
         stages: stages(&measured),
         typical: by_latency.get(by_latency.len().saturating_sub(1) / 2).map(describe),
         slowest: by_latency.last().map(describe),
-        points: points(&measured, trace.extent().map_or(Picos::ZERO, |(start, _)| start)),
+        points: points(&measured, trace.start()),
         slow: slow(&by_latency, &batches, compiles),
         batches: summary(&batches),
         batch_rows: batch_rows(trace, &views, &batches),

@@ -59,14 +59,16 @@ pub(crate) fn read(
     let described = describe(path, bytes, &space, &planes, trace);
     trace.sources.push(described);
     report_damage(&space, &planes, trace);
-    let mut programs = Programs::read(source, &planes, trace);
     let epoch = planes.iter().find_map(|plane| plane.session_start).unwrap_or(0);
     let lines = planes.iter().enumerate();
     let lines: Vec<(usize, Message<'_>)> = lines
         .flat_map(|(index, plane)| plane.lines.iter().map(move |&line| (index, line)))
         .collect();
     let decode = |&(index, message)| line::decode(index, message, &planes[index], epoch, bytes);
-    let lines: Vec<DecodedLine<'_>> = lines.par_iter().map(decode).collect();
+    let (mut programs, lines): (_, Vec<DecodedLine<'_>>) = rayon::join(
+        || Programs::read(source, &planes, trace),
+        || lines.par_iter().map(decode).collect(),
+    );
     programs.rejoin(&planes, &lines, trace);
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
     bytes.release(0..u64::MAX);
