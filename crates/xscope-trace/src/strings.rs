@@ -64,7 +64,17 @@ impl Strings {
 
     /// The id of bytes that should be UTF-8; what is not is replaced by U+FFFD.
     pub fn intern_bytes(&mut self, bytes: &[u8]) -> StrId {
-        self.intern(&String::from_utf8_lossy(bytes))
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.intern(text),
+            Err(_) => self.intern(&String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    /// Makes room for so many more strings, so that the table does not grow step by step.
+    pub(crate) fn reserve(&mut self, strings: usize) {
+        let (arena, ends) = (&self.arena, &self.ends);
+        self.table
+            .reserve(strings, |&id| FxBuildHasher.hash_one(slice_of(arena, ends, id as usize)));
     }
 
     /// The text of `id`; the empty string for an id of another table.

@@ -34,7 +34,7 @@ fn wants_colour() -> bool {
 
 /// Prints a report as one JSON document.
 pub(crate) fn json<T: Serialize>(report: &T) -> Result<()> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, report)?;
     out.write_all(b"\n")?;
     out.flush()?;

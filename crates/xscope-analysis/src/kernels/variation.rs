@@ -55,17 +55,10 @@ struct Run {
     bytes: u64,
 }
 
-/// Adds to the kernels with the most self time what their executions vary with.
-pub(crate) fn explain(work: &Work<'_>, kernels: &mut [KernelRow]) {
-    let count = kernels.len().min(KERNELS);
-    let found: Vec<Option<Variation>> = {
-        let top = &kernels[..count];
-        let runs = runs(work, top);
-        runs.into_par_iter().map(variation).collect()
-    };
-    for (kernel, found) in kernels.iter_mut().zip(found) {
-        kernel.varies = found;
-    }
+/// What the executions of the kernels with the most self time vary with; `kernels` are in that order.
+pub(crate) fn variations(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Option<Variation>> {
+    let runs = runs(work, &kernels[..kernels.len().min(KERNELS)]);
+    runs.into_par_iter().map(variation).collect()
 }
 
 fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {

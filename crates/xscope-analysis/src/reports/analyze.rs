@@ -24,7 +24,7 @@ use crate::recording::{RecordingReport, recording};
 use crate::request_report::{RequestsReport, request_report};
 use crate::steps::{StepsReport, steps_of};
 use crate::timeline::{TimelineRow, activities, classes, timeline};
-use crate::variation::explain;
+use crate::variation::variations;
 use crate::work::Work;
 
 /// Version of [`AnalyzeReport`] as JSON.
@@ -112,13 +112,13 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
     work.measured = options.cpu_peaks;
-    let ((kernels, executions), (compiles, (allocations, busy))) = rayon::join(
-        || rayon::join(|| explained(&work, &options.filter), || executions(trace)),
+    let ((mut kernels, executions), (compiles, (allocations, busy))) = rayon::join(
+        || rayon::join(|| accepted(&work, &options.filter), || executions(trace)),
         || (compiles(trace, window), rayon::join(|| allocations(trace), || busy(trace))),
     );
     let classes = classes(trace, &kernels);
-    let (activities, ((programs, steps), memory)) = rayon::join(
-        || activities(trace, &classes),
+    let ((activities, varies), ((programs, steps), memory)) = rayon::join(
+        || rayon::join(|| activities(trace, &classes), || variations(&work, &kernels)),
         || {
             rayon::join(
                 || (programs(trace, &executions), steps_of(trace, &executions, &busy)),
@@ -126,6 +126,9 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
             )
         },
     );
+    for (kernel, varies) in kernels.iter_mut().zip(varies) {
+        kernel.varies = varies;
+    }
     let (first, last) = trace.extent().unwrap_or_default();
     let ((idle, recording), (collectives, (timeline, layers))) = rayon::join(
         || rayon::join(|| idle(trace, &busy), || recording(trace, last - first)),
@@ -176,11 +179,10 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     report
 }
 
-/// The kernels that a filter accepts, with what their executions vary with.
-fn explained(work: &Work<'_>, filter: &Filter) -> Vec<KernelRow> {
+/// The kernels that a filter accepts.
+fn accepted(work: &Work<'_>, filter: &Filter) -> Vec<KernelRow> {
     let mut kernels = kernels(work);
     kernels.retain(|kernel| filter.accepts(kernel));
-    explain(work, &mut kernels);
     kernels
 }
 

@@ -151,6 +151,9 @@ const EVENT: u8 = 0x22;
 /// From how many rows their number is forecast.
 const FORECAST: usize = 512;
 
+/// Of how many devices the rows of a line are found by looking at all; lines rarely have more.
+const NEAR: usize = 4;
+
 /// How much of a file is decoded before its pages are let go.
 const RELEASE_EVERY: u64 = 4 << 20;
 
@@ -260,9 +263,8 @@ struct Decoder<'a, 'p> {
     /// Whether events of a kind are kept on the track of the host thread, by kind.
     kept: Vec<bool>,
     text_index: FxHashMap<&'a [u8], u32>,
-    /// Index in the line's rows of each device, and of the device before.
+    /// Index in the line's rows of each device.
     device_index: FxHashMap<Option<i64>, usize>,
-    last_device: Option<(Option<i64>, usize)>,
     line: DecodedLine<'a>,
 }
 
@@ -409,7 +411,6 @@ impl<'a, 'p> Decoder<'a, 'p> {
             kept: Vec::new(),
             text_index: FxHashMap::default(),
             device_index: FxHashMap::default(),
-            last_device: None,
             line,
         }
     }
@@ -484,14 +485,13 @@ impl<'a, 'p> Decoder<'a, 'p> {
 
     fn rows_of(&mut self, device: Option<i64>) -> &mut Rows {
         let rows = &mut self.line.rows;
-        let index = match self.last_device {
-            Some((last, index)) if last == device => index,
-            _ => *self.device_index.entry(device).or_insert_with(|| {
+        let near = rows.iter().take(NEAR).position(|(known, _)| *known == device);
+        let index = near.unwrap_or_else(|| {
+            *self.device_index.entry(device).or_insert_with(|| {
                 rows.push((device, Rows::default()));
                 rows.len() - 1
-            }),
-        };
-        self.last_device = Some((device, index));
+            })
+        });
         &mut rows[index].1
     }
 

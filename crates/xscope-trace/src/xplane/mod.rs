@@ -67,7 +67,8 @@ pub(crate) fn read(
     let decode = |&(index, message)| line::decode(index, message, &planes[index], epoch, bytes);
     let (mut programs, lines): (_, Vec<DecodedLine<'_>>) = rayon::join(
         || Programs::read(source, &planes, trace),
-        || lines.par_iter().map(decode).collect(),
+        // Lines are few and of any length, so each is a task of its own.
+        || lines.par_iter().with_max_len(1).map(decode).collect(),
     );
     programs.rejoin(&planes, &lines, trace);
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);

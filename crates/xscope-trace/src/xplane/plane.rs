@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::line::{Role, Roles};
 use crate::args::{ArgValue, StatNames};
@@ -79,6 +79,9 @@ pub(super) fn scan<'a>(
             Err(error) => parts.damage = Some(error),
         }
     }
+    // Real entries are longer than this; what is shorter may be the same one again and again.
+    let room = |entries: &[Message<'_>]| entries.len().min(message.bytes.len() / 16);
+    strings.reserve(room(&parts.events) + room(&parts.stat_metas));
     let name = strings.intern_bytes(parts.name);
     let text = String::from_utf8_lossy(parts.name);
     let (kind, ordinal) = classify(&text);
@@ -92,7 +95,7 @@ pub(super) fn scan<'a>(
         peak_flops: None,
         peak_bytes: None,
         lines: parts.lines,
-        events: FxHashMap::default(),
+        events: FxHashMap::with_capacity_and_hasher(room(&parts.events), FxBuildHasher),
         roles: roles(&stat_names, strings),
         host_events: None,
         stat_names,

@@ -1,6 +1,7 @@
 //! `xscope analyze`: the report on any profile.
 
 use std::fs;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -32,13 +33,14 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     }
     let mut options = options(args)?;
     let given = given_window(args)?;
-    let mut trace = load_with(paths, load_options(args))?;
+    // The process ends with this command, so giving its memory back piece by piece is in vain.
+    let mut trace = ManuallyDrop::new(load_with(paths, load_options(args))?);
     let window = match args.step {
         Some((first, last)) => Some(step_window(&trace, first, last)?),
         None => given,
     };
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
-    let report = analyze_with(&trace, &options);
+    let report = ManuallyDrop::new(analyze_with(&trace, &options));
     if let Some(folder) = &args.memory_reports {
         write_memory_reports(&report, folder)?;
     }
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     }
     match (section, args.output.json) {
         (Some(section), true) => section_json(&report, section)?,
-        (None, true) => output::json(&report)?,
+        (None, true) => output::json(&*report)?,
         (Some(section), false) if args.markdown => {
             output::text(&section_text(&report, section, style))?;
         }
