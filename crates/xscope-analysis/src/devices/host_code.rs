@@ -71,7 +71,7 @@ type Work = (Picos, Picos, MetaId);
 const WORK_AT_ONCE: usize = 1 << 16;
 
 /// Tells `take` what the host worked on in some gaps, part by part in order.
-fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], mut take: impl FnMut(&[Work])) {
+fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], take: impl FnMut(&[Work])) {
     let hosts: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
     let shortest = shortest(&hosts, accepted);
@@ -80,42 +80,72 @@ fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], mut take: impl 
     };
     let mut threads: Vec<Stretches<'_, _>> =
         hosts.iter().map(|track| Stretches::new(&track.slices, &gaps.0, is_wanted)).collect();
-    // Of each thread the stretch that is open or comes next, and its next end.
+    let mut sink = Sink { work: Vec::new(), take };
+    // When the stretch of a thread begins or ends that comes next or is open.
+    let mut moments = BinaryHeap::new();
     let mut current: Vec<Option<Stretch>> = threads.iter_mut().map(Iterator::next).collect();
-    let begins = current.iter().enumerate();
-    let mut moments: BinaryHeap<Reverse<(Picos, bool, usize)>> = begins
-        .filter_map(|(thread, first)| Some(Reverse((first.as_ref()?.from, true, thread))))
-        .collect();
+    for (thread, first) in current.iter().enumerate() {
+        moments.extend(first.map(|first| Reverse((first.from, true, thread))));
+    }
     let mut active: BTreeSet<(Picos, StrId, usize)> = BTreeSet::new();
-    let mut work: Vec<Work> = Vec::new();
     let mut at = Picos(i64::MIN);
     while let Some(Reverse((moment, begins, thread))) = moments.pop() {
-        let best = active.first().filter(|_| at < moment);
-        if let Some(stretch) = best.and_then(|&(_, _, best)| current[best]) {
-            match work.last_mut() {
-                Some(last) if last.1 == at && last.2 == stretch.meta => last.1 = moment,
-                _ => {
-                    if work.len() == WORK_AT_ONCE {
-                        take(&work);
-                        work.clear();
-                    }
-                    work.push((at, moment, stretch.meta));
-                }
-            }
+        if let Some(stretch) = active.first().and_then(|&(_, _, best)| current[best]) {
+            sink.add((at, moment, stretch.meta));
         }
         at = moment;
+        let next_moment = moments.peek().map_or(Picos(i64::MAX), |&Reverse((next, ..))| next);
+        // Most of the time one thread works, and its stretches are not compared with any.
+        while begins
+            && active.is_empty()
+            && let Some(stretch) = current[thread].filter(|open| open.to <= next_moment)
+        {
+            sink.add((stretch.from, stretch.to, stretch.meta));
+            current[thread] = threads[thread].next();
+        }
         let Some(stretch) = current[thread] else { continue };
         let key = (stretch.dur, trace.meta(stretch.meta).name, thread);
-        if begins {
+        if begins && stretch.from == moment {
             active.insert(key);
             moments.push(Reverse((stretch.to, false, thread)));
+        } else if begins {
+            moments.push(Reverse((stretch.from, true, thread)));
         } else {
             active.remove(&key);
             current[thread] = threads[thread].next();
             moments.extend(current[thread].map(|next| Reverse((next.from, true, thread))));
         }
     }
-    take(&work);
+    sink.flush();
+}
+
+/// Collects host work and hands it on.
+struct Sink<F> {
+    work: Vec<Work>,
+    take: F,
+}
+
+impl<F: FnMut(&[Work])> Sink<F> {
+    /// Adds work that begins at the end of what was added before, or later.
+    fn add(&mut self, (from, to, meta): Work) {
+        if from >= to {
+            return;
+        }
+        match self.work.last_mut() {
+            Some(last) if last.1 == from && last.2 == meta => last.1 = to,
+            _ => {
+                if self.work.len() == WORK_AT_ONCE {
+                    self.flush();
+                }
+                self.work.push((from, to, meta));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        (self.take)(&self.work);
+        self.work.clear();
+    }
 }
 
 /// Part of a gap in which one slice was innermost on its thread.

@@ -58,12 +58,11 @@ struct Evidence {
 
 /// The idle time of every device, in the trace's order; `busy` is when they were not.
 pub(crate) fn idle(trace: &Trace, busy: &[Intervals]) -> Vec<IdleRow> {
-    let evidence = Evidence {
-        compile: compiling(trace),
-        transfer: host_intervals(trace, is_transfer),
-        requests: requests(trace),
-        host: host_intervals(trace, is_work),
-    };
+    let ((compile, transfer), (requests, host)) = rayon::join(
+        || (compiling(trace), host_intervals(trace, is_transfer)),
+        || (requests(trace), host_intervals(trace, is_work)),
+    );
+    let evidence = Evidence { compile, transfer, requests, host };
     let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
     let programs: Vec<FxHashSet<ProgramId>> =
         ids().map(|id| programs(trace, DeviceId(id))).collect();

@@ -46,10 +46,12 @@ pub(crate) fn quality(
     compiles: &[CompileRow],
     layers: &LayersReport,
 ) -> Vec<Finding> {
+    let (python_tracer, command_buffers) =
+        rayon::join(|| python_tracer(trace), || devices::command_buffers(trace));
     let mut findings = trace.findings.clone();
     findings.extend(missing_devices(trace, devices));
     findings.extend(idle(trace, window, devices));
-    findings.extend(python_tracer(trace));
+    findings.extend(python_tracer);
     findings.extend(compilation(compiles));
     findings.extend(capped(trace, window));
     findings.extend(duplicate_hosts(trace));
@@ -57,7 +59,7 @@ pub(crate) fn quality(
     findings.extend(missing_hlo(trace, kernels));
     findings.extend(clocks::inverted(trace));
     findings.extend(devices::lost_operations(trace));
-    findings.extend(devices::command_buffers(trace));
+    findings.extend(command_buffers);
     findings.extend(devices::missing_counters(trace));
     findings.extend(warm_up::slow_first_runs(executions));
     findings.extend(warm_up::warm_up_requests(trace));

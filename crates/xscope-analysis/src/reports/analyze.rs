@@ -112,10 +112,16 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
     work.measured = options.cpu_peaks;
-    let ((mut kernels, executions), (compiles, (allocations, busy))) = rayon::join(
+    let ((mut kernels, executions), (compiles, (allocations, (busy, extent)))) = rayon::join(
         || rayon::join(|| accepted(&work, &options.filter), || executions(trace)),
-        || (compiles(trace, window), rayon::join(|| allocations(trace), || busy(trace))),
+        || {
+            rayon::join(
+                || compiles(trace, window),
+                || (allocations(trace), rayon::join(|| busy(trace), || trace.extent())),
+            )
+        },
     );
+    let (first, last) = extent.unwrap_or_default();
     let classes = classes(trace, &kernels);
     let ((activities, varies), ((programs, steps), memory)) = rayon::join(
         || rayon::join(|| activities(trace, &classes), || variations(&work, &kernels)),
@@ -129,7 +135,6 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     for (kernel, varies) in kernels.iter_mut().zip(varies) {
         kernel.varies = varies;
     }
-    let (first, last) = trace.extent().unwrap_or_default();
     let ((idle, recording), (collectives, (timeline, layers))) = rayon::join(
         || rayon::join(|| idle(trace, &busy), || recording(trace, last - first)),
         || {
