@@ -1,32 +1,22 @@
-//! Numbers from a seed: the same everywhere and for ever, which no random crate promises.
+//! The distributions that loads are made of.
 
-/// SplitMix64, and the distributions that loads are made of.
+use xscope_trace::random::SplitMix;
+
+/// Numbers from a seed.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub(crate) struct Random(SplitMix);
 
 impl Random {
     /// A stream of its own for each list of parts.
     pub(crate) fn new(parts: &[u64]) -> Self {
-        let mut random = Self(0);
-        for &part in parts {
-            random.0 ^= part;
-            random.0 = random.next();
-        }
-        random
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let seed = |seed, part| SplitMix::new(seed ^ part).bits();
+        Self(SplitMix::new(parts.iter().fold(0, seed)))
     }
 
     /// A number below `bound`, or 0 if that is 0.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         // The high half of a 32 x 32 bit product is below `bound`.
-        let high = ((self.next() >> 32) * u64::from(bound)) >> 32;
+        let high = ((self.0.bits() >> 32) * u64::from(bound)) >> 32;
         u32::try_from(high).expect("the product of two 32 bit numbers has a 32 bit high half")
     }
 
@@ -38,7 +28,7 @@ impl Random {
     /// Above 0 and at most 1, so that it has a logarithm.
     pub(crate) fn unit(&mut self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 bits are what a float holds exactly")]
-        let steps = ((self.next() >> 11) + 1) as f64;
+        let steps = ((self.0.bits() >> 11) + 1) as f64;
         steps / 2.0_f64.powi(53)
     }
 

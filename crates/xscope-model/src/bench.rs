@@ -9,6 +9,7 @@ mod offline;
 
 pub use offline::{BatchLimits, Offline, OfflinePrompt, offline};
 
+use xscope_trace::random::SplitMix;
 use xscope_trace::results::{
     Cause, CauseKind, Durations, Figure, PointResult, PointShape, Trial, Verdict, WarmupReport,
     count_to_f64, median_interval, median_of,
@@ -240,16 +241,9 @@ pub fn one_batch(model: &Model, batch: OneBatch, plan: &Repeat, seed: u64) -> Re
 
 fn prompts(model: &Model, batch: OneBatch, seed: u64) -> PaddedBatch {
     let vocab = u64::try_from(model.config().vocab_size).unwrap_or(u64::MAX).max(1);
-    let mut state = seed;
-    let mut next = || {
-        // SplitMix64: the same everywhere.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from((z ^ (z >> 31)) % vocab).unwrap_or(0)
-    };
-    let row = |_| (0..batch.input_len).map(|_| next()).collect();
+    let mut random = SplitMix::new(seed);
+    let mut token = || u32::try_from(random.bits() % vocab).unwrap_or(0);
+    let row = |_| (0..batch.input_len).map(|_| token()).collect();
     PaddedBatch { tokens: (0..batch.batch_size).map(row).collect() }
 }
 

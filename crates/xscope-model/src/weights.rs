@@ -14,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 use serde::Deserialize;
+use xscope_trace::random::SplitMix;
 
 use crate::error::{ModelError, Result};
 
@@ -192,22 +193,18 @@ fn dummy(name: &str, shape: &[usize], seed: u64, device: &Device) -> Result<Tens
     // A uniform distribution over a width of 1 has the standard deviation 1 / sqrt(12).
     #[expect(clippy::cast_precision_loss, reason = "a scale, not a count")]
     let width = (12.0 / columns as f32).sqrt();
-    let mut state = name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+    let seed = name.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    let values: Vec<f32> = (0..elements).map(|_| (unit(&mut state) - 0.5) * width).collect();
+    let mut random = SplitMix::new(seed);
+    let values: Vec<f32> = (0..elements).map(|_| (unit(&mut random) - 0.5) * width).collect();
     Ok(Tensor::from_vec(values, shape, device)?)
 }
 
-/// The next value of SplitMix64 as a number from 0 to 1.
-fn unit(state: &mut u64) -> f32 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = *state;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^= bits >> 31;
+/// A number from 0 to 1.
+fn unit(random: &mut SplitMix) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "24 bits are exact in f32")]
-    let unit = (bits >> 40) as f32 / (1_u32 << 24) as f32;
+    let unit = (random.bits() >> 40) as f32 / (1_u32 << 24) as f32;
     unit
 }
 

@@ -19,6 +19,7 @@ mod naming;
 pub mod overhead;
 mod pprof;
 pub mod quality;
+pub mod random;
 pub mod results;
 pub mod run;
 pub mod server_log;

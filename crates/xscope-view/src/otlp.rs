@@ -14,6 +14,7 @@ use serde_json::Value;
 use xscope_analysis::follow::{Follow, Followed, follow};
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SliceRef, SourceId, SpanKey, Track, TrackKind};
+use xscope_trace::random::SplitMix;
 use xscope_trace::run::RunManifest;
 use xscope_trace::write::unix_zero;
 use xscope_trace::{Nanos, Picos, Trace};
@@ -133,12 +134,7 @@ struct Builder<'a> {
 impl<'a> Builder<'a> {
     /// A number that no other of this profile has, and that looks random: collectors sample by it.
     fn id(&self, kind: u64, number: usize) -> u64 {
-        // The finalizer of splitmix64: different inputs give different outputs.
-        let mut x = self.zero.cast_unsigned() ^ (kind << 56);
-        x = x.wrapping_add((number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)).max(1)
+        SplitMix::nth(self.zero.cast_unsigned() ^ (kind << 56), number as u64).max(1)
     }
 
     /// A trace and its root.

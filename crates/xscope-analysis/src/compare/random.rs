@@ -1,33 +1,27 @@
 //! Seeded randomness: the same seed draws the same numbers on every machine.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast, and good enough for resampling.
+use xscope_trace::random::SplitMix;
+
+/// What resampling draws.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub struct Random(SplitMix);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(SplitMix::new(seed))
     }
 
     /// Uniform below `bound`, which is neither 0 nor above 2^32, by Lemire's multiplication. The
     /// bias is below `bound` / 2^32.
     pub fn below(&mut self, bound: usize) -> usize {
-        let scaled = (self.bits() >> 32).wrapping_mul(bound as u64) >> 32;
+        let scaled = (self.0.bits() >> 32).wrapping_mul(bound as u64) >> 32;
         usize::try_from(scaled).unwrap_or(0)
     }
 
     /// Uniform in [0, 1).
     pub fn unit(&mut self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-        let value = (self.bits() >> 11) as f64;
+        let value = (self.0.bits() >> 11) as f64;
         value / 9_007_199_254_740_992.0
     }
 

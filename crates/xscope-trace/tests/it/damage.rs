@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use xscope_trace::random::SplitMix;
 use xscope_trace::{Error, Trace, load};
 
 use crate::feed;
@@ -23,20 +24,12 @@ const CUT_EVERYWHERE_BELOW: usize = 20_000;
 /// Flips and truncations of each file.
 const CASES: u64 = 200;
 
-/// SplitMix64: the same damage on every machine.
-struct Random(u64);
+/// The same damage on every machine.
+struct Random(SplitMix);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
+        usize::try_from(self.0.bits() % bound as u64).unwrap()
     }
 }
 
@@ -95,11 +88,11 @@ fn check_message(name: &str, what: &str, error: &Error) {
 /// Flips 1, 2, 4 ... 64 bytes somewhere, and cuts the file somewhere.
 fn flip_and_cut(name: &str, bytes: &[u8], cases: u64) {
     for seed in 0..cases {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix::new(seed));
         let mut flipped = bytes.to_vec();
         for _ in 0..1_u32 << (seed % 7) {
             let at = random.below(flipped.len());
-            flipped[at] = random.next().to_le_bytes()[0];
+            flipped[at] = random.0.bits().to_le_bytes()[0];
         }
         drop(survive(name, &format!("flipped with seed {seed}"), &flipped));
         let cut = random.below(bytes.len());
@@ -385,8 +378,7 @@ fn a_broken_file_does_not_hide_the_good_ones() {
 /// Decompression gives a few kilobytes at a time; a large element must not be parsed anew at each.
 #[test]
 fn a_large_compressed_value_is_read_in_linear_time() {
-    let mut random = Random(1);
-    let text: String = (0..500_000).map(|_| format!("{:016x}", random.next())).collect();
+    let text: String = (0..500_000).map(|n| format!("{:016x}", SplitMix::nth(1, n))).collect();
     let event = format!(r#"[{{"ph":"X","ts":1,"dur":1,"name":"a","args":{{"hlo":"{text}"}}}}]"#);
     let trace = survive("large.json.gz", "whole", &gzip([event])).unwrap();
     assert_eq!(trace.slice_count(), 1);
