@@ -117,7 +117,7 @@ pub async fn ab(
         sides: AbSides::default(),
         pairs: 0,
     };
-    let outcome = turns.take(&mut on_event, &mut is_over).await;
+    let outcome = Box::pin(turns.take(&mut on_event, &mut is_over)).await;
     let status = match &outcome {
         _ if cancel.is_cancelled() => RunStatus::Interrupted,
         Err(_) => RunStatus::Failed,

@@ -20,6 +20,7 @@ use xscope_trace::results::{
 };
 use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStatus, Utc};
 
+use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
 use crate::profiler::{self, Order, ProfilerOptions, absolute};
@@ -89,6 +90,8 @@ pub enum BenchEvent<'a> {
 pub struct Benched {
     pub run: RunDir,
     pub results: Results,
+    /// Points whose profile was taken, with the requests that were sent meanwhile.
+    pub profiled: Vec<(String, Window)>,
     /// Why the server is gone, if it is.
     pub died: Option<String>,
 }
@@ -121,12 +124,12 @@ pub async fn bench(
     }
     let status = match &measured {
         _ if cancel.is_cancelled() => RunStatus::Interrupted,
-        Ok((_, None)) => RunStatus::Complete,
-        Ok((_, Some(_))) | Err(_) => RunStatus::Failed,
+        Ok(Outcome { died: None, .. }) => RunStatus::Complete,
+        Ok(_) | Err(_) => RunStatus::Failed,
     };
     run.finish(status, clock::wall())?;
-    let (results, died) = measured?;
-    Ok(Benched { run, results, died })
+    let Outcome { results, profiled, died } = measured?;
+    Ok(Benched { run, results, profiled, died })
 }
 
 pub(crate) fn new_run(options: &BenchOptions) -> NewRun {
@@ -173,7 +176,13 @@ pub(crate) fn start(
     Ok((url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{port}")), Some(server)))
 }
 
-/// Everything while the server is up: the results, and why it is gone if it is.
+struct Outcome {
+    results: Results,
+    profiled: Vec<(String, Window)>,
+    died: Option<String>,
+}
+
+/// Everything while the server is up.
 async fn measure(
     url: &str,
     server: &mut Option<Server>,
@@ -181,7 +190,7 @@ async fn measure(
     mut options: BenchOptions,
     cancel: &Cancel,
     on_event: &mut impl FnMut(BenchEvent<'_>),
-) -> Result<(Results, Option<String>), CaptureError> {
+) -> Result<Outcome, CaptureError> {
     let ready = get_ready(url, server, options.ready, cancel).await?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     let points = options.matrix.fit(ready.server_info.as_ref())?;
@@ -225,7 +234,11 @@ async fn measure(
     run.write_json(&run.results_path(), &bench.results)?;
     outcome?;
     bench.row_error.map_or(Ok(()), Err)?;
-    Ok((bench.results, bench.died))
+    let profiled = bench
+        .points
+        .into_iter()
+        .filter_map(|measured| Some((measured.point.plan().name().to_owned(), measured.profiled?)));
+    Ok(Outcome { results: bench.results, profiled: profiled.collect(), died: bench.died })
 }
 
 /// Waits until the server is ready; its end is an error.
@@ -259,12 +272,19 @@ struct Measured {
     windows: Vec<Window>,
     checks: Vec<Window>,
     trace: Option<String>,
+    profiled: Option<Window>,
 }
 
 impl Measured {
     fn new(point: Point) -> Self {
-        let (windows, checks) = (Vec::new(), Vec::new());
-        Self { point, warmup: WarmupReport::default(), windows, checks, trace: None }
+        Self {
+            point,
+            warmup: WarmupReport::default(),
+            windows: Vec::new(),
+            checks: Vec::new(),
+            trace: None,
+            profiled: None,
+        }
     }
 }
 
@@ -302,9 +322,11 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         }
         let servers = match &self.options.profile {
             ProfiledServers::None => return Ok(()),
-            ProfiledServers::Loaded => vec![self.url.clone()],
-            ProfiledServers::Workers(servers) => servers.clone(),
+            ProfiledServers::Loaded => std::slice::from_ref(&self.url),
+            ProfiledServers::Workers(servers) => servers.as_slice(),
         };
+        let servers: Vec<CaptureServer> =
+            servers.iter().map(|url| CaptureServer { role: "", url: url.clone() }).collect();
         for index in 0..self.points.len() {
             self.profile(index, &servers).await?;
             if self.is_over() {
@@ -368,19 +390,27 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
     }
 
     /// Takes a profile of a point on these servers, under the same load.
-    async fn profile(&mut self, index: usize, servers: &[String]) -> Result<(), CaptureError> {
+    async fn profile(
+        &mut self,
+        index: usize,
+        servers: &[CaptureServer],
+    ) -> Result<(), CaptureError> {
         let plan = self.points[index].point.plan();
         let (name, span) = (plan.name().to_owned(), Span::profiled(plan));
         let folder = format!("trace/{name}");
-        let directory = self.directory.join(&folder);
-        let spans = self.directory.join("spans");
-        let directory = directory.to_string_lossy();
-        let order = Order::new(&directory, Some(&spans), &ProfilerOptions::default());
         let mut started = Vec::new();
-        for server in servers {
-            match profiler::start(server, &order).await {
-                Ok(()) => started.push(server),
-                Err(why) => self.warn(format!("{name} is not profiled on {server}: {why}")),
+        for (CaptureServer { url, .. }, own) in servers.iter().zip(names(servers)) {
+            // Servers name their files after host and second: several of one host need a folder each.
+            let below = |folder: &str| match own.as_str() {
+                "" => self.directory.join(folder),
+                own => self.directory.join(folder).join(own),
+            };
+            let (trace, spans) = (below(&folder), below("spans"));
+            let trace = trace.to_string_lossy();
+            let order = Order::new(&trace, Some(&spans), &ProfilerOptions::default());
+            match profiler::start(url, &order).await {
+                Ok(()) => started.push(url),
+                Err(why) => self.warn(format!("{name} is not profiled on {url}: {why}")),
             }
         }
         if started.is_empty() {
@@ -393,7 +423,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
                 Err(why) => self.warn(format!("the profiler may still be running: {why}")),
             }
         }
-        result?;
+        self.points[index].profiled = Some(result?);
         Ok(())
     }
 

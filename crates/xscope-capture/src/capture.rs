@@ -199,7 +199,7 @@ fn create(options: &CaptureOptions, infos: &[Ready]) -> Result<RunDir, CaptureEr
 }
 
 /// Unique names for the folders of servers: none for a single one without a role.
-fn names(servers: &[CaptureServer]) -> Vec<String> {
+pub(crate) fn names(servers: &[CaptureServer]) -> Vec<String> {
     let base = |server: &CaptureServer| match (server.role, servers.len()) {
         ("", 1) => String::new(),
         ("", _) => {

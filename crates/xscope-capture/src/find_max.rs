@@ -273,7 +273,7 @@ impl Hunt<'_> {
             on_event(FindMaxEvent::Bench(event));
         });
         let benched = Box::pin(probed).await?;
-        let Benched { run, results, died } = benched;
+        let Benched { run, results, died, .. } = benched;
         let folder = run.path().strip_prefix(&self.folder).unwrap_or(run.path());
         let folder = folder.display().to_string();
         if self.results.results.is_empty() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use xscope_load::{Phase, RequestRow};
-use xscope_trace::results::{Durations, Figure, PointResult, samples_for};
+use xscope_trace::results::{Durations, Figure, PointResult, count_to_f64, samples_for};
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,7 @@ pub struct Slo {
 enum Of {
     Latency,
     Ttft,
+    Tpot,
     Itl,
 }
 
@@ -48,6 +49,7 @@ impl FromStr for Slo {
         let (of, statistic) = match figure.trim().split_once('.') {
             None => (Of::Latency, figure.trim()),
             Some(("ttft", statistic)) => (Of::Ttft, statistic),
+            Some(("tpot", statistic)) => (Of::Tpot, statistic),
             Some(("itl", statistic)) => (Of::Itl, statistic),
             Some(_) => return Err(wrong()),
         };
@@ -71,6 +73,7 @@ impl fmt::Display for Slo {
         let of = match self.of {
             Of::Latency => "",
             Of::Ttft => "ttft.",
+            Of::Tpot => "tpot.",
             Of::Itl => "itl.",
         };
         write!(f, "{of}{}={}ms", self.statistic_name(), self.limit_ms)
@@ -102,6 +105,7 @@ impl Slo {
         let durations: &Durations = match self.of {
             Of::Latency => &point.latency,
             Of::Ttft => point.ttft.as_ref()?,
+            Of::Tpot => point.tpot.as_ref()?,
             Of::Itl => point.itl.as_ref()?,
         };
         Some(match self.statistic {
@@ -126,6 +130,11 @@ impl Slo {
             Of::Latency => limit(row.latency_ms),
             Of::Ttft => {
                 row.first_token.is_some_and(|first| limit((first - row.intended).as_millis()))
+            }
+            Of::Tpot => {
+                let tokens = row.output_tokens.unwrap_or(0).saturating_sub(1);
+                let sum: f64 = row.itl_ms.iter().sum();
+                tokens == 0 || limit(sum / count_to_f64(tokens))
             }
             Of::Itl => row.itl_ms.iter().all(|&ms| limit(ms)),
         }

@@ -91,6 +91,8 @@ pub struct SweepOptions {
     pub confirm: usize,
     /// No setting is begun after this.
     pub budget: Duration,
+    /// Whether settings are tried that should run out of memory, as a smaller one did.
+    pub try_all: bool,
 }
 
 /// What happens on the way.
@@ -161,11 +163,14 @@ fn open(options: &SweepOptions) -> Result<(RunDir, Sweep), CaptureError> {
     };
     let file = path.join(FILE);
     let io = |source| CaptureError::Io { what: "read", path: file.clone(), source };
-    let known: Sweep = serde_json::from_slice(&std::fs::read(&file).map_err(io)?)
+    let mut known: Sweep = serde_json::from_slice(&std::fs::read(&file).map_err(io)?)
         .map_err(|error| CaptureError::Grid { why: format!("{}: {error}", file.display()) })?;
     if (&known.grid, &known.load, &known.rank) != (&fresh.grid, &fresh.load, &fresh.rank) {
         let why = format!("{} is of another sweep: settings or load differ", path.display());
         return Err(CaptureError::Grid { why });
+    }
+    if options.try_all {
+        known.cells.retain(|row| row.status != CellStatus::Skipped);
     }
     Ok((RunDir::open(path)?, known))
 }
@@ -188,7 +193,25 @@ impl Round<'_> {
             if self.sweep.cells.iter().any(|row| row.name == cell.name) {
                 continue;
             }
-            let Some(row) = self.cell(cell, false, on_event).await? else { return Ok(()) };
+            let row = match too_large(&self.sweep.cells, cell).filter(|_| !self.options.try_all) {
+                Some(reason) => {
+                    let row = CellRow {
+                        name: cell.name.clone(),
+                        values: cell.values.clone(),
+                        status: CellStatus::Skipped,
+                        reason: Some(reason),
+                        value: None,
+                        run: None,
+                        secs: 0.0,
+                    };
+                    on_event(SweepEvent::Done(&row));
+                    row
+                }
+                None => match self.cell(cell, false, on_event).await? {
+                    Some(row) => row,
+                    None => return Ok(()),
+                },
+            };
             self.sweep.cells.push(row);
             self.write()?;
         }
@@ -300,6 +323,38 @@ impl Round<'_> {
     }
 }
 
+/// Why a setting should run out of memory: along one of its numbers, all else equal, a smaller one
+/// did, and one that is smaller still did not.
+fn too_large(done: &[CellRow], cell: &Cell) -> Option<String> {
+    cell.values.iter().find_map(|(axis, value)| {
+        let value: f64 = value.parse().ok()?;
+        let beside = |row: &&CellRow| {
+            let others = row.values.iter().filter(|(name, _)| *name != axis);
+            others.eq(cell.values.iter().filter(|(name, _)| *name != axis))
+        };
+        let on_axis = |row: &CellRow| row.values.get(axis)?.parse::<f64>().ok();
+        let failed = done
+            .iter()
+            .filter(beside)
+            .filter(|row| row.status == CellStatus::OutOfMemory)
+            .find(|row| on_axis(row).is_some_and(|it| it < value))?;
+        let fits = |row: &&CellRow| {
+            let ran = !matches!(
+                row.status,
+                CellStatus::OutOfMemory | CellStatus::Failed | CellStatus::Skipped
+            );
+            ran && on_axis(row) < on_axis(failed)
+        };
+        let fitted = done.iter().filter(beside).find(fits)?;
+        let of = |row: &CellRow| row.values.get(axis).cloned().unwrap_or_default();
+        Some(format!(
+            "{axis}={} ran out of memory where {axis}={} did not; --try-all measures it all the same",
+            of(failed),
+            of(fitted),
+        ))
+    })
+}
+
 /// Whether less of a figure is better: times are, rates are not.
 fn is_better_lower(figure: &str) -> bool {
     figure.ends_with("_ms")
@@ -373,6 +428,38 @@ mod tests {
         }
         let json = grid("serve {port} '{\"x\": 1}'", &[]);
         assert_eq!(cells(&json).unwrap().len(), 1, "braces of JSON are no setting");
+    }
+
+    #[test]
+    fn larger_than_what_ran_out_of_memory_is_not_tried() {
+        let row = |rows: &str, page: &str, status| CellRow {
+            name: String::new(),
+            values: [("rows", rows), ("page", page)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            status,
+            reason: None,
+            value: None,
+            run: None,
+            secs: 1.0,
+        };
+        let done = [
+            row("8", "16", CellStatus::Measured),
+            row("16", "16", CellStatus::OutOfMemory),
+            row("16", "64", CellStatus::OutOfMemory),
+        ];
+        let check = |rows: &str, page: &str, expected: Option<&str>| {
+            let values = row(rows, page, CellStatus::Measured).values;
+            let cell = Cell { name: String::new(), values, command: String::new() };
+            let why = too_large(&done, &cell);
+            assert_eq!(why.as_deref().map(|why| why.split(" ran").next().unwrap()), expected);
+        };
+        check("32", "16", Some("rows=16"));
+        check("12", "16", None);
+        // No smaller one is known to fit there.
+        check("32", "64", None);
+        check("16", "128", None);
+        check("many", "16", None);
     }
 
     #[test]

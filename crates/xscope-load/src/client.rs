@@ -3,7 +3,13 @@
 //! Plain HTTP only. A connection is kept open between requests and opened again when the server
 //! has closed it; a request is sent twice only if nothing of it was written the first time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
@@ -11,11 +17,11 @@ use hyper::{
     Method, Request, Response, Uri,
     body::Incoming,
     client::conn::http1::{self, SendRequest},
-    header::{self, HeaderMap, HeaderValue},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
     http::uri::Scheme,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinHandle, time::Instant};
+use tokio::{net::TcpStream, time::Instant};
 use xscope_trace::{Nanos, clock::monotonic};
 
 use crate::{
@@ -25,6 +31,11 @@ use crate::{
 
 /// First pause between attempts to connect; doubled each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How often a task looks again before it lets others run.
+const MOST_LOOKS: u32 = 16;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Connections that a request is tried on while the server closes them under it.
 const SEND_ATTEMPTS: u32 = 3;
@@ -79,8 +90,19 @@ impl BaseUrl {
         &self.text
     }
 
-    fn path(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+    /// A path below it, with its leading slash, as a request line has it.
+    pub fn uri(&self, path: &str) -> Result<Uri, LoadError> {
+        let path = format!("{}{path}", self.prefix);
+        path.parse().map_err(|error| LoadError::Url {
+            url: self.text.clone(),
+            reason: format!("{path:?} is no path below it: {error}"),
+        })
+    }
+
+    /// Such a path with the server in front.
+    pub(crate) fn full(&self, uri: &Uri) -> String {
+        let server = self.text.strip_suffix(&self.prefix).unwrap_or(&self.text);
+        format!("{server}{uri}")
     }
 }
 
@@ -110,12 +132,12 @@ impl Default for ClientLimits {
 
 /// One call: what to send.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct Call<'c> {
     pub method: Method,
-    /// With its leading slash.
-    pub path: String,
+    /// As [`BaseUrl::uri`] makes it.
+    pub uri: Uri,
     /// Sent as `x-request-id`.
-    pub request_id: Option<String>,
+    pub request_id: Option<&'c str>,
     /// JSON; an empty body is sent without a content type.
     pub body: Bytes,
 }
@@ -166,9 +188,15 @@ impl Client {
 
     /// Opens the connection if it is not open, with retries.
     pub async fn connect(&mut self) -> Result<(), Failure> {
-        if self.connection.as_ref().is_some_and(|connection| !connection.sender.is_closed()) {
+        if let Some(connection) = &mut self.connection
+            && poll_fn(|context| Poll::Ready(connection.is_open(context))).await
+        {
             return Ok(());
         }
+        self.open().await
+    }
+
+    async fn open(&mut self) -> Result<(), Failure> {
         self.connection = None;
         let started = Instant::now();
         let mut backoff = FIRST_BACKOFF;
@@ -191,7 +219,7 @@ impl Client {
     }
 
     /// Makes one call. All that can go wrong is in the exchange, with the times until then.
-    pub async fn call(&mut self, call: &Call) -> Exchange {
+    pub async fn call(&mut self, call: &Call<'_>) -> Exchange {
         let mut exchange = Exchange {
             sent: None,
             first_byte: None,
@@ -214,28 +242,34 @@ impl Client {
         exchange
     }
 
-    async fn call_into(&mut self, call: &Call, exchange: &mut Exchange) -> Result<Bytes, Failure> {
+    async fn call_into(
+        &mut self,
+        call: &Call<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Bytes, Failure> {
         for _ in 0..SEND_ATTEMPTS {
-            self.connect().await?;
+            if self.connection.is_none() {
+                self.open().await?;
+            }
             let request = self.request(call)?;
-            let Some(connection) = &mut self.connection else {
+            let Some(Connection { sender, wire }) = &mut self.connection else {
                 return Err(Failure::new(FailureKind::Connect, "no connection"));
             };
             let limits = self.limits;
-            let answer = async {
+            let answer = wire.drive(async {
                 // The connection may still be busy with the end of the answer before.
-                if connection.sender.ready().await.is_err() {
+                if sender.ready().await.is_err() {
                     return Ok(None);
                 }
                 exchange.sent = Some(monotonic());
-                match connection.sender.try_send_request(request).await {
+                match sender.try_send_request(request).await {
                     Ok(response) => {
                         receive(response, limits.response_bytes, exchange).await.map(Some)
                     }
                     Err(error) if error.message().is_some() => Ok(None),
                     Err(error) => Err(describe(error.error(), 0)),
                 }
-            };
+            });
             match tokio::time::timeout(limits.request, answer).await {
                 Ok(Ok(Some(body))) => return Ok(body),
                 // The server closed an idle connection; it saw nothing of this request.
@@ -256,33 +290,125 @@ impl Client {
         Err(Failure::new(FailureKind::Closed, detail))
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut builder = Request::builder()
-            .method(call.method.clone())
-            .uri(self.base.path(&call.path))
-            .header(header::HOST, &self.base.authority)
-            .header(header::ACCEPT, "application/json");
+    fn request(&self, call: &Call<'_>) -> Result<Request<Full<Bytes>>, Failure> {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = call.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.base.authority.clone());
+        headers.insert(header::ACCEPT, JSON);
         if !call.body.is_empty() {
-            builder = builder.header(header::CONTENT_TYPE, "application/json");
+            headers.insert(header::CONTENT_TYPE, JSON);
         }
         if let Some(id) = &call.request_id {
-            builder = builder.header("x-request-id", id);
+            let id = HeaderValue::from_str(id).map_err(|error| {
+                Failure::new(FailureKind::Protocol, format!("cannot send this id: {error}"))
+            })?;
+            headers.insert(REQUEST_ID, id);
         }
-        builder.body(Full::new(call.body.clone())).map_err(|error| {
-            Failure::new(FailureKind::Protocol, format!("cannot make the request: {error}"))
-        })
+        Ok(request)
     }
 }
 
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: JoinHandle<()>,
+    wire: Wire,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
+impl Connection {
+    /// Reads the end of a connection that the server has closed meanwhile.
+    fn is_open(&mut self, context: &mut Context<'_>) -> bool {
+        self.wire.poll(context);
+        !self.sender.is_closed()
+    }
+}
+
+/// The part of a connection that reads and writes. It goes on only while somebody waits for what it
+/// brings, in the same task: a task of its own would be two more switches for each request.
+#[derive(Debug)]
+struct Wire {
+    /// None after its end, which is also that of the request on it, and is reported there.
+    connection: Option<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+}
+
+impl Wire {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && Pin::new(&mut **connection).poll(context).is_ready()
+        {
+            self.connection = None;
+        }
+    }
+
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut bell: Option<Arc<Bell>> = None;
+        poll_fn(|context| {
+            let is_same = |bell: &&Arc<Bell>| bell.task.will_wake(context.waker());
+            let ringing = match bell.as_ref().filter(is_same) {
+                Some(bell) => Arc::clone(bell),
+                None => Arc::clone(bell.insert(Arc::new(Bell::of(context.waker().clone())))),
+            };
+            let waker = Waker::from(Arc::clone(&ringing));
+            let mut context = Context::from_waker(&waker);
+            ringing.answer(|| {
+                let done = work.as_mut().poll(&mut context);
+                if done.is_pending() {
+                    self.poll(&mut context);
+                }
+                done
+            })
+        })
+        .await
+    }
+}
+
+/// Wakes a task, unless the task is there already: what reads and what waits for it wake each other
+/// several times for each request, which is to be no way through the runtime.
+struct Bell {
+    task: Waker,
+    is_there: AtomicBool,
+    has_rung: AtomicBool,
+}
+
+impl Bell {
+    fn of(task: Waker) -> Self {
+        Self { task, is_there: AtomicBool::new(false), has_rung: AtomicBool::new(false) }
+    }
+
+    /// Looks until nothing rings any more.
+    fn answer<T>(&self, mut look: impl FnMut() -> Poll<T>) -> Poll<T> {
+        self.is_there.store(true, Ordering::SeqCst);
+        for _ in 0..MOST_LOOKS {
+            self.has_rung.store(false, Ordering::SeqCst);
+            let seen = look();
+            if seen.is_ready() || !self.has_rung.load(Ordering::SeqCst) {
+                self.is_there.store(false, Ordering::SeqCst);
+                // It may have rung between the two.
+                if seen.is_pending() && self.has_rung.load(Ordering::SeqCst) {
+                    self.task.wake_by_ref();
+                }
+                return seen;
+            }
+        }
+        self.is_there.store(false, Ordering::SeqCst);
+        self.task.wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        if !self.is_there.load(Ordering::SeqCst) {
+            self.task.wake_by_ref();
+        }
     }
 }
 
@@ -299,9 +425,7 @@ async fn open(base: &BaseUrl, limit: Duration) -> Result<Connection, String> {
     };
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // What ends the connection is also what ends the request on it, and is reported there.
-    let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { sender, driver })
+    Ok(Connection { sender, wire: Wire { connection: Some(Box::new(connection)) } })
 }
 
 async fn receive(
@@ -313,7 +437,7 @@ async fn receive(
     exchange.status = Some(response.status().as_u16());
     let headers = response.headers();
     exchange.request_id =
-        headers.get("x-request-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
     exchange.server_timing = server_timing(headers);
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     exchange.cache_misses = text("x-cache-miss").and_then(|count| count.trim().parse().ok());
@@ -397,7 +521,7 @@ mod tests {
         ) {
             (Ok(got), Ok((host, port, path))) => {
                 assert_eq!((got.host.as_str(), got.port), (host, port), "{url}");
-                assert_eq!(got.path("/x"), path, "{url}");
+                assert_eq!(got.uri("/x").unwrap(), path, "{url}");
             }
             (Err(error), Err(expected)) => {
                 assert!(error.to_string().contains(expected), "{url}: {error}");

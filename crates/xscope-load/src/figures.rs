@@ -19,7 +19,7 @@ const MAX_EVIDENCE: usize = 5;
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     pub warmup: WarmupReport,
-    /// Where compilations would have been seen: `log`, `header`, `trace`; empty: nowhere.
+    /// Where compilations would have been seen: `log`, `header`; empty: nowhere.
     pub detected_by: String,
     /// Compilations that were seen, measured window or not.
     pub compiles: Vec<CompileSign>,
@@ -39,7 +39,6 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
     let samples = || windows.iter().flat_map(|window| &window.samples);
     let right = || samples().filter(|sample| sample.failure.is_none());
     let arrivals = &plan.workload().arrivals;
-    let split = verdict::split(windows, evidence);
     let detected_by = verdict::detected_by(windows, evidence);
     let causes = verdict::causes(plan, windows, evidence);
     let asked = verdict::asked(plan, evidence);
@@ -70,14 +69,10 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
         ttft: is_stream.then(|| {
             Durations::of(right().filter_map(|s| Some(s.first_token? - s.intended)).collect())
         }),
+        tpot: is_stream.then(|| Durations::of(right().filter_map(Sample::token_time).collect())),
         itl: is_stream.then(|| Durations::of(right().flat_map(|s| s.gaps.clone()).collect())),
         client: audit(windows),
-        compile: (!detected_by.is_empty()).then(|| CompileSplit {
-            detected_by,
-            evidence: split.evidence.iter().take(MAX_EVIDENCE).cloned().collect(),
-            clean: Durations::of(split.clean),
-            hit: Durations::of(split.hit),
-        }),
+        compile: (!detected_by.is_empty()).then(|| split_of(windows, evidence, detected_by)),
         warmup: evidence.warmup.clone(),
         server_ms: server_ms(windows),
         drift_compared: windows.iter().chain(&evidence.checks).map(|w| w.compared).sum(),
@@ -85,6 +80,22 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
         verdict: Verdict::on(causes, &asked),
         latency,
         ..PointResult::default()
+    }
+}
+
+/// The requests of a window that was profiled, by the compilations that its trace shows.
+pub fn profiled_split(window: &Window, compiles: Vec<CompileSign>) -> CompileSplit {
+    let evidence = Evidence { compiles, ..Evidence::default() };
+    split_of(std::slice::from_ref(window), &evidence, "trace".to_owned())
+}
+
+fn split_of(windows: &[Window], evidence: &Evidence, detected_by: String) -> CompileSplit {
+    let split = verdict::split(windows, evidence);
+    CompileSplit {
+        detected_by,
+        evidence: split.evidence.into_iter().take(MAX_EVIDENCE).collect(),
+        clean: Durations::of(split.clean),
+        hit: Durations::of(split.hit),
     }
 }
 

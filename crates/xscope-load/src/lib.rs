@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod alarm;
 pub mod arrivals;
 pub mod backend;
 pub mod cancel;
@@ -45,7 +46,7 @@ pub use cancel::Cancel;
 pub use check::{Failure, FailureKind, Tolerance};
 pub use client::ClientLimits;
 pub use error::LoadError;
-pub use figures::{Evidence, point_result};
+pub use figures::{Evidence, point_result, profiled_split};
 pub use lengths::Lengths;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
 pub use record::{Phase, RequestRow, Sample, Window};

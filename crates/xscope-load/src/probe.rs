@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Method;
+use hyper::{Method, Uri};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -52,8 +52,10 @@ pub async fn wait_ready(url: &str, timeout: Duration) -> Result<Ready, LoadError
         ..ClientLimits::default()
     };
     let mut client = Client::new(base.clone(), limits);
+    let get = |path| Ok::<_, LoadError>(get(base.uri(path)?));
+    let health = get("/health")?;
     let health_status = loop {
-        let exchange = client.call(&get("/health")).await;
+        let exchange = client.call(&health).await;
         let last = match (exchange.status, exchange.body) {
             (Some(status @ (200 | 404 | 405)), Ok(_)) => break status,
             (Some(status), Ok(_)) => format!("GET /health answers with status {status}"),
@@ -66,7 +68,7 @@ pub async fn wait_ready(url: &str, timeout: Duration) -> Result<Ready, LoadError
         }
         tokio::time::sleep(POLL).await;
     };
-    let info = client.call(&get("/get_server_info")).await;
+    let info = client.call(&get("/get_server_info")?).await;
     let server_info = match (info.status, info.body) {
         (Some(200), Ok(body)) => serde_json::from_slice(&body).ok(),
         _ => None,
@@ -76,7 +78,9 @@ pub async fn wait_ready(url: &str, timeout: Duration) -> Result<Ready, LoadError
 
 /// `GET`s a path. `timeout` is for the whole answer.
 pub async fn get_text(url: &str, path: &str, timeout: Duration) -> Result<TextAnswer, LoadError> {
-    single_call(url, get(path), timeout).await
+    let base = BaseUrl::parse(url)?;
+    let call = get(base.uri(path)?);
+    single_call(&base, &call, timeout).await
 }
 
 /// `POST`s JSON to a path. `timeout` is for the whole answer: stopping a profiler takes as long
@@ -87,19 +91,23 @@ pub async fn post_json(
     body: &Value,
     timeout: Duration,
 ) -> Result<TextAnswer, LoadError> {
-    let body = Bytes::from(body.to_string());
-    let call = Call { method: Method::POST, path: path.to_owned(), request_id: None, body };
-    single_call(url, call, timeout).await
-}
-
-fn get(path: &str) -> Call {
-    Call { method: Method::GET, path: path.to_owned(), request_id: None, body: Bytes::new() }
-}
-
-async fn single_call(url: &str, call: Call, timeout: Duration) -> Result<TextAnswer, LoadError> {
     let base = BaseUrl::parse(url)?;
+    let body = Bytes::from(body.to_string());
+    let call = Call { method: Method::POST, body, ..get(base.uri(path)?) };
+    single_call(&base, &call, timeout).await
+}
+
+fn get(uri: Uri) -> Call<'static> {
+    Call { method: Method::GET, uri, request_id: None, body: Bytes::new() }
+}
+
+async fn single_call(
+    base: &BaseUrl,
+    call: &Call<'_>,
+    timeout: Duration,
+) -> Result<TextAnswer, LoadError> {
     let limits = ClientLimits { request: timeout, ..ClientLimits::default() };
-    let Exchange { status, body, .. } = Client::new(base.clone(), limits).call(&call).await;
+    let Exchange { status, body, .. } = Client::new(base.clone(), limits).call(call).await;
     match body {
         Ok(body) => Ok(TextAnswer {
             status: status.unwrap_or(0),
@@ -107,7 +115,7 @@ async fn single_call(url: &str, call: Call, timeout: Duration) -> Result<TextAns
         }),
         Err(failure) => Err(LoadError::Call {
             method: if call.method == Method::POST { "POST" } else { "GET" },
-            url: format!("{}{}", base.as_str(), call.path),
+            url: base.full(&call.uri),
             failure,
         }),
     }

@@ -142,6 +142,13 @@ impl Sample {
     pub fn latency(&self) -> Nanos {
         self.end - self.intended
     }
+
+    /// Mean time for each token after the first.
+    pub(crate) fn token_time(&self) -> Option<Nanos> {
+        let tokens = i64::try_from(self.output_tokens).ok()?.checked_sub(1)?;
+        let sum: i64 = self.gaps.iter().map(|gap| gap.0).sum();
+        (tokens > 0 && !self.gaps.is_empty()).then(|| Nanos(sum / tokens))
+    }
 }
 
 impl Window {

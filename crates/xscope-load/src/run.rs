@@ -2,9 +2,10 @@
 //! each.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use xscope_trace::clock::{monotonic, process_cpu};
 use xscope_trace::results::count_to_f64;
@@ -16,10 +17,10 @@ use crate::cancel::Cancel;
 use crate::check::{
     Expected, Failure, FailureKind, FirstAnswers, Tolerance, Values, check_scores, excerpt,
 };
-use crate::client::{BaseUrl, ClientLimits};
+use crate::client::{BaseUrl, Client, ClientLimits};
 use crate::error::LoadError;
 use crate::record::{Phase, RequestRow, Sample, Window};
-use crate::send::{Ended, Lane, Pacer, PacerThread, Pool, Sender};
+use crate::send::{Ended, Endpoint, Maker, MakerThread, Sender};
 use crate::workload::{Ask, AskGenerate, Plan};
 
 /// Connections that one client opens at most.
@@ -27,6 +28,8 @@ pub(crate) const MAX_CONNECTIONS: u32 = 4096;
 
 /// Reports that may wait to be read.
 const REPORTS: usize = 4096;
+/// They are read so often at most: to be woken for each costs more than to read it.
+const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// How the load behaves, whatever it sends.
 #[derive(Debug, Clone)]
@@ -42,8 +45,6 @@ pub struct LoadOptions {
     pub give_up_after: u32,
     /// Beginning of the request ids, for example the run's name; `None`: made from the clock.
     pub request_id_prefix: Option<String>,
-    /// Threads that send; one is enough for tens of thousands of requests a second.
-    pub threads: usize,
 }
 
 impl Default for LoadOptions {
@@ -54,7 +55,6 @@ impl Default for LoadOptions {
             tolerance: Tolerance::default(),
             give_up_after: 2,
             request_id_prefix: None,
-            threads: 1,
         }
     }
 }
@@ -139,7 +139,7 @@ impl Point {
     }
 }
 
-/// A client of one server. Its sending threads live as long as it does.
+/// A client of one server. Its sending thread lives as long as it does.
 #[derive(Debug)]
 pub struct Load {
     base: BaseUrl,
@@ -150,8 +150,9 @@ pub struct Load {
     answered: u64,
     /// Requests without any answer since the last one that had one.
     silent_streak: u32,
-    runtime: Option<Runtime>,
-    pool: Pool,
+    sending: SendThread,
+    /// Connections between windows.
+    pool: Vec<Client>,
 }
 
 impl Load {
@@ -166,12 +167,6 @@ impl Load {
             Some(prefix) => prefix.as_str().into(),
             None => format!("xs{:x}", monotonic().0).into(),
         };
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(options.threads.max(1))
-            .thread_name("xscope-send")
-            .enable_all()
-            .build()
-            .map_err(|source| LoadError::Thread { source })?;
         Ok(Self {
             base,
             options,
@@ -180,7 +175,7 @@ impl Load {
             next_index: 0,
             answered: 0,
             silent_streak: 0,
-            runtime: Some(runtime),
+            sending: SendThread::start().map_err(|source| LoadError::Thread { source })?,
             pool: Vec::new(),
         })
     }
@@ -209,23 +204,16 @@ impl Load {
         let Span { phase, requests, .. } = *span;
         on_event(LoadEvent::PhaseStarted { phase, point: point.plan.name().to_owned(), requests });
         let compared = point.answers.compared();
-        let (cpu, wall, busy) = (process_cpu(), monotonic(), self.busy());
+        let (cpu, wall, busy) = (process_cpu(), monotonic(), self.sending.busy_secs());
         let mut crew = self.start(point, span).await?;
         let gone = self.receive(&mut crew, point, span, &mut window, &mut on_event).await;
         self.stop(crew, point, span, &mut window, &mut on_event).await?;
         (window.cpu, window.wall) = (process_cpu() - cpu, monotonic() - wall);
-        window.sender_busy = (self.busy() - busy) / (window.wall.as_millis() / 1e3).max(1e-9);
+        let busy = self.sending.busy_secs() - busy;
+        window.sender_busy = busy / (window.wall.as_millis() / 1e3).max(1e-9);
         window.compared = point.answers.compared() - compared;
         window.gone = gone;
         Ok(window)
-    }
-
-    /// Seconds that the busiest sending thread has been busy.
-    fn busy(&self) -> f64 {
-        let Some(runtime) = &self.runtime else { return 0.0 };
-        let metrics = runtime.metrics();
-        let busy = (0..metrics.num_workers()).map(|n| metrics.worker_total_busy_duration(n));
-        busy.max().unwrap_or_default().as_secs_f64()
     }
 
     async fn start(&mut self, point: &mut Point, span: &Span) -> Result<Crew, LoadError> {
@@ -236,64 +224,54 @@ impl Load {
             }
             _ => self.options.limits,
         };
-        let most = span.arrivals.concurrency().unwrap_or(MAX_CONNECTIONS);
-        let first = match span.requests {
-            Some(requests) => u32::try_from(requests).unwrap_or(u32::MAX).min(most),
-            None => most,
-        };
-        let (job_sender, jobs) = mpsc::channel(most.min(64) as usize * 2);
+        let requests = span.requests.and_then(|requests| u32::try_from(requests).ok());
+        let at_once = span.arrivals.concurrency();
+        let most = at_once.unwrap_or(MAX_CONNECTIONS).min(requests.unwrap_or(u32::MAX));
         let (report_sender, reports) = mpsc::channel(REPORTS);
         let (stop, stopped) = oneshot::channel();
-        let pool = std::mem::take(&mut self.pool);
-        let mut sender = Sender {
+        let ask = &plan.workload().ask;
+        let endpoint = Endpoint {
             base: self.base.clone(),
             limits,
-            method: plan.backend().method(&plan.workload().ask),
-            path: plan.backend().path(&plan.workload().ask).to_owned(),
-            jobs,
-            reports: report_sender,
-            most,
-            last: None,
-            pool: pool.into_iter().map(|lane| limited(lane, limits)).collect(),
+            method: plan.backend().method(ask),
+            uri: self.base.uri(plan.backend().path(ask))?,
         };
-        let lanes = if span.arrivals.concurrency().is_some() { first } else { 1 };
-        let handle = self.runtime.as_ref().expect("it lives as long as the load").handle();
+        let pool = std::mem::take(&mut self.pool);
+        let pool = pool.into_iter().map(|client| client.limited(limits)).collect();
+        let mut sender = Sender { endpoint, reports: report_sender, most, pool };
+        let lanes = at_once.map_or(1, |_| most);
+        let handle = &self.sending.handle;
         let connected = handle.spawn(async move {
             let connected = sender.connect(lanes).await;
             (sender, connected)
         });
         let joined = connected.await.map_err(|source| LoadError::Worker { source })?;
-        let (mut sender, connected) = joined;
+        let (sender, connected) = joined;
         connected.map_err(|failure| self.server_gone(failure.detail))?;
-        if span.arrivals.concurrency().is_some() {
-            sender.last = span.secs.map(|secs| monotonic() + nanos(secs));
-        }
-        let sending = handle.spawn(sender.send(stopped));
-        let pacer = PacerThread::start(self.pacer(point, span, job_sender));
-        let pacer = pacer.map_err(|source| LoadError::Thread { source })?;
-        Ok(Crew { stop, reports, sending, pacer, reported: 0 })
+        let maker = MakerThread::start(self.maker(point, span));
+        let (maker, jobs) = maker.map_err(|source| LoadError::Thread { source })?;
+        let last = span.secs.filter(|_| at_once.is_some()).map(|secs| monotonic() + nanos(secs));
+        let sending = self.sending.handle.spawn(sender.send(jobs, last, stopped));
+        Ok(Crew { stop, reports, sending, _maker: maker, reported: 0 })
     }
 
-    fn pacer(&self, point: &mut Point, span: &Span, jobs: mpsc::Sender<crate::send::Job>) -> Pacer {
-        let plan = Arc::clone(&point.plan);
+    fn maker(
+        &self,
+        point: &mut Point,
+        span: &Span,
+    ) -> Maker<impl Iterator<Item = Nanos> + Send + use<>> {
         point.windows += 1;
-        let schedule = match span.arrivals {
-            Arrivals::Closed(_) => None,
-            _ => Some(plan.schedule(&span.arrivals, point.windows)),
-        };
-        Pacer {
-            schedule,
+        Maker {
+            schedule: schedule(point, span),
             phase: span.phase,
-            requests: span.requests.unwrap_or(u64::MAX),
-            secs: span.secs,
-            first_place: match span.phase {
+            left: span.requests.unwrap_or(u64::MAX),
+            next_place: match span.phase {
                 Phase::Check => 0,
                 phase => point.places[phase as usize],
             },
-            first_index: self.next_index,
+            next_index: self.next_index,
             id_prefix: Arc::clone(&self.id_prefix),
-            jobs,
-            plan,
+            plan: Arc::clone(&point.plan),
         }
     }
 
@@ -308,18 +286,28 @@ impl Load {
     ) -> Option<String> {
         let cancel = self.cancel.clone();
         let mut cancelled = std::pin::pin!(cancel.cancelled());
+        let mut batch = Vec::new();
         loop {
-            let ended = tokio::select! {
+            tokio::select! {
                 biased;
                 () = &mut cancelled => return None,
-                ended = crew.reports.recv() => ended?,
-            };
-            crew.reported += 1;
-            let (row, gone) = self.judge(point, span, ended, window);
-            on_event(LoadEvent::Row(Box::new(row)));
+                count = crew.reports.recv_many(&mut batch, REPORTS) => {
+                    if count == 0 {
+                        return None;
+                    }
+                }
+            }
+            let mut gone = None;
+            for ended in batch.drain(..) {
+                crew.reported += 1;
+                let (row, reason) = self.judge(point, span, ended, window);
+                on_event(LoadEvent::Row(Box::new(row)));
+                gone = gone.or(reason);
+            }
             if gone.is_some() {
                 return gone;
             }
+            tokio::time::sleep(READ_EVERY).await;
         }
     }
 
@@ -332,18 +320,19 @@ impl Load {
         window: &mut Window,
         on_event: &mut impl FnMut(LoadEvent),
     ) -> Result<(), LoadError> {
-        let Crew { pacer, sending, mut reports, stop, mut reported } = crew;
+        let Crew { stop, sending, mut reports, mut reported, _maker } = crew;
         drop(stop);
         let sent = sending.await.map_err(|source| LoadError::Worker { source })?;
+        let stopped = monotonic();
         while let Ok(ended) = reports.try_recv() {
             reported += 1;
             let (row, _) = self.judge(point, span, ended, window);
             on_event(LoadEvent::Row(Box::new(row)));
         }
-        if !matches!(span.arrivals, Arrivals::Closed(_)) {
-            window.unsent = pacer.due().saturating_sub(sent.begun);
+        if let (Some(schedule), Some(started)) = (schedule(point, span), sent.started) {
+            let due = schedule.take_while(|offset| started + *offset <= stopped).count() as u64;
+            window.unsent = due.min(span.requests.unwrap_or(u64::MAX)).saturating_sub(sent.begun);
         }
-        drop(pacer);
         window.abandoned = sent.begun - reported;
         window.most_in_flight = sent.most_in_flight;
         self.pool = sent.pool;
@@ -426,27 +415,47 @@ impl Load {
     }
 }
 
-impl Drop for Load {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // A runtime must not wait for its threads where other tasks run.
-            runtime.shutdown_background();
-        }
+/// The thread that sends, with a runtime of its own. It ends with this.
+#[derive(Debug)]
+struct SendThread {
+    handle: Handle,
+    _stop: oneshot::Sender<()>,
+}
+
+impl SendThread {
+    fn start() -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let send = move || drop(runtime.block_on(stopped));
+        thread::Builder::new().name("xscope-send".to_owned()).spawn(send)?;
+        Ok(Self { handle, _stop: stop })
+    }
+
+    /// How long it has been busy.
+    fn busy_secs(&self) -> f64 {
+        self.handle.metrics().worker_total_busy_duration(0).as_secs_f64()
     }
 }
 
-/// Everything that runs during one span. Dropping it stops it: first the sender, whose full queue
-/// the pacer may be waiting for.
+/// Everything that runs during one span. Dropping it stops it: first the sender, for whose full queue
+/// the maker may be waiting.
 struct Crew {
     stop: oneshot::Sender<()>,
     reports: mpsc::Receiver<Ended>,
     sending: tokio::task::JoinHandle<crate::send::Sent>,
-    pacer: PacerThread,
+    _maker: MakerThread,
     reported: u64,
 }
 
-fn limited(lane: Lane, limits: ClientLimits) -> Lane {
-    Lane { client: lane.client.limited(limits), ..lane }
+/// When the requests of a span's last window were due, from its start; `None` in a closed loop.
+fn schedule(point: &Point, span: &Span) -> Option<impl Iterator<Item = Nanos> + Send + use<>> {
+    if span.arrivals.concurrency().is_some() {
+        return None;
+    }
+    let end = span.secs.map_or(Nanos(i64::MAX), nanos);
+    let schedule = point.plan.schedule(&span.arrivals, point.windows);
+    Some(schedule.take_while(move |offset| *offset < end))
 }
 
 /// The rate that the schedule asked for, up to the last request that was sent.
@@ -456,9 +465,8 @@ fn requested(point: &Point, span: &Span, window: &Window) -> Option<f64> {
         Arrivals::Constant { per_sec }
         | Arrivals::Poisson { per_sec }
         | Arrivals::Gamma { per_sec, .. } => Some(*per_sec),
-        arrivals => {
-            let schedule = point.plan.schedule(arrivals, point.windows);
-            let due = schedule.take(window.samples.len()).last()?;
+        _ => {
+            let due = schedule(point, span)?.take(window.samples.len()).last()?;
             let count = count_to_f64(window.samples.len() as u64);
             Some(count / (due.as_millis() / 1e3).max(1e-9))
         }

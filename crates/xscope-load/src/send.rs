@@ -1,35 +1,43 @@
 //! Sends requests when they are due, and nothing else: bodies are made ahead of time on a thread of
-//! its own, which also keeps the schedule, and answers are read and checked by whoever gets the
-//! reports. Both queues are bounded: a slow reader slows the load down, which shows as schedule lag.
+//! its own, and answers are read and checked by whoever gets the reports. Both queues are bounded: a
+//! slow maker or reader slows the load down, which shows as schedule lag.
+//!
+//! Every connection is a task, its lane, which takes the next job when it has nothing to do. Lanes
+//! queue up for that: the first of them waits until its job is due and then sends it without waking
+//! anybody in between. In an open loop, a lane that leaves nobody waiting behind it asks for another
+//! one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::{thread, vec};
 
 use bytes::Bytes;
-use hyper::Method;
-use tokio::sync::{mpsc, oneshot};
+use hyper::{Method, Uri};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use xscope_trace::{Nanos, clock::monotonic};
 
-use crate::arrivals::{Schedule, nanos};
+use crate::alarm::Alarm;
 use crate::check::Failure;
 use crate::client::{BaseUrl, Call, Client, ClientLimits, Exchange};
 use crate::record::Phase;
 use crate::workload::{Plan, Request};
 
-/// Bodies that are made ahead of an open schedule.
-const AHEAD: usize = 64;
+/// Jobs that are handed over together at most, so that threads do not wake each other for each.
+const CHUNK: usize = 128;
+/// How long jobs are made before those that are ready are handed over.
+const CHUNK_TIME: Nanos = Nanos(1_000_000);
+/// Chunks that are made ahead.
+const CHUNKS: usize = 2;
 
 /// A request, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) index: u64,
     pub(crate) place: u64,
-    /// When it is due; in a closed loop nobody knows before a connection is free.
-    pub(crate) due: Option<Nanos>,
+    /// When it is due, from the start of the window; in a closed loop nobody knows before a
+    /// connection is free.
+    pub(crate) offset: Option<Nanos>,
     pub(crate) request_id: String,
     pub(crate) body: Bytes,
     pub(crate) items: u32,
@@ -41,244 +49,303 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) job: Job,
+    /// Which of the lanes.
     pub(crate) worker: u32,
     pub(crate) intended: Nanos,
     pub(crate) exchange: Exchange,
 }
 
-/// A connection, and since when it has nothing to do.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) number: u32,
-    pub(crate) client: Client,
-    pub(crate) free_since: Option<Nanos>,
-}
-
-/// Lanes that wait for a request. Taken from the back.
-pub(crate) type Pool = Vec<Lane>;
-
-/// Makes jobs and hands them over when they are due.
-pub(crate) struct Pacer {
+/// Makes jobs ahead of time.
+pub(crate) struct Maker<S> {
     pub(crate) plan: Arc<Plan>,
     pub(crate) phase: Phase,
-    /// `None` in a closed loop.
-    pub(crate) schedule: Option<Schedule>,
-    pub(crate) requests: u64,
-    pub(crate) secs: Option<f64>,
-    pub(crate) first_place: u64,
-    pub(crate) first_index: u64,
+    /// When they are due; `None` in a closed loop.
+    pub(crate) schedule: Option<S>,
+    /// Jobs that are left to be made.
+    pub(crate) left: u64,
+    pub(crate) next_place: u64,
+    pub(crate) next_index: u64,
     pub(crate) id_prefix: Arc<str>,
-    pub(crate) jobs: mpsc::Sender<Job>,
 }
 
-/// The thread of a [`Pacer`]; it ends when this is dropped.
+/// The thread of a [`Maker`]; it ends when nobody takes jobs any more.
 #[derive(Debug)]
-pub(crate) struct PacerThread {
-    stop: Arc<AtomicBool>,
-    /// Jobs that have become due.
-    due: Arc<AtomicU64>,
-    thread: Option<thread::JoinHandle<()>>,
-}
+pub(crate) struct MakerThread(Option<thread::JoinHandle<()>>);
 
-impl PacerThread {
-    pub(crate) fn start(pacer: Pacer) -> std::io::Result<Self> {
-        let (stop, due) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&due));
-        let thread = thread::Builder::new()
-            .name("xscope-pace".to_owned())
-            .spawn(move || pacer.pace(&stopped, &count))?;
-        Ok(Self { stop, due, thread: Some(thread) })
-    }
-
-    pub(crate) fn due(&self) -> u64 {
-        self.due.load(Ordering::Relaxed)
+impl MakerThread {
+    pub(crate) fn start(
+        maker: Maker<impl Iterator<Item = Nanos> + Send + 'static>,
+    ) -> std::io::Result<(Self, mpsc::Receiver<Vec<Job>>)> {
+        let (sender, jobs) = mpsc::channel(CHUNKS);
+        let make = move || maker.make(&sender);
+        let thread = thread::Builder::new().name("xscope-make".to_owned()).spawn(make)?;
+        Ok((Self(Some(thread)), jobs))
     }
 }
 
-impl Drop for PacerThread {
+impl Drop for MakerThread {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
+        if let Some(thread) = self.0.take() {
             // A panic of it is a lost job, which the count of ended requests shows.
             drop(thread.join());
         }
     }
 }
 
-impl Pacer {
-    fn pace(mut self, stop: &AtomicBool, due: &AtomicU64) {
-        let start = monotonic();
-        let last = self.secs.map(|secs| start + nanos(secs));
-        let mut ready = VecDeque::new();
-        let mut left = self.requests;
+impl<S: Iterator<Item = Nanos>> Maker<S> {
+    fn make(mut self, jobs: &mpsc::Sender<Vec<Job>>) {
         loop {
-            if ready.is_empty() && !self.make(start, last, &mut left, &mut ready) {
-                return;
-            }
-            let Some(job) = ready.pop_front() else { return };
-            while let Some(wait) = job_wait(&job) {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                // Time until then is used to make the next bodies.
-                if ready.len() >= AHEAD || !self.make(start, last, &mut left, &mut ready) {
-                    thread::park_timeout(wait);
+            let (mut chunk, started) = (Vec::with_capacity(CHUNK), monotonic());
+            while chunk.len() < CHUNK && (chunk.is_empty() || monotonic() - started < CHUNK_TIME) {
+                match self.job() {
+                    Some(job) => chunk.push(job),
+                    None => break,
                 }
             }
-            if last.is_some_and(|last| monotonic() >= last) && job.due.is_none() {
-                return;
-            }
-            due.fetch_add(1, Ordering::Relaxed);
-            if self.jobs.blocking_send(job).is_err() {
+            if chunk.is_empty() || jobs.blocking_send(chunk).is_err() {
                 return;
             }
         }
     }
 
     /// Makes the next job, if there is one.
-    fn make(
-        &mut self,
-        start: Nanos,
-        last: Option<Nanos>,
-        left: &mut u64,
-        ready: &mut VecDeque<Job>,
-    ) -> bool {
-        if *left == 0 {
-            return false;
-        }
-        let due = match &mut self.schedule {
+    fn job(&mut self) -> Option<Job> {
+        self.left = self.left.checked_sub(1)?;
+        let offset = match &mut self.schedule {
             None => None,
-            Some(schedule) => match schedule.next().map(|offset| start + offset) {
-                Some(due) if last.is_none_or(|last| due < last) => Some(due),
-                _ => {
-                    *left = 0;
-                    return false;
-                }
-            },
+            Some(schedule) => Some(schedule.next()?),
         };
-        *left -= 1;
-        let (index, place) = (self.first_index, self.first_place);
-        self.first_index += 1;
-        self.first_place += 1;
+        let (index, place) = (self.next_index, self.next_place);
+        self.next_index += 1;
+        self.next_place += 1;
         let request = self.plan.request(self.phase, place);
         let body = self.plan.backend().body(self.plan.workload(), &request);
         let Request { items, output_tokens, .. } = &request;
-        ready.push_back(Job {
+        Some(Job {
             index,
             place,
-            due,
+            offset,
             request_id: format!("{}-{index}", self.id_prefix),
             body,
             items: u32::try_from(items.len()).unwrap_or(u32::MAX),
             prompt_tokens: request.prompt_tokens(),
             output_tokens: *output_tokens,
-        });
-        true
+        })
     }
 }
 
-/// How long until a job is due.
-fn job_wait(job: &Job) -> Option<Duration> {
-    let wait = (job.due? - monotonic()).0;
-    u64::try_from(wait).ok().filter(|&wait| wait > 0).map(Duration::from_nanos)
+/// Where requests go, and how.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) base: BaseUrl,
+    pub(crate) limits: ClientLimits,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+}
+
+impl Endpoint {
+    fn client(&self) -> Client {
+        Client::new(self.base.clone(), self.limits)
+    }
 }
 
 /// Gives jobs to connections as they come.
 pub(crate) struct Sender {
-    pub(crate) base: BaseUrl,
-    pub(crate) limits: ClientLimits,
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) endpoint: Endpoint,
     pub(crate) reports: mpsc::Sender<Ended>,
     /// Connections that may be open; a job beyond that waits.
     pub(crate) most: u32,
-    /// In a closed loop, no request is begun after this.
-    pub(crate) last: Option<Nanos>,
-    pub(crate) pool: Pool,
+    /// Those that are open already.
+    pub(crate) pool: Vec<Client>,
 }
 
 /// What a [`Sender`] leaves.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) pool: Pool,
+    pub(crate) pool: Vec<Client>,
     pub(crate) begun: u64,
     pub(crate) most_in_flight: u32,
+    /// What offsets of jobs count from, once a job was there.
+    pub(crate) started: Option<Nanos>,
 }
 
 impl Sender {
     /// Opens this many connections, before anything is due that would have to pay for it.
     pub(crate) async fn connect(&mut self, lanes: u32) -> Result<(), Failure> {
         while self.pool.len() < lanes as usize {
-            let lane = self.lane(u32::try_from(self.pool.len()).unwrap_or(u32::MAX));
-            self.pool.push(lane);
+            self.pool.push(self.endpoint.client());
         }
-        self.pool.truncate(self.most as usize);
-        for lane in &mut self.pool {
-            lane.free_since = None;
-            lane.client.connect().await?;
+        for client in self.pool.iter_mut().take(self.most as usize) {
+            client.connect().await?;
         }
         Ok(())
     }
 
-    fn lane(&self, number: u32) -> Lane {
-        Lane { number, client: Client::new(self.base.clone(), self.limits), free_since: None }
-    }
-
     /// Sends until there are no more jobs and all have ended, or `stop` resolves: what is under way
-    /// then is dropped.
-    pub(crate) async fn send(mut self, mut stop: oneshot::Receiver<()>) -> Sent {
-        let mut running: JoinSet<Lane> = JoinSet::new();
-        let (mut begun, mut most_in_flight, mut open) = (0, 0, true);
-        let mut lanes = u32::try_from(self.pool.len()).unwrap_or(u32::MAX);
-        while open || !running.is_empty() {
-            let has_lane = !self.pool.is_empty() || lanes < self.most;
+    /// then is dropped. In a closed loop, no request is begun after `last`.
+    pub(crate) async fn send(
+        self,
+        jobs: mpsc::Receiver<Vec<Job>>,
+        last: Option<Nanos>,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Sent {
+        let Self { endpoint, reports, most, mut pool } = self;
+        let next = Next { jobs, ready: Vec::new().into_iter(), started: None, alarm: Alarm::new() };
+        let next = Mutex::new(next);
+        let counts = Counts::default();
+        let crew =
+            Arc::new(Crew { next, last, endpoint, reports, most, counts, more: Notify::new() });
+        let mut lanes: JoinSet<Client> = JoinSet::new();
+        for client in pool.drain(..pool.len().min(most as usize)) {
+            crew.add(&mut lanes, client);
+        }
+        loop {
             tokio::select! {
                 biased;
                 _ = &mut stop => break,
-                Some(ended) = running.join_next() => {
+                left = lanes.join_next() => match left {
                     // One that panicked is lost, and so is its report.
-                    self.pool.extend(ended);
-                }
-                job = self.jobs.recv(), if open && has_lane => {
-                    let over = self.last.is_some_and(|last| monotonic() >= last);
-                    let Some(job) = job.filter(|_| !over) else {
-                        open = false;
-                        self.jobs.close();
-                        continue;
-                    };
-                    let lane = self.pool.pop().unwrap_or_else(|| {
-                        lanes += 1;
-                        self.lane(lanes - 1)
-                    });
-                    running.spawn(self.exchange(lane, job));
-                    begun += 1;
-                    most_in_flight = most_in_flight.max(running.len());
+                    Some(client) => pool.extend(client),
+                    None => break,
+                },
+                () = crew.more.notified() => {
+                    if crew.needs_more() {
+                        crew.add(&mut lanes, crew.endpoint.client());
+                    }
                 }
             }
         }
-        let most_in_flight = u32::try_from(most_in_flight).unwrap_or(u32::MAX);
-        Sent { pool: self.pool, begun, most_in_flight }
+        lanes.shutdown().await;
+        let Counts { begun, most_in_flight, .. } = &crew.counts;
+        Sent {
+            pool,
+            begun: begun.load(Ordering::Relaxed),
+            most_in_flight: most_in_flight.load(Ordering::Relaxed),
+            started: crew.next.lock().await.started,
+        }
+    }
+}
+
+/// What lanes share. They run on one thread: nothing is ordered by what is counted.
+struct Crew {
+    next: Mutex<Next>,
+    last: Option<Nanos>,
+    endpoint: Endpoint,
+    reports: mpsc::Sender<Ended>,
+    most: u32,
+    counts: Counts,
+    /// A job was taken and nobody waits for the next one.
+    more: Notify,
+}
+
+#[derive(Default)]
+struct Counts {
+    lanes: AtomicU32,
+    waiting: AtomicU32,
+    in_flight: AtomicU32,
+    most_in_flight: AtomicU32,
+    begun: AtomicU64,
+}
+
+/// What the lane has whose turn it is.
+struct Next {
+    jobs: mpsc::Receiver<Vec<Job>>,
+    ready: vec::IntoIter<Job>,
+    started: Option<Nanos>,
+    alarm: Alarm,
+}
+
+impl Next {
+    async fn job(&mut self) -> Option<Job> {
+        loop {
+            match self.ready.next() {
+                None => self.ready = self.jobs.recv().await?.into_iter(),
+                job => return job,
+            }
+        }
     }
 
-    fn exchange(&self, mut lane: Lane, job: Job) -> impl Future<Output = Lane> + use<> {
-        let call = Call {
-            method: self.method.clone(),
-            path: self.path.clone(),
-            request_id: Some(job.request_id.clone()),
-            body: job.body.clone(),
-        };
-        let reports = self.reports.clone();
-        // The first body may still have been in the making when the connection was ready.
-        let intended = job.due.or(lane.free_since).unwrap_or_else(monotonic);
-        async move {
-            let exchange = lane.client.call(&call).await;
-            lane.free_since = Some(exchange.end);
-            let ended = Ended { job, worker: lane.number, intended, exchange };
-            // Nobody listens any more if the load has ended meanwhile.
-            drop(reports.send(ended).await);
-            lane
+    /// Waits until the job is due, and uses the time to connect.
+    async fn wait(&mut self, offset: Nanos, client: &mut Client) -> Nanos {
+        let due = *self.started.get_or_insert_with(monotonic) + offset;
+        tokio::select! {
+            biased;
+            () = self.alarm.until(due) => {}
+            // If it fails, the call tries again and says why.
+            _ = client.connect() => self.alarm.until(due).await,
         }
+        due
+    }
+}
+
+impl Crew {
+    fn needs_more(&self) -> bool {
+        let Counts { waiting, lanes, .. } = &self.counts;
+        waiting.load(Ordering::Relaxed) == 0 && lanes.load(Ordering::Relaxed) < self.most
+    }
+
+    fn add(self: &Arc<Self>, lanes: &mut JoinSet<Client>, client: Client) {
+        let number = self.counts.lanes.fetch_add(1, Ordering::Relaxed);
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        lanes.spawn(Arc::clone(self).lane(number, client));
+    }
+
+    /// Sends one job after the other; leaves the connection.
+    async fn lane(self: Arc<Self>, worker: u32, mut client: Client) -> Client {
+        let Counts { waiting, in_flight, most_in_flight, begun, .. } = &self.counts;
+        let mut free_since = None;
+        while let Some((job, due)) = self.next(&mut client).await {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            if self.needs_more() {
+                self.more.notify_one();
+            }
+            begun.fetch_add(1, Ordering::Relaxed);
+            most_in_flight
+                .fetch_max(in_flight.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // The first body may still have been in the making when the connection was ready.
+            let intended = due.or(free_since).unwrap_or_else(monotonic);
+            let exchange = client.call(&self.call(&job)).await;
+            free_since = Some(exchange.end);
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+            // Before the report, which may have to wait for its reader.
+            waiting.fetch_add(1, Ordering::Relaxed);
+            let ended = Ended { job, worker, intended, exchange };
+            // Nobody listens any more if the load has ended meanwhile.
+            drop(self.reports.send(ended).await);
+            if due.is_none() {
+                // Answers that are there are read before anything is sent: their times count. It is
+                // cheaper, too, to wake a server once for many requests.
+                tokio::task::yield_now().await;
+            }
+        }
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        client
+    }
+
+    fn call<'j>(&self, job: &'j Job) -> Call<'j> {
+        let Endpoint { method, uri, .. } = &self.endpoint;
+        Call {
+            method: method.clone(),
+            uri: uri.clone(),
+            request_id: Some(&job.request_id),
+            body: job.body.clone(),
+        }
+    }
+
+    /// The next job when it is due, and when that is in an open loop; `None` at the end.
+    async fn next(&self, client: &mut Client) -> Option<(Job, Option<Nanos>)> {
+        let mut next = self.next.lock().await;
+        let job = next.job().await?;
+        if self.last.is_some_and(|last| monotonic() >= last) {
+            next.ready = Vec::new().into_iter();
+            next.jobs.close();
+            while next.jobs.try_recv().is_ok() {}
+            return None;
+        }
+        let due = match job.offset {
+            Some(offset) => Some(next.wait(offset, client).await),
+            None => None,
+        };
+        Some((job, due))
     }
 }

@@ -34,7 +34,7 @@ impl WarmUp {
 
 /// What is known of compilations while a load runs.
 pub trait CompileSigns {
-    /// Where they are seen: `log`, `trace`; empty: nowhere.
+    /// Where they are seen: `log`; empty: nowhere.
     fn seen_by(&self) -> &str;
     /// Those that were seen since the last call.
     fn take(&mut self) -> Vec<CompileSign>;

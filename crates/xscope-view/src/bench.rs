@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value, json};
 use xscope_trace::metric::Status;
-use xscope_trace::results::{Cause, Durations, Figure, Judgement, PointResult, Results};
+use xscope_trace::results::{
+    Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
+};
 
 use crate::text::{Column, table};
 
@@ -26,27 +27,32 @@ pub fn bench_text(results: &Results, markdown: bool) -> String {
         for cause in point.verdict.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
             let _infallible = write!(out, "\n{}: {}: {}", point.point, name(cause), cause.detail);
         }
-        if let Some(split) = point.compile.as_ref().filter(|split| split.hit.n > 0) {
-            let ms = |figure: &Figure| number(figure, 2);
-            let _infallible = write!(
-                out,
-                "\n{}: without the {} requests that met a compilation: n {}  p50 {}  p95 {}  p99 {} \
-                 ms; of those that did: p50 {}  max {} ms",
-                point.point,
-                split.hit.n,
-                split.clean.n,
-                ms(&split.clean.p50_ms),
-                ms(&split.clean.p95_ms),
-                ms(&split.clean.p99_ms),
-                ms(&split.hit.p50_ms),
-                ms(&split.hit.max_ms),
-            );
+        for (what, split) in [("", &point.compile), ("while profiled, ", &point.compile_profiled)] {
+            if let Some(split) = split.as_ref().filter(|split| split.hit.n > 0) {
+                let _infallible = write!(out, "\n{}: {what}{}", point.point, compile_text(split));
+            }
         }
     }
     if !out.ends_with('\n') {
         out.push('\n');
     }
     out
+}
+
+fn compile_text(split: &CompileSplit) -> String {
+    let ms = |figure: &Figure| number(figure, 2);
+    format!(
+        "without the {} requests that met a compilation (known from the {}): n {}  p50 {}  p95 {}  \
+         p99 {} ms; of those that did: p50 {}  max {} ms",
+        split.hit.n,
+        split.detected_by,
+        split.clean.n,
+        ms(&split.clean.p50_ms),
+        ms(&split.clean.p95_ms),
+        ms(&split.clean.p99_ms),
+        ms(&split.hit.p50_ms),
+        ms(&split.hit.max_ms),
+    )
 }
 
 /// Worth a line even where it does not spoil what was asked for.
@@ -143,16 +149,17 @@ pub fn bench_csv(results: &Results) -> String {
     let mut out = String::from(
         "point,batch_size,label_count,input_len,output_len,arrivals,concurrency,n,failed,p50_ms,\
          p95_ms,p99_ms,mean_ms,min_ms,max_ms,item_ms,throughput_items_per_sec,requests_per_sec,\
-         input_tokens_per_sec,output_tokens_per_sec,ttft_p50_ms,ttft_p99_ms,itl_p50_ms,itl_p99_ms,\
-         peak_hbm_mb,trace_path,verdict,causes,workload_hash\n",
+         input_tokens_per_sec,output_tokens_per_sec,ttft_p50_ms,ttft_p99_ms,tpot_p50_ms,tpot_p99_ms,\
+         itl_p50_ms,itl_p99_ms,peak_hbm_mb,trace_path,verdict,causes,workload_hash\n",
     );
     for point in &results.results {
         let (shape, latency) = (&point.shape, &point.latency);
         let count = |count: Option<u32>| count.map_or_else(String::new, |n| n.to_string());
         let figure =
             |figure: &Figure| figure.value().map_or_else(String::new, |value| value.to_string());
-        let (ttft, itl) = (point.ttft.clone(), point.itl.clone());
-        let stream = |of: Option<Figure>| of.map_or_else(String::new, |of| figure(&of));
+        let stream = |durations: &Option<Durations>, of: fn(&Durations) -> &Figure| {
+            durations.as_ref().map_or_else(String::new, |durations| figure(of(durations)))
+        };
         let causes: Vec<String> = point.verdict.causes.iter().map(name).collect();
         let cells = [
             quoted(&point.point),
@@ -175,10 +182,12 @@ pub fn bench_csv(results: &Results) -> String {
             figure(&point.requests_per_sec),
             figure(&point.input_tokens_per_sec),
             figure(&point.output_tokens_per_sec),
-            stream(ttft.as_ref().map(|ttft| ttft.p50_ms.clone())),
-            stream(ttft.map(|ttft| ttft.p99_ms)),
-            stream(itl.as_ref().map(|itl| itl.p50_ms.clone())),
-            stream(itl.map(|itl| itl.p99_ms)),
+            stream(&point.ttft, |ttft| &ttft.p50_ms),
+            stream(&point.ttft, |ttft| &ttft.p99_ms),
+            stream(&point.tpot, |tpot| &tpot.p50_ms),
+            stream(&point.tpot, |tpot| &tpot.p99_ms),
+            stream(&point.itl, |itl| &itl.p50_ms),
+            stream(&point.itl, |itl| &itl.p99_ms),
             figure(&point.peak_hbm_mb),
             quoted(point.trace_path.as_deref().unwrap_or_default()),
             verdict(point).to_lowercase(),
@@ -189,48 +198,6 @@ pub fn bench_csv(results: &Results) -> String {
         out.push('\n');
     }
     out
-}
-
-/// A line of JSON for each point, with the keys that `bench_serving` writes; a figure that is missing
-/// is `null`.
-pub fn serving_jsonl(results: &Results, dataset: &str) -> String {
-    let lines = results.results.iter().map(|point| {
-        let mut line = Map::new();
-        line.insert("tag".to_owned(), json!(point.point));
-        line.insert("backend".to_owned(), json!(results.config.backend));
-        line.insert("dataset_name".to_owned(), json!(dataset));
-        line.insert("request_rate".to_owned(), json!(point.client.requested_per_sec));
-        line.insert("max_concurrency".to_owned(), json!(point.concurrency));
-        line.insert("random_input_len".to_owned(), json!(point.shape.input_len));
-        line.insert("random_output_len".to_owned(), json!(point.shape.output_len));
-        let spans =
-            point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
-        let secs: f64 = spans.sum();
-        line.insert("duration".to_owned(), json!(secs));
-        line.insert("completed".to_owned(), json!(point.ok));
-        let value = |figure: &Figure| json!(figure.value());
-        let tokens = |figure: &Figure| json!(figure.value().map(|rate| (rate * secs).round()));
-        line.insert("total_input_tokens".to_owned(), tokens(&point.input_tokens_per_sec));
-        line.insert("total_output_tokens".to_owned(), tokens(&point.output_tokens_per_sec));
-        line.insert("request_throughput".to_owned(), value(&point.requests_per_sec));
-        line.insert("input_throughput".to_owned(), value(&point.input_tokens_per_sec));
-        line.insert("output_throughput".to_owned(), value(&point.output_tokens_per_sec));
-        let none = Durations::default();
-        let [ttft, itl] = [&point.ttft, &point.itl].map(|of| of.as_ref().unwrap_or(&none));
-        for (name, of) in [("e2e_latency", &point.latency), ("ttft", ttft), ("itl", itl)] {
-            for (kind, figure) in [
-                ("mean", &of.mean_ms),
-                ("median", &of.p50_ms),
-                ("p95", &of.p95_ms),
-                ("p99", &of.p99_ms),
-            ] {
-                line.insert(format!("{kind}_{name}_ms"), value(figure));
-            }
-        }
-        line.insert("verdict".to_owned(), json!(point.verdict.status));
-        format!("{}\n", Value::Object(line))
-    });
-    lines.collect()
 }
 
 fn quoted(text: &str) -> String {
@@ -275,15 +242,6 @@ mod tests {
         assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
         assert!(!text.contains("good: too_few"), "{text}");
         assert!(bench_text(&results(), true).starts_with("| point | arrivals | n |"));
-    }
-
-    #[test]
-    fn lines_have_the_keys_of_bench_serving_and_no_infinity() {
-        let text = serving_jsonl(&results(), "random");
-        let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        assert_eq!(line["median_e2e_latency_ms"], 12.345);
-        assert!(line["request_rate"].is_null() && line["p99_itl_ms"].is_null());
-        assert_eq!((&line["completed"], &line["dataset_name"]), (&0.into(), &"random".into()));
     }
 
     #[test]

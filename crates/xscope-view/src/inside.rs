@@ -1,5 +1,6 @@
 //! Benchmarks in process, as text: kernels, and batches through a model.
 
+use xscope_trace::Metric;
 use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results, median_of};
 
 use crate::text::{Column, duration, figure_text, percent, si, table};
@@ -22,6 +23,11 @@ pub fn kernels_text(results: &Results) -> String {
         ],
         kernels(results).map(|(point, kernel)| kernel_row(point, kernel)),
     );
+    for (point, kernel) in kernels(results) {
+        if let Figure::Qualified(Metric { reason: Some(reason), .. }) = &kernel.efficiency {
+            out += &format!("{}: of peak: {reason}\n", point.point);
+        }
+    }
     out += &beside(results);
     for point in &results.results {
         for cause in &point.verdict.causes {
@@ -63,7 +69,10 @@ fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<String> {
         rate(&kernel.bytes_per_sec, "B/s"),
         figure_text(&kernel.intensity, 1),
         kernel.bound_by.clone(),
-        kernel.efficiency.value().map_or("-".to_owned(), percent),
+        match &kernel.efficiency {
+            Figure::Value(share) => percent(*share),
+            Figure::Qualified(share) => share.value.map_or("-".to_owned(), |it| percent(it) + "?"),
+        },
         format!("{:.0e}", kernel.answer_error),
     ]
 }

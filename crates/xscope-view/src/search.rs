@@ -94,6 +94,7 @@ fn rows(cells: &[CellRow]) -> Vec<Vec<String>> {
             CellStatus::MissesSlo => "misses its level",
             CellStatus::OutOfMemory => "out of memory",
             CellStatus::Failed => "failed",
+            CellStatus::Skipped => "skipped",
         };
         vec![
             cell.name.clone(),

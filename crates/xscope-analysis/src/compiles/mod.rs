@@ -11,7 +11,8 @@ pub(crate) mod compile_log;
 use serde::Serialize;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
 use xscope_trace::window::Window;
-use xscope_trace::{Picos, Trace};
+use xscope_trace::write::unix_zero;
+use xscope_trace::{Nanos, Picos, Trace};
 
 use crate::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
@@ -90,6 +91,36 @@ pub(crate) fn compiling(trace: &Trace) -> Intervals {
     let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
     let all = hosts.flat_map(|track| outermost(&flags, track));
     Intervals::of(all.map(|(_, start, end)| (start, end)).collect())
+}
+
+/// One compilation, since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    pub from: Nanos,
+    pub to: Nanos,
+    /// What was compiled, and how long that took.
+    pub text: String,
+}
+
+/// The compilations that a trace shows by itself; `None` if it could show none, because it has no
+/// host threads or does not say what time it was.
+pub fn compiled(trace: &Trace) -> Option<Vec<Compiled>> {
+    let zero = Nanos(unix_zero(trace)?);
+    let is_host = |track: &Track| track.kind == TrackKind::HostThread && !track.slices.is_empty();
+    if !trace.tracks.iter().any(is_host) {
+        return None;
+    }
+    let at = |time: Picos| zero + Nanos(time.0.div_euclid(1000));
+    let compiled = |row: CompileRow| Compiled {
+        from: at(row.start),
+        to: at(row.start.saturating_add(row.duration)),
+        text: format!(
+            "{} took {:.1} ms",
+            if row.program.is_empty() { row.event } else { format!("compiling {}", row.program) },
+            row.duration_us / 1e3
+        ),
+    };
+    Some(recorded(trace).into_iter().map(compiled).collect())
 }
 
 /// All compilations, by start: those that the trace shows, with what servers' logs add.

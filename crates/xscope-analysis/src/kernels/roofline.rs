@@ -88,13 +88,28 @@ pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Pe
     kernel.intensity = rates.intensity.into();
     kernel.efficiency = rates.efficiency.into();
     rates.bound_by.clone_into(&mut kernel.bound_by);
+    // It runs again and again on the same data, so this is no share of what memory can do.
+    if let (Some(share), "memory") =
+        (kernel.efficiency.value().filter(|it| *it > 1.0), rates.bound_by)
+    {
+        let reason = format!(
+            "cache-resident: it moves {:.0} % of what memory can, so its {} bytes stayed in a cache \
+             from run to run",
+            100.0 * share,
+            kernel.bytes
+        );
+        kernel.efficiency = Figure::unavailable("1", reason);
+        "cache".clone_into(&mut kernel.bound_by);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use xscope_trace::Metric;
 
-    use super::roofline;
+    use xscope_trace::results::{Figure, KernelFigures};
+
+    use super::{rate_kernel, roofline};
     use crate::peaks::Peaks;
 
     #[test]
@@ -107,5 +122,21 @@ mod tests {
         assert_eq!((result.bound_by, result.efficiency.value), ("memory", Some(0.9)));
         let unknown = roofline(&metric(80.0), &metric(9.0), 1.0, None);
         assert_eq!((unknown.bound_by, unknown.efficiency.value), ("unknown", None));
+    }
+
+    #[test]
+    fn what_stays_in_a_cache_has_no_share_of_memory() {
+        let peaks = Some(Peaks { flops_per_sec: 1e9, bytes_per_sec: 1e6, from: "measured" });
+        let rated = |bytes| {
+            let mut kernel = KernelFigures { flops: 10, bytes, ..KernelFigures::default() };
+            rate_kernel(&mut kernel, &Figure::Value(1.0), peaks);
+            (kernel.bound_by, kernel.efficiency)
+        };
+        assert_eq!(rated(500), ("memory".to_owned(), Figure::Value(0.5)));
+        let (bound_by, efficiency) = rated(1994);
+        let Figure::Qualified(efficiency) = efficiency else { panic!("it is no valid share") };
+        assert_eq!((bound_by.as_str(), efficiency.value), ("cache", None));
+        let reason = efficiency.reason.unwrap();
+        assert!(reason.contains("199 %") && reason.contains("1994 bytes"), "{reason}");
     }
 }

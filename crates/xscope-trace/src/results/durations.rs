@@ -65,6 +65,8 @@ pub struct Durations {
     pub n: u64,
     pub min_ms: Figure,
     pub mean_ms: Figure,
+    /// Standard deviation of the samples themselves: what they are the sample of is not asked.
+    pub std_ms: Figure,
     pub p50_ms: Figure,
     pub p95_ms: Figure,
     pub p99_ms: Figure,
@@ -82,6 +84,7 @@ impl Durations {
             n: samples.len() as u64,
             min_ms: figure(samples.first()),
             mean_ms: mean_ms(&samples),
+            std_ms: std_ms(&samples),
             p50_ms: percentile_ms(&samples, 500),
             p95_ms: percentile_ms(&samples, 950),
             p99_ms: percentile_ms(&samples, 990),
@@ -114,6 +117,14 @@ fn mean_ms(samples: &[Nanos]) -> Figure {
     }
     let sum: f64 = samples.iter().map(|sample| sample.as_millis()).sum();
     Figure::Value(sum / count_to_f64(samples.len() as u64))
+}
+
+fn std_ms(samples: &[Nanos]) -> Figure {
+    let Some(mean) = mean_ms(samples).value() else {
+        return Figure::unavailable("ms", "no samples");
+    };
+    let squares: f64 = samples.iter().map(|sample| (sample.as_millis() - mean).powi(2)).sum();
+    Figure::Value((squares / count_to_f64(samples.len() as u64)).sqrt())
 }
 
 /// The median; of an even number of values the mean of the middle two.
@@ -170,6 +181,8 @@ mod tests {
             n: 100,
             min_ms: Figure::Value(1.0),
             mean_ms: Figure::Value(50.5),
+            // Of 1 to n it is the root of (n² - 1) / 12.
+            std_ms: Figure::Value(833.25_f64.sqrt()),
             p50_ms: Figure::Value(50.0),
             p95_ms: Figure::Value(95.0),
             p99_ms: Figure::Value(99.0),
@@ -228,7 +241,7 @@ mod tests {
         let got = serde_json::to_string(&durations([2, 4].into_iter())).unwrap();
         assert_eq!(
             got,
-            r#"{"n":2,"min_ms":2.0,"mean_ms":3.0,"p50_ms":2.0,"p95_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 20 samples, has 2"},"p99_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 100 samples, has 2"},"max_ms":4.0}"#
+            r#"{"n":2,"min_ms":2.0,"mean_ms":3.0,"std_ms":1.0,"p50_ms":2.0,"p95_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 20 samples, has 2"},"p99_ms":{"value":null,"unit":"ms","status":"unavailable","reason":"needs 100 samples, has 2"},"max_ms":4.0}"#
         );
         let back: Durations = serde_json::from_str(&got).unwrap();
         assert_eq!(back, durations([2, 4].into_iter()));

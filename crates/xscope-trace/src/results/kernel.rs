@@ -20,9 +20,9 @@ pub struct KernelFigures {
     pub bytes_per_sec: Figure,
     /// Operations for each byte.
     pub intensity: Figure,
-    /// `compute`, `memory` or `unknown`.
+    /// `compute`, `memory`, `cache` or `unknown`.
     pub bound_by: String,
-    /// The larger of the shares of both peaks.
+    /// The larger of the shares of both peaks; unavailable where a cache held the data.
     pub efficiency: Figure,
     /// Largest difference of the answer from a naive one, over the largest value of that.
     pub answer_error: f64,

@@ -123,6 +123,9 @@ pub struct PointResult {
     /// Time to the first token; in streams only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft: Option<Durations>,
+    /// Time for each token after the first, one sample a request; in streams only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Durations>,
     /// Time between tokens after the first; in streams only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub itl: Option<Durations>,
@@ -135,6 +138,10 @@ pub struct PointResult {
     /// Requests that waited for a compilation, apart from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compile: Option<CompileSplit>,
+    /// The same of the requests that were sent while the profile was taken, which are in no other
+    /// figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compile_profiled: Option<CompileSplit>,
     pub warmup: WarmupReport,
     /// Mean milliseconds of the server's stages, from `server-timing` headers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -69,6 +69,8 @@ pub enum CellStatus {
     OutOfMemory,
     /// The server did not start, or died.
     Failed,
+    /// Not tried: a smaller value of one setting ran out of memory already.
+    Skipped,
 }
 
 /// A setting that is done.

@@ -127,6 +127,19 @@ pub(crate) fn checks(checks: &[TargetCheck]) -> Markup {
 }
 
 fn row(check: &TargetCheck) -> Markup {
+    html! {
+        tr {
+            td { (shorten(&check.name, 80)) }
+            td { (shorten(&check.point, 80)) }
+            td.num { (shorten(&check.target, 40)) }
+            td.num { (figure(&check.value)) }
+            (outcome(check))
+        }
+    }
+}
+
+/// The last two cells of a target: what became of it, and why it is not known better.
+pub(crate) fn outcome(check: &TargetCheck) -> Markup {
     let (class, word) = match check.outcome {
         CheckOutcome::Met => ("good", "✓ met"),
         CheckOutcome::Missed => ("warning", "✗ missed"),
@@ -138,14 +151,8 @@ fn row(check: &TargetCheck) -> Markup {
         _ => None,
     };
     html! {
-        tr {
-            td { (shorten(&check.name, 80)) }
-            td { (shorten(&check.point, 80)) }
-            td.num { (shorten(&check.target, 40)) }
-            td.num { (figure(&check.value)) }
-            td class=(class) { (word) }
-            td.note { (shorten(why.unwrap_or_default(), 200)) }
-        }
+        td class=(class) { (word) }
+        td.note { (shorten(why.unwrap_or_default(), 200)) }
     }
 }
 

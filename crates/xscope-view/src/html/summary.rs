@@ -6,10 +6,10 @@ use xscope_analysis::profile::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
-use xscope_trace::results::{CheckOutcome, Figure, TargetCheck};
+use xscope_trace::results::TargetCheck;
 
 use crate::html::Side;
-use crate::html::benchmark::{checks, invalid};
+use crate::html::benchmark::{checks, invalid, outcome};
 use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
 use crate::text::{figure_text, percent, shorten};
 
@@ -177,23 +177,12 @@ fn target_table(report: &ProfileReport) -> Markup {
 }
 
 fn target(check: &TargetCheck) -> Markup {
-    let (class, word) = match check.outcome {
-        CheckOutcome::Met => ("good", "✓ met"),
-        CheckOutcome::Missed => ("warning", "✗ missed"),
-        CheckOutcome::Alert => ("error", "‼ far off"),
-        CheckOutcome::Unknown => ("note", "not measured"),
-    };
-    let why = match &check.value {
-        Figure::Qualified(metric) => metric.reason.as_deref().unwrap_or_default(),
-        Figure::Value(_) => "",
-    };
     html! {
         tr {
             td { (check.name.replace('_', " ")) }
             td.num { (check.target) }
             td.num { (figure_text(&check.value, 1)) }
-            td class=(class) { (word) }
-            td.note { (why) }
+            (outcome(check))
         }
     }
 }

@@ -21,6 +21,43 @@ const FIGURES: [&str; 9] = [
     "output_tokens_per_sec",
 ];
 
+/// What is sent, to whatever server.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub(crate) struct RequestArgs {
+    /// A workload in TOML (docs/bench.md); options given besides replace what it says
+    #[arg(long, value_name = "FILE")]
+    pub workload: Option<PathBuf>,
+    /// How requests are spelled: sglang, vllm-generative, vllm-score, vllm-rerank, tei-rerank,
+    /// sglang-generate, openai-completions, openai-chat [default: as the workload is usually asked]
+    #[arg(long, value_name = "NAME")]
+    pub backend: Option<Backend>,
+    /// How requests arrive: closed:4, constant:20/s, poisson:20/s, gamma:20/s,0.5, ramp:1-50/s,60s,
+    /// stages:10/s*30s+20/s*30s, replay:FILE [default: closed:1]
+    #[arg(long, value_name = "ARRIVALS")]
+    pub arrivals: Option<Arrivals>,
+    /// Requests of a measured window
+    #[arg(long, visible_aliases = ["num-prompts", "num-runs"], value_name = "N")]
+    pub requests: Option<u32>,
+    /// How long requests are sent in a measured window, in seconds
+    #[arg(long, value_name = "SECS")]
+    pub secs: Option<f64>,
+    /// Different requests before they repeat, so that every answer is checked for drift
+    #[arg(long, value_name = "N")]
+    pub distinct: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The model's name in the requests, if the server does not say it
+    #[arg(long, visible_alias = "served-model-name", value_name = "NAME")]
+    pub model_name: Option<String>,
+    /// Ids in the model's vocabulary; prompts are made below it
+    #[arg(long, value_name = "N")]
+    pub vocab_size: Option<u32>,
+    /// How far a score may be from that of an equal request before
+    #[arg(long, value_name = "DIFFERENCE", default_value_t = 0.01)]
+    pub drift: f64,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// Measure the server at this address
@@ -36,42 +73,8 @@ pub(crate) struct LoadArgs {
     /// How long the server may take to get ready, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600)]
     pub ready_timeout_secs: u64,
-    /// A workload in TOML (docs/bench.md); options given besides replace what it says
-    #[arg(long, value_name = "FILE", help_heading = "Requests")]
-    pub workload: Option<PathBuf>,
-    /// How requests are spelled: sglang, vllm-generative, vllm-score, vllm-rerank, tei-rerank,
-    /// sglang-generate, openai-completions, openai-chat [default: as the workload is usually asked]
-    #[arg(long, value_name = "NAME", help_heading = "Requests")]
-    pub backend: Option<Backend>,
-    /// How requests arrive: closed:4, constant:20/s, poisson:20/s, gamma:20/s,0.5, ramp:1-50/s,60s,
-    /// stages:10/s*30s+20/s*30s, replay:FILE [default: closed:1]
-    #[arg(long, value_name = "ARRIVALS", help_heading = "Requests")]
-    pub arrivals: Option<Arrivals>,
-    /// Requests of a measured window
-    #[arg(long, visible_aliases = ["num-prompts", "num-runs"], value_name = "N", help_heading = "Requests")]
-    pub requests: Option<u32>,
-    /// How long requests are sent in a measured window, in seconds
-    #[arg(long, value_name = "SECS", help_heading = "Requests")]
-    pub secs: Option<f64>,
-    /// Different requests before they repeat, so that every answer is checked for drift
-    #[arg(long, value_name = "N", help_heading = "Requests")]
-    pub distinct: Option<u32>,
-    #[arg(long, value_name = "N", help_heading = "Requests")]
-    pub seed: Option<u64>,
-    /// The model's name in the requests, if the server does not say it
-    #[arg(
-        long,
-        visible_alias = "served-model-name",
-        value_name = "NAME",
-        help_heading = "Requests"
-    )]
-    pub model_name: Option<String>,
-    /// Ids in the model's vocabulary; prompts are made below it
-    #[arg(long, value_name = "N", help_heading = "Requests")]
-    pub vocab_size: Option<u32>,
-    /// How far a score may be from that of an equal request before
-    #[arg(long, value_name = "DIFFERENCE", default_value_t = 0.01, help_heading = "Requests")]
-    pub drift: f64,
+    #[command(flatten)]
+    pub requests: RequestArgs,
     /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
     #[arg(long, visible_alias = "warmup-requests", value_name = "N")]
     pub warmup: Option<u32>,

@@ -36,12 +36,12 @@ pub(crate) use export::{ExportArgs, TrimArgs};
 pub(crate) use inside::{
     Dataset, InsideArgs, InsideOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
 };
-pub(crate) use load::LoadArgs;
+pub(crate) use load::{LoadArgs, RequestArgs};
 pub(crate) use profile::{
     OverheadArgs, OverheadLevel, ProbeArgs, ProfileArgs, RunArgs, WorkloadArgs,
 };
 pub(crate) use report::ReportArgs;
-pub(crate) use score::ScoreArgs;
+pub(crate) use score::{ScoreArgs, ScoreAskArgs};
 pub(crate) use search::{FindMaxArgs, OneBatchServerArgs, SweepArgs};
 pub(crate) use serving::ServingArgs;
 pub(crate) use targets::TargetArgs;

@@ -5,6 +5,36 @@ use xscope_load::Lengths;
 
 use super::{EngineArgs, LoadArgs};
 
+/// What is asked to be scored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Requests")]
+pub(crate) struct ScoreAskArgs {
+    /// Items of a request, for each point
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    pub batch_sizes: Vec<u32>,
+    /// Labels scored for each item, for each point
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    pub label_counts: Vec<u32>,
+    /// The label token ids themselves, instead of drawn ones
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub label_token_ids: Option<Vec<u32>>,
+    /// Tokens of a query: 12, uniform:10-30, normal:20,5, lognormal:20,0.5, zipf:1.2,100
+    #[arg(long, value_name = "LENGTHS")]
+    pub query_tokens: Option<Lengths>,
+    /// Tokens of an item
+    #[arg(long, value_name = "LENGTHS")]
+    pub item_tokens: Option<Lengths>,
+    /// Send token ids instead of text, so that the server does not tokenize
+    #[arg(long)]
+    pub token_ids: bool,
+    /// Put the item before the query
+    #[arg(long)]
+    pub item_first: bool,
+    /// Ask for probabilities under the full vocabulary instead of a softmax over the labels
+    #[arg(long)]
+    pub no_softmax: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// The matrix: smoke (batches 1 4 16, labels 2 4, 5 requests), standard (1 to 32, 2 4 8, 20)
@@ -15,30 +45,8 @@ pub(crate) struct ScoreArgs {
     /// for 30 s
     #[arg(long, conflicts_with_all = ["profile", "batch_sizes", "label_counts"])]
     pub stress: bool,
-    /// Items of a request, for each point
-    #[arg(long, value_name = "N,...", value_delimiter = ',', help_heading = "Requests")]
-    pub batch_sizes: Vec<u32>,
-    /// Labels scored for each item, for each point
-    #[arg(long, value_name = "N,...", value_delimiter = ',', help_heading = "Requests")]
-    pub label_counts: Vec<u32>,
-    /// The label token ids themselves, instead of drawn ones
-    #[arg(long, value_name = "ID,...", value_delimiter = ',', help_heading = "Requests")]
-    pub label_token_ids: Option<Vec<u32>>,
-    /// Tokens of a query: 12, uniform:10-30, normal:20,5, lognormal:20,0.5, zipf:1.2,100
-    #[arg(long, value_name = "LENGTHS", help_heading = "Requests")]
-    pub query_tokens: Option<Lengths>,
-    /// Tokens of an item
-    #[arg(long, value_name = "LENGTHS", help_heading = "Requests")]
-    pub item_tokens: Option<Lengths>,
-    /// Send token ids instead of text, so that the server does not tokenize
-    #[arg(long, help_heading = "Requests")]
-    pub token_ids: bool,
-    /// Put the item before the query
-    #[arg(long, help_heading = "Requests")]
-    pub item_first: bool,
-    /// Ask for probabilities under the full vocabulary instead of a softmax over the labels
-    #[arg(long, help_heading = "Requests")]
-    pub no_softmax: bool,
+    #[command(flatten)]
+    pub ask: ScoreAskArgs,
     /// Take a profile of each point, apart from what is measured
     #[arg(long)]
     pub enable_trace: bool,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use xscope_capture::Slo;
 
-use super::{OutputArgs, WorkloadArgs};
+use super::{OutputArgs, RequestArgs, ScoreAskArgs};
 
 /// The search for the largest rate that keeps service levels.
 #[derive(Debug, Args)]
@@ -93,12 +93,18 @@ pub(crate) struct SweepArgs {
     /// How many of the best are measured again from a fresh start
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub confirm: usize,
+    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub warmup: u32,
     /// How often each point is measured on a start
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub trials: u32,
     /// Begin no setting after so many seconds; --resume goes on
     #[arg(long, value_name = "SECS", default_value_t = 86_400)]
     pub budget_secs: u64,
+    /// Try settings, too, that are larger than one that ran out of memory
+    #[arg(long)]
+    pub try_all: bool,
     /// Service levels that a setting must keep: p99=500ms, mean=20ms
     #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',')]
     pub slo: Vec<Slo>,
@@ -112,7 +118,9 @@ pub(crate) struct SweepArgs {
     #[arg(long)]
     pub no_progress: bool,
     #[command(flatten)]
-    pub workload: WorkloadArgs,
+    pub ask: ScoreAskArgs,
+    #[command(flatten)]
+    pub requests: RequestArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -141,5 +149,10 @@ mod tests {
         assert!(!accepts(&[&batch[..], &["--batch-size", "0"]].concat()));
         assert!(accepts(&["bench", "sweep", "grid.toml", "--rank", "p99_ms"]));
         assert!(!accepts(&["bench", "sweep", "grid.toml", "--rank", "p99"]));
+        let sweep = ["bench", "sweep", "grid.toml"];
+        assert!(accepts(
+            &[&sweep[..], &["--workload", "w.toml", "--arrivals", "closed:8"]].concat()
+        ));
+        assert!(accepts(&[&sweep[..], &["--batch-sizes", "8,32", "--slo", "p99=500ms"]].concat()));
     }
 }

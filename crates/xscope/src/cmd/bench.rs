@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use xscope_analysis::compiles::{Compiled, compiled};
 use xscope_analysis::targets::{add_cost, check_results};
 use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
-use xscope_load::Workload;
-use xscope_load::{Arrivals, Backend, Cancel, LoadEvent, LoadOptions, Matrix, Phase, WarmUp};
-use xscope_trace::Metric;
-use xscope_trace::metric::Status;
-use xscope_trace::results::{BenchConfig, Figure, Judgement, Results};
-use xscope_view::{bench_csv, bench_text, serving_jsonl, targets_text};
+use xscope_load::{
+    Arrivals, Backend, Cancel, CompileSign, LoadEvent, LoadOptions, Matrix, Phase, WarmUp,
+    Workload, profiled_split,
+};
+use xscope_trace::results::{
+    BenchConfig, Cause, CauseKind, CompileSplit, Figure, Judgement, PointResult, Results, Verdict,
+};
+use xscope_view::{bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
 
-use crate::cli::LoadArgs;
+use crate::cli::{LoadArgs, RequestArgs};
 use crate::cmd::{Exit, find_max, profile, targets};
 use crate::output::{self, Progress};
 
@@ -36,7 +39,7 @@ pub(crate) struct Asked {
 }
 
 /// The workload of a file or this one, with what the options say.
-pub(crate) fn workload(args: &LoadArgs, usual: Workload) -> Result<Workload> {
+pub(crate) fn workload(args: &RequestArgs, usual: Workload) -> Result<Workload> {
     let mut workload = match &args.workload {
         Some(path) => Workload::read(path)?,
         None => usual,
@@ -57,12 +60,12 @@ pub(crate) fn workload(args: &LoadArgs, usual: Workload) -> Result<Workload> {
 }
 
 /// The backend that was asked for, or the one that such requests usually go to.
-pub(crate) fn backend(args: &LoadArgs, workload: &Workload) -> Backend {
+pub(crate) fn backend(args: &RequestArgs, workload: &Workload) -> Backend {
     args.backend.unwrap_or_else(|| Backend::usual(&workload.ask))
 }
 
 /// The name of the only point: that of its file, if there is one.
-pub(crate) fn point_name(args: &LoadArgs, arrivals: &Arrivals) -> String {
+pub(crate) fn point_name(args: &RequestArgs, arrivals: &Arrivals) -> String {
     let file = args.workload.as_deref().and_then(Path::file_stem);
     file.map_or_else(|| arrivals.to_string(), |stem| stem.to_string_lossy().into_owned())
 }
@@ -83,7 +86,7 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
         (None, true, None) => anyhow::bail!("say what to measure: --url URL, or -- CMD"),
     };
     let mut load = LoadOptions::default();
-    load.tolerance.drift = args.drift;
+    load.tolerance.drift = args.requests.drift;
     let options = BenchOptions {
         output_dir: args.output_dir.clone(),
         target,
@@ -103,9 +106,7 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
     let targets = targets::read(args.targets.as_deref())?;
     let progress = Progress::new(!args.no_progress).watched(args.watch);
     let (mut benched, interrupted) = runtime.block_on(take(options, progress))?;
-    if asked.memory {
-        add_peaks(&mut benched);
-    }
+    read_profiles(&mut benched, asked.memory);
     if let Some(price) = args.price_per_hour {
         add_cost(&mut benched.results, price);
     }
@@ -138,20 +139,26 @@ pub(crate) async fn take(options: BenchOptions, mut progress: Progress) -> Resul
         BenchEvent::Starting(log) => {
             progress.say(&format!("starting the server; its log is {}", log.display()));
         }
-        BenchEvent::Warning(what) => progress.warn(&what),
-        BenchEvent::Load(LoadEvent::PhaseStarted { phase, point, requests })
-            if phase != Phase::Check =>
-        {
-            let phase = format!("{phase:?}").to_lowercase();
-            progress.begin_again(&format!("{phase} of {point}"), requests);
-        }
-        BenchEvent::Load(LoadEvent::Row(row)) if row.phase != Phase::Check => progress.step(&row),
-        _ => {}
+        event => show(&event, &mut progress),
     });
     let benched = Box::pin(bench).await;
     watcher.abort();
     progress.end();
     Ok((benched?, cancel.is_cancelled()))
+}
+
+/// Shows how a load goes on; single requests that check an answer are not worth it.
+pub(crate) fn show(event: &BenchEvent<'_>, progress: &mut Progress) {
+    match event {
+        BenchEvent::Load(LoadEvent::PhaseStarted { phase, point, requests })
+            if *phase != Phase::Check =>
+        {
+            progress.begin_again(&profile::phase_name(*phase, point), *requests);
+        }
+        BenchEvent::Load(LoadEvent::Row(row)) if row.phase != Phase::Check => progress.step(row),
+        BenchEvent::Warning(what) => progress.warn(what),
+        _ => {}
+    }
 }
 
 /// Writes what was asked for, and prints the table.
@@ -175,6 +182,9 @@ fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
         true => output::json(results)?,
         false => {
             output::page(&bench_text(results, args.markdown))?;
+            if results.config.bench == "serving" && !args.markdown {
+                output::page(&serving_text(results))?;
+            }
             output::page(&targets_text(&results.checks))?;
         }
     }
@@ -182,21 +192,57 @@ fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
     Ok(())
 }
 
-/// Reads the peak of memory of each point from its profile.
-fn add_peaks(benched: &mut Benched) {
+/// Adds what the profile of each point says: compilations, and if it was asked for, the peak of
+/// memory.
+fn read_profiles(benched: &mut Benched, memory: bool) {
+    let wall_offset = benched.run.manifest.clock.wall_offset;
     for point in &mut benched.results.results {
         let Some(folder) = &point.trace_path else { continue };
-        let peak = xscope_trace::load(&[benched.run.path().join(folder)])
-            .map(|trace| xscope_analysis::analyze(&trace).memory.peak);
-        point.peak_hbm_mb = match peak {
-            Ok(Metric { value: Some(value), status: Status::Valid, .. }) => Figure::Value(value),
-            Ok(peak) => Figure::Qualified(peak),
+        let trace = match xscope_trace::load(&[benched.run.path().join(folder)]) {
+            Ok(trace) => trace,
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                Figure::unavailable("MB", format!("the profile cannot be read: {error:#}"))
+                let why = format!("the profile cannot be read: {error:#}");
+                output::progress(&format!("{}: {why}", point.point));
+                if memory {
+                    point.peak_hbm_mb = Figure::unavailable("MB", why);
+                }
+                continue;
             }
         };
+        if memory {
+            point.peak_hbm_mb = xscope_analysis::analyze(&trace).memory.peak.into();
+        }
+        let window = benched.profiled.iter().find(|(name, _)| *name == point.point);
+        if let (Some((_, window)), Some(compiled)) = (window, compiled(&trace)) {
+            let sign = |it: Compiled| CompileSign {
+                from: it.from - wall_offset,
+                to: it.to - wall_offset,
+                text: it.text,
+            };
+            let compiles = compiled.into_iter().map(sign).collect();
+            judge_profiled(point, profiled_split(window, compiles));
+        }
     }
+}
+
+/// A point that compiled while it was profiled, after all else, was not warm; a log or a header knows
+/// better whether that was so while it was measured.
+fn judge_profiled(point: &mut PointResult, split: CompileSplit) {
+    if split.hit.n > 0 && point.compile.is_none() {
+        let first = split.evidence.first().map_or("", String::as_str);
+        let detail = format!(
+            "{} of {} requests met a compilation while the profile was taken, after the trials \
+             ({first}): some that were measured may have, too, and nothing would show it \
+             (a log with its compilations would: JAX_LOG_COMPILES=1 for the server, --server-log)",
+            split.hit.n,
+            split.hit.n + split.clean.n,
+        );
+        let cause = Cause { cause: CauseKind::NotWarm, detail, spoils: Vec::new() };
+        point.verdict.causes.push(cause);
+        point.verdict = Verdict::on(std::mem::take(&mut point.verdict.causes), &[]);
+    }
+    point.compile_profiled = Some(split);
 }
 
 /// Writes the results again, and the run's list of files with them.

@@ -78,7 +78,7 @@ pub(crate) fn watchdog() -> Vec<OsString> {
 async fn take(options: CaptureOptions, mut progress: Progress) -> Result<RunDir> {
     let cancel = Cancel::new();
     let watcher = profile::cancel_on_signal(&cancel);
-    let result = xscope_capture::capture(options, &cancel, |event| match event {
+    let capture = xscope_capture::capture(options, &cancel, |event| match event {
         CaptureEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
         CaptureEvent::Said(what) => progress.say(&what),
         CaptureEvent::Warning(what) => progress.warn(&what),
@@ -87,8 +87,8 @@ async fn take(options: CaptureOptions, mut progress: Progress) -> Result<RunDir>
         }
         CaptureEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
         _ => {}
-    })
-    .await;
+    });
+    let result = Box::pin(capture).await;
     watcher.abort();
     progress.end();
     Ok(result?)

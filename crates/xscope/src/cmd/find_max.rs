@@ -1,12 +1,13 @@
 //! `--find-max`: the largest rate at which a server keeps its service levels.
 
 use anyhow::Result;
-use xscope_capture::{BenchEvent, BenchOptions, FindMaxEvent, FindMaxOptions, FoundMax};
-use xscope_load::{Cancel, LoadEvent};
+use xscope_capture::{BenchOptions, FindMaxEvent, FindMaxOptions, FoundMax};
+use xscope_load::Cancel;
 use xscope_trace::results::{ProbeOutcome, ProbeRow};
 use xscope_view::found_text;
 
 use crate::cli::LoadArgs;
+use crate::cmd::bench::show;
 use crate::cmd::{Exit, profile};
 use crate::output::{self, Progress};
 
@@ -61,18 +62,5 @@ fn told(row: &ProbeRow) -> String {
         ProbeOutcome::Holds => "holds".to_owned(),
         ProbeOutcome::Fails => format!("fails: {}", row.why),
         ProbeOutcome::Invalid => format!("says nothing: {}", row.why),
-    }
-}
-
-/// Shows what a benchmark within a search does.
-pub(crate) fn show(event: &BenchEvent<'_>, progress: &mut Progress) {
-    match event {
-        BenchEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
-            let phase = format!("{phase:?}").to_lowercase();
-            progress.begin_again(&format!("{phase} of {point}"), *requests);
-        }
-        BenchEvent::Load(LoadEvent::Row(row)) => progress.step(row),
-        BenchEvent::Warning(what) => progress.warn(what),
-        _ => {}
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
     let progress = Progress::new(!args.no_progress);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ran, interrupted) = runtime.block_on(Box::pin(take(options(args), progress)))?;
-    let Benched { run, results, died } = ran;
+    let Benched { run, results, died, .. } = ran;
     if let Some(path) = &args.result_filename {
         for point in &results.results {
             inside::append(path, &line(&args.run_name, point))?;

@@ -5,17 +5,17 @@ use xscope_capture::ProfiledServers;
 use xscope_load::{Arrivals, Ask, AskScore, Labels, Lengths, Matrix, PromptForm, Workload};
 use xscope_trace::results::BenchConfig;
 
-use crate::cli::ScoreArgs;
+use crate::cli::{RequestArgs, ScoreArgs, ScoreAskArgs};
 use crate::cmd::bench::{Asked, backend, measure, point_name, workload};
 use crate::cmd::{Exit, engine};
 
 /// A matrix that has a name.
-struct Named {
-    name: &'static str,
-    batch_sizes: &'static [u32],
-    label_counts: &'static [u32],
-    requests: u32,
-    warmup: u32,
+pub(crate) struct Named {
+    pub name: &'static str,
+    pub batch_sizes: &'static [u32],
+    pub label_counts: &'static [u32],
+    pub requests: u32,
+    pub warmup: u32,
 }
 
 const NAMED: [Named; 3] = [
@@ -49,41 +49,15 @@ const STRESS_SECS: f64 = 30.0;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     let named = NAMED.iter().find(|named| Some(named.name) == args.profile.as_deref());
-    let sizes = !args.batch_sizes.is_empty() || !args.label_counts.is_empty();
-    let is_single = args.load.workload.is_some() && named.is_none() && !sizes && !args.stress;
     let usual = named.unwrap_or(&NAMED[0]);
-    let base = base(args, usual)?;
-    let or = |given: &[u32], usual: &[u32]| match given.is_empty() {
-        true => usual.to_vec(),
-        false => given.to_vec(),
-    };
-    let labels = match &args.label_token_ids {
-        Some(ids) => vec![u32::try_from(ids.len())?],
-        None => or(&args.label_counts, usual.label_counts),
-    };
-    let batches = or(&args.batch_sizes, usual.batch_sizes);
-    let (points, batches, labels) = match () {
-        () if args.stress => (stress(&base), STRESS_BATCHES.to_vec(), vec![2]),
-        () if is_single => {
-            let name = point_name(&args.load, &base.arrivals);
-            (vec![(name, base.clone())], Vec::new(), Vec::new())
-        }
-        () => (base.score_matrix(&batches, &labels), batches, labels),
-    };
-    let config = BenchConfig {
-        bench: "score".to_owned(),
-        profile: match () {
-            () if args.stress => Some("stress".to_owned()),
-            () if is_single || sizes => None,
-            () => Some(usual.name.to_owned()),
-        },
-        batch_sizes: batches,
-        label_counts: labels,
-        ..BenchConfig::default()
+    let requests = &args.load.requests;
+    let planned = match args.stress {
+        true => stress(base(&args.ask, requests, usual.requests)?),
+        false => planned(&args.ask, requests, usual, named.is_some())?,
     };
     let asked = Asked {
-        matrix: Matrix { backend: backend(&args.load, &base), workload: base, points },
-        config,
+        config: planned.config("score"),
+        matrix: planned.matrix(requests),
         profile: match args.enable_trace || args.enable_memory {
             true => ProfiledServers::Loaded,
             false => ProfiledServers::None,
@@ -96,9 +70,71 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     measure(&args.load, asked)
 }
 
+/// The points of a benchmark of scoring.
+pub(crate) struct Planned {
+    base: Workload,
+    points: Vec<(String, Workload)>,
+    /// Of the matrix, if it is one.
+    batches: Vec<u32>,
+    labels: Vec<u32>,
+    /// The matrix's name, if it has one.
+    profile: Option<&'static str>,
+}
+
+impl Planned {
+    pub(crate) fn config(&self, bench: &str) -> BenchConfig {
+        BenchConfig {
+            bench: bench.to_owned(),
+            profile: self.profile.map(str::to_owned),
+            batch_sizes: self.batches.clone(),
+            label_counts: self.labels.clone(),
+            ..BenchConfig::default()
+        }
+    }
+
+    pub(crate) fn matrix(self, requests: &RequestArgs) -> Matrix {
+        let backend = backend(requests, &self.base);
+        Matrix { backend, workload: self.base, points: self.points }
+    }
+}
+
+/// The matrix that was asked for, or the only point that a workload is. `usual` is what holds where
+/// nothing is said.
+pub(crate) fn planned(
+    ask: &ScoreAskArgs,
+    requests: &RequestArgs,
+    usual: &Named,
+    is_named: bool,
+) -> Result<Planned> {
+    let base = base(ask, requests, usual.requests)?;
+    let sizes = !ask.batch_sizes.is_empty() || !ask.label_counts.is_empty();
+    if requests.workload.is_some() && !is_named && !sizes {
+        let points = vec![(point_name(requests, &base.arrivals), base.clone())];
+        return Ok(Planned {
+            base,
+            points,
+            batches: Vec::new(),
+            labels: Vec::new(),
+            profile: None,
+        });
+    }
+    let or = |given: &[u32], usual: &[u32]| match given.is_empty() {
+        true => usual.to_vec(),
+        false => given.to_vec(),
+    };
+    let batches = or(&ask.batch_sizes, usual.batch_sizes);
+    let labels = match &ask.label_token_ids {
+        Some(ids) => vec![u32::try_from(ids.len())?],
+        None => or(&ask.label_counts, usual.label_counts),
+    };
+    let points = base.score_matrix(&batches, &labels);
+    let profile = (!sizes).then_some(usual.name);
+    Ok(Planned { base, points, batches, labels, profile })
+}
+
 /// What the points have in common.
-fn base(args: &ScoreArgs, usual: &Named) -> Result<Workload> {
-    let ask = Ask::Score(AskScore {
+fn base(ask: &ScoreAskArgs, requests: &RequestArgs, usual: u32) -> Result<Workload> {
+    let usual_ask = Ask::Score(AskScore {
         items: Lengths::Fixed(4),
         query_tokens: Lengths::Fixed(12),
         item_tokens: Lengths::Fixed(8),
@@ -106,29 +142,29 @@ fn base(args: &ScoreArgs, usual: &Named) -> Result<Workload> {
         item_first: false,
         apply_softmax: true,
     });
-    let usual = Workload { requests: Some(usual.requests), ..Workload::new(ask) };
-    let mut workload = workload(&args.load, usual)?;
-    if args.token_ids {
+    let usual = Workload { requests: Some(usual), ..Workload::new(usual_ask) };
+    let mut workload = workload(requests, usual)?;
+    if ask.token_ids {
         workload.form = PromptForm::TokenIds;
     }
-    if let Ask::Score(ask) = &mut workload.ask {
-        ask.item_first |= args.item_first;
-        ask.apply_softmax &= !args.no_softmax;
-        if let Some(tokens) = &args.query_tokens {
-            ask.query_tokens = tokens.clone();
+    if let Ask::Score(score) = &mut workload.ask {
+        score.item_first |= ask.item_first;
+        score.apply_softmax &= !ask.no_softmax;
+        if let Some(tokens) = &ask.query_tokens {
+            score.query_tokens = tokens.clone();
         }
-        if let Some(tokens) = &args.item_tokens {
-            ask.item_tokens = tokens.clone();
+        if let Some(tokens) = &ask.item_tokens {
+            score.item_tokens = tokens.clone();
         }
-        if let Some(ids) = &args.label_token_ids {
-            ask.labels = Labels::Ids(ids.clone());
+        if let Some(ids) = &ask.label_token_ids {
+            score.labels = Labels::Ids(ids.clone());
         }
     }
     Ok(workload)
 }
 
 /// Large batches one after the other, then many requests at once for a while.
-fn stress(base: &Workload) -> Vec<(String, Workload)> {
+fn stress(base: Workload) -> Planned {
     let mut points = base.score_matrix(&STRESS_BATCHES, &[2]);
     for at_once in STRESS_AT_ONCE {
         for (name, mut workload) in base.score_matrix(&[STRESS_ITEMS], &[2]) {
@@ -137,5 +173,6 @@ fn stress(base: &Workload) -> Vec<(String, Workload)> {
             points.push((format!("{name}_c{at_once}"), workload));
         }
     }
-    points
+    let (batches, labels) = (STRESS_BATCHES.to_vec(), vec![2]);
+    Planned { base, points, batches, labels, profile: Some("stress") }
 }

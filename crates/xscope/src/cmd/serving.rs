@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
         ..BenchConfig::default()
     };
     let asked = Asked {
-        matrix: Matrix { backend: backend(&args.load, &base), workload: base, points },
+        matrix: Matrix { backend: backend(&args.load.requests, &base), workload: base, points },
         config,
         profile,
         warmup: 1,
@@ -70,15 +70,15 @@ fn base(args: &ServingArgs) -> Result<Workload> {
         let path = path.context("give the file of conversations: --dataset-path FILE")?;
         base.dataset = Some(path);
     }
-    workload(&args.load, base)
+    workload(&args.load.requests, base)
 }
 
 fn points(args: &ServingArgs, base: &Workload) -> Result<Vec<(String, Workload)>> {
     if !(0.0..=1.0).contains(&args.random_range_ratio) {
         bail!("--random-range-ratio is a share: from 0 to 1");
     }
-    if args.load.workload.is_some() {
-        let name = crate::cmd::bench::point_name(&args.load, &base.arrivals);
+    if args.load.requests.workload.is_some() {
+        let name = crate::cmd::bench::point_name(&args.load.requests, &base.arrivals);
         return Ok(vec![(name, base.clone())]);
     }
     let (inputs, outputs, at_once) = match args.matrix {

@@ -12,9 +12,14 @@ use xscope_trace::results::{BenchConfig, Grid};
 use xscope_view::sweep_text;
 
 use crate::cli::SweepArgs;
-use crate::cmd::find_max::show;
+use crate::cmd::bench::show;
+use crate::cmd::score::{Named, planned};
 use crate::cmd::{Exit, profile};
 use crate::output::{self, Progress};
+
+/// What is measured at each setting where nothing is said.
+const USUAL: Named =
+    Named { name: "", batch_sizes: &[4], label_counts: &[2], requests: 200, warmup: 5 };
 
 pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
     let text = std::fs::read_to_string(&args.grid)
@@ -24,24 +29,21 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
     let (json, slo) = (args.output.json, args.slo);
     let progress = Progress::new(!args.no_progress);
     let words: Vec<OsString> = vec![grid.command.clone().into()];
+    let planned = planned(&args.ask, &args.requests, &USUAL, false)?;
+    let mut load = LoadOptions::default();
+    load.tolerance.drift = args.requests.drift;
     let bench = BenchOptions {
         output_dir: args.output_dir,
         target: BenchTarget::Command { words, url: None },
-        warm_up: WarmUp::at_least(args.workload.warmup),
+        warm_up: WarmUp::at_least(args.warmup),
         trials: args.trials,
         asked: Vec::new(),
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: ProfiledServers::None,
-        load: LoadOptions::default(),
-        config: BenchConfig {
-            bench: "sweep".to_owned(),
-            batch_sizes: args.workload.batch_sizes.clone(),
-            label_counts: args.workload.label_counts.clone(),
-            command_line: std::env::args().collect(),
-            ..BenchConfig::default()
-        },
+        load,
+        config: BenchConfig { command_line: std::env::args().collect(), ..planned.config("sweep") },
         git_commit: profile::git_commit(),
-        matrix: profile::matrix(args.workload),
+        matrix: planned.matrix(&args.requests),
     };
     let options = SweepOptions {
         bench,
@@ -51,6 +53,7 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
         slo,
         confirm: args.confirm,
         budget: Duration::from_secs(args.budget_secs),
+        try_all: args.try_all,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ran, interrupted) = runtime.block_on(Box::pin(take(options, progress)))?;

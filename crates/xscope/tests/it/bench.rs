@@ -1,11 +1,12 @@
 //! `xscope bench score` and `serving`, on the built-in engine and on servers that misbehave.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
+use crate::fake_server::{FakeServer, Kind, files_in};
 use crate::profile::{json_file, only_run};
 use crate::{run, stderr, stdout};
 
@@ -211,7 +212,75 @@ def answer(number, body):
     let [output, input] = ["output_tokens_per_sec", "input_tokens_per_sec"]
         .map(|name| points[1][name].as_f64().unwrap());
     assert!((input / output - 9.0 / 4.0).abs() < 1e-9);
+    assert_eq!(points[1]["tpot"]["n"], 6);
     let lines = fs::read_to_string(directory.path().join("lines.jsonl")).unwrap();
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
-    assert_eq!((&last["completed"], &last["total_output_tokens"]), (&6.into(), &24.0.into()));
+    assert_eq!((&last["completed"], &last["total_output_tokens"]), (&6.into(), &24.into()));
+}
+
+/// Generates what it is asked for, whole.
+const GENERATE: &str = r#"
+def answer(number, body):
+    asked = body["sampling_params"]["max_new_tokens"]
+    return {"text": "a", "meta_info": {"completion_tokens": asked, "prompt_tokens": 8}}
+"#;
+
+/// Four requests to a server, and a profile of its decode workers: the results and the run.
+fn serve_and_profile(
+    directory: &Path,
+    workers: &[FakeServer],
+    code: i32,
+) -> Option<(String, Value, PathBuf)> {
+    let server = python(directory, GENERATE)?;
+    let server: Vec<&str> = server.iter().map(String::as_str).collect();
+    let args = ["bench", "serving", "--dataset-name", "random-ids", "--random-input-len", "8"];
+    let more = ["--random-output-len", "2", "--num-prompts", "4", "--trials", "1"];
+    let mut urls = vec!["--profile", "--profile-decode-url"];
+    urls.extend(workers.iter().map(|worker| worker.url.as_str()));
+    let rest = ["--disable-stream", "--require", "mean_ms", "--"];
+    let args = [&args[..], &more, &urls, &rest, &server].concat();
+    let output = run(directory, &args, code);
+    let run_dir = only_run(directory);
+    Some((stdout(&output), json_file(&run_dir.join("results.json")), run_dir))
+}
+
+#[test]
+fn workers_of_one_pool_are_profiled_beside_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    // Both on this disk, with one host name and one number for their first profile.
+    let workers = [FakeServer::start(Kind::default()), FakeServer::start(Kind::default())];
+    let Some((text, results, run_dir)) = serve_and_profile(directory.path(), &workers, 0) else {
+        return;
+    };
+    assert!(text.contains("Successful requests:                     4"), "{text}");
+    assert_eq!(results["results"][0]["trace_path"], "trace/in8_out2");
+    let trace = run_dir.join("trace/in8_out2");
+    for worker in &workers {
+        let port = worker.url.rsplit(':').next().unwrap();
+        assert_eq!(files_in(&trace.join(format!("127.0.0.1_{port}"))).len(), 1);
+        assert_eq!(worker.asked("/start_profile").len(), 1);
+        assert!(!worker.is_profiling() && worker.asked("/generate").is_empty());
+    }
+    assert_eq!(files_in(&trace).len(), 2);
+}
+
+#[test]
+fn a_profile_that_shows_a_compilation_says_that_the_point_was_not_warm() {
+    let directory = tempfile::tempdir().unwrap();
+    let workers = [FakeServer::start(Kind { compiles: true, ..Kind::default() })];
+    let Some((text, results, _)) = serve_and_profile(directory.path(), &workers, 1) else { return };
+    let point = &results["results"][0];
+    assert!(point["compile"].is_null(), "nothing watched while it was measured: {point}");
+    let split = &point["compile_profiled"];
+    assert_eq!(
+        (&split["detected_by"], &split["hit"]["n"]),
+        (&"trace".into(), &4.into()),
+        "{split}"
+    );
+    assert!(causes(&results).contains(&"not_warm"), "{point}");
+    assert!(
+        text.contains("4 of 4 requests met a compilation while the profile was taken"),
+        "{text}"
+    );
+    assert!(text.contains("(known from the trace)"), "{text}");
 }

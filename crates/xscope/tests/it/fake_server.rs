@@ -29,6 +29,8 @@ pub(crate) struct Kind {
     pub ahead: Nanos,
     /// It may not write where it is told to.
     pub is_read_only: bool,
+    /// Its profiles show one long compilation.
+    pub compiles: bool,
     /// Its disk is not the one that its path names here.
     pub disk: Option<PathBuf>,
 }
@@ -42,6 +44,7 @@ impl Default for Kind {
             ends_after: None,
             ahead: Nanos::ZERO,
             is_read_only: false,
+            compiles: false,
             disk: None,
         }
     }
@@ -191,12 +194,13 @@ fn end_profile(kind: &Kind, state: &mut State, now: Nanos) {
         directory.join("plugins/profile").join(format!("2026_11_25_{:02}", state.profiles));
     fs::create_dir_all(&session).unwrap();
     let has_work = state.profiles >= kind.idle_profiles;
-    fs::write(session.join("fake.xplane.pb"), xplane((began, now), has_work)).unwrap();
+    let bytes = xplane((began, now), has_work, kind);
+    fs::write(session.join("fake.xplane.pb"), bytes).unwrap();
     state.profiles += 1;
 }
 
 /// A profile in which one device ran an operation of 60 % of the time, or none.
-fn xplane((began, ended): (Nanos, Nanos), has_work: bool) -> Vec<u8> {
+fn xplane((began, ended): (Nanos, Nanos), has_work: bool, kind: &Kind) -> Vec<u8> {
     let mut out = Vec::new();
     let mut environment = PlaneBuilder::new(1, TASK_ENVIRONMENT);
     for (name, time) in [(START_TIME, began), (STOP_TIME, ended)] {
@@ -209,6 +213,15 @@ fn xplane((began, ended): (Nanos, Nanos), has_work: bool) -> Vec<u8> {
     if has_work {
         let dur = Picos((ended - began).0 * 600);
         device.push(line, &Event { id, offset: Picos::ZERO, dur, stats: &[] });
+    }
+    if kind.compiles {
+        let mut host = PlaneBuilder::new(3, "/host:CPU");
+        let name = "backend_compile";
+        let id = host.event(EventMeta { name, display_name: name, stats: &[] });
+        let line = host.line(1, "python", Nanos::ZERO);
+        let dur = Picos((ended - began).0 * 1000);
+        host.push(line, &Event { id, offset: Picos::ZERO, dur, stats: &[] });
+        host.encode_into(&mut out);
     }
     environment.encode_into(&mut out);
     device.encode_into(&mut out);

@@ -143,11 +143,12 @@ const SWEEP: [&str; 9] =
 fn settings_are_ranked_and_one_that_runs_out_of_memory_is_a_result() {
     let Some(python) = python_that("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
-    grid(directory.path(), &python, "[0.001, 0.06, 0.5]");
+    grid(directory.path(), &python, "[0.001, 0.06, 0.5, 0.7]");
     let output = run(directory.path(), &[&SWEEP[..], &SMALL].concat(), 0);
     let sweep: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let cells = sweep["cells"].as_array().unwrap();
-    assert_eq!(cells.len(), 3);
+    assert_eq!(cells.len(), 4);
+    assert_eq!((&cells[3]["status"], &cells[3]["run"]), (&"skipped".into(), &Value::Null));
     assert_eq!(cells[2]["status"], "out_of_memory");
     assert!(cells[2]["reason"].as_str().unwrap().contains("RESOURCE_EXHAUSTED: Attempting"));
     assert_eq!((&sweep["winner"], &sweep["complete"]), (&"secs=0.001".into(), &true.into()));
