@@ -6,6 +6,7 @@ being written.
 """
 
 import atexit
+import copy
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 
+from .cost import cost_of_recording
 from .hook import Finder
 from .memory import Memory
 from .paths import MISSING
@@ -72,6 +74,7 @@ class Runtime:
         self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
         self._fault = fault
+        self._cost = None
         self._rows = {}
         self._installed, self._missing = [], []
         self._fresh()
@@ -115,6 +118,8 @@ class Runtime:
         try:
             for row in self._rows.get(name, ()):
                 self._patch_row(module, row)
+            if self._cost is None:
+                self._cost = self._measure_cost()
             self._write_note()
         except Exception as error:
             self.failed(name, error)
@@ -172,12 +177,26 @@ class Runtime:
                     spool = self._spool = self._open()
         spool.span(name, start, end, request, batch, args, overlaps)
 
+    def _measure_cost(self):
+        """Records into a file that nobody sees; what cannot be measured is not known."""
+        scratch = copy.copy(self)
+        scratch._fault, scratch._off = None, False
+        try:
+            scratch._spool = Spool(self._directory)
+        except OSError:
+            return ()
+        os.unlink(scratch._spool.path)
+        try:
+            return cost_of_recording(scratch)
+        finally:
+            scratch._spool.close()
+
     def _open(self):
         self.fault("open", "")
         try:
             if self._ring:
-                return Ring(self._ring, self._max_bytes)
-            return Spool(self._directory, self._max_bytes)
+                return Ring(self._ring, self._max_bytes, self._cost)
+            return Spool(self._directory, self._max_bytes, cost=self._cost)
         except OSError:
             # The folder or the disk has no room: it will not have at the next call either.
             self._off = True

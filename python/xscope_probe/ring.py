@@ -17,11 +17,12 @@ _ROTATE_AT = 0.75
 class Ring:
     """As `Spool`, without an end."""
 
-    def __init__(self, directory, max_bytes):
+    def __init__(self, directory, max_bytes, cost=None):
         self._directory = directory
         self._file_bytes = min(_FILE_BYTES, max(max_bytes // 4, 1 << 17))
         self._most = max(2, max_bytes // self._file_bytes)
         self._lock = threading.RLock()
+        self._cost = cost
         self._paths = []
         # Spans that were thrown away, and those in each file that is left.
         self._gone, self._counts = 0, []
@@ -29,7 +30,7 @@ class Ring:
 
     def _open(self):
         # A file says how much was thrown away before it.
-        self._spool = Spool(self._directory, self._file_bytes, dropped=self._gone)
+        self._spool = Spool(self._directory, self._file_bytes, dropped=self._gone, cost=self._cost)
         self._paths.append(self._spool.path)
         self._counts.append(0)
 

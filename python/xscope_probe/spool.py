@@ -24,6 +24,9 @@ _U64 = struct.Struct("<Q")
 
 _STRING, _SPAN, _COUNTER, _THREAD, _EXTRA = 1, 2, 3, 4, 5
 
+# What recording costs here, as counters.
+_COSTS = ("xscope.span_nanos", "xscope.record_nanos")
+
 # The form of a value that is 64 bits: absent, integer, text, double.
 _ABSENT, _INT, _STR, _FLOAT = 0, 1, 2, 3
 
@@ -57,7 +60,7 @@ def _allocate(fd, offset, length):
 class Spool:
     """One file, written by the threads of one process."""
 
-    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10, dropped=0):
+    def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10, dropped=0, cost=None):
         self._segment = segment_bytes
         self._segments = max(1, max_bytes // segment_bytes)
         # Reentrant: a signal handler or a finalizer may record while its thread is in here.
@@ -77,6 +80,8 @@ class Spool:
         capacity = (self._segments * segment_bytes - _RECORD) // _RECORD
         header = (_MAGIC, _RECORD, os.getpid(), offset, error, dropped, capacity, now(), 0)
         _HEADER.pack_into(self._maps[0], 0, *header)
+        for name, nanos in zip(_COSTS, cost or ()):
+            self._counter(name, nanos)
 
     @staticmethod
     def _create(directory):
@@ -200,6 +205,13 @@ class Spool:
             return
         for key, form, bits in more:
             self._append(_FIELDS.pack(_EXTRA, form << 4, 0, 0, 0, key, record, 0, 0, 0, bits, 0))
+
+    def _counter(self, name, value):
+        """A sample of a whole number."""
+        flags = _INT << 4
+        self._append(
+            _FIELDS.pack(_COUNTER, flags, 0, self.name(name), 0, 0, now(), 0, 0, 0, value, 0)
+        )
 
     def close(self):
         """Ends the file: the state says so, and what was never used is cut off."""

@@ -23,8 +23,9 @@ use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStat
 use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
-use crate::profiler::{self, Order, ProfilerOptions, absolute};
+use crate::profiler::{Order, ProfilerOptions, absolute};
 use crate::server::{Server, free_port};
+use crate::watchdog::Watched;
 
 /// How long a server that answers no more may take to end by itself.
 const DYING: Duration = Duration::from_secs(2);
@@ -44,6 +45,9 @@ pub struct BenchOptions {
     /// How long the server may take to get ready.
     pub ready: Duration,
     pub profile: ProfiledServers,
+    /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
+    /// behind it; profilers outlive a `kill -9` without one.
+    pub watchdog: Vec<OsString>,
     pub load: LoadOptions,
     /// What was asked for, as far as the results should repeat it.
     pub config: BenchConfig,
@@ -118,7 +122,8 @@ pub async fn bench(
             return Err(error);
         }
     };
-    let measured = measure(&url, &mut server, &mut run, options, cancel, &mut on_event).await;
+    let measuring = measure(&url, &mut server, &mut run, options, cancel, &mut on_event);
+    let measured = Box::pin(measuring).await;
     if let Some(server) = &mut server {
         server.stop().await?;
     }
@@ -408,8 +413,8 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
             let (trace, spans) = (below(&folder), below("spans"));
             let trace = trace.to_string_lossy();
             let order = Order::new(&trace, Some(&spans), &ProfilerOptions::default());
-            match profiler::start(url, &order).await {
-                Ok(()) => started.push(url),
+            match Watched::start(url, &order, &self.options.watchdog).await {
+                Ok(profiler) => started.push(profiler),
                 Err(why) => self.warn(format!("{name} is not profiled on {url}: {why}")),
             }
         }
@@ -417,8 +422,8 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
             return Ok(());
         }
         let result = self.run(index, &span).await;
-        for server in started {
-            match profiler::stop(server).await {
+        for profiler in started {
+            match profiler.stop().await {
                 Ok(_) => self.points[index].trace = Some(folder.clone()),
                 Err(why) => self.warn(format!("the profiler may still be running: {why}")),
             }

@@ -37,7 +37,7 @@ pub use capture::{
 pub use error::CaptureError;
 pub use find_max::{FindMaxEvent, FindMaxOptions, FoundMax, find_max};
 pub use overhead::OverheadOptions;
-pub use probes::{ProbeSummary, ProbeTable};
+pub use probes::{ProbeSummary, ProbeTable, RecordedSummary};
 pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
 pub use profiler::{ProfilerOptions, TracerLevels};
 pub use run::{Ran, RunEvent, RunOptions, run};

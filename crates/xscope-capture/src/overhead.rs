@@ -1,9 +1,13 @@
 //! Windows of one load with more and less recording, in turns: what recording does to latency.
 //!
+//! The probes are switched by a byte, so theirs are windows of one request: what else goes on meets
+//! both of a pair. A profiler takes its time to start and stop, so its windows are longer.
+//!
 //! All windows send the same requests, so that their answers can be compared too. The order within
 //! a round is reversed from one to the next: what only goes on in one direction, a machine that
 //! gets hotter, favours neither. What a device profile of a window holds is thrown away.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +21,7 @@ use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
 use crate::profiler::{self, TracerLevels, absolute};
+use crate::watchdog::Watched;
 
 /// What to compare, and for how long.
 #[derive(Debug, Clone)]
@@ -62,11 +67,11 @@ pub(crate) async fn alternate(
     url: &str,
     run: &RunDir,
     plan: &Plan,
-    (options, before): (&OverheadOptions, Before),
+    (options, before, watchdog): (&OverheadOptions, Before, &[OsString]),
     cancel: &Cancel,
 ) -> Result<OverheadRecord, CaptureError> {
-    let place = Place::of(url, run);
-    let (mut recordings, mut left_out) = (vec![Recording::Probes], Vec::new());
+    let place = Place::of(url, run, watchdog);
+    let (mut recordings, mut left_out) = (Vec::new(), Vec::new());
     for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
         match place.why_not(recording, options) {
             None => recordings.push(recording),
@@ -74,13 +79,6 @@ pub(crate) async fn alternate(
         }
     }
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
-    let requests = window_requests(before.requests_per_sec, limit, recordings.len());
-    let workload = Workload {
-        requests: Some(requests),
-        // Each twice in a window, so that the load compares answers.
-        distinct: Some(requests.div_ceil(2)),
-        ..plan.workload().clone()
-    };
     let (shape, arrivals) = (plan.shape(), &plan.workload().arrivals);
     let mut record = OverheadRecord {
         schema: SCHEMA.to_owned(),
@@ -90,12 +88,41 @@ pub(crate) async fn alternate(
         windows: Vec::new(),
         left_out,
     };
-    let mut point = Point::new(Plan::new(plan.name(), workload, plan.backend())?);
     let mut load = Load::new(url, LoadOptions::default(), cancel.clone())?;
-    let result =
-        rounds((&mut load, &mut point), &place, recordings, (limit, cancel), &mut record).await;
+    let (pairs, windows): (Vec<_>, Vec<_>) =
+        recordings.into_iter().partition(|&recording| recording == Recording::Nothing);
+    let mut result = Ok(());
+    let both = if pairs.is_empty() || windows.is_empty() { 1 } else { 2 };
+    for others in [pairs, windows].into_iter().filter(|others| !others.is_empty()) {
+        let (limit, is_pair) = (limit / both, others == [Recording::Nothing]);
+        let recordings = [&[Recording::Probes], others.as_slice()].concat();
+        let requests = match is_pair {
+            true => 1,
+            false => window_requests(before.requests_per_sec, limit, recordings.len()),
+        };
+        let mut point = point_of(plan, requests)?;
+        let limits = (limit, cancel);
+        result = rounds((&mut load, &mut point), &place, recordings, limits, &mut record).await;
+        if result.is_err() {
+            break;
+        }
+    }
     fs::remove_dir_all(&place.scratch).ok();
+    if let Err(why) = place.set_probes(true) {
+        record.left_out.push((Recording::Probes, why));
+    }
     result.map(|()| record)
+}
+
+/// A point with so many requests in a window, each twice if it can be, so that the load compares
+/// answers.
+fn point_of(plan: &Plan, requests: u32) -> Result<Point, CaptureError> {
+    let workload = Workload {
+        requests: Some(requests),
+        distinct: Some(requests.div_ceil(2)),
+        ..plan.workload().clone()
+    };
+    Ok(Point::new(Plan::new(plan.name(), workload, plan.backend())?))
 }
 
 async fn rounds(
@@ -108,20 +135,27 @@ async fn rounds(
     let begun = Instant::now();
     // The first one fills the caches of the server, which all others find full.
     window(load, point, 0, Recording::Probes).await?;
-    for round in 0.. {
+    let first = record.windows.last().map_or(0, |window| window.round + 1);
+    for round in first.. {
         for recording in recordings.clone() {
             if cancel.is_cancelled() || begun.elapsed() >= limit || recordings.len() < 2 {
                 return Ok(());
             }
-            if let Err(why) = place.begin(recording).await {
-                record.left_out.push((recording, why));
-                recordings.retain(|other| *other != recording);
-                continue;
-            }
+            let profiler = match place.begin(recording).await {
+                Ok(profiler) => profiler,
+                Err(why) => {
+                    record.left_out.push((recording, why));
+                    recordings.retain(|other| *other != recording);
+                    continue;
+                }
+            };
             let window = window(load, point, round, recording).await;
-            let ended = place.end(recording).await;
+            let stopped = match profiler {
+                Some(profiler) => profiler.stop().await.map(drop),
+                None => Ok(()),
+            };
             record.windows.push(window?);
-            if let Err(why) = ended {
+            if let Err(why) = stopped {
                 record.left_out.push((recording, why));
                 return Ok(());
             }
@@ -178,10 +212,11 @@ struct Place<'a> {
     scratch: PathBuf,
     /// Whether what the server writes there can be seen, and thrown away, from here.
     is_here: bool,
+    watchdog: &'a [OsString],
 }
 
 impl<'a> Place<'a> {
-    fn of(url: &'a str, run: &RunDir) -> Self {
+    fn of(url: &'a str, run: &RunDir, watchdog: &'a [OsString]) -> Self {
         let root = absolute(run.path());
         let control = root.join("probe/control");
         Self {
@@ -189,6 +224,7 @@ impl<'a> Place<'a> {
             control: control.exists().then_some(control),
             scratch: root.join("overhead"),
             is_here: fs::read_dir(run.capture_dir()).is_ok_and(|mut files| files.next().is_some()),
+            watchdog,
         }
     }
 
@@ -205,10 +241,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    async fn begin(&self, recording: Recording) -> Result<(), String> {
+    /// Switches to a kind of recording; the profiler, if that is on then.
+    async fn begin(&self, recording: Recording) -> Result<Option<Watched>, String> {
+        // In every window, so that those with recording do not come sooner after the last answer.
+        self.set_probes(recording != Recording::Nothing)?;
         match recording {
-            Recording::Nothing => self.set_probes(false),
-            Recording::Probes => Ok(()),
+            Recording::Nothing | Recording::Probes => Ok(None),
             Recording::Basic | Recording::Full => {
                 if !self.is_here {
                     return Err(
@@ -219,16 +257,9 @@ impl<'a> Place<'a> {
                 }
                 let levels = TracerLevels::with_python(recording == Recording::Full);
                 let order = profiler::order_below(&self.scratch, levels);
-                profiler::start(self.url, &order).await.map_err(|why| why.to_string())
+                let started = Watched::start(self.url, &order, self.watchdog).await;
+                started.map(Some).map_err(|why| why.to_string())
             }
-        }
-    }
-
-    async fn end(&self, recording: Recording) -> Result<(), String> {
-        match recording {
-            Recording::Nothing => self.set_probes(true),
-            Recording::Probes => Ok(()),
-            Recording::Basic | Recording::Full => profiler::stop(self.url).await.map(drop),
         }
     }
 

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use xscope_trace::results::count_to_f64;
 use xscope_trace::run::RunDir;
+use xscope_trace::{Metric, Nanos, span};
 
 use crate::error::CaptureError;
 use crate::profiler::absolute;
@@ -27,9 +29,10 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// The runtime's files, by the path that they get.
-const RUNTIME: [(&str, &str); 8] = [
+const RUNTIME: [(&str, &str); 9] = [
     ("sitecustomize.py", include_str!("../../../python/xscope_probe/site/sitecustomize.py")),
     ("xscope_probe/__init__.py", include_str!("../../../python/xscope_probe/__init__.py")),
+    ("xscope_probe/cost.py", include_str!("../../../python/xscope_probe/cost.py")),
     ("xscope_probe/hook.py", include_str!("../../../python/xscope_probe/hook.py")),
     ("xscope_probe/memory.py", include_str!("../../../python/xscope_probe/memory.py")),
     ("xscope_probe/paths.py", include_str!("../../../python/xscope_probe/paths.py")),
@@ -342,7 +345,7 @@ struct Missing {
 }
 
 /// How the probes did in all processes of a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ProbeSummary {
     /// Processes with at least one probe, by id.
     pub processes: Vec<u32>,
@@ -358,6 +361,49 @@ pub struct ProbeSummary {
     pub first_errors: Vec<String>,
     /// Processes that had so many that their probes switched themselves off.
     pub switched_off: Vec<u32>,
+    /// Absent before the server has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<RecordedSummary>,
+}
+
+/// What the probes recorded, and what that took.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordedSummary {
+    pub spans: u64,
+    /// CPU time of all processes together.
+    pub time_ms: Metric,
+    /// Of that, in the run's wall time.
+    pub share: Metric,
+}
+
+impl RecordedSummary {
+    /// Of the span files in a folder, and of spans that were recorded and thrown away since, in a
+    /// run that took so long.
+    pub(crate) fn read(folder: &Path, thrown_away: u64, wall: Nanos) -> Self {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let files = paths.filter(|path| path.extension().is_some_and(|it| it == "xspan"));
+        let (mut spans, mut time) = (0, None);
+        for bytes in files.filter_map(|path| fs::read(path).ok()) {
+            let recorded = span::read(&bytes).0.recorded();
+            spans += recorded.spans;
+            time = time.into_iter().chain(recorded.time()).reduce(|a, b| a + b);
+        }
+        let all = spans + thrown_away;
+        let per_kept = count_to_f64(all) / count_to_f64(spans.max(1));
+        let time_ms = time.map(|time| time.as_millis() * per_kept);
+        let counted = |value: Option<f64>, unit| match value {
+            Some(value) => Metric::degraded(
+                value,
+                unit,
+                "by counting: every record at what one takes in a loop in the same process, which \
+                 is the least that it takes",
+            ),
+            None => Metric::unavailable(unit, "no process recorded what a span costs it"),
+        };
+        let share = time_ms.filter(|_| wall > Nanos::ZERO).map(|ms| ms / wall.as_millis());
+        Self { spans: all, time_ms: counted(time_ms, "ms"), share: counted(share, "1") }
+    }
 }
 
 impl ProbeSummary {

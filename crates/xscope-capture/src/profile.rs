@@ -148,7 +148,7 @@ async fn launch(
             measured.and_then(|results| stopped.map(|_| results))
         }
     };
-    for warning in run::keep_summary(&mut run).warnings() {
+    for warning in run::keep_summary(&mut run, None).warnings() {
         on_event(ProfileEvent::Warning(warning));
     }
     end(&mut run, result.is_ok(), cancel)?;
@@ -293,9 +293,8 @@ impl Loaded {
         let (point, windows) = &self.points[0];
         let first = point_result(point.plan(), windows, &Evidence::default());
         let rate = first.requests_per_sec.value().unwrap_or(0.0);
-        let (url, before) = (&self.url, Before { measured, requests_per_sec: rate });
-        let windows =
-            overhead::alternate(url, run, point.plan(), (options, before), &self.cancel).await?;
+        let how = (options, Before { measured, requests_per_sec: rate }, watchdog);
+        let windows = overhead::alternate(&self.url, run, point.plan(), how, &self.cancel).await?;
         Ok(run.write_json(&run.overhead_path(), &windows)?)
     }
 

@@ -9,7 +9,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use xscope_trace::span::{
-    self, Header, NameId, RECORD_BYTES, RecordIndex, SpanFile, SpanRow, SpanWriter, ThreadId, Value,
+    self, Counter, Header, NameId, RECORD_BYTES, RecordIndex, SpanFile, SpanRow, SpanWriter,
+    ThreadId, Value,
 };
 use xscope_trace::{Bytes, Nanos};
 
@@ -115,7 +116,7 @@ impl Ring {
                 let is_cut = is_request(&file, row) && (start < from || end > to);
                 if start <= to && end >= from && !is_cut && self.written.insert((id, row.record)) {
                     let is_new = self.named.insert((id.0, row.span.thread));
-                    let writer = self.writer(&file.header)?;
+                    let writer = self.writer(&file)?;
                     if let (true, Some(&name)) = (is_new, file.threads.get(&row.span.thread)) {
                         writer.thread_name(
                             row.span.thread,
@@ -143,12 +144,19 @@ impl Ring {
         of_process.values().sum()
     }
 
-    fn writer(&mut self, header: &Header) -> Result<&SpanWriter, span::SpanError> {
+    /// What copies of a process go to; it says what recording costs there, as the process does.
+    fn writer(&mut self, file: &SpanFile<'_>) -> Result<&SpanWriter, span::SpanError> {
+        let header = &file.header;
         let writer = match self.writers.remove(&header.pid) {
             Some(writer) => writer,
             None => {
                 let path = self.spans.join(format!("{}.xspan", header.pid));
-                SpanWriter::create_as(&path, MOST_BYTES, header)?
+                let writer = SpanWriter::create_as(&path, MOST_BYTES, header)?;
+                for row in file.counters.iter().filter(|row| file.is_cost(row.counter.name)) {
+                    let name = file.strings.get(row.counter.name).unwrap_or_default();
+                    writer.counter(&Counter { name: writer.name(name), ..row.counter });
+                }
+                writer
             }
         };
         Ok(self.writers.entry(header.pid).or_insert(writer))

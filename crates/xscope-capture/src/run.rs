@@ -11,7 +11,7 @@ use xscope_trace::clock;
 use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
 
 use crate::error::CaptureError;
-use crate::probes::ProbeSummary;
+use crate::probes::{ProbeSummary, RecordedSummary};
 use crate::profiler::absolute;
 use crate::server::{Server, ServerCommand};
 use crate::slow::{SlowEvent, SlowOptions, SlowSummary, Watch};
@@ -81,8 +81,9 @@ pub async fn run(
         () = follow(watch.as_mut(), &mut on_slow) => unreachable!("it never ends by itself"),
     };
     server.stop().await?;
-    let probes = keep_summary(&mut run);
     let slow = watch.map(|watch| watch.finish(!status.success() && !interrupted, &mut on_slow));
+    let thrown_away = slow.as_ref().map(|slow| slow.spans_thrown_away);
+    let probes = keep_summary(&mut run, thrown_away);
     if let Some(slow) = &slow {
         run.manifest.other.insert("slow".to_owned(), json!(slow));
         // Nothing in it is needed any more, and what cannot be removed harms nothing.
@@ -125,9 +126,13 @@ pub(crate) fn new_run(
     }
 }
 
-/// Puts into the run's manifest how the probes did.
-pub(crate) fn keep_summary(run: &mut RunDir) -> ProbeSummary {
-    let summary = ProbeSummary::read(&run.spans_dir());
+/// Puts into the run's manifest how the probes of a server did that has ended; spans that a ring has
+/// thrown away are given if there is one.
+pub(crate) fn keep_summary(run: &mut RunDir, thrown_away: Option<u64>) -> ProbeSummary {
+    let mut summary = ProbeSummary::read(&run.spans_dir());
+    let folder = if thrown_away.is_some() { run.ring_dir() } else { run.spans_dir() };
+    let wall = clock::wall() - run.manifest.started_wall;
+    summary.recorded = Some(RecordedSummary::read(&folder, thrown_away.unwrap_or(0), wall));
     run.manifest.other.insert("probes".to_owned(), json!(summary));
     summary
 }

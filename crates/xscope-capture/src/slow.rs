@@ -1,6 +1,7 @@
 //! `xscope run --slow-over`: keeps the spans of slow requests, and profiles the device for the next
 //! one like the first.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use xscope_trace::{Nanos, clock};
 
 use crate::profiler::{self, TracerLevels};
 use crate::ring::{Like, Request, Ring};
+use crate::watchdog::Watched;
 
 /// How often the ring is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -34,6 +36,9 @@ pub struct SlowOptions {
     pub over: Nanos,
     /// Where the server's profiler is steered; only spans are kept if `None`.
     pub url: Option<String>,
+    /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
+    /// behind it; a profiler outlives a `kill -9` without one.
+    pub watchdog: Vec<OsString>,
 }
 
 /// What is told while a server runs.
@@ -78,6 +83,7 @@ pub struct KeptRequest {
 /// The device profile that is under way.
 #[derive(Debug)]
 struct Armed {
+    profiler: Watched,
     like: Like,
     since: Nanos,
     has_come: bool,
@@ -175,7 +181,7 @@ impl Watch {
         let now = clock::monotonic();
         if let Some(armed) = &self.armed {
             if armed.has_come || now - armed.since > ARMED {
-                self.disarm(&url, on_event).await;
+                self.disarm(on_event).await;
             }
             return;
         }
@@ -185,9 +191,10 @@ impl Watch {
         }
         self.tries += 1;
         let order = profiler::order_below(&self.run, TracerLevels::default());
-        match profiler::start(&url, &order).await {
-            Ok(()) => {
-                self.armed = Some(Armed { like, since: clock::monotonic(), has_come: false });
+        match Watched::start(&url, &order, &self.options.watchdog).await {
+            Ok(profiler) => {
+                let since = clock::monotonic();
+                self.armed = Some(Armed { profiler, like, since, has_come: false });
                 on_event(SlowEvent::Armed);
             }
             Err(why) => {
@@ -196,9 +203,9 @@ impl Watch {
         }
     }
 
-    async fn disarm(&mut self, url: &str, on_event: &mut impl FnMut(SlowEvent)) {
+    async fn disarm(&mut self, on_event: &mut impl FnMut(SlowEvent)) {
         let Some(armed) = self.armed.take() else { return };
-        if let Err(why) = profiler::stop(url).await {
+        if let Err(why) = armed.profiler.stop().await {
             on_event(SlowEvent::Warning(format!("the profiler may still be running: {why}")));
         }
         if armed.has_come {
@@ -274,7 +281,7 @@ mod tests {
         std::fs::create_dir(run.join("spans")).unwrap();
         let zero = Nanos(clock::monotonic().0 - 60_000 * MS);
         ring(&at, zero, spans);
-        let options = SlowOptions { over: Nanos(over_ms * MS), url: None };
+        let options = SlowOptions { over: Nanos(over_ms * MS), url: None, watchdog: Vec::new() };
         let mut watch = Watch::new(options, run, &at);
         watch.look(clock::monotonic(), &mut |_| ());
         let summary = watch.finish(false, &mut |_| ());

@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-use crate::profiler;
+use crate::profiler::{self, NotStarted, Order, Stopped};
 
 /// What is written when nothing is left to stop.
 const ALL_OFF: &[u8] = b"off";
@@ -45,6 +45,51 @@ impl Watchdog {
             pipe.write_all(ALL_OFF).ok();
         }
         self.0.wait().ok();
+    }
+}
+
+/// The profiler of one server while it is on. Dropped, or with its process killed, it leaves the
+/// stopping to the watchdog.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    url: String,
+    watchdog: Option<Watchdog>,
+}
+
+impl Watched {
+    /// Starts the profiler, and a watchdog of this command before.
+    ///
+    /// # Errors
+    /// Why the server does not profile.
+    pub(crate) async fn start(
+        url: &str,
+        order: &Order,
+        watchdog: &[OsString],
+    ) -> Result<Self, NotStarted> {
+        let mut watched =
+            Self { url: url.to_owned(), watchdog: Watchdog::wake(watchdog, std::iter::once(url)) };
+        let started = profiler::start(url, order).await;
+        // One that gave no answer may be on, and is the watchdog's; another is not ours to stop.
+        if let Err(NotStarted::Busy(_) | NotStarted::Refused(_)) = started {
+            watched.dismiss();
+        }
+        started.map(|()| watched)
+    }
+
+    /// Stops it and waits until its files are written.
+    ///
+    /// # Errors
+    /// Why it may still be on, as a sentence; the watchdog then tries once more.
+    pub(crate) async fn stop(mut self) -> Result<Stopped, String> {
+        let stopped = profiler::stop(&self.url).await?;
+        self.dismiss();
+        Ok(stopped)
+    }
+
+    fn dismiss(&mut self) {
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.dismiss();
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::args::{ArgCell, ArgStore};
 use crate::quality::Finding;
 use crate::server_log::LogEvent;
+use crate::span::Recorded;
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 
@@ -53,6 +54,8 @@ pub struct Trace {
     pub memory_reports: Vec<MemoryReport>,
     /// What servers' logs say of their batches and compilations, in the order of the files.
     pub log: Vec<LogRow>,
+    /// What `.xspan` files hold, and what recording it took.
+    pub recorded: Vec<(SourceId, Recorded)>,
     /// Slices that were counted but not kept, because the caller has no use for them.
     pub dropped: Vec<Dropped>,
     /// What is wrong with the input, found while reading, in the order of finding.

@@ -53,6 +53,7 @@ pub(crate) fn read_xspan(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<
         },
         facts: vec![("process_id".to_owned(), header.pid.to_string())],
     });
+    trace.recorded.push((source, file.recorded()));
     Import { source, zero: header.created, file: &file, trace, metas: BTreeMap::new() }.run();
     Ok(())
 }
@@ -129,7 +130,8 @@ impl Import<'_, '_> {
     fn add_counters(&mut self) {
         let mut counters: BTreeMap<(StrId, ThreadId), Counter> = BTreeMap::new();
         let pid = i64::from(self.file.header.pid);
-        for row in &self.file.counters {
+        let measured = self.file.counters.iter();
+        for row in measured.filter(|row| !self.file.is_cost(row.counter.name)) {
             let name = self.text(row.counter.name);
             let value = match row.counter.value {
                 Value::Int(value) => int_as_f64(value),

@@ -123,9 +123,14 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
 }
 
 pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
+    let is_one_host = report.devices.iter().all(|device| device.host == report.devices[0].host);
     let rows = report.devices.iter().map(|device| {
+        let name = short_device(&device.name);
         vec![
-            shorten(short_device(&device.name), 40),
+            match is_one_host {
+                true => shorten(name, 40),
+                false => shorten(&format!("{name} of {}", device.host), 40),
+            },
             shorten(&device.model, 24),
             duration(device.window_us),
             duration(device.busy_us),

@@ -14,6 +14,7 @@ pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
             Column::Text("recording"),
             Column::Number("change"),
             Column::Number("95 % interval"),
+            Column::Number("detectable"),
             Column::Number("budget"),
             Column::Number("rounds"),
             Column::Text("verdict"),
@@ -28,9 +29,11 @@ pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
 }
 
 fn row(row: &OverheadRow) -> Vec<String> {
+    // As fine as what it is compared to.
+    let digits = if row.budget_percent > 1.0 { 1 } else { 2 };
     let change = match row.change.value {
-        Some(value) if row.low_percent.is_some() => format!("{value:+.1} %"),
-        _ => format!("{} %", metric(&row.change, 1)),
+        Some(value) if row.low_percent.is_some() => format!("{value:+.digits$} %"),
+        _ => format!("{} %", metric(&row.change, digits)),
     };
     let interval = row.low_percent.zip(row.high_percent);
     let verdict = match row.verdict {
@@ -42,7 +45,10 @@ fn row(row: &OverheadRow) -> Vec<String> {
     vec![
         row.name.to_owned(),
         change,
-        interval.map_or_else(String::new, |(low, high)| format!("{low:+.1} … {high:+.1} %")),
+        interval.map_or_else(String::new, |(low, high)| {
+            format!("{low:+.digits$} … {high:+.digits$} %")
+        }),
+        row.detectable_percent.map_or_else(String::new, |it| format!("{it:.digits$} %")),
         format!("{} %", row.budget_percent),
         if row.rounds > 0 { row.rounds.to_string() } else { String::new() },
         verdict.to_owned(),
@@ -72,6 +78,9 @@ pub(crate) fn overhead_notes(report: &OverheadReport) -> Vec<String> {
             differing.join(", ")
         ),
     });
+    let counted = report.rows.iter().find(|row| row.name == "counted");
+    let counted = counted.filter(|row| row.verdict != Verdict::NotMeasured);
+    notes.extend(counted.and_then(|row| Some(format!("counted: {}", row.change.reason.as_ref()?))));
     let missing = report.rows.iter().filter(|row| row.verdict == Verdict::NotMeasured);
     notes.extend(missing.filter_map(|row| {
         Some(format!("{} not measured: {}", row.name, row.change.reason.as_ref()?))
@@ -115,7 +124,10 @@ mod tests {
         };
         let report = overhead(&record, &Trace::default());
         let rows = overhead_grid(&report).rows;
-        assert_eq!(rows, [["basic", "+3.0 %", "+3.0 … +3.0 %", "10 %", "8", "within the budget"]]);
+        assert_eq!(
+            rows,
+            [["basic", "+3.0 %", "+3.0 … +3.0 %", "0.0 %", "10 %", "8", "within the budget"]]
+        );
         let notes = overhead_notes(&report).join("\n");
         for part in ["64 answers: the same", "probes not measured: no probes here", "p50 10.00 ms"]
         {

@@ -8,6 +8,7 @@ use xscope_analysis::layers::LayerNode;
 use xscope_analysis::stats::as_f64;
 use xscope_analysis::variation::Variation;
 use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 
 use crate::analyze::{devices, line, memory_page, quality_text};
 use crate::flame::flame_text;
@@ -539,9 +540,15 @@ fn recording_notes(report: &AnalyzeReport, out: &mut String) {
     if let Some(rate) = report.recording.bytes_per_sec.value {
         line(out, &format!("\n{} of profile", si(rate, "B/s")));
     }
-    let reasons = report.recording.recorders.iter().filter_map(|row| row.time_us.reason.as_ref());
-    if let Some(reason) = reasons.into_iter().next() {
-        line(out, &format!("- : {reason}"));
+    let times = || report.recording.recorders.iter().map(|row| (row.recorder, &row.time_us));
+    let unknown = times().find(|(_, time)| time.value.is_none());
+    let counted = times().find(|(_, time)| time.status == Status::Degraded);
+    let reason = |time: &Metric| time.reason.clone().unwrap_or_default();
+    if let Some((_, time)) = unknown {
+        line(out, &format!("- : {}", reason(time)));
+    }
+    if let Some((recorder, time)) = counted {
+        line(out, &format!("{recorder}: {}", reason(time)));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::compare::student::{critical, two_sided};
 use crate::stats::as_f64;
 
 /// Probability with which a difference of the minimal detectable size is found.
-const POWER: f64 = 0.8;
+pub(crate) const POWER: f64 = 0.8;
 
 /// How far off an estimate is, and how well that is known.
 #[derive(Debug, Clone, Copy, PartialEq)]

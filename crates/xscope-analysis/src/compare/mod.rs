@@ -12,14 +12,14 @@
 pub mod baseline;
 mod blocks;
 pub mod environment;
-mod evidence;
+pub(crate) mod evidence;
 pub mod looks;
 pub mod measured;
 pub mod noise;
 pub mod place;
 pub mod random;
 pub mod rules;
-mod student;
+pub(crate) mod student;
 pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};

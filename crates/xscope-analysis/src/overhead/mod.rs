@@ -3,7 +3,8 @@
 //! Windows of one load with more and less recording follow each other in rounds. In each round the
 //! medians of two windows make one ratio; the figure is the median of the ratios of all rounds, its
 //! interval that of the ranks of a median (no assumption about how latencies are distributed, and
-//! rounds that something else disturbed do not move it).
+//! rounds that something else disturbed do not move it). What the probes cost is also counted: the
+//! records of a request, and what each takes.
 
 pub mod recording;
 
@@ -14,6 +15,9 @@ use xscope_trace::model::{Trace, Track};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 use xscope_trace::{Metric, Picos};
 
+use crate::compare::evidence::POWER;
+use crate::compare::student::critical;
+use crate::overhead::recording::span_costs_us;
 use crate::stats::{as_f64, share, sum};
 
 /// With fewer rounds not even the outermost two ratios hold the median with this confidence.
@@ -46,7 +50,7 @@ pub struct AnswersRow {
 /// What one kind of recording costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OverheadRow {
-    /// `probes`, `basic`, `full`, `memory`, `scopes`.
+    /// `probes`, `counted`, `basic`, `full`, `memory`, `scopes`.
     pub name: &'static str,
     /// What is added, and to what.
     pub what: &'static str,
@@ -57,6 +61,9 @@ pub struct OverheadRow {
     pub low_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub high_percent: Option<f64>,
+    /// The smallest change that so many rounds would tell from none, four times out of five.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detectable_percent: Option<f64>,
     /// What it may cost.
     pub budget_percent: f64,
     pub verdict: Verdict,
@@ -79,7 +86,13 @@ pub enum Verdict {
 /// A kind of recording that windows measure: its name, what it adds, its windows and those without
 /// it, its budget.
 const MEASURED: [(&str, &str, Recording, Recording, f64); 3] = [
-    ("probes", "the probes' recording, to none", Recording::Probes, Recording::Nothing, 1.0),
+    (
+        "probes",
+        "the probes' recording, to none, one request at a time",
+        Recording::Probes,
+        Recording::Nothing,
+        PROBES_PERCENT,
+    ),
     (
         "basic",
         "the server's profiler without the Python tracer",
@@ -95,6 +108,9 @@ const MEASURED: [(&str, &str, Recording, Recording, f64); 3] = [
         25.0,
     ),
 ];
+
+/// Budget of the probes.
+const PROBES_PERCENT: f64 = 1.0;
 
 /// Budget of memory snapshots, and of named scopes.
 const MEMORY_PERCENT: f64 = 20.0;
@@ -118,6 +134,7 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
             }
         })
         .collect();
+    rows.insert(1, counted(trace));
     rows.push(snapshots(trace));
     rows.push(not_measured(
         "scopes",
@@ -126,12 +143,9 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
         "scopes are names in compiled programs and cannot be switched in a running server; \
          compare servers with and without them with `xscope bench ab`",
     ));
-    let compared_to: Vec<f64> = record
-        .windows
-        .iter()
-        .filter(|window| window.recording == Recording::Probes)
-        .filter_map(|window| median(&window.latencies_ms))
-        .collect();
+    let compared_to = record.windows.iter().filter(|it| it.recording == Recording::Probes);
+    let compared_to: Vec<f64> =
+        compared_to.filter_map(|window| median(&window.latencies_ms)).collect();
     OverheadReport {
         batch_size: record.batch_size,
         label_count: record.label_count,
@@ -178,6 +192,11 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
             ..not_measured(name, what, budget, &why)
         };
     };
+    // Half of the interval is so many standard errors; the power to see a change takes some more.
+    let freedom = rounds - 1.0;
+    let errors = critical(1.0 - CONFIDENCE, freedom);
+    let more = critical(2.0 * (1.0 - POWER), freedom);
+    let detectable = percent((high - low) / 2.0 * (1.0 + more / errors));
     let (low, high) = (percent(low), percent(high));
     let value = percent(median(&ratios).unwrap_or_default());
     let verdict = match () {
@@ -190,8 +209,9 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
             value,
             "%",
             format!(
-                "{rounds} rounds place it between {low:+.1} and {high:+.1} %: allow more time with \
-                 --overhead-secs, on a quiet machine"
+                "{rounds} rounds place it between {low:+.2} and {high:+.2} % and would show a \
+                 change of {detectable:.2} %: allow more time with --overhead-secs, on a quiet \
+                 machine"
             ),
         ),
         _ => Metric::valid(value, "%"),
@@ -202,6 +222,7 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
         change,
         low_percent: Some(low),
         high_percent: Some(high),
+        detectable_percent: Some(detectable),
         budget_percent: budget,
         verdict,
         rounds: ratios.len() as u64,
@@ -215,18 +236,69 @@ fn not_measured(name: &'static str, what: &'static str, budget: f64, why: &str) 
         change: Metric::unavailable("%", why),
         low_percent: None,
         high_percent: None,
+        detectable_percent: None,
         budget_percent: budget,
         verdict: Verdict::NotMeasured,
         rounds: 0,
     }
 }
 
+/// When requests were measured: from the first that was due to the last answer.
+fn measured_window(trace: &Trace) -> Option<(Picos, Picos)> {
+    let measured = trace.client.iter().filter(|request| !request.is_warmup);
+    let start = measured.clone().map(|request| request.intended).min();
+    start.zip(measured.map(|request| request.end).max())
+}
+
+/// The probes' part of a request by counting what was recorded while requests were measured, as if
+/// all of it held the request up.
+fn counted(trace: &Trace) -> OverheadRow {
+    let what = "the records of a request by number, at what each takes in a loop";
+    let not_counted = |why| not_measured("counted", what, PROBES_PERCENT, why);
+    let latencies: Vec<f64> = trace
+        .client
+        .iter()
+        .filter(|request| !request.is_warmup && request.ok)
+        .map(|request| (request.end - request.intended).as_micros())
+        .collect();
+    let Some((window, p50_us)) = measured_window(trace).zip(median(&latencies)) else {
+        return not_counted("no request was measured");
+    };
+    let costs = span_costs_us(trace);
+    if costs.is_empty() {
+        return not_counted("no probe of this server measured what recording costs there");
+    }
+    let (mut spans, mut took_us) = (0, 0.0);
+    for track in &trace.tracks {
+        let Some(each_us) = costs.get(&track.source) else { continue };
+        let inside = track.slices.start.iter().filter(|&&at| at >= window.0 && at < window.1);
+        let inside = inside.count() as u64;
+        spans += inside;
+        took_us += as_f64(inside) * each_us;
+    }
+    let requests = as_f64(latencies.len() as u64);
+    let (spans, took_us) = (as_f64(spans) / requests, took_us / requests);
+    let value = 100.0 * took_us / p50_us;
+    OverheadRow {
+        change: Metric::degraded(
+            value,
+            "%",
+            format!(
+                "{spans:.1} spans of a request take {took_us:.0} us of its p50 of {:.2} ms, counted \
+                 and not seen: caches are colder in the server, and not all of it holds the \
+                 request up",
+                p50_us / 1e3
+            ),
+        ),
+        verdict: if value <= PROBES_PERCENT { Verdict::Within } else { Verdict::Over },
+        ..not_counted("")
+    }
+}
+
 /// The share of the measured window in which the scheduler waited for snapshots of its memory.
 fn snapshots(trace: &Trace) -> OverheadRow {
     let what = "snapshots of memory, as a share of the measured time";
-    let measured = trace.client.iter().filter(|request| !request.is_warmup);
-    let start = measured.clone().map(|request| request.intended).min();
-    let Some((start, end)) = start.zip(measured.map(|request| request.end).max()) else {
+    let Some((start, end)) = measured_window(trace) else {
         return not_measured("memory", what, MEMORY_PERCENT, "no request was measured");
     };
     let taken: Vec<(Picos, Picos)> =

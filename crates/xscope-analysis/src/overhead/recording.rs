@@ -4,12 +4,15 @@
 //! What a recorder adds to every event that it writes is not in its own trace: that takes the same
 //! load with and without it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use xscope_trace::model::{Format, MetaId, TrackKind};
+use xscope_trace::model::{Format, MetaId, SourceId, TrackKind};
+use xscope_trace::span::Recorded;
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
-use crate::stats::{as_f64, share};
+use crate::stats::{as_f64, mean_micros, share};
 
 /// Host events in which the profiler works for itself.
 const PROFILER: [&str; 9] = [
@@ -27,12 +30,13 @@ const PROFILER: [&str; 9] = [
 /// What one recorder wrote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RecordingRow {
-    /// `python_tracer`, `host_tracer`, `device_tracer` or `profiler`.
+    /// `python_tracer`, `host_tracer`, `device_tracer`, `profiler`, or `spans` for what xscope's own
+    /// recorders wrote.
     pub recorder: &'static str,
     pub events: u64,
     /// Events over the trace's extent.
     pub events_per_sec: f64,
-    /// Time in which it held some thread up; of tracers it is not known.
+    /// Time in which it held some thread up; of tracers it is not known, of spans it is counted.
     pub time_us: Metric,
     /// Of the trace's extent.
     pub share: Metric,
@@ -49,6 +53,19 @@ pub struct RecordingReport {
 const UNKNOWN: &str =
     "a trace does not say what writing its events took: compare runs with and without it";
 
+const COUNTED: &str = "CPU time by counting: every record at what one takes in a loop in the same \
+                       process, which is the least that it takes";
+
+/// What a span with all that belongs to it takes on average in CPU time, in microseconds, for the
+/// sources that say so.
+pub(crate) fn span_costs_us(trace: &Trace) -> BTreeMap<SourceId, f64> {
+    let each = |&(source, recorded): &(SourceId, Recorded)| {
+        let time = Picos::from(recorded.time()?);
+        Some((source, mean_micros(time, recorded.spans)))
+    };
+    trace.recorded.iter().filter_map(each).collect()
+}
+
 /// What each recorder of a trace that covers `window` wrote, and what is known of its cost.
 pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
     let secs = window.as_micros() / 1e6;
@@ -58,8 +75,17 @@ pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
         .collect();
     let (mut python, mut host, mut device, mut own) = (0, 0, 0, 0);
     let mut held = Vec::new();
+    let costs_us = span_costs_us(trace);
+    let (mut spans, mut spans_us) = (0, None);
     for track in &trace.tracks {
         let slices = &track.slices;
+        if trace.recorded.iter().any(|&(own, _)| own == track.source) {
+            spans += slices.len() as u64;
+            if let Some(cost_us) = costs_us.get(&track.source) {
+                *spans_us.get_or_insert(0.0) += as_f64(slices.len() as u64) * cost_us;
+            }
+            continue;
+        }
         if track.kind != TrackKind::HostThread {
             device += slices.len() as u64;
             continue;
@@ -83,18 +109,30 @@ pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
         }
     }
     let held = Intervals::of(held).total();
-    let row = |recorder, events: u64, time: Option<Picos>| RecordingRow {
-        recorder,
-        events,
-        events_per_sec: if secs > 0.0 { as_f64(events) / secs } else { 0.0 },
-        time_us: Metric::known(time.map(Picos::as_micros), "us", UNKNOWN),
-        share: Metric::known(time.map(|time| share(time, window)), "1", UNKNOWN),
+    let known = |recorder, events: u64, time_us, share| {
+        let events_per_sec = if secs > 0.0 { as_f64(events) / secs } else { 0.0 };
+        RecordingRow { recorder, events, events_per_sec, time_us, share }
+    };
+    let row = |recorder, events, time: Option<Picos>| {
+        let time_us = Metric::known(time.map(Picos::as_micros), "us", UNKNOWN);
+        let share = Metric::known(time.map(|time| share(time, window)), "1", UNKNOWN);
+        known(recorder, events, time_us, share)
+    };
+    let counted = |value: Option<f64>, unit| match value {
+        Some(value) => Metric::degraded(value, unit, COUNTED),
+        None => Metric::unavailable(unit, "what wrote the spans did not measure what one costs"),
     };
     let recorders = vec![
         row("python_tracer", python, None),
         row("host_tracer", host, None),
         row("device_tracer", device, None),
         row("profiler", own, Some(held)),
+        known(
+            "spans",
+            spans,
+            counted(spans_us, "us"),
+            counted(spans_us.filter(|_| secs > 0.0).map(|us| us / window.as_micros()), "1"),
+        ),
     ];
     let profiles = trace
         .sources

@@ -12,9 +12,11 @@
 #![doc = include_str!("../../../../docs/xspan.md")]
 
 mod read;
+mod recorded;
 mod write;
 
 pub use read::{CounterRow, ExtraArg, Header, SpanFile, SpanIssue, SpanRow, Strings, read};
+pub use recorded::Recorded;
 pub use write::{Closed, SpanError, SpanWriter, current_thread};
 
 use crate::time::Nanos;

@@ -20,7 +20,7 @@ use xscope_trace::results::{
 use xscope_view::{bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
 
 use crate::cli::{LoadArgs, RequestArgs};
-use crate::cmd::{Exit, find_max, profile, targets};
+use crate::cmd::{Exit, capture, find_max, profile, targets};
 use crate::output::{self, Progress};
 
 /// What a kind of benchmark adds to the arguments that all have.
@@ -96,6 +96,7 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
         asked: args.require.clone(),
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: asked.profile,
+        watchdog: capture::watchdog(),
         load,
         config: BenchConfig { command_line: std::env::args().collect(), ..asked.config },
         git_commit: profile::git_commit(),

@@ -13,7 +13,7 @@ use xscope_view::server_batches_text;
 
 use crate::cli::OneBatchServerArgs;
 use crate::cmd::bench::take;
-use crate::cmd::{Exit, inside, profile};
+use crate::cmd::{Exit, capture, inside, profile};
 use crate::output::{self, Progress};
 
 pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
@@ -74,6 +74,7 @@ fn options(args: &OneBatchServerArgs) -> BenchOptions {
         asked: vec!["mean_ms".to_owned()],
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: ProfiledServers::None,
+        watchdog: capture::watchdog(),
         load: LoadOptions::default(),
         config: BenchConfig {
             bench: "one-batch-server".to_owned(),

@@ -14,7 +14,7 @@ use xscope_load::Cancel;
 use xscope_trace::Nanos;
 
 use crate::cli::{ProbeArgs, RunArgs};
-use crate::cmd::{Exit, profile};
+use crate::cmd::{Exit, capture, profile};
 use crate::output;
 
 /// How often the log is looked at for more.
@@ -27,7 +27,11 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit> {
             spans: if args.slow_over.is_some() { Spans::Newest } else { Spans::All },
             ..server(args.command, args.probes)?
         },
-        slow: args.slow_over.map(|over| SlowOptions { over: Nanos(over.0 / 1000), url: args.url }),
+        slow: args.slow_over.map(|over| SlowOptions {
+            over: Nanos(over.0 / 1000),
+            url: args.url,
+            watchdog: capture::watchdog(),
+        }),
         command_line: std::env::args().collect(),
         git_commit: profile::git_commit(),
     };
@@ -41,6 +45,15 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit> {
         output::progress(&format!(
             "{} of {} requests took longer than {} ms; kept is what went on around them",
             slow.slow, slow.requests, slow.over_ms
+        ));
+    }
+    if let Some(recorded) = &probes.recorded
+        && let Some((ms, share)) = recorded.time_ms.value.zip(recorded.share.value)
+    {
+        output::progress(&format!(
+            "recording {} spans took at least {ms:.1} ms of CPU time, {:.3} % of the run's",
+            recorded.spans,
+            100.0 * share
         ));
     }
     output::progress(&format!(

@@ -14,7 +14,7 @@ use xscope_view::sweep_text;
 use crate::cli::SweepArgs;
 use crate::cmd::bench::show;
 use crate::cmd::score::{Named, planned};
-use crate::cmd::{Exit, profile};
+use crate::cmd::{Exit, capture, profile};
 use crate::output::{self, Progress};
 
 /// What is measured at each setting where nothing is said.
@@ -40,6 +40,7 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
         asked: Vec::new(),
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: ProfiledServers::None,
+        watchdog: capture::watchdog(),
         load,
         config: BenchConfig { command_line: std::env::args().collect(), ..planned.config("sweep") },
         git_commit: profile::git_commit(),

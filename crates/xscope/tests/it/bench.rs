@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::capture::Server;
 use crate::fake_server::{FakeServer, Kind, files_in};
-use crate::profile::{json_file, only_run};
-use crate::{run, stderr, stdout};
+use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::run::free_port;
+use crate::{run, stderr, stdout, xscope};
 
 /// Small requests, so that a debug build answers in milliseconds.
 const SMALL: [&str; 8] =
@@ -123,6 +125,37 @@ fn a_matrix_gives_every_output() {
     assert_eq!((of("\"measure\""), of("\"check\""), of("\"profile\"")), (16, 6, 8));
     let same = ["compare", "r.json", "r.json", "--fail-on", "never"];
     run(directory.path(), &same, 0);
+}
+
+#[test]
+fn the_profiler_of_a_killed_benchmark_is_stopped() {
+    let directory = tempfile::tempdir().unwrap();
+    // While it is profiled it answers nothing but how to end that.
+    let answer = r#"
+def answer(number, body):
+    if "output_dir" in body:
+        open("on", "w").close()
+    elif not body:
+        os.remove("on")
+    else:
+        while os.path.exists("on"):
+            time.sleep(0.01)
+        return right(body)
+    return {}
+"#;
+    let Some(words) = python(directory.path(), answer) else { return };
+    let port = free_port().to_string();
+    let mut server = Command::new(&words[0]);
+    server.args(&words[1..3]).arg(&port).current_dir(directory.path()).stderr(Stdio::null());
+    let _server = Server(server.spawn().unwrap());
+    let (url, on) = (format!("http://127.0.0.1:{port}"), directory.path().join("on"));
+    let args = ["bench", "score", "--url", &url, "--enable-trace", "--batch-sizes", "1"];
+    let args = [&args[..], &SMALL, &["--trials", "1", "--requests", "2"]].concat();
+    let mut bench = xscope(directory.path(), &args).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the profile", || on.exists());
+    signal(&bench, "-KILL");
+    bench.wait().unwrap();
+    wait_for("the end of the profile", || !on.exists());
 }
 
 #[test]

@@ -297,7 +297,7 @@ fn what_a_server_ignores_is_said_and_what_would_hang_it_is_not_sent() {
 }
 
 /// A server that ends with the test, however that ends.
-struct Server(Child);
+pub(crate) struct Server(pub Child);
 
 impl Drop for Server {
     fn drop(&mut self) {

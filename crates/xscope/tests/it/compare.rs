@@ -99,6 +99,22 @@ fn what_must_not_be_compared_is_not() {
 }
 
 #[test]
+fn a_larger_peak_of_memory_fails_and_the_setting_that_makes_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    for (name, peak_mb, tokens) in [("a.json", 6.2, 1024), ("b.json", 10.4, 3072)] {
+        results(path, name, SAME, |results| {
+            results["results"][0]["peak_hbm_mb"] = json!(peak_mb);
+            results["metadata"]["server_info"] = json!({ "max_total_tokens": tokens });
+        });
+    }
+    let text = stdout(&run(path, &["compare", "a.json", "b.json"], 1));
+    for part in ["peak_hbm_mb", "more: FAIL, +10 % allowed", "max_total_tokens"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn baselines_are_kept_in_series_with_their_noise() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
