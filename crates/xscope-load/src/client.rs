@@ -331,6 +331,8 @@ impl Connection {
 struct Wire {
     /// None after its end, which is also that of the request on it, and is reported there.
     connection: Option<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+    /// That of the task which drove it last.
+    bell: Option<Arc<Bell>>,
 }
 
 impl Wire {
@@ -344,16 +346,15 @@ impl Wire {
 
     async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut bell: Option<Arc<Bell>> = None;
         poll_fn(|context| {
-            let is_same = |bell: &&Arc<Bell>| bell.task.will_wake(context.waker());
-            let ringing = match bell.as_ref().filter(is_same) {
-                Some(bell) => Arc::clone(bell),
-                None => Arc::clone(bell.insert(Arc::new(Bell::of(context.waker().clone())))),
+            let bell = match self.bell.take().filter(|bell| bell.task.will_wake(context.waker())) {
+                Some(bell) => bell,
+                None => Arc::new(Bell::of(context.waker().clone())),
             };
-            let waker = Waker::from(Arc::clone(&ringing));
+            self.bell = Some(Arc::clone(&bell));
+            let waker = Waker::from(Arc::clone(&bell));
             let mut context = Context::from_waker(&waker);
-            ringing.answer(|| {
+            bell.answer(|| {
                 let done = work.as_mut().poll(&mut context);
                 if done.is_pending() {
                     self.poll(&mut context);
@@ -367,6 +368,7 @@ impl Wire {
 
 /// Wakes a task, unless the task is there already: what reads and what waits for it wake each other
 /// several times for each request, which is to be no way through the runtime.
+#[derive(Debug)]
 struct Bell {
     task: Waker,
     is_there: AtomicBool,
@@ -425,7 +427,7 @@ async fn open(base: &BaseUrl, limit: Duration) -> Result<Connection, String> {
     };
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    Ok(Connection { sender, wire: Wire { connection: Some(Box::new(connection)) } })
+    Ok(Connection { sender, wire: Wire { connection: Some(Box::new(connection)), bell: None } })
 }
 
 async fn receive(

@@ -29,7 +29,7 @@ pub(crate) const MAX_CONNECTIONS: u32 = 4096;
 /// Reports that may wait to be read.
 const REPORTS: usize = 4096;
 /// They are read so often at most: to be woken for each costs more than to read it.
-const READ_EVERY: Duration = Duration::from_millis(5);
+const READ_EVERY: Duration = Duration::from_millis(10);
 
 /// How the load behaves, whatever it sends.
 #[derive(Debug, Clone)]

@@ -24,9 +24,9 @@ use crate::record::Phase;
 use crate::workload::{Plan, Request};
 
 /// Jobs that are handed over together at most, so that threads do not wake each other for each.
-const CHUNK: usize = 128;
-/// How long jobs are made before those that are ready are handed over.
-const CHUNK_TIME: Nanos = Nanos(1_000_000);
+const CHUNK: usize = 512;
+/// Bytes of their bodies after which they are handed over: making more takes too long.
+const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks that are made ahead.
 const CHUNKS: usize = 2;
 
@@ -95,12 +95,11 @@ impl Drop for MakerThread {
 impl<S: Iterator<Item = Nanos>> Maker<S> {
     fn make(mut self, jobs: &mpsc::Sender<Vec<Job>>) {
         loop {
-            let (mut chunk, started) = (Vec::with_capacity(CHUNK), monotonic());
-            while chunk.len() < CHUNK && (chunk.is_empty() || monotonic() - started < CHUNK_TIME) {
-                match self.job() {
-                    Some(job) => chunk.push(job),
-                    None => break,
-                }
+            let (mut chunk, mut bytes) = (Vec::new(), 0);
+            while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
+                let Some(job) = self.job() else { break };
+                bytes += job.body.len();
+                chunk.push(job);
             }
             if chunk.is_empty() || jobs.blocking_send(chunk).is_err() {
                 return;
