@@ -4,6 +4,9 @@
 use tokio::time::Duration;
 use xscope_trace::{Nanos, clock::monotonic};
 
+/// To fall asleep and be woken takes longer.
+const TOO_SHORT: Duration = Duration::from_micros(20);
+
 /// A timer of the kernel that the runtime waits for as for a socket.
 #[derive(Debug)]
 pub(crate) struct Alarm {
@@ -24,6 +27,11 @@ impl Alarm {
     pub(crate) async fn until(&self, time: Nanos) {
         loop {
             let Some(left) = left(time) else { return };
+            if left < TOO_SHORT {
+                // Others run meanwhile.
+                tokio::task::yield_now().await;
+                continue;
+            }
             #[cfg(target_os = "linux")]
             if let Some(timer) = &self.timer
                 && timer.expires(time).await.is_ok()
