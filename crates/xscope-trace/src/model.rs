@@ -26,6 +26,12 @@ pub struct SourceId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub u32);
 
+/// A device's name without what recorders put before it: `TPU:0` of `/device:TPU:0`.
+pub fn short_device(name: &str) -> &str {
+    let name = name.strip_prefix("/device:").unwrap_or(name);
+    name.strip_prefix("CUSTOM:").unwrap_or(name)
+}
+
 /// Index of an [`EventMeta`] in [`Trace::metas`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MetaId(pub u32);
@@ -675,6 +681,11 @@ impl Trace {
 
     pub fn meta(&self, meta: MetaId) -> &EventMeta {
         &self.metas[meta.0 as usize]
+    }
+
+    /// The name of a device as reports show it: `TPU:0` of `/device:TPU:0`.
+    pub fn device_label(&self, device: DeviceId) -> &str {
+        short_device(self.strings.get(self.devices[device.0 as usize].name))
     }
 
     /// The instruction behind an event, if the trace carries its program.

@@ -125,11 +125,10 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
 pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
     let is_one_host = report.devices.iter().all(|device| device.host == report.devices[0].host);
     let rows = report.devices.iter().map(|device| {
-        let name = short_device(&device.name);
         vec![
             match is_one_host {
-                true => shorten(name, 40),
-                false => shorten(&format!("{name} of {}", device.host), 40),
+                true => shorten(&device.name, 40),
+                false => shorten(&format!("{} of {}", device.name, device.host), 40),
             },
             shorten(&device.model, 24),
             duration(device.window_us),
@@ -152,12 +151,6 @@ pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
         ],
         rows: rows.collect(),
     }
-}
-
-/// A device's name without what all of them start with.
-fn short_device(name: &str) -> &str {
-    let name = name.strip_prefix("/device:").unwrap_or(name);
-    name.strip_prefix("CUSTOM:").unwrap_or(name)
 }
 
 pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {

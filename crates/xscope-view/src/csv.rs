@@ -189,13 +189,12 @@ fn slices<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u64> {
 fn place(trace: &Trace, track: &Track) -> [String; 7] {
     let text = |id: StrId| trace.strings.get(id).to_owned();
     let source = trace.sources.get(track.source.0 as usize);
-    let device = track.device.and_then(|id| trace.devices.get(id.0 as usize));
     let pid = if track.pid == Track::NO_PROCESS { String::new() } else { track.pid.to_string() };
     [
         source.map(|source| text(source.host)).unwrap_or_default(),
         text(track.process),
         pid,
-        device.map(|device| text(device.name)).unwrap_or_default(),
+        track.device.map(|id| trace.device_label(id).to_owned()).unwrap_or_default(),
         text(track.name),
         track.tid.to_string(),
         kind(track.kind).to_owned(),

@@ -332,8 +332,7 @@ impl<'a> Builder<'a> {
 
     fn execution(&self, root: &Link, slice: SliceRef, (start, end): (Picos, Picos)) -> Span {
         let track = &self.trace.tracks[slice.track as usize];
-        let device = track.device.and_then(|id| self.trace.devices.get(id.0 as usize));
-        let device = device.map(|device| self.trace.strings.get(device.name)).unwrap_or_default();
+        let device = track.device.map(|id| self.trace.device_label(id)).unwrap_or_default();
         Span {
             trace_id: root.trace_id.clone(),
             span_id: format!("{:016x}", self.id(101, self.spans.len())),

@@ -99,18 +99,25 @@ fn waterfalls(report: &ProfileReport) -> String {
     out
 }
 
-/// The rows of a request's waterfall: stage, milliseconds, and a bar where it lies.
+/// The rows of a request's waterfall: stage, milliseconds, and a bar where it lies. Below the forward
+/// pass stands what of it padding took, which is an estimate and no stage.
 pub(crate) fn waterfall_rows(request: &Profiled) -> Vec<Vec<String>> {
     let mut stages: Vec<_> = request.waterfall.iter().collect();
     stages.sort_by_key(|(name, _)| PIPELINE.iter().position(|stage| stage == name).unwrap_or(100));
     let mut before = 0.0;
-    let rows = stages.into_iter().map(|(name, &ms)| {
+    let padding = request.padding_ms.value.is_some().then(|| {
+        let of = "of forward, by tokens".to_owned();
+        vec!["  padding".to_owned(), metric(&request.padding_ms, 3), of]
+    });
+    let rows = stages.into_iter().flat_map(|(name, &ms)| {
         let share = |ms: f64| ms / request.total_latency_ms;
         let indent = bar(share(before), WATERFALL).chars().count();
         before += ms;
         let drawn = bar(share(ms), WATERFALL);
         let drawn = if drawn.is_empty() { "▏".to_owned() } else { drawn };
-        vec![name.clone(), format!("{ms:.3}"), format!("{}{drawn}", " ".repeat(indent))]
+        let row = vec![name.clone(), format!("{ms:.3}"), format!("{}{drawn}", " ".repeat(indent))];
+        let below = padding.clone().filter(|_| name == "forward");
+        std::iter::once(row).chain(below)
     });
     rows.collect()
 }

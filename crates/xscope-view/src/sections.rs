@@ -12,6 +12,7 @@ use xscope_trace::metric::Status;
 
 use crate::analyze::{devices, line, memory_page, quality_text};
 use crate::flame::flame_text;
+use crate::overhead::{overhead_grid, overhead_notes};
 use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
 
@@ -92,7 +93,10 @@ pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
             planned_buffers(report),
             growth(report),
         ],
-        Section::Overhead => vec![recording(report)],
+        Section::Overhead => {
+            let measured = report.recording.measured.iter().map(overhead_grid);
+            measured.chain([recording(report)]).collect()
+        }
         Section::Quality => Vec::new(),
     }
 }
@@ -114,6 +118,9 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         Section::Layers => layer_notes(report, &mut out),
         Section::Memory => {
             out += &memory_page(report);
+            if report.memory.programs.iter().any(|program| program.live_bytes.is_none()) {
+                line(&mut out, "\n- : the compiler did not say when temporary buffers are in use");
+            }
             if let Some(reason) = &report.memory.planned_peak.reason
                 && !out.is_empty()
             {
@@ -125,9 +132,50 @@ pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> S
         _ => {}
     }
     if out.is_empty() {
-        line(&mut out, "nothing in this profile for this section");
+        line(
+            &mut out,
+            &format!("nothing in this profile for this section: {}", why(report, section)),
+        );
     }
     degraded_text(report, section) + &out
+}
+
+/// Why a section has nothing to show, and what would change that.
+fn why(report: &AnalyzeReport, section: Section) -> &'static str {
+    const NO_WORK: &str = "no operation of any device is in it";
+    let has_work = !report.kernels.is_empty();
+    match section {
+        Section::Programs if has_work => {
+            "its operations name no program: PyTorch has none, and XLA names none in kernels that it \
+             launched as whole graphs"
+        }
+        Section::Steps if has_work => {
+            "its operations name no program, and no annotation numbers its steps: call the work of a \
+             step inside jax.profiler.StepTraceAnnotation, or look at a window with --from and --to"
+        }
+        Section::Collectives if has_work => "no operation among devices ran",
+        Section::Idle if has_work => "no device was idle between its first and its last operation",
+        Section::Layers
+        | Section::Kernels
+        | Section::Devices
+        | Section::Idle
+        | Section::Collectives
+        | Section::Programs
+        | Section::Steps => NO_WORK,
+        Section::Compiles => {
+            "nothing was compiled in it, as far as host events and logs of servers say"
+        }
+        Section::Requests => {
+            "it knows of no requests: give the run directory of `xscope profile`, or start the server \
+             under `xscope run`"
+        }
+        Section::Memory => {
+            "no allocator wrote events and no program carries its buffers: give the device memory \
+             profile (jax.profiler.save_device_memory_profile) too"
+        }
+        Section::Overhead => "no profiler's file is in it, and no run that measured it",
+        Section::Quality => "nothing wrong was found",
+    }
 }
 
 /// Kernels by group.
@@ -537,6 +585,9 @@ fn recording_notes(report: &AnalyzeReport, out: &mut String) {
     if out.is_empty() {
         return;
     }
+    for note in report.recording.measured.iter().flat_map(overhead_notes) {
+        line(out, &note);
+    }
     if let Some(rate) = report.recording.bytes_per_sec.value {
         line(out, &format!("\n{} of profile", si(rate, "B/s")));
     }
@@ -597,7 +648,7 @@ fn planned_layers(report: &AnalyzeReport) -> Grid {
                 shorten(&layer.scope, 48),
                 layer.component.clone(),
                 si(as_f64(layer.argument_bytes.0), "B"),
-                si(as_f64(layer.live_bytes.0), "B"),
+                layer.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B")),
             ]
         })
     });

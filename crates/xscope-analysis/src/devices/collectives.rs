@@ -288,9 +288,7 @@ fn summarise(trace: &Trace, runs: &[Run]) -> CollectiveRow {
             "its bytes or its time after the last arrival are not known",
         ),
         hidden_us: hidden.as_micros(),
-        last: late.map_or_else(String::new, |device| {
-            trace.strings.get(trace.devices[device.0 as usize].name).to_owned()
-        }),
+        last: late.map_or_else(String::new, |device| trace.device_label(device).to_owned()),
         last_count: times,
         meta,
         total,

@@ -9,7 +9,7 @@ pub mod timeline;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{Device, DeviceId, TrackKind};
+use xscope_trace::model::{Device, DeviceId, TrackKind, short_device};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
@@ -61,7 +61,7 @@ fn row(trace: &Trace, device: &Device, busy: &Intervals) -> DeviceRow {
     let busy = busy.total();
     let text = |id| trace.strings.get(id).to_owned();
     DeviceRow {
-        name: text(device.name),
+        name: short_device(trace.strings.get(device.name)).to_owned(),
         kind: device.kind.name().to_owned(),
         model: text(device.model),
         host: text(trace.sources[device.source.0 as usize].host),

@@ -1,14 +1,15 @@
 //! Executions of whole programs, and what part of serving each is.
 //!
 //! An execution is a slice of the device's line of modules, or where it has none what it ran under
-//! one `run_id`. The stage is told by names where they say it, else by what the program takes: of
+//! one `run_id`. GPUs have neither: there it is the operations of one program in a row, until the
+//! one that the program begins with comes again. The stage is told by names where they say it, else by what the program takes: of
 //! sglang-jax's forward passes, which all have one name, only a prefill takes the lengths of what is
 //! new in each sequence. A sampler belongs to the forward pass before it on the same device.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, DeviceKind, Program, ProgramId, Track, TrackKind};
+use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Program, ProgramId, Track, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -122,7 +123,10 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
             p50_us: percentile(&times, 50).as_micros(),
             p99_us: percentile(&times, 99).as_micros(),
             stage: runs[0].stage.name(),
-            part_of: stages.first().filter(|_| stages.len() == 1).map(|stage| stage.name()),
+            part_of: stages
+                .first()
+                .filter(|stage| stages.len() == 1 && **stage != Stage::Forward)
+                .map(|stage| stage.name()),
             follows: follows.map(|(&(id, _), &count)| (name(id), count)).collect(),
             total,
         }
@@ -138,6 +142,13 @@ pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
     let modules: Vec<&Track> = trace.tracks.iter().filter(has_modules).collect();
     let listed = |device| modules.iter().any(|track| track.device == Some(device));
     let mut all = by_run(trace, |device| !listed(device));
+    for (id, device) in (0_u32..).zip(&trace.devices) {
+        let id = DeviceId(id);
+        let is_known = listed(id) || all.iter().any(|run| run.device == id);
+        if device.kind == DeviceKind::Gpu && !is_known {
+            all.extend(by_order(trace, id));
+        }
+    }
     for track in &modules {
         let Some(device) = track.device else { continue };
         for (row, &meta) in track.slices.meta.iter().enumerate() {
@@ -202,6 +213,93 @@ fn by_run(trace: &Trace, wanted: impl Fn(DeviceId) -> bool) -> Vec<Execution> {
             number,
         })
         .collect()
+}
+
+/// An operation on a stream: start, end, what it is and of which program.
+type StreamOp = (Picos, Picos, MetaId, ProgramId);
+
+/// Executions on a GPU, whose operations name their program and no more, by what comes after what on
+/// all of its streams. The first and the last may be cut.
+fn by_order(trace: &Trace, device: DeviceId) -> Vec<Execution> {
+    let mut ops: Vec<StreamOp> = Vec::new();
+    for track in trace.device_tracks(device, TrackKind::Ops) {
+        let slices = &track.slices;
+        for (row, &meta) in slices.meta.iter().enumerate() {
+            if let Some(program) = trace.meta(meta).program {
+                ops.push((slices.start[row], slices.end(row), meta, program));
+            }
+        }
+    }
+    ops.sort_unstable();
+    let firsts = firsts(trace, &ops);
+    let mut all: Vec<Execution> = Vec::new();
+    let mut last: Option<(ProgramId, MetaId)> = None;
+    for &(start, end, meta, program) in &ops {
+        let first = firsts.get(&program);
+        let is_first = first.is_some_and(|first| first.meta == meta);
+        // A sort launches one kernel many times in a row.
+        let again = first.is_some_and(|first| first.has_others) && last == Some((program, meta));
+        let goes_on = last.is_some_and(|(running, _)| running == program) && (!is_first || again);
+        match all.last_mut().filter(|_| goes_on) {
+            Some(running) => running.end = running.end.max(end),
+            None => {
+                let name = trace.programs[program.0 as usize].name;
+                let stage = Stage::Unknown;
+                all.push(Execution { device, start, end, program: name, stage, number: 0 });
+            }
+        }
+        last = Some((program, meta));
+    }
+    all
+}
+
+/// What a program begins with.
+struct First {
+    meta: MetaId,
+    /// What speaks for it: how often it came after another program, for how long the device had been
+    /// idle before it, and that it was seen first.
+    evidence: (u64, Picos, std::cmp::Reverse<usize>),
+    /// Whether the program has any other operation.
+    has_others: bool,
+}
+
+/// The operation that each program begins with. The order of its instructions is not that of their
+/// execution, so it is told by what came before: another program, else the longest idle time. What
+/// is in a loop begins none.
+fn firsts(trace: &Trace, ops: &[StreamOp]) -> BTreeMap<ProgramId, First> {
+    let mut known: BTreeMap<(ProgramId, MetaId), (u64, Picos, usize)> = BTreeMap::new();
+    let (mut before, mut until) = (None, Picos(i64::MAX));
+    for (at, &(start, end, meta, id)) in ops.iter().enumerate() {
+        let evidence = known.entry((id, meta)).or_insert((0, Picos::ZERO, at));
+        evidence.0 += u64::from(before.is_some_and(|before| before != id));
+        evidence.1 = evidence.1.saturating_add((start - until).max(Picos::ZERO));
+        before = Some(id);
+        until = if until == Picos(i64::MAX) { end } else { until.max(end) };
+    }
+    let mut firsts: BTreeMap<ProgramId, First> = BTreeMap::new();
+    for ((id, meta), (after, idle, at)) in known {
+        let evidence = (after, idle, std::cmp::Reverse(at));
+        if let Some(first) = firsts.get_mut(&id) {
+            first.has_others = true;
+            if is_once(trace, meta, id) && evidence > first.evidence {
+                (first.meta, first.evidence) = (meta, evidence);
+            }
+        } else if is_once(trace, meta, id) {
+            firsts.insert(id, First { meta, evidence, has_others: false });
+        }
+    }
+    firsts
+}
+
+/// Whether an operation runs once in each execution, as far as the trace carries its program.
+fn is_once(trace: &Trace, meta: MetaId, id: ProgramId) -> bool {
+    let program = &trace.programs[id.0 as usize];
+    let event = trace.meta(meta);
+    let op = if event.op.is_empty() { event.name } else { event.op };
+    match program.by_name.get(&op) {
+        Some(place) => program.entry.contains(place),
+        None => program.instructions.is_empty(),
+    }
 }
 
 /// What part of serving or training the program of this name is.

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{Device, DeviceId, Slices, TrackKind};
+use xscope_trace::model::{Device, DeviceId, Slices, TrackKind, short_device};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
@@ -114,7 +114,7 @@ fn row(trace: &Trace, device: &Device, did: &Activity) -> TimelineRow {
         _ => Picos::ZERO,
     };
     TimelineRow {
-        device: trace.strings.get(device.name).to_owned(),
+        device: short_device(trace.strings.get(device.name)).to_owned(),
         computation_us: computation.total().as_micros(),
         exposed_communication_us: (with_communication.total() - computation.total()).as_micros(),
         exposed_copy_us: (all.total() - with_communication.total()).as_micros(),

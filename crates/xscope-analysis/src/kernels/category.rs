@@ -72,6 +72,14 @@ pub fn category(trace: &Trace, meta: MetaId) -> String {
     }
 }
 
+/// Whether an operation is the start or the end of one that runs beside others (`copy-start.1`).
+pub(crate) fn is_async_half(trace: &Trace, meta: MetaId) -> bool {
+    let is_half = |name: &str| name.ends_with("-start") || name.ends_with("-done");
+    let label = trace.label(meta).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let opcode = trace.instruction(meta).map(|found| trace.strings.get(found.opcode));
+    is_half(label) || opcode.is_some_and(is_half)
+}
+
 /// The category of an instruction: its opcode, or for a fusion what its members do.
 fn of_instruction(trace: &Trace, program: &Program, instruction: &Instruction) -> String {
     let opcode = trace.strings.get(instruction.opcode);

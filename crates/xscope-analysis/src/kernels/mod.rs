@@ -15,12 +15,12 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind};
+use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind, short_device};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::category::category;
+use crate::category::{category, is_async_half};
 use crate::peaks::{Peaks, peaks};
-use crate::roofline::{Roofline, roofline};
+use crate::roofline::{Roofline, of_async_half, roofline};
 use crate::stats::{as_f64, mean_micros, percentile, share, stddev_micros, sum};
 use crate::variation::Variation;
 use crate::work::Work;
@@ -183,7 +183,7 @@ fn kernel_row(
         program: event
             .program
             .map_or_else(String::new, |program| text(trace.programs[program.0 as usize].name)),
-        device: text(trace.devices[device.0 as usize].name),
+        device: trace.device_label(device).to_owned(),
         count,
         total_us: total.as_micros(),
         self_us: group.own.as_micros(),
@@ -193,7 +193,13 @@ fn kernel_row(
         p99_us: percentile(&group.durations, 99).as_micros(),
         max_us: group.durations.last().map_or(0.0, |time| time.as_micros()),
         stddev_us: stddev_micros(&group.durations),
-        roofline: roofline(&flops, &bytes, own_secs, peaks),
+        roofline: match is_async_half(trace, meta) {
+            true => of_async_half(),
+            false => {
+                let width = operand_bytes(trace, meta);
+                roofline(&flops, &bytes, own_secs, peaks.map(|peaks| peaks.of_width(width)))
+            }
+        },
         flops,
         bytes,
         varies: None,
@@ -201,6 +207,18 @@ fn kernel_row(
         self_time: group.own,
         total,
     }
+}
+
+/// Bytes of an element of the two largest operands, of the wider one: what a product works in.
+fn operand_bytes(trace: &Trace, meta: MetaId) -> Option<u64> {
+    let instruction = trace.instruction(meta)?;
+    let program = &trace.programs[trace.meta(meta).program?.0 as usize];
+    let width = |bytes: u64, elements: u64| Some((bytes, bytes.checked_div(elements)?));
+    let operands = program.operands_of(instruction);
+    let mut operands: Vec<(u64, u64)> =
+        operands.filter_map(|operand| width(operand.result_bytes.0, operand.elements)).collect();
+    operands.sort_unstable_by(|a, b| b.cmp(a));
+    operands.iter().take(2).map(|&(_, width)| width).max()
 }
 
 /// FLOPs and bytes of one execution: as recorded, else from the shapes of the HLO.
@@ -237,7 +255,8 @@ impl Filter {
         let contains = |part: &Option<String>, text: &str| {
             part.as_ref().is_none_or(|part| text.contains(part.as_str()))
         };
-        contains(&self.device, &kernel.device)
+        let device = self.device.as_deref().map(short_device);
+        device.is_none_or(|part| kernel.device.contains(part))
             && contains(&self.module, &kernel.program)
             && contains(&self.scope, &kernel.scope)
             && contains(&self.name, &kernel.name)

@@ -24,8 +24,21 @@ pub struct Roofline {
 }
 
 const NO_COST: &str = "the cost of this operation is not known";
-const NO_PEAKS: &str =
-    "the peaks of this device are not known; for a profile of this machine's CPU add --measure-cpu";
+const NO_PEAKS: &str = "the peaks of this device are not known: the trace names no chip of the table; for a \
+                        profile of this machine's CPU add --measure-cpu";
+
+/// The roofline of the start or the end of an asynchronous operation.
+pub(crate) fn of_async_half() -> Roofline {
+    const WHY: &str = "the start or the end of an asynchronous operation: its bytes move between the \
+                       two, beside other operations";
+    Roofline {
+        flops_per_sec: Metric::unavailable("FLOP/s", WHY),
+        bytes_per_sec: Metric::unavailable("B/s", WHY),
+        intensity: Metric::unavailable("FLOP/B", WHY),
+        bound_by: "unknown",
+        efficiency: Metric::unavailable("1", WHY),
+    }
+}
 
 /// The roofline of an operation that takes `seconds` an execution.
 pub(crate) fn roofline(
@@ -114,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_resource_with_the_larger_share_bounds() {
-        let peaks = Peaks { flops_per_sec: 100.0, bytes_per_sec: 10.0, from: "table" };
+        let peaks = Peaks::new(100.0, 10.0, "table");
         let metric = |value| Metric::valid(value, "1");
         let result = roofline(&metric(80.0), &metric(4.0), 1.0, Some(peaks));
         assert_eq!((result.bound_by, result.efficiency.value), ("compute", Some(0.8)));
@@ -126,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_stays_in_a_cache_has_no_share_of_memory() {
-        let peaks = Some(Peaks { flops_per_sec: 1e9, bytes_per_sec: 1e6, from: "measured" });
+        let peaks = Some(Peaks::new(1e9, 1e6, "measured"));
         let rated = |bytes| {
             let mut kernel = KernelFigures { flops: 10, bytes, ..KernelFigures::default() };
             rate_kernel(&mut kernel, &Figure::Value(1.0), peaks);

@@ -75,7 +75,7 @@ fn side_of(track: &Track) -> Option<&'static str> {
 
 fn place(trace: &Trace, track: &Track) -> String {
     match track.device {
-        Some(device) => trace.strings.get(trace.devices[device.0 as usize].name).to_owned(),
+        Some(device) => trace.device_label(device).to_owned(),
         None => format!("{} ({})", trace.strings.get(track.name), track.tid),
     }
 }

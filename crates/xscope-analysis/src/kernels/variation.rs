@@ -73,7 +73,7 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
         .collect();
     for (index, track) in trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
-        let name = trace.strings.get(trace.devices[device.0 as usize].name);
+        let name = trace.device_label(device);
         let wanted: FxHashMap<MetaId, usize> = places
             .iter()
             .filter(|((device, _), _)| *device == name)

@@ -10,6 +10,9 @@ use xscope_trace::model::{MemoryReport, StackFrame, StackProfile};
 /// Frames of these packages are not where a user's code allocates.
 const LIBRARIES: [&str; 4] = ["jax/", "jaxlib/", "flax/", "numpy/"];
 
+/// What runs inside a server for xscope, from a run's own folder.
+const PROBES: &str = "/xscope_probe/";
+
 /// One place that holds memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AllocationRow {
@@ -103,6 +106,9 @@ fn site(trace: &Trace, profile: &StackProfile, sample: usize) -> String {
     let is_library = |frame: &&StackFrame| {
         let file = trace.strings.get(frame.file);
         let inside = file.rsplit_once("site-packages/").map_or(file, |(_, inside)| inside);
+        if file.contains(PROBES) {
+            return true;
+        }
         LIBRARIES.iter().any(|library| inside.starts_with(library))
     };
     let own = profile.frames_of(sample).find(|frame| !is_library(frame));

@@ -55,8 +55,10 @@ pub struct PlannedLayer {
     pub scope: String,
     pub component: String,
     pub argument_bytes: Bytes,
-    /// In use when the program as a whole needs most.
-    pub live_bytes: Bytes,
+    /// In use when the program as a whole needs most; absent if the compiler did not say when its
+    /// buffers are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_bytes: Option<Bytes>,
 }
 
 /// A buffer that is in use when the program needs most.
@@ -123,16 +125,18 @@ fn row(
             });
         }
     }
+    let is_timed = memory.live.0 > 0 || memory.temporary.0 == 0;
     let layer = |(scope, (arguments, live)): (String, (u64, u64))| PlannedLayer {
         component: component(&scope.split('/').collect::<Vec<_>>(), "", &[]).to_owned(),
         scope,
         argument_bytes: Bytes(arguments),
-        live_bytes: Bytes(live),
+        live_bytes: is_timed.then_some(Bytes(live)),
     };
     let mut layers: Vec<PlannedLayer> = layers.into_iter().map(layer).collect();
-    let size = |layer: &PlannedLayer| layer.argument_bytes.0.saturating_add(layer.live_bytes.0);
+    let size = |layer: &PlannedLayer| {
+        layer.argument_bytes.0.saturating_add(layer.live_bytes.unwrap_or_default().0)
+    };
     layers.sort_by(|a, b| size(b).cmp(&size(a)).then_with(|| a.scope.cmp(&b.scope)));
-    let is_timed = memory.live.0 > 0 || memory.temporary.0 == 0;
     let lost = memory.place.0.saturating_sub(memory.live.0);
     PlannedRow {
         program: trace.strings.get(program.name).to_owned(),

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::{Format, MetaId, SourceId, TrackKind};
+use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::span::Recorded;
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
+use crate::overhead::{OverheadReport, overhead};
 use crate::stats::{as_f64, mean_micros, share};
 
-/// Host events in which the profiler works for itself.
-const PROFILER: [&str; 9] = [
+/// Host events in which the profiler works for itself. JAX's `profiler.py` alone does not tell: its
+/// `wrapper` runs all of a function that is annotated.
+const PROFILER: [&str; 8] = [
     "start_trace",
     "stop_trace",
     "stop_and_export",
@@ -23,7 +26,6 @@ const PROFILER: [&str; 9] = [
     "ProfilerSession",
     "CollectData",
     "XSpace",
-    "profiler.py",
     "start_profile",
 ];
 
@@ -48,6 +50,9 @@ pub struct RecordingReport {
     /// Bytes of profile for each second that it covers.
     pub bytes_per_sec: Metric,
     pub recorders: Vec<RecordingRow>,
+    /// What windows of the run with more and less recording measured; absent if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<OverheadReport>,
 }
 
 const UNKNOWN: &str =
@@ -66,8 +71,13 @@ pub(crate) fn span_costs_us(trace: &Trace) -> BTreeMap<SourceId, f64> {
     trace.recorded.iter().filter_map(each).collect()
 }
 
-/// What each recorder of a trace that covers `window` wrote, and what is known of its cost.
-pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
+/// What each recorder of a trace that covers `window` wrote, and what is known of its cost; `measured`
+/// is the record of the run that the trace is of.
+pub(crate) fn recording(
+    trace: &Trace,
+    window: Picos,
+    measured: Option<&OverheadRecord>,
+) -> RecordingReport {
     let secs = window.as_micros() / 1e6;
     let kinds: Vec<Kind> = (0_u32..)
         .zip(&trace.metas)
@@ -143,6 +153,7 @@ pub(crate) fn recording(trace: &Trace, window: Picos) -> RecordingReport {
     RecordingReport {
         bytes_per_sec: Metric::known(rate, "B/s", "there is no profile of a profiler"),
         recorders: recorders.into_iter().filter(|row| row.events > 0).collect(),
+        measured: measured.map(|record| overhead(record, trace)),
     }
 }
 

@@ -7,7 +7,7 @@ mod warm_up;
 
 use std::collections::BTreeMap;
 
-use xscope_trace::model::{EventMeta, Format, TrackKind};
+use xscope_trace::model::{EventMeta, Format, ProgramId, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
@@ -55,8 +55,9 @@ pub(crate) fn quality(
     findings.extend(compilation(compiles));
     findings.extend(capped(trace, window));
     findings.extend(duplicate_hosts(trace));
-    findings.extend(unscoped(layers));
-    findings.extend(missing_hlo(trace, kernels));
+    let blind = blind(trace, kernels);
+    findings.extend(missing_hlo(&blind, layers.root.total));
+    findings.extend(unscoped(layers, sum_of(&blind)));
     findings.extend(clocks::inverted(trace));
     findings.extend(devices::lost_operations(trace));
     findings.extend(command_buffers);
@@ -215,9 +216,10 @@ fn duplicate_hosts(trace: &Trace) -> Option<Finding> {
     })
 }
 
-fn unscoped(layers: &LayersReport) -> Option<Finding> {
-    let missing = 1.0 - layers.scoped_share;
-    (layers.root.total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
+fn unscoped(layers: &LayersReport, blind: Picos) -> Option<Finding> {
+    let total = layers.root.total;
+    let missing = 1.0 - layers.scoped_share - share(blind, total);
+    (total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
         Finding::new(
             "scopes.missing",
             Severity::Info,
@@ -230,15 +232,44 @@ fn unscoped(layers: &LayersReport) -> Option<Finding> {
     })
 }
 
-fn missing_hlo(trace: &Trace, kernels: &[KernelRow]) -> Option<Finding> {
-    let has_xplane = trace.sources.iter().any(|source| source.format == Format::XPlane);
-    let unscoped = kernels.iter().any(|kernel| kernel.scope.is_empty());
-    (has_xplane && trace.programs.is_empty() && unscoped).then(|| {
-        Finding::new(
-            "hlo.missing",
-            Severity::Info,
-            "the trace carries no HLO, so fusions cannot be looked into; capture with \
-             enable_hlo_proto (JAX's default)",
-        )
-    })
+/// Operations of XPlane files that have no scope because the HLO of their program is not there.
+fn blind<'a>(trace: &'a Trace, kernels: &'a [KernelRow]) -> Vec<&'a KernelRow> {
+    if !trace.sources.iter().any(|source| source.format == Format::XPlane) {
+        return Vec::new();
+    }
+    let has_hlo = |id: ProgramId| !trace.programs[id.0 as usize].instructions.is_empty();
+    let none = (0_u32..).zip(&trace.programs).all(|(id, _)| !has_hlo(ProgramId(id)));
+    let is_blind = |kernel: &&KernelRow| {
+        let program = trace.meta(kernel.meta).program;
+        kernel.scope.is_empty() && program.map_or(none, |program| !has_hlo(program))
+    };
+    kernels.iter().filter(is_blind).collect()
+}
+
+fn sum_of(kernels: &[&KernelRow]) -> Picos {
+    kernels.iter().fold(Picos::ZERO, |sum, kernel| sum.saturating_add(kernel.self_time))
+}
+
+fn missing_hlo(blind: &[&KernelRow], whole: Picos) -> Option<Finding> {
+    let mut programs: BTreeMap<&str, Picos> = BTreeMap::new();
+    for kernel in blind {
+        let own = programs.entry(&kernel.program).or_default();
+        *own = own.saturating_add(kernel.self_time);
+    }
+    let largest = programs.iter().max_by_key(|&(name, time)| (time, std::cmp::Reverse(name)))?.0;
+    let which = match (largest.is_empty(), programs.len()) {
+        (true, _) => "the programs that ran".to_owned(),
+        (false, 1) => (*largest).to_owned(),
+        (false, count) => format!("{largest} and {} more programs", count - 1),
+    };
+    Some(Finding::new(
+        "hlo.missing",
+        Severity::Info,
+        format!(
+            "the trace carries no HLO of {which}, so {:.1} % of device time has neither scope nor \
+             cost and fusions cannot be looked into; capture with enable_hlo_proto (JAX's \
+             default), and without the compilation cache if there is one",
+            100.0 * share(sum_of(blind), whole)
+        ),
+    ))
 }

@@ -1,6 +1,7 @@
 //! The report on any profile: what is in it, what is wrong, where the time goes.
 
 use serde::Serialize;
+use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::quality::Finding;
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
@@ -105,6 +106,8 @@ pub struct Options {
     pub filter: Filter,
     /// The window that the trace was cut to with [`clip`](xscope_trace::window::clip).
     pub window: Option<Window>,
+    /// What the run measured of the cost of recording.
+    pub overhead: Option<OverheadRecord>,
 }
 
 /// Analyses a trace as `options` say.
@@ -136,7 +139,12 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         kernel.varies = varies;
     }
     let ((idle, recording), (collectives, (timeline, layers))) = rayon::join(
-        || rayon::join(|| idle(trace, &busy), || recording(trace, last - first)),
+        || {
+            rayon::join(
+                || idle(trace, &busy),
+                || recording(trace, last - first, options.overhead.as_ref()),
+            )
+        },
         || {
             rayon::join(
                 || collectives(trace, &kernels, (&classes, &activities)),

@@ -79,7 +79,7 @@ impl Figures {
             | "xplane.truncated"
             | "chrome.unfinished"
             | "chrome.unmatched_end" => &[Self::Operations, Self::HostTimes],
-            "xplane.damaged_hlo" | "hlo.not_rejoined" => &[Self::Costs],
+            "xplane.damaged_hlo" | "hlo.not_rejoined" | "hlo.variants" => &[Self::Costs],
             "window.idle" => &[Self::Averages],
             "python_tracer.on" => &[Self::HostTimes],
             "requests.unjoined" | "requests.unaccounted" => &[Self::Stages],
@@ -191,6 +191,7 @@ fn visit_request(request: &mut Profiled, figures: Figures, change: &mut dyn FnMu
             change(&mut request.tokenization_ms);
             change(&mut request.queue_wait_ms);
             change(&mut request.model_forward_ms);
+            change(&mut request.padding_ms);
             change(&mut request.logprob_extraction_ms);
             change(&mut request.softmax_ms);
         }

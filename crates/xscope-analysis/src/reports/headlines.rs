@@ -173,22 +173,33 @@ fn kernels(report: &AnalyzeReport) -> Option<Headline> {
 }
 
 fn layers(report: &AnalyzeReport) -> Option<Headline> {
-    let known = report
-        .layers
-        .components
-        .iter()
+    let components = || report.layers.components.iter();
+    let known = components()
         .filter(|row| row.name != UNKNOWN && row.name != crate::components::COLLECTIVES);
     let first = known.max_by(|a, b| a.self_us.total_cmp(&b.self_us))?;
+    let unknown = components().find(|row| row.name == UNKNOWN).map_or(0.0, |row| row.share);
     let whole = windows_us(report);
     (whole > 0.0).then(|| Headline {
         section: "layers",
         share: first.self_us / whole,
-        text: format!(
-            "{} takes {} of the operations' time, more than any other part of the model",
-            first.name,
-            percent(first.share)
-        ),
-        next: "see `layers` for which layers, and `kernels --scope` for which operations"
-            .to_owned(),
+        text: match unknown > first.share {
+            true => format!(
+                "{} of the operations' time belongs to no known part of the model; of the rest, {} \
+                 takes most, {}",
+                percent(unknown),
+                first.name,
+                percent(first.share)
+            ),
+            false => format!(
+                "{} takes {} of the operations' time, more than any other part of the model",
+                first.name,
+                percent(first.share)
+            ),
+        },
+        next: match unknown > first.share {
+            true => "see `quality` for why, and name the model's parts with --rules FILE",
+            false => "see `layers` for which layers, and `kernels --scope` for which operations",
+        }
+        .to_owned(),
     })
 }

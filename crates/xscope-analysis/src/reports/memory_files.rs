@@ -73,7 +73,7 @@ fn of_program(row: &PlannedRow) -> Vec<Report> {
 
 /// A layer's buffers that are named, what else it holds, and its arguments.
 fn tensors_of(row: &PlannedRow, layer: &PlannedLayer) -> Vec<(String, Tensor)> {
-    let mut rest = layer.live_bytes.0;
+    let mut rest = layer.live_bytes.unwrap_or_default().0;
     let mut tensors = Vec::new();
     for buffer in row.buffers.iter().filter(|buffer| buffer.scope == layer.scope) {
         rest = rest.saturating_sub(buffer.bytes.0);

@@ -15,7 +15,7 @@ use crate::batches::{BatchSummary, BatchView};
 use crate::launches::Launches;
 use crate::memory::MemoryReport;
 use crate::overhead::{OverheadReport, overhead};
-use crate::requests::{RequestView, StageRow, UNACCOUNTED};
+use crate::requests::{FORWARD, RequestView, StageRow, UNACCOUNTED};
 use crate::stats::{as_f64, mean_micros, millis, percentile, share, sum};
 use crate::targets::{Overrides, Targets, check_profile};
 
@@ -74,6 +74,8 @@ pub struct Profiled {
     pub tokenization_ms: Metric,
     pub queue_wait_ms: Metric,
     pub model_forward_ms: Metric,
+    /// Of that, what the tokens took that only fill its batches up.
+    pub padding_ms: Metric,
     pub logprob_extraction_ms: Metric,
     pub softmax_ms: Metric,
     /// Sequences in the largest batch that it was part of.
@@ -291,7 +293,10 @@ pub(crate) fn profiled(
     };
     let mine: Vec<&BatchView> =
         batches.iter().filter(|batch| view.batches.contains(&batch.batch)).collect();
-    let device = view.key.and_then(|key| shares.get(&key)).map(|&time| millis(time));
+    // Without tokens nothing can be shared out, and a share of nothing would read as zero.
+    let is_shared = mine.iter().all(|batch| batch.tokens > 0);
+    let device = view.key.and_then(|key| shares.get(&key)).filter(|_| is_shared);
+    let device = device.map(|&time| millis(time));
     let count = |value: u64| Metric::known((value > 0).then_some(as_f64(value)), "1", "no spans");
     Profiled {
         request_id: view.id.clone(),
@@ -299,6 +304,7 @@ pub(crate) fn profiled(
         tokenization_ms: stage("tokenize"),
         queue_wait_ms: stage("queue.wait"),
         model_forward_ms: stage("forward"),
+        padding_ms: padding_ms(view, &mine),
         logprob_extraction_ms: stage("logprob.extract"),
         softmax_ms: stage("softmax"),
         batch_size: count(mine.iter().map(|batch| batch.rows).max().unwrap_or(0)),
@@ -306,7 +312,11 @@ pub(crate) fn profiled(
         num_label_tokens: view.labels,
         sequence_lengths: view.sequence_tokens.clone(),
         tokens: count(view.sequence_tokens.iter().sum()),
-        device_ms: Metric::known(device, "ms", "no device work could be joined to the request"),
+        device_ms: Metric::known(
+            device,
+            "ms",
+            "no device work could be joined to the request, or its batches' tokens are not known",
+        ),
         peak_hbm_mb: hbm_peak(trace, memory),
         activation_memory_mb: Metric::known(
             memory.owner_peak("activations"),
@@ -317,6 +327,24 @@ pub(crate) fn profiled(
         hardware: None,
         waterfall: view.stages.iter().map(|(name, &time)| (name.clone(), millis(time))).collect(),
     }
+}
+
+/// What of a request's forward pass the padding of its batches took. A share of the measured stage
+/// and no stage itself: nothing measures it, so the waterfall stays what was measured.
+fn padding_ms(view: &RequestView, batches: &[&BatchView]) -> Metric {
+    let prefills = || batches.iter().filter(|batch| !batch.is_decode);
+    if prefills().next().is_none() || !prefills().all(|batch| batch.is_counted()) {
+        let why = "no span says how many tokens the request's batches have and are padded to";
+        return Metric::unavailable("ms", why);
+    }
+    let sum = |get: fn(&BatchView) -> u64| {
+        prefills().fold(0_u64, |sum, batch| sum.saturating_add(get(batch)))
+    };
+    let (tokens, padded) = (sum(|batch| batch.tokens), sum(|batch| batch.padded_tokens));
+    let share = as_f64(padded.saturating_sub(tokens)) / as_f64(padded);
+    let why = "the share of `forward` that padding has of the batches' tokens, as if every token took \
+               the same time";
+    Metric::degraded(millis(view.stage(FORWARD)) * share, "ms", why)
 }
 
 /// The most device memory that was in use.
@@ -350,6 +378,7 @@ fn no_request() -> Profiled {
         tokenization_ms: none("ms"),
         queue_wait_ms: none("ms"),
         model_forward_ms: none("ms"),
+        padding_ms: none("ms"),
         logprob_extraction_ms: none("ms"),
         softmax_ms: none("ms"),
         batch_size: none("1"),
@@ -460,8 +489,9 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
 #[cfg(test)]
 mod tests {
     use xscope_trace::Picos;
+    use xscope_trace::model::SpanKey;
 
-    use super::{histogram, tail};
+    use super::{BatchView, RequestView, histogram, padding_ms, tail};
 
     #[test]
     fn a_histogram_counts_every_request_once() {
@@ -480,5 +510,31 @@ mod tests {
         let times: Vec<Picos> = (1..=100).map(|ms| Picos(ms * 1_000_000_000)).collect();
         assert_eq!(tail(&times).last(), Some(&(99.0, 99.0)));
         assert_eq!(tail(&times[..1]), []);
+    }
+
+    #[test]
+    fn padding_is_a_share_of_the_forward_pass() {
+        let mut view = RequestView { total: Picos(100), ..RequestView::default() };
+        view.stages.insert("forward".to_owned(), Picos(80_000_000_000));
+        let batch = |tokens, padded_tokens, is_decode| BatchView {
+            batch: SpanKey::Number(1),
+            rows: 1,
+            tokens,
+            padded_tokens,
+            device: Picos(1),
+            shares: Vec::new(),
+            padding: Picos(0),
+            is_decode,
+        };
+        let of =
+            |batches: &[BatchView]| padding_ms(&view, &batches.iter().collect::<Vec<_>>()).value;
+        let step = batch(1, 32, true);
+        assert_eq!(of(&[batch(30, 40, false), step.clone()]), Some(20.0));
+        assert_eq!(of(&[batch(30, 40, false), batch(10, 40, false)]), Some(40.0));
+        assert_eq!(of(&[batch(30, 30, false)]), Some(0.0));
+        // What no span says is not zero.
+        for unknown in [&[batch(30, 0, false)][..], &[batch(0, 40, false)], &[step], &[]] {
+            assert_eq!(of(unknown), None, "{unknown:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::stats::{millis, share};
 pub struct BatchView {
     pub batch: SpanKey,
     pub rows: u64,
-    /// Tokens of its requests, and what the batch was padded to.
+    /// Tokens of its requests, and what the batch was padded to; 0 where no span says it.
     pub tokens: u64,
     pub padded_tokens: u64,
     /// Time in which at least one of its operations ran on a device.
@@ -32,6 +32,13 @@ pub struct BatchView {
     pub padding: Picos,
     /// Whether it made a further token for its requests: what a score waits for in vain.
     pub is_decode: bool,
+}
+
+impl BatchView {
+    /// Whether it is known how much of it is padding.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.tokens > 0 && self.padded_tokens > 0
+    }
 }
 
 /// All batches together.
@@ -105,17 +112,17 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 SpanKey::Text(_) => None,
             };
             let time = time.copied().unwrap_or_default();
-            let padded_tokens = padded.max(tokens);
+            let whole = padded.max(tokens);
             let shares: Vec<(SpanKey, Picos)> = members
                 .into_iter()
-                .map(|(request, own)| (request, fraction(time, own, padded_tokens)))
+                .map(|(request, own)| (request, fraction(time, own, whole)))
                 .collect();
             let given = shares.iter().fold(Picos::ZERO, |sum, &(_, time)| sum + time);
             BatchView {
                 batch,
                 rows,
                 tokens,
-                padded_tokens,
+                padded_tokens: if padded > 0 { whole } else { 0 },
                 device: time,
                 shares,
                 padding: time - given,
@@ -156,7 +163,7 @@ pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
         views.iter().fold(Picos::ZERO, |sum, view| sum.saturating_add(get(view)))
     };
     let device = total(|view| view.device);
-    let counted = views.iter().all(|view| view.tokens > 0);
+    let counted = views.iter().all(BatchView::is_counted);
     let rows: u64 = views.iter().map(|view| view.rows).sum();
     Some(BatchSummary {
         count: views.len() as u64,
@@ -165,7 +172,7 @@ pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
         padding_share: Metric::known(
             counted.then(|| share(total(|view| view.padding), device)),
             "1",
-            "the spans do not count the tokens of every batch",
+            "the spans do not say of every batch how many tokens it has and is padded to",
         ),
         parts: parts(views, counted),
     })

@@ -60,7 +60,7 @@ pub const PIPELINE: [&str; 16] = [
 ];
 
 /// One request, cut into stages.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RequestView {
     /// The id that the client knows, or the server's own.
     pub id: String,
@@ -293,21 +293,7 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> Reque
         }
     }
     add(UNACCOUNTED, end - at);
-    RequestView {
-        id,
-        key: None,
-        start,
-        total: end - start,
-        stages,
-        batches: Vec::new(),
-        sequence_tokens: Vec::new(),
-        items: 0,
-        labels: 0,
-        is_warmup: false,
-        ok: false,
-        has_client: false,
-        has_server: false,
-    }
+    RequestView { id, start, total: end - start, stages, ..RequestView::default() }
 }
 
 fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {

@@ -87,7 +87,7 @@ pub struct BatchRow {
     pub tokens: u64,
     pub padded_tokens: u64,
     pub device_ms: f64,
-    /// Unavailable if the recorder counted no tokens of its requests.
+    /// Unavailable if the recorder does not say what it was padded to.
     pub padding_share: Metric,
     /// Device time by request; with the padding they add up to the batch.
     pub shares: Vec<BatchShare>,
@@ -225,11 +225,11 @@ fn batch_rows(trace: &Trace, views: &[RequestView], batches: &[BatchView]) -> Ve
         padded_tokens: batch.padded_tokens,
         device_ms: millis(batch.device),
         padding_share: Metric::known(
-            (batch.tokens > 0).then(|| share(batch.padding, batch.device)),
+            batch.is_counted().then(|| share(batch.padding, batch.device)),
             "1",
-            "no span says how many tokens the batch's requests have",
+            "no span says how many tokens the batch has and is padded to",
         ),
-        shares: batch.shares.iter().map(part).collect(),
+        shares: batch.shares.iter().filter(|_| batch.tokens > 0).map(part).collect(),
     });
     rows.collect()
 }

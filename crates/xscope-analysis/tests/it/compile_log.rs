@@ -1,5 +1,7 @@
 //! Compilations that servers' logs tell of.
 
+use std::path::Path;
+
 use xscope_analysis::{AnalyzeReport, analyze};
 use xscope_trace::model::{ClientRequest, LogRow, SourceId, TrackKind};
 use xscope_trace::server_log::parse_line;
@@ -104,4 +106,20 @@ fn a_window_leaves_out_what_is_logged_outside_of_it() {
     let window = xscope_trace::window::clip(&mut trace, us(20 * SECOND), Picos(i64::MAX));
     let report = analyze_with(&trace, &Options { window: Some(window), ..Options::default() });
     check(&report, &[]);
+}
+
+#[test]
+fn the_log_of_a_real_server_names_every_miss() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../xscope-trace/tests/fixtures/sglang_jax/server.log");
+    let report = analyze(&xscope_trace::load(&[path]).unwrap());
+    // Put together at 18:30:24 and 18:30:37, over by the end of 18:30:37 and 18:30:53; the decode
+    // steps say only when they were over.
+    check(
+        &report,
+        &[("log", Some(2), 14), ("log", Some(5), 17), ("log", None, 1), ("log", None, 1)],
+    );
+    for (row, batch) in report.compiles.iter().zip(["1 sequences and 11", "2 sequences and 22"]) {
+        assert!(row.advice.starts_with(&format!("a batch of {batch} tokens: the bucket of 32")));
+    }
 }

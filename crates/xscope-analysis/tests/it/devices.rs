@@ -98,6 +98,162 @@ fn who_waits_for_whom_in_a_collective() {
     assert_eq!(trace.tracks[0].source, SourceId(0));
 }
 
+/// Two replica groups, devices 0 and 1, 2 and 3, that run one all-reduce twice. In the first
+/// execution devices 1 and 3 come late, in the second devices 1 and 2. With `recorded`, threads say
+/// how long they waited, as JAX's CPU backend does.
+fn two_groups(recorded: bool) -> Trace {
+    let mut trace = Trace::default();
+    let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 1)], 0..1);
+    trace.programs[0].instructions[0].result_bytes = xscope_trace::Bytes(1000);
+    trace.programs[0].instructions[0].group_size = 2;
+    // Start and duration of each execution, and the wait in it.
+    let devices = [
+        [((0, 30), Some((5, 15))), ((100, 40), Some((102, 28)))],
+        [((20, 10), None), ((130, 10), None)],
+        [((0, 50), Some((2, 38))), ((140, 10), None)],
+        [((40, 10), None), ((100, 50), Some((101, 39)))],
+    ];
+    for (number, runs) in devices.into_iter().enumerate() {
+        let device = device(&mut trace, &format!("cpu:{number}"));
+        let ops = [(1, runs[0].0), (2, runs[1].0)]
+            .map(|(run, (start, dur))| (("all-reduce", start, dur), run));
+        track(&mut trace, TrackKind::Ops, Some(device), Some(id), &ops);
+        let mut host = Vec::new();
+        for ((start, dur), wait) in runs {
+            host.push((("Rendezvous", start, dur), 0));
+            host.extend(wait.map(|(at, dur)| (("Wait: pending_threads=1/2", at, dur), 0)));
+        }
+        if recorded {
+            track(&mut trace, TrackKind::HostThread, None, None, &host);
+            let threads = trace.tracks.len();
+            trace.tracks[threads - 1].tid = trace.tracks[threads - 2].tid;
+        }
+    }
+    trace
+}
+
+#[test]
+fn a_rendezvous_says_who_waited_in_each_group() {
+    let report = analyze(&two_groups(true));
+    let [row] = report.collectives.as_slice() else { panic!("{:?}", report.collectives) };
+    assert_eq!((row.count, row.devices, row.group_size), (2, 4, 2));
+    // 15 + 28 of device 0, 38 of device 2, 39 of device 3; of 210 in all.
+    assert_eq!((row.wait_us.value, row.wait_us.status), (Some(120.0), Status::Valid));
+    assert_eq!((row.total_us, row.transfer_us.value), (210.0, Some(90.0)));
+    assert_eq!((row.wait_from, row.last.as_str(), row.last_count), ("rendezvous", "cpu:1", 2));
+    // Eight times 1000 bytes in 90 us.
+    assert!((row.bytes_per_sec.value.unwrap() - 8e9 / 90.0).abs() < 1.0);
+}
+
+#[test]
+fn without_a_rendezvous_the_wait_in_groups_is_an_upper_bound() {
+    let report = analyze(&two_groups(false));
+    let row = &report.collectives[0];
+    // Until the last device of both groups: 30 + 10 + 40, then 40 + 10 + 40.
+    assert_eq!((row.wait_us.value, row.wait_us.status), (Some(170.0), Status::Degraded));
+    assert_eq!(row.wait_from, "arrivals");
+}
+
+/// Count and time of the executions of a GPU's only program, of these operations, 10 us each.
+fn gpu_executions(names: &[&str]) -> (u64, f64) {
+    let mut trace = Trace::default();
+    let gpu = device(&mut trace, "/device:GPU:0");
+    trace.devices[0].kind = xscope_trace::model::DeviceKind::Gpu;
+    // `c` is of a loop.
+    let rows = [made("a", "dot", "", 1), made("b", "dot", "", 1), made("c", "dot", "", 1)];
+    let id = program(&mut trace, &rows, 0..2);
+    let ops: Vec<_> = (0..).zip(names).map(|(at, name)| ((*name, 20 * at, 10), 0)).collect();
+    track(&mut trace, TrackKind::Ops, Some(gpu), Some(id), &ops);
+    let rows = analyze(&trace).programs;
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    (row.count, row.total_us)
+}
+
+#[test]
+fn executions_of_a_gpu_begin_with_what_the_program_begins_with() {
+    // The first is cut; the last has a loop. Each lasts from its first operation to its last.
+    assert_eq!(gpu_executions(&["b", "a", "b", "a", "c", "c", "b"]), (3, 10.0 + 30.0 + 70.0));
+    // A sort launches its kernel again and again.
+    assert_eq!(gpu_executions(&["a", "a", "b", "a", "a", "b"]), (2, 100.0));
+    // A program of one operation is over with it.
+    assert_eq!(gpu_executions(&["a", "a", "a"]), (3, 30.0));
+}
+
+#[test]
+fn executions_of_real_gpu_programs_are_found() {
+    let Some(trace) = real("gpu_amd/jax_conv.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let counts = |report: &xscope_analysis::AnalyzeReport, part: &str| {
+        let rows = report.programs.iter().filter(|row| row.name.contains(part));
+        rows.map(|row| row.count).collect::<Vec<_>>()
+    };
+    // As often as TraceLens counts each kernel of it.
+    assert_eq!((counts(&report, "jit_forward_3d_conv"), report.programs.len()), (vec![5], 1));
+    let Some(trace) = real("gpu_amd/jax_gemm.xplane.pb") else { return };
+    let report = analyze(&trace);
+    assert_eq!(counts(&report, "jit_dot"), [3; 6]);
+    assert_eq!(counts(&report, "jit_convert_element_type"), [12]);
+    assert_eq!(counts(&report, "jit_broadcast").iter().sum::<u64>(), 12);
+    // Six shapes; the steps are those of the program that takes most of the time.
+    assert_eq!(report.steps.groups.iter().map(|row| row.count).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
+fn the_halves_of_an_asynchronous_copy_have_no_rate() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let halves = report.kernels.iter().filter(|row| row.category.starts_with("copy-"));
+    let halves: Vec<_> = halves.collect();
+    assert!(!halves.is_empty());
+    for row in halves {
+        let rates = &row.roofline;
+        assert_eq!((rates.bytes_per_sec.value, rates.efficiency.value), (None, None), "{row:?}");
+        assert!(rates.bytes_per_sec.reason.as_ref().unwrap().contains("asynchronous"));
+        assert!(row.bytes.value.is_some(), "what it moves is known: {row:?}");
+    }
+    let possible = report.kernels.iter().filter_map(|row| row.roofline.efficiency.value);
+    assert!(possible.clone().count() > 0 && possible.clone().all(|share| share < 2.0));
+    assert!(report.kernels.iter().all(|row| row.device.starts_with("TPU:")));
+}
+
+#[test]
+fn what_recording_took_is_told_by_recorder() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    trace.sources[0].size = xscope_trace::Bytes(3_000_000);
+    let id = program(&mut trace, &[made("dot", "dot", "", 1)], 0..1);
+    let ops = [(("dot", 0, 10), 1), (("dot", 999_990, 10), 2)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &ops);
+    let main = [
+        (("$app.py:1 run", 0, 1000), 0),
+        (("start_trace", 100, 50), 0),
+        (("$profiler.py:271 stop_trace", 900_000, 90_000), 0),
+        // JAX wraps functions that it annotates in one of this file; what they do is no recording.
+        (("$profiler.py:417 wrapper", 2000, 800_000), 0),
+    ];
+    track(&mut trace, TrackKind::HostThread, None, None, &main);
+    // Overlaps the thread above by 20 ms.
+    let other = [(("ProfilerSession::CollectData", 970_000, 29_000), 0)];
+    track(&mut trace, TrackKind::HostThread, None, None, &other);
+    let report = analyze(&trace).recording;
+    // 3 MB in a second.
+    assert_eq!(report.bytes_per_sec.value, Some(3e6));
+    let rows: Vec<_> =
+        report.recorders.iter().map(|row| (row.recorder, row.events, row.time_us.value)).collect();
+    assert_eq!(
+        rows,
+        [
+            ("python_tracer", 3, None),
+            ("host_tracer", 2, None),
+            ("device_tracer", 2, None),
+            // 50, 90,000 and 29,000 without what they share.
+            ("profiler", 3, Some(99_050.0)),
+        ]
+    );
+    assert!((report.recorders[3].share.value.unwrap() - 0.09905).abs() < 1e-9);
+    assert!(report.recorders[0].time_us.reason.as_ref().unwrap().contains("with and without"));
+}
+
 #[test]
 fn causes_add_up_on_real_traces() {
     for name in [

@@ -146,3 +146,21 @@ fn real_models_are_accounted_for_with_every_layer() {
         assert!(unknown < 0.03, "{name}: {unknown} of the time is of no component");
     }
 }
+
+#[test]
+fn a_program_under_another_id_takes_the_scopes_of_its_variants() {
+    for name in ["sglang_jax_cpu/single_py0", "sglang_jax_cpu/single_py1"] {
+        let Some(trace) = real(name) else { return };
+        let report = xscope_analysis::analyze(&trace);
+        let layers = &report.layers;
+        assert!(layers.scoped_share >= 0.97, "{name}: {}", layers.scoped_share);
+        for layer in ["layer_0", "layer_1"] {
+            let share = time(&layers.root, layer) / layers.root.total_us;
+            assert!(share > 0.1, "{name}: {layer} has {share} of the time");
+        }
+        // Which of them ran is not known, so neither is what it cost.
+        assert!(report.degraded.iter().any(|row| row.code == "hlo.variants"), "{name}");
+        let prefills = report.programs.iter().filter(|row| row.stage == "prefill");
+        assert_eq!(prefills.map(|row| row.count).sum::<u64>(), 4, "{name}");
+    }
+}

@@ -44,7 +44,7 @@ fn a_plan_is_counted_by_layer() {
     let layers: Vec<_> = row
         .layers
         .iter()
-        .map(|layer| (&*layer.scope, &*layer.component, layer.live_bytes.0))
+        .map(|layer| (&*layer.scope, &*layer.component, layer.live_bytes.unwrap().0))
         .collect();
     assert_eq!(layers, [("layer_0/mlp", "mlp", 30), ("layer_0/attention", "attention", 10)]);
     trace.programs[id.0 as usize].memory = None;
@@ -58,7 +58,7 @@ fn the_plan_of_a_real_program_adds_up() {
     let [row] = memory.programs.as_slice() else {
         panic!("one program ran: {:?}", memory.programs)
     };
-    let live: u64 = row.layers.iter().map(|layer| layer.live_bytes.0).sum();
+    let live: u64 = row.layers.iter().map(|layer| layer.live_bytes.unwrap().0).sum();
     assert_eq!(Some(Bytes(live)), row.live_bytes);
     let arguments: u64 = row.layers.iter().map(|layer| layer.argument_bytes.0).sum();
     assert_eq!(Bytes(arguments), row.argument_bytes);

@@ -130,7 +130,7 @@ fn the_timeline_of_several_gpus_is_tracelenss() {
     let report = analyze(&trace);
     let published = timeline("gpu_amd/jax_conv_expected/gpu_timeline.csv");
     // TraceLens numbers the GPUs of the trace from 1.
-    for (device, process) in [("/device:GPU:0", "1"), ("/device:GPU:7", "8")] {
+    for (device, process) in [("GPU:0", "1"), ("GPU:7", "8")] {
         let row = report.timeline.iter().find(|row| row.device == device).unwrap();
         check_timeline(row, &published, process);
     }

@@ -70,7 +70,7 @@ pub(crate) fn read(
         // Lines are few and of any length, so each is a task of its own.
         || lines.par_iter().with_max_len(1).map(decode).collect(),
     );
-    programs.rejoin(&planes, &lines, trace);
+    programs.rejoin(source, &planes, &lines, trace);
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
     bytes.release(0..u64::MAX);
     Ok(())

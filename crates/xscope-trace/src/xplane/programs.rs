@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::hlo;
 use super::line::DecodedLine;
 use super::plane::PlaneTables;
-use crate::model::{ProgramId, SourceId, Trace};
+use crate::model::{Program, ProgramId, SourceId, Trace};
 use crate::quality::{Finding, Severity};
 use crate::strings::StrId;
 
@@ -73,51 +73,63 @@ impl Programs {
     /// JAX's CPU backend numbers a program anew when it is loaded from the compilation cache, so
     /// its events say 168 where the file lists 170, and two modules may have one number. A program
     /// fits if it has the module's name and all of the operations. Ids only grow, so of several
-    /// that fit it is the next that no other is joined to.
+    /// that fit it is the next that no other is joined to; where there is none, the nearest one, if
+    /// all of them are variants of one program (for other shapes), which have the same scopes.
+    /// What is not found becomes a program of which nothing but the name is known.
     pub(super) fn rejoin(
         &mut self,
+        source: SourceId,
         planes: &[PlaneTables<'_>],
         lines: &[DecodedLine<'_>],
         trace: &mut Trace,
     ) {
         let (unlisted, mut used) = self.unlisted(planes, lines, trace);
-        if unlisted.is_empty() || self.listed.is_empty() {
-            return;
-        }
-        if unlisted.len().saturating_mul(self.listed.len()) > MOST_PAIRS {
+        let too_many = unlisted.len().saturating_mul(self.listed.len()) > MOST_PAIRS;
+        if too_many {
             let message = "too many programs are listed under other ids than their events use to \
                            be joined; their operations have no scope: capture for a shorter time";
             let finding = Finding::new("hlo.not_rejoined", Severity::Warning, message);
             trace.findings.push(finding.times(unlisted.len() as u64));
-            return;
         }
-        let mut joined = 0;
+        let (mut joined, mut guessed) = (0, 0);
         for ((id, module), ops) in unlisted {
-            let fitting = self.fitting(module, &ops, trace);
-            let next = fitting.iter().find(|&&listed| listed >= id && !used.contains(&listed));
-            let chosen = match (next, fitting.as_slice()) {
-                (Some(&next), _) => next,
-                (None, &[only]) => only,
-                // The module is named otherwise in the file, or not at all.
-                _ if self.has_all(id, &ops, trace) => id,
-                _ => continue,
-            };
-            if let Some(&(program, _)) = self.listed.get(&chosen) {
+            let fit = (!too_many).then(|| self.fit((id, module), &ops, &used, trace)).flatten();
+            let found = fit.and_then(|fit| Some((self.listed.get(&fit.id)?.0, fit)));
+            if let Some((program, fit)) = found {
                 self.ids.insert((id, module), program);
-                used.insert(chosen);
-                joined += u64::from(chosen != id);
+                used.insert(fit.id);
+                joined += u64::from(fit.id != id);
+                guessed += u64::from(fit.is_guess);
+            } else if let Some(program) = unlisted_program(source, id, module, trace) {
+                self.ids.insert((id, module), program);
             }
         }
-        if joined > 0 {
-            trace.findings.push(
-                Finding::new(
-                    "hlo.rejoined",
-                    Severity::Info,
-                    "programs were loaded from a compilation cache and are listed under other ids \
-                     than their events use; they were joined by module name, operations and order",
-                )
-                .times(joined),
-            );
+        report_joined(joined, guessed, trace);
+    }
+
+    /// The listed program that an unlisted one is, if that can be told.
+    fn fit(
+        &self,
+        (id, module): (i64, StrId),
+        ops: &BTreeSet<StrId>,
+        used: &BTreeSet<i64>,
+        trace: &Trace,
+    ) -> Option<Fit> {
+        let fitting = self.fitting(module, ops, trace);
+        let sure = |id| Some(Fit { id, is_guess: false });
+        match (fitting.iter().find(|&&listed| listed >= id && !used.contains(&listed)), &*fitting) {
+            (Some(&next), _) => sure(next),
+            (None, &[only]) => sure(only),
+            // The module is named otherwise in the file, or not at all.
+            (None, []) => self.has_all(id, ops, trace).then_some(Fit { id, is_guess: false }),
+            (None, &[first, ..]) => {
+                let nearest = fitting.iter().rev().find(|&&listed| listed < id);
+                let nearest = nearest.copied().unwrap_or(first);
+                let others = || fitting.iter().map(|&other| self.alike(nearest, other, ops, trace));
+                let same_scopes = others().all(|alike| alike >= Alike::Scopes);
+                let is_guess = !others().all(|alike| alike == Alike::Shapes);
+                same_scopes.then_some(Fit { id: nearest, is_guess })
+            }
         }
     }
 
@@ -158,5 +170,75 @@ impl Programs {
             let listed = &trace.programs[program.0 as usize];
             ops.iter().all(|op| listed.by_name.contains_key(op))
         })
+    }
+
+    /// What two listed programs have in common in these operations.
+    fn alike(&self, a: i64, b: i64, ops: &BTreeSet<StrId>, trace: &Trace) -> Alike {
+        let program =
+            |id: i64| self.listed.get(&id).map(|(program, _)| &trace.programs[program.0 as usize]);
+        let (Some(a), Some(b)) = (program(a), program(b)) else { return Alike::Nothing };
+        let of_op = |op: &StrId| match a.instruction(*op).zip(b.instruction(*op)) {
+            Some((a, b)) if (a.opcode, a.op_name) != (b.opcode, b.op_name) => Alike::Nothing,
+            Some((a, b)) if (a.result_bytes, a.flops) == (b.result_bytes, b.flops) => Alike::Shapes,
+            Some(_) => Alike::Scopes,
+            None => Alike::Nothing,
+        };
+        ops.iter().map(of_op).min().unwrap_or(Alike::Nothing)
+    }
+}
+
+/// A listed program that an unlisted one is taken for.
+struct Fit {
+    id: i64,
+    /// Whether it may also be one for other shapes.
+    is_guess: bool,
+}
+
+/// What operations of two programs have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Alike {
+    Nothing,
+    Scopes,
+    /// Scopes and shapes.
+    Shapes,
+}
+
+/// Adds a program of which the file says only what events call it.
+fn unlisted_program(
+    source: SourceId,
+    id: i64,
+    module: StrId,
+    trace: &mut Trace,
+) -> Option<ProgramId> {
+    let index = u32::try_from(trace.programs.len()).ok().filter(|_| !module.is_empty())?;
+    let name = format!("{}({id})", trace.strings.get(module));
+    let name = trace.strings.intern(&name);
+    trace.programs.push(Program { name, id, source: Some(source), ..Program::default() });
+    Some(ProgramId(index))
+}
+
+fn report_joined(joined: u64, guessed: u64, trace: &mut Trace) {
+    if joined > 0 {
+        trace.findings.push(
+            Finding::new(
+                "hlo.rejoined",
+                Severity::Info,
+                "programs were loaded from a compilation cache and are listed under other ids \
+                 than their events use; they were joined by module name, operations and order",
+            )
+            .times(joined),
+        );
+    }
+    if guessed > 0 {
+        trace.findings.push(
+            Finding::new(
+                "hlo.variants",
+                Severity::Warning,
+                "several programs with the same operations and scopes, for other shapes, fit a \
+                 program that ran: its costs are those of the one with the nearest id; capture \
+                 without the compilation cache for the right ones",
+            )
+            .times(guessed),
+        );
     }
 }

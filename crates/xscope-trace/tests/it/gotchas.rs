@@ -425,7 +425,10 @@ fn programs_that_a_cache_renumbered_are_joined_by_module_operations_and_order() 
         (2, "jit_small", 117, "dot.2", Some(131)),
         (3, "jit_run", 204, "dot.3", Some(212)),
         (1, "jit_run", 222, "dot.1", Some(222)),
-        (4, "jit_other", 300, "dot.4", None),
+        // The file says nothing of it but what its events call it.
+        (4, "jit_other", 300, "dot.4", Some(300)),
+        // Two that were listed before fit, which are the same.
+        (1, "jit_run", 400, "dot.1", Some(222)),
     ];
     let rows = (0..).zip(&events).map(|(start, &(id, module, program, op, _))| {
         let stats =
@@ -440,7 +443,10 @@ fn programs_that_a_cache_renumbered_are_joined_by_module_operations_and_order() 
         let found = program_of(&trace, "tf_XLAEigen/1", row).map(|program| program.id);
         assert_eq!(found, *expected, "{module}, {program}");
     }
-    assert!(codes(&trace).contains(&("hlo.rejoined", 4)), "{:?}", codes(&trace));
+    assert!(codes(&trace).contains(&("hlo.rejoined", 5)), "{:?}", codes(&trace));
+    let other = program_of(&trace, "tf_XLAEigen/1", 5).unwrap();
+    assert_eq!(trace.strings.get(other.name), "jit_other(300)");
+    assert!(other.instructions.is_empty());
 }
 
 /// 3.8.15: programs are numbered by each run for itself.

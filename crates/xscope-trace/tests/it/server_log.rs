@@ -1,10 +1,12 @@
 //! Logs of servers, in run directories and alone.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
+use xscope_trace::model::LogRow;
 use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
-use xscope_trace::server_log::LogEvent;
+use xscope_trace::server_log::{LogEvent, Pass};
 use xscope_trace::{Error, Nanos, Trace, load};
 
 /// 2026-11-24T10:15:00Z.
@@ -58,4 +60,50 @@ fn a_log_that_says_nothing_is_no_part_of_a_run_and_no_input_alone() {
     assert!(error.contains("JAX_LOG_COMPILES=1"), "{error}");
     fs::write(&alone, LINES).unwrap();
     assert_eq!(load(&[alone]).unwrap().log.len(), 2);
+}
+
+#[test]
+fn a_real_log_is_read_line_by_line() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sglang_jax/server.log");
+    let trace = load(&[path]).unwrap();
+    let at = |row: &LogRow| row.at.map(|at| at.0 / 1_000_000_000_000);
+    let misses: Vec<_> = trace
+        .log
+        .iter()
+        .filter_map(|row| match row.event {
+            LogEvent::CacheMiss { pass, batch, programs } => Some((at(row), pass, batch, programs)),
+            _ => None,
+        })
+        .collect();
+    // Seconds after 18:29:38, the first line that says something.
+    assert_eq!(
+        misses,
+        [
+            (Some(59), Pass::Prefill, Some(2), 2),
+            (Some(67), Pass::Decode, None, 2),
+            (Some(75), Pass::Prefill, Some(5), 2),
+            (Some(78), Pass::Decode, None, 2),
+        ]
+    );
+    let ahead = |pass, sequences: &[u64], tokens: &[u64]| LogEvent::Precompile {
+        pass,
+        sequences: sequences.to_vec(),
+        tokens: tokens.to_vec(),
+    };
+    assert_eq!(
+        trace.log[..2].iter().map(|row| (at(row), row.event.clone())).collect::<Vec<_>>(),
+        [
+            (Some(0), ahead(Pass::Prefill, &[32], &[32, 64, 128, 256, 512, 1024])),
+            (Some(27), ahead(Pass::Decode, &[1, 8, 32], &[])),
+        ]
+    );
+    let prefills: Vec<(u64, u64)> = trace
+        .log
+        .iter()
+        .filter_map(|row| match row.event {
+            LogEvent::Prefill { sequences, tokens } => Some((sequences, tokens)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((prefills.len(), &prefills[..2]), (8, &[(1, 11), (2, 22)][..]));
 }

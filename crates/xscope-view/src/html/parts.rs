@@ -109,6 +109,9 @@ pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Mark
                     bdi { (shorten(&request.request_id, 60)) } ": "
                     (request.num_items) " items, " (metric(&request.tokens, 0)) " tokens, device "
                     (figure(&request.device_ms, 3))
+                    @if request.padding_ms.value.is_some() {
+                        ", of forward for padding " (figure(&request.padding_ms, 3))
+                    }
                     @if !fits { ". Drawn to its own scale." }
                 }
             }

@@ -209,11 +209,11 @@ fn process_names(trace: &Trace) -> BTreeMap<i64, StrId> {
 
 fn group_name(trace: &Trace, host: usize, group: Group, names: &BTreeMap<i64, StrId>) -> String {
     match group {
-        Group::Device(device) => {
-            let Some(device) = trace.devices.get(device.0 as usize) else {
-                return format!("device {} of host {host}", device.0);
+        Group::Device(id) => {
+            let Some(device) = trace.devices.get(id.0 as usize) else {
+                return format!("device {} of host {host}", id.0);
             };
-            let (name, model) = (trace.strings.get(device.name), trace.strings.get(device.model));
+            let (name, model) = (trace.device_label(id), trace.strings.get(device.model));
             if model.is_empty() { name.to_owned() } else { format!("{name} ({model})") }
         }
         Group::Process(pid, name) => {

@@ -76,12 +76,9 @@ fn group_by(text: &str) -> Result<GroupBy, String> {
 /// A number, or two with `..` between them, the last included.
 fn step(text: &str) -> Result<(i64, i64), String> {
     let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let number = |text: &str| {
-        text.trim()
-            .parse::<i64>()
-            .map_err(|error| format!("no number of a step: {text:?}: {error}"))
-    };
-    let steps = (number(first)?, number(last)?);
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let steps = number(first).zip(number(last));
+    let steps = steps.ok_or("expected a number, or two with .. between them, as in 3..5")?;
     if steps.0 > steps.1 {
         return Err(format!("step {} comes after step {}", steps.0, steps.1));
     }

@@ -17,7 +17,8 @@ use xscope_analysis::steps::{extent_of, steps};
 use xscope_engine::measure_cpu;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
-use xscope_trace::run::replace_file;
+use xscope_trace::model::DeviceKind;
+use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::window::clip;
 use xscope_trace::{Bytes, Picos, Trace};
 use xscope_view::{Section, Style, analyze_text, groups_text, section_text};
@@ -40,6 +41,13 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         None => given,
     };
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
+    if args.measure_cpu {
+        options.cpu_peaks = Some(cpu_peaks(&trace)?);
+    }
+    options.overhead = paths.iter().find_map(|path| {
+        let run = RunDir::open(path).ok()?;
+        run.read_json(&run.overhead_path())
+    });
     let report = ManuallyDrop::new(analyze_with(&trace, &options));
     if let Some(folder) = &args.memory_reports {
         write_memory_reports(&report, folder)?;
@@ -127,15 +135,17 @@ fn options(args: &AnalyzeArgs) -> Result<Options> {
         scope: args.scope.clone(),
         name: args.name.clone(),
     };
-    let cpu_peaks = match args.measure_cpu {
-        true => {
-            output::progress("measuring what this CPU can do, which takes a few seconds");
-            let (flops_per_sec, bytes_per_sec) = measure_cpu()?;
-            Some(Peaks { flops_per_sec, bytes_per_sec, from: "measured" })
-        }
-        false => None,
-    };
-    Ok(Options { rules, filter, cpu_peaks, ..Options::default() })
+    Ok(Options { rules, filter, ..Options::default() })
+}
+
+/// What this machine's CPU can do, for a profile that has use for it.
+fn cpu_peaks(trace: &Trace) -> Result<Peaks> {
+    if !trace.devices.iter().any(|device| device.kind == DeviceKind::Cpu) {
+        bail!("--measure-cpu: this profile has no CPU device: leave it out");
+    }
+    output::progress("measuring what this CPU can do, which takes a few seconds");
+    let (flops_per_sec, bytes_per_sec) = measure_cpu()?;
+    Ok(Peaks::new(flops_per_sec, bytes_per_sec, "measured"))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
     let mut session = Session::begin(&args.inside.report, config, device.clone(), planned)?;
     session.say("measuring what the device can do");
     let (flops_per_sec, bytes_per_sec) = measure_peaks(args.device)?;
-    let peaks = Peaks { flops_per_sec, bytes_per_sec, from: "measured" };
+    let peaks = Peaks::new(flops_per_sec, bytes_per_sec, "measured");
     session.results.metadata.other.insert(
         "measured_peaks".to_owned(),
         json!({ "flops_per_sec": flops_per_sec, "bytes_per_sec": bytes_per_sec }),

@@ -64,8 +64,97 @@ fn requests_of_a_run_are_a_section() {
     let shares = report["stages"].as_array().unwrap().iter();
     let sum: f64 = shares.map(|row| row["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9, "{json}");
+    let typical = &report["typical"];
+    // The spans of this run count no tokens: what is shared out by them is not known.
+    for figure in ["padding_ms", "device_ms"] {
+        assert_eq!(typical[figure]["status"], "unavailable", "{figure}: {typical}");
+    }
+    let whole: f64 =
+        typical["waterfall"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+    assert!((whole - typical["total_latency_ms"].as_f64().unwrap()).abs() < 1e-6, "{typical}");
     let text = stdout(&run(directory.path(), &["analyze", &fixture("jax_cpu"), "requests"], 0));
     assert!(text.contains("nothing in this profile"), "{text}");
+}
+
+#[test]
+fn kernels_are_grouped_by_each_name_and_by_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = fixture("jax_cpu");
+    let json = |args: &[&str]| -> Value {
+        let args = [&["analyze", path.as_str()], args, &["--json"]].concat();
+        serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap()
+    };
+    let own = |rows: &Value| -> f64 {
+        rows.as_array().unwrap().iter().map(|row| row["self_us"].as_f64().unwrap()).sum()
+    };
+    let whole = own(&json(&["kernels"]));
+    for by in ["name", "scope", "category", "program", "device", "component"] {
+        let groups = json(&["kernels", "--by", by]);
+        assert!((own(&groups) - whole).abs() < 1e-3, "{by}: {groups}");
+    }
+    for (args, expected) in [
+        (&["kernels", "--by", "layer"][..], "one of name, scope, category"),
+        (&["kernels", "--by"], "a value is required"),
+        (&["layers", "--by", "scope"], "analyze PATH kernels --by"),
+    ] {
+        let args = [&["analyze", path.as_str()], args].concat();
+        let output = run(directory.path(), &args, 2);
+        assert!(stderr(&output).contains(expected), "{args:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_step_is_a_window_and_must_be_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = fixture("run");
+    let json = |args: &[&str]| -> Value {
+        let args = [&["analyze", path.as_str()], args, &["--json"]].concat();
+        serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap()
+    };
+    let steps = json(&["steps"]);
+    let steps = steps["steps"].as_array().unwrap();
+    let first = steps[0]["number"].to_string();
+    let one = json(&["--step", &first]);
+    let duration = steps[0]["duration_us"].as_f64().unwrap();
+    assert!((one["window_us"].as_f64().unwrap() - duration).abs() < 1e-3, "{}", one["window_us"]);
+    let two = format!("{first}..{}", steps[1]["number"]);
+    assert!(json(&["--step", &two])["window_us"].as_f64().unwrap() > duration);
+    let kineto = fixture("kineto/excerpt.json.gz");
+    for (path, step, expected) in [
+        (&path, "900", "no step 900: they are numbered"),
+        (&path, "5..3", "step 5 comes after step 3"),
+        (&path, "x", "a number, or two with .. between them, as in 3..5"),
+        (&path, "..", "a number, or two with .. between them, as in 3..5"),
+        (&kineto, "0", "this profile has no steps: use --from and --to"),
+    ] {
+        let output = run(directory.path(), &["analyze", path, "--step", step], 2);
+        assert!(stderr(&output).contains(expected), "{step}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{step}");
+    }
+    let both = ["analyze", path.as_str(), "--step", "0", "--from", "1s"];
+    assert!(stderr(&run(directory.path(), &both, 2)).contains("cannot be used with"));
+}
+
+#[test]
+fn the_peaks_of_this_cpu_are_measured_if_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = fixture("jax_cpu");
+    let bound = |args: &[&str]| -> (usize, String) {
+        let args = [&["analyze", path.as_str(), "kernels", "--json"], args].concat();
+        let output = run(directory.path(), &args, 0);
+        let kernels: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let kernels = kernels.as_array().unwrap().iter();
+        (kernels.filter(|row| row["bound_by"] != "unknown").count(), stderr(&output))
+    };
+    assert_eq!(bound(&[]), (0, String::new()));
+    let (known, progress) = bound(&["--measure-cpu"]);
+    assert!(known > 0 && progress.contains("measuring what this CPU can do"), "{progress}");
+    let output = run(directory.path(), &["analyze", &path, "--measure-cpu=3"], 2);
+    assert!(stderr(&output).contains("unexpected value '3' for '--measure-cpu'"));
+    // What it cannot help is said instead of measured for nothing.
+    let output = run(directory.path(), &["analyze", &fixture("tpu_v6e"), "--measure-cpu"], 2);
+    assert!(stderr(&output).contains("no CPU device"), "{}", stderr(&output));
 }
 
 #[test]
