@@ -126,8 +126,15 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     );
     let (first, last) = extent.unwrap_or_default();
     let classes = classes(trace, &kernels);
-    let ((activities, varies), ((programs, steps), memory)) = rayon::join(
-        || rayon::join(|| activities(trace, &classes), || variations(&work, &kernels)),
+    // What each device did when takes as much memory as why it idled, so one is gone before the other.
+    let ((collectives, timeline), ((programs, steps), memory)) = rayon::join(
+        || {
+            let activities = activities(trace, &classes);
+            rayon::join(
+                || collectives(trace, &kernels, (&classes, &activities)),
+                || timeline(trace, &activities),
+            )
+        },
         || {
             rayon::join(
                 || (programs(trace, &executions), steps_of(trace, &executions, &busy)),
@@ -135,28 +142,18 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
             )
         },
     );
-    for (kernel, varies) in kernels.iter_mut().zip(varies) {
-        kernel.varies = varies;
-    }
-    let ((idle, recording), (collectives, (timeline, layers))) = rayon::join(
+    let (idle, ((layers, varies), recording)) = rayon::join(
+        || idle(trace, &busy),
         || {
             rayon::join(
-                || idle(trace, &busy),
+                || (layers(&work, &kernels, &options.rules), variations(&work, &kernels)),
                 || recording(trace, last - first, options.overhead.as_ref()),
             )
         },
-        || {
-            rayon::join(
-                || collectives(trace, &kernels, (&classes, &activities)),
-                || {
-                    rayon::join(
-                        || timeline(trace, &activities),
-                        || layers(&work, &kernels, &options.rules),
-                    )
-                },
-            )
-        },
     );
+    for (kernel, varies) in kernels.iter_mut().zip(varies) {
+        kernel.varies = varies;
+    }
     let devices = devices(trace, &busy);
     let extent = match window {
         Some(window) => (last.min(window.to) - first.max(window.from)).max(Picos::ZERO),
