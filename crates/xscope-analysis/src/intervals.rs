@@ -143,6 +143,11 @@ impl Intervals {
         })
     }
 
+    /// From the start of the first to the end of the last; `None` if there is none.
+    pub(crate) fn extent(&self) -> Option<(Picos, Picos)> {
+        self.0.first().zip(self.0.last()).map(|(first, last)| (first.0, last.1))
+    }
+
     pub(crate) fn total(&self) -> Picos {
         self.0.iter().fold(Picos::ZERO, |sum, &(start, end)| sum.saturating_add(end - start))
     }

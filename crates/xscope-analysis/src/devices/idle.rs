@@ -101,10 +101,7 @@ fn device_row(
     peers: Option<&Intervals>,
     evidence: &Evidence,
 ) -> (IdleRow, Intervals) {
-    let window = match (busy.0.first(), busy.0.last()) {
-        (Some(&(start, _)), Some(&(_, end))) => Intervals::of(vec![(start, end)]),
-        _ => Intervals::default(),
-    };
+    let window = Intervals::of(busy.extent().into_iter().collect());
     let idle = window.minus(busy);
     let whole = idle.total();
     let mut rest = idle;

@@ -54,10 +54,7 @@ pub(crate) fn devices(trace: &Trace, busy: &[Intervals]) -> Vec<DeviceRow> {
 }
 
 fn row(trace: &Trace, device: &Device, busy: &Intervals) -> DeviceRow {
-    let window = match (busy.0.first(), busy.0.last()) {
-        (Some(&(start, _)), Some(&(_, end))) => end - start,
-        _ => Picos::ZERO,
-    };
+    let window = busy.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     let busy = busy.total();
     let text = |id| trace.strings.get(id).to_owned();
     DeviceRow {

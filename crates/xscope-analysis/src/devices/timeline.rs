@@ -109,10 +109,7 @@ fn row(trace: &Trace, device: &Device, did: &Activity) -> TimelineRow {
     let Activity { computation, communication, copies } = did;
     let with_communication = computation.union(communication);
     let all = with_communication.union(copies);
-    let window = match (all.0.first(), all.0.last()) {
-        (Some(&(start, _)), Some(&(_, end))) => end - start,
-        _ => Picos::ZERO,
-    };
+    let window = all.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     TimelineRow {
         device: short_device(trace.strings.get(device.name)).to_owned(),
         computation_us: computation.total().as_micros(),
