@@ -17,13 +17,12 @@ import time
 from .cost import cost_of_recording
 from .hook import Finder
 from .memory import Memory
-from .paths import MISSING
+from .recorder import Recorder
 from .ring import Ring
 from .spool import Spool
 from .wrap import CallableAttribute, Probe, parameters_of, wrap
 
 _MOST_ERRORS = 100
-_MOST_STAMPS = 65536
 
 _runtime = None
 
@@ -73,7 +72,8 @@ class Runtime:
         self._ring = ring
         self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
-        self._fault = fault
+        # For tests, and looked at by whoever calls `fault`.
+        self.faulty, self._fault = fault is not None, fault
         self._cost = None
         self._rows = {}
         self._installed, self._missing = [], []
@@ -87,7 +87,7 @@ class Runtime:
         self._spool = None
         self._off = False
         self._errors, self._first_error = 0, None
-        self._stamps = {}
+        self.recorder = Recorder(self.write, self.failed)
         self._memory = Memory(*self._memory_at) if self._memory_at[0] else None
         self._requests = itertools.count(os.getpid() << 32)
 
@@ -165,22 +165,24 @@ class Runtime:
     def new_request(self):
         return next(self._requests)
 
-    def write(self, name, start, end, request, batch, args, overlaps):
+    def write(self, name, *span):
         if self._off or name is None:
             return
-        self.fault("write", name)
+        if self.faulty:
+            self.fault("write", name)
         spool = self._spool
         if spool is None:
             with self._lock:
                 spool = self._spool
                 if spool is None:
                     spool = self._spool = self._open()
-        spool.span(name, start, end, request, batch, args, overlaps)
+        spool.span(name, *span)
 
     def _measure_cost(self):
         """Records into a file that nobody sees; what cannot be measured is not known."""
         scratch = copy.copy(self)
-        scratch._fault, scratch._off = None, False
+        scratch.faulty, scratch._off = False, False
+        scratch.recorder = Recorder(scratch.write, scratch.failed, threaded=False)
         try:
             scratch._spool = Spool(self._directory)
         except OSError:
@@ -202,47 +204,26 @@ class Runtime:
             self._off = True
             raise
 
-    def stamp(self, row, args, kwargs, result, at):
-        """Remembers when something happened to each of the keys."""
-        keys = row["keys"](args, kwargs, result)
-        if keys is MISSING:
-            return
-        stamps = self._stamps
-        for key in keys if isinstance(keys, list) else [keys]:
-            if len(stamps) >= _MOST_STAMPS:
-                stamps.pop(next(iter(stamps)), None)
-            stamps[row["name"], key] = at
-
-    def waited(self, row, args, kwargs, result, until):
-        """Writes, for each key with a stamp, the span since then."""
-        if not self._stamps:
-            return
-        keys = row["keys"](args, kwargs, result)
-        if keys is MISSING:
-            return
-        for key in keys if isinstance(keys, list) else [keys]:
-            since = self._stamps.pop((row["since"], key), None)
-            if since is not None:
-                self.write(row["span"], since, max(since, until), key, None, (), True)
-
     def remember_memory(self, stage, size=None):
         """A snapshot of the device's memory; with a size, only if it is the largest so far."""
-        self.fault("memory", stage)
+        if self.faulty:
+            self.fault("memory", stage)
         memory = self._memory
         if memory is None or self._off or (size is not None and not memory.is_larger(stage, size)):
             return
         start = time.monotonic_ns()
         memory.watch(self.failed)
         if memory.snapshot(stage):
-            self.write("xscope.memory", start, time.monotonic_ns(), None, None, [("stage", stage)], True)
+            thread = threading.get_native_id(), threading.current_thread().name
+            span = start, time.monotonic_ns(), thread, None, None, [("stage", stage)], True
+            self.write("xscope.memory", *span)
 
     # Failing.
 
     def fault(self, point, label):
-        if self._fault is not None:
-            wanted, _, where = self._fault.partition("@")
-            if wanted in (point, "any") and where in label:
-                raise InjectedFault(f"{point} {label}")
+        wanted, _, where = (self._fault or "@").partition("@")
+        if wanted in (point, "any") and where in label:
+            raise InjectedFault(f"{point} {label}")
 
     def failed(self, label, error):
         """Counts an error of a probe; too many switch all of them off."""
@@ -279,6 +260,7 @@ class Runtime:
 
     def _at_exit(self):
         try:
+            self.recorder.flush()
             if self._installed or self._errors:
                 self._write_note()
             spool, self._off = self._spool, True

@@ -6,6 +6,9 @@
     function = "len" | "lens" (of each element) | "sum" | "list" | "text" | "header:<name>" (of ASGI)
 
 A path that does not fit the objects gives no value, and no error: servers differ by version.
+
+Paths become Python, one function for all those of a probe: see `recorder` for what a call costs.
+What they find holds on to nothing of the server's.
 """
 
 import enum
@@ -14,29 +17,45 @@ import re
 _ROOT = re.compile(r"[A-Za-z_]\w*")
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|(\[\])|\[(-?\d+)\]|\['([^']*)'\]|(\(\))")
 
-MISSING = object()
+
+_PLAIN = frozenset([int, float, str, bool, type(None)])
 
 
 class PathError(ValueError):
     """A table has a path that cannot be read."""
 
 
-def compile_paths(texts, parameters):
-    """A function of (args, kwargs, result): the value of the first path that has one."""
-    if isinstance(texts, str):
-        texts = [texts]
-    getters = [_compile(text, parameters) for text in texts]
-    if len(getters) == 1:
-        return getters[0]
+def compile_path(texts, parameters):
+    """A function of (args, kwargs, result): the value of the first path that has one, or None."""
+    return _compile([texts], "v0", parameters)
 
-    def first(args, kwargs, result):
-        for getter in getters:
-            value = getter(args, kwargs, result)
-            if value is not MISSING and value is not None and value != []:
-                return value
-        return MISSING
 
-    return first
+def compile_paths(rows, parameters):
+    """As `compile_path` for each row, in one tuple; a row that is None has no value."""
+    return _compile(rows, "".join(f"v{number}, " for number in range(len(rows))), parameters)
+
+
+def _compile(rows, returned, parameters):
+    lines = ["def values(args, kwargs, result):"]
+    for number, texts in enumerate(rows):
+        value = f"v{number}"
+        lines.append(f"    {value} = None")
+        for text in [texts] if isinstance(texts, str) else texts or ():
+            lines += [
+                f"    if {value} is None or {value}.__class__ is list and not {value}:",
+                f"        try: {value} = {_expression(text, parameters)}",
+                f"        except Exception: {value} = None",
+                f"        if {value}.__class__ not in plain: {value} = keep({value})",
+            ]
+    lines.append(f"    return {returned or '()'}")
+    space = {"header": _header, "plain": _PLAIN, "keep": _keep}
+    exec(compile("\n".join(lines), "<xscope paths>", "exec"), space)
+    return space["values"]
+
+
+def _keep(value):
+    """A value that stays as it is while the server goes on."""
+    return [scalar(one) for one in value] if isinstance(value, (list, tuple)) else scalar(value)
 
 
 def scalar(value):
@@ -56,7 +75,7 @@ def scalar(value):
     return None
 
 
-def _compile(text, parameters):
+def _expression(text, parameters):
     path, *functions = [part.strip() for part in text.split("|")]
     match = _ROOT.match(path)
     if match is None:
@@ -66,80 +85,61 @@ def _compile(text, parameters):
         step = _STEP.match(path, at)
         if step is None:
             raise PathError(f"cannot read {path[at:]!r} of {text!r}")
-        steps.append(_step(step))
+        steps.append(step)
         at = step.end()
-    functions = [_function(name, text) for name in functions]
-    fetch = _fetch(root, parameters)
-
-    def get(args, kwargs, result):
-        try:
-            value = _walk(fetch(args, kwargs, result), steps, 0)
-            for function in functions:
-                value = function(value)
-            return value
-        except Exception:
-            return MISSING
-
-    return get
+    code = _walk(_root(root, parameters), steps)
+    for name in functions:
+        code = _function(name, code, text)
+    return code
 
 
-def _fetch(root, parameters):
+def _root(root, parameters):
     if root == "return":
-        return lambda args, kwargs, result: result
-    position = parameters.index(root) if root in parameters else None
-
-    def fetch(args, kwargs, result):
-        if position is not None and position < len(args):
-            return args[position]
-        return kwargs[root]
-
-    return fetch
+        return "result"
+    if root not in parameters:
+        return f"kwargs[{root!r}]"
+    position = parameters.index(root)
+    return f"(args[{position}] if len(args) > {position} else kwargs[{root!r}])"
 
 
-def _step(match):
-    attribute, each, index, key, call = match.groups()
-    if attribute is not None:
-        return ("attribute", attribute)
-    if each is not None:
-        return ("each", None)
-    if index is not None:
-        return ("item", int(index))
-    if call is not None:
-        return ("call", None)
-    return ("item", key)
-
-
-def _walk(value, steps, at):
-    while at < len(steps):
-        kind, what = steps[at]
-        at += 1
-        if kind == "attribute":
-            value = getattr(value, what)
-        elif kind == "item":
-            value = value[what]
-        elif kind == "call":
-            value = value()
+def _walk(code, steps):
+    for number, step in enumerate(steps):
+        attribute, each, index, key, call = step.groups()
+        if attribute is not None:
+            code += f".{attribute}"
+        elif index is not None:
+            code += f"[{index}]"
+        elif call is not None:
+            code += "()"
+        elif each is None:
+            code += f"[{key!r}]"
         else:
-            flat = []
-            nested = any(step[0] == "each" for step in steps[at:])
-            for element in value or ():
-                found = _walk(element, steps, at)
-                flat.extend(found) if nested else flat.append(found)
-            return flat
-    return value
+            return _each(code, steps[number + 1 :])
+    return code
 
 
-def _function(name, text):
+def _each(code, steps):
+    """A list of what the steps find in each element; flat, however many `[]` there are."""
+    rest = _walk("each", steps)
+    if any(step.group(2) for step in steps):
+        return f"[one for each in {code} or () for one in {rest}]"
+    return f"[{rest} for each in {code} or ()]"
+
+
+def _function(name, code, text):
     if name.startswith("header:"):
-        wanted = name[len("header:") :].strip().lower().encode()
-        return lambda pairs: next(value for key, value in pairs if key.lower() == wanted).decode()
+        return f"header({code}, {name[len('header:') :].strip().lower().encode()!r})"
     known = {
-        "len": len,
-        "lens": lambda values: [len(value) for value in values],
-        "sum": sum,
-        "text": lambda value: str(value)[:400],
-        "list": list,
+        "len": f"len({code})",
+        "lens": f"[len(each) for each in {code}]",
+        "sum": f"sum({code})",
+        "text": f"str({code})[:400]",
+        "list": f"list({code})",
     }
     if name not in known:
         raise PathError(f"{text!r} has the unknown function {name!r}")
     return known[name]
+
+
+def _header(pairs, wanted):
+    return next(value for key, value in pairs if key.lower() == wanted).decode()

@@ -72,7 +72,7 @@ class Spool:
         self._texts = {}
         self._dropped = dropped
         self._full = False
-        self._threads = threading.local()
+        self._threads = set()
         self.path, self._fd = self._create(directory)
         if not self._grow():
             raise OSError(f"no space for {self.path}")
@@ -139,10 +139,7 @@ class Spool:
         return known if known is not None else self._define(text, self._names)
 
     def _text(self, text):
-        """The id of a text that soon comes no more, such as that of a request."""
-        known = self._names.get(text) or self._texts.get(text)
-        if known is not None:
-            return known
+        """A new id for a text that soon comes no more, such as that of a request."""
         if len(self._texts) >= _MOST_IDS:
             self._texts.clear()
         return self._define(text, self._texts)
@@ -168,43 +165,45 @@ class Spool:
         """A value's form and its 64 bits."""
         if value is None:
             return _ABSENT, 0
-        if isinstance(value, int):
-            return _INT, min(max(int(value), _MIN_INT), _MAX_INT)
+        if isinstance(value, str):
+            return _STR, self._names.get(value) or self._texts.get(value) or self._text(value)
         if isinstance(value, float):
             return _FLOAT, _BITS.unpack(_DOUBLE.pack(value))[0]
-        return _STR, self._text(value)
+        return _INT, min(max(int(value), _MIN_INT), _MAX_INT)
 
-    def _thread(self):
-        known = getattr(self._threads, "id", None)
-        if known is None:
-            thread = threading.current_thread()
-            known = self._threads.id = threading.get_native_id() & 0x7FFFFFFF
-            name = self.name(_thread_name(thread))
-            self._append(_FIELDS.pack(_THREAD, 0, 0, name, known, 0, 0, 0, 0, 0, 0, 0))
-        return known
+    def _thread(self, thread):
+        number, name = thread
+        number &= 0x7FFFFFFF
+        if number not in self._threads:
+            self._threads.add(number)
+            self._append(_FIELDS.pack(_THREAD, 0, 0, self.name(name), number, 0, 0, 0, 0, 0, 0, 0))
+        return number
 
-    def span(self, name, start, end, request=None, batch=None, args=(), overlaps=False):
-        """A stretch of work. `args` are pairs of a key and an int, a float or a str."""
-        thread = self._thread()
+    def span(self, name, start, end, thread, request=None, batch=None, pairs=(), overlaps=False):
+        """A stretch of work of a thread, which is an id and a name.
+
+        `pairs` are of a key and an int, a float, a str, None for no value, or a list of these.
+        """
         request_form, request_bits = self._value(request)
         batch_form, batch_bits = self._value(batch)
         flags = request_form | batch_form << 2 | (OVERLAPS if overlaps else 0)
-        key = bits = 0
-        if args:
-            key, (form, bits) = self.name(args[0][0]), self._value(args[0][1])
-            flags |= form << 4
-        more = [(self.name(name), *self._value(value)) for name, value in args[1:]]
-        duration = max(0, end - start)
+        args = []
+        for key, found in pairs:
+            for value in found if isinstance(found, list) else (found,):
+                form, bits = self._value(value)
+                if form != _ABSENT:
+                    args.append((self.name(key), form << 4, bits))
+        key, form, bits = args[0] if args else (0, 0, 0)
         record = self._append(
             _FIELDS.pack(
-                _SPAN, flags, 0, self.name(name), thread, key, start, duration,
-                request_bits, batch_bits, bits, 0,
+                _SPAN, flags | form, 0, self.name(name), self._thread(thread), key,
+                start, max(0, end - start), request_bits, batch_bits, bits, 0,
             )
         )  # fmt: skip
         if record is None:
             return
-        for key, form, bits in more:
-            self._append(_FIELDS.pack(_EXTRA, form << 4, 0, 0, 0, key, record, 0, 0, 0, bits, 0))
+        for key, form, bits in args[1:]:
+            self._append(_FIELDS.pack(_EXTRA, form, 0, 0, 0, key, record, 0, 0, 0, bits, 0))
 
     def _counter(self, name, value):
         """A sample of a whole number."""
@@ -229,12 +228,3 @@ class Spool:
         self._maps.clear()
         os.close(self._fd)
 
-
-def _thread_name(thread):
-    if thread is not threading.main_thread():
-        return thread.name
-    try:
-        with open("/proc/self/comm", encoding="utf-8", errors="replace") as file:
-            return f"{file.read().strip()} (main)"
-    except OSError:
-        return thread.name

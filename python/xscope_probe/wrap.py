@@ -1,26 +1,21 @@
 """Wraps functions of the server so that their calls are recorded.
 
 What a wrapper does besides calling is in `Probe.enter` and `Probe.leave`, which never raise: an
-error is counted, and after too many of them nothing is recorded any more.
+error is counted, and after too many of them nothing is recorded any more. They read the clock and
+what a call is about, and leave the rest to the `Recorder`.
 """
 
 import contextvars
 import functools
 import inspect
-import threading
+from threading import get_native_id
 
-from .paths import MISSING, compile_paths, scalar
+from .paths import compile_path, compile_paths
+from .recorder import MOST_NOTES
 from .spool import now
-
-_MOST_STAMPS = 65536
-_MOST_PENDING = 8
-_MOST_RIDS = 4096
 
 # The HTTP request that the running code works for.
 _REQUEST = contextvars.ContextVar("xscope_request", default=None)
-
-# What a thread is in the middle of: the batch that it runs, the spans that wait for their batch.
-_THREAD = threading.local()
 
 _SKIP = object()
 
@@ -37,78 +32,95 @@ class _Context:
         self.token = None
 
 
-class Call:
-    """One call under way: when it began, and what must be undone at its end."""
-
-    __slots__ = ("start", "context", "batch", "outer_batch", "early")
-
-    def __init__(self, start):
-        self.start = start
-        self.context = None
-        self.batch = None
-        self.outer_batch = None
-        self.early = None
-
-
 class Probe:
     """One row of a table, made to fit one function."""
 
     def __init__(self, runtime, row, parameters):
-        def path(key):
-            return compile_paths(row[key], parameters) if key in row else None
-
+        memory, args = row.get("memory", {}), row.get("args", {})
         self.runtime = runtime
         self.label = f"{row['module']}:{row['name']}"
-        self.span = row.get("span")
+        self.span, self.spans = row.get("span"), row.get("spans", {}) if "span_by" in row else None
         self.until_first = row.get("until") == "first"
         self.drop = row.get("drop")
         self.opens = row.get("opens", False)
         self.in_request = row.get("in_request", False)
-        self.scope = row.get("scope", False)
         self.after = row.get("after")
-        self.request, self.rids, self.link = path("request"), path("rids"), path("link")
         self.batch_next = row.get("batch") == "next"
-        self.batch = None if self.batch_next else path("batch")
-        self.span_by, self.spans = path("span_by"), row.get("spans", {})
-        self.args = [
-            (name, compile_paths(text, parameters)) for name, text in row.get("args", {}).items()
-        ]
-        self.when = [
-            (compile_paths(text, parameters), values) for text, values in row.get("when", {}).items()
-        ]
+        batch = None if self.batch_next else row.get("batch")
+        self.scope = compile_path(batch, parameters) if row.get("scope") else None
+        self.stamp, self.wait = row.get("stamp"), row.get("wait")
         self.head, self.tail = row.get("head"), row.get("tail")
         self.mark_start, self.mark_end = row.get("mark_start"), row.get("mark_end")
-        self.stamp = self._stamp(row.get("stamp"), parameters)
-        self.wait = self._stamp(row.get("wait"), parameters)
-        self.early = row.get("at") == "start"
-        memory = row.get("memory", {})
         self.memory_start, self.memory_end = memory.get("start"), memory.get("end")
-        self.memory_size = "size" in memory and compile_paths(memory["size"], parameters)
+        self.keys = list(args)
+        self.facts = compile_paths(
+            [
+                row.get("span_by"), row.get("request"), batch, row.get("rids"), memory.get("size"),
+                self.stamp and self.stamp["keys"], self.wait and self.wait["keys"], row.get("link"),
+                *args.values(),
+            ],
+            parameters,
+        )  # fmt: skip
+        self.when = [
+            (compile_path(text, parameters), values) for text, values in row.get("when", {}).items()
+        ]
         # Whether the start of a call needs more than to look at the clock.
         self.enters = bool(
             self.opens or self.in_request or self.scope or self.when or self.head
-            or self.mark_start or self.early or self.memory_start
+            or self.mark_start or self.memory_start
         )  # fmt: skip
 
-    @staticmethod
-    def _stamp(row, parameters):
-        return row and {**row, "keys": compile_paths(row["keys"], parameters)}
+    # Only these are called by wrappers.
 
-    # Only these two are called by wrappers.
-
-    def enter(self, args, kwargs):
+    def enter(self, start, args, kwargs):
+        """The request that the call opens, None if it opens none, `_SKIP` if it is not to be recorded."""
         try:
-            return self._enter(args, kwargs)
+            runtime, opened = self.runtime, None
+            if runtime.faulty:
+                runtime.fault("enter", self.label)
+            for path, values in self.when:
+                if path(args, kwargs, None) not in values:
+                    return _SKIP
+            if self.memory_start:
+                runtime.remember_memory(self.memory_start)
+            context = _REQUEST.get()
+            if self.in_request and context is None:
+                return _SKIP
+            if self.opens:
+                context = opened = _Context(runtime.new_request())
+                opened.token = _REQUEST.set(opened)
+            if self.scope is not None or context is not None and (self.head or self.mark_start):
+                batch = self.scope and self.scope(args, kwargs, None)
+                runtime.recorder.notes.append((self, start, None, get_native_id(), context, batch, None))
+            return opened
         except Exception as error:
             self.runtime.failed(self.label, error)
             return _SKIP
 
-    def leave(self, call, args, kwargs, result, error):
+    def leave(self, start, opened, args, kwargs, result, error):
         try:
-            self._leave(call, now(), args, kwargs, result, error)
-            if self.memory_end and error is None:
-                size = scalar(self.memory_size(args, kwargs, result)) if self.memory_size else None
-                self.runtime.remember_memory(self.memory_end, size)
+            end, runtime, context, facts = now(), self.runtime, _REQUEST.get(), None
+            if opened is not None:
+                if context is opened:
+                    _REQUEST.reset(opened.token)
+                context = opened
+            if runtime.faulty:
+                runtime.fault("leave", self.label)
+            # A call that was broken off has no span, but for a request.
+            if error is None or self.opens or isinstance(error, Exception):
+                facts = self.facts(args, kwargs, result)
+            recorder, thread = runtime.recorder, get_native_id()
+            if thread not in recorder.names:
+                recorder.know(thread)
+            kind = None if error is None else type(error).__name__
+            recorder.notes.append((self, start, end, thread, context, facts, kind))
+            if recorder.asleep or len(recorder.notes) > MOST_NOTES:
+                recorder.wake()
+            if error is None:
+                if self.after and args:
+                    runtime.wrap_attributes(args[0], self.after, self.label)
+                if self.memory_end:
+                    runtime.remember_memory(self.memory_end, facts[4])
         except Exception as failure:
             self.runtime.failed(self.label, failure)
 
@@ -120,127 +132,6 @@ class Probe:
             return self.drop == "empty" and not result
         except Exception:
             return False
-
-    def _enter(self, args, kwargs):
-        self.runtime.fault("enter", self.label)
-        for path, values in self.when:
-            if scalar(path(args, kwargs, None)) not in values:
-                return _SKIP
-        if self.memory_start:
-            self.runtime.remember_memory(self.memory_start)
-        context = _REQUEST.get()
-        if self.in_request and context is None:
-            return _SKIP
-        call = Call(now())
-        if self.opens:
-            context = call.context = _Context(self.runtime.new_request())
-            context.token = _REQUEST.set(context)
-        if context is not None:
-            if self.head:
-                self._gap(self.head, context, call.start)
-            if self.mark_start:
-                context.marks[self.mark_start] = call.start
-        if self.early:
-            call.early = self._facts(args, kwargs, None)
-        if self.scope and self.batch is not None:
-            call.batch = scalar(self.batch(args, kwargs, None))
-            call.outer_batch = getattr(_THREAD, "batch", None)
-            _THREAD.batch = call.batch
-        return call
-
-    def _leave(self, call, end, args, kwargs, result, error):
-        context = call.context
-        if context is not None:
-            if _REQUEST.get() is context:
-                _REQUEST.reset(context.token)
-        else:
-            context = _REQUEST.get()
-        if call.batch is not None:
-            _THREAD.batch = call.outer_batch
-        self.runtime.fault("leave", self.label)
-        if self.after and error is None and args:
-            self.runtime.wrap_attributes(args[0], self.after, self.label)
-        if error is not None and not self.opens and not isinstance(error, Exception):
-            return
-        if self.stamp and error is None:
-            self.runtime.stamp(self.stamp, args, kwargs, result, end)
-        if self.wait and error is None:
-            self.runtime.waited(self.wait, args, kwargs, result, call.start)
-        if context is not None:
-            if self.tail:
-                self._gap(self.tail, context, end)
-            if self.mark_end:
-                context.marks[self.mark_end] = end
-            if self.link is not None:
-                self._link(context, args, kwargs, result)
-        if self.span is not None:
-            facts = call.early or self._facts(args, kwargs, result)
-            self._record(call, end, context, facts, error)
-
-    def _gap(self, gap, context, end):
-        """A span from a moment of the request to this one."""
-        start = context.marks.get(gap["since"])
-        if start is not None and start < end:
-            self.runtime.write(gap["span"], start, end, context.key, None, (), True)
-
-    def _link(self, context, args, kwargs, result):
-        found = self.link(args, kwargs, result)
-        for rid in found if isinstance(found, (list, tuple)) else [found]:
-            if isinstance(rid, str) and len(context.rids) < _MOST_RIDS:
-                context.rids.append(rid)
-
-    def _facts(self, args, kwargs, result):
-        """(name, request, batch, arguments), as the paths say."""
-        name = self.span
-        if self.span_by is not None:
-            name = self.spans.get(scalar(self.span_by(args, kwargs, result)), name)
-        one = lambda path: None if path is None else scalar(path(args, kwargs, result))
-        request, batch = one(self.request), one(self.batch)
-        pairs = []
-        for key, path in self.args:
-            value = path(args, kwargs, result)
-            for value in value if isinstance(value, (list, tuple)) else (value,):
-                value = None if value is MISSING else scalar(value)
-                if value is not None:
-                    pairs.append((key, value))
-        rids = [] if self.rids is None else self.rids(args, kwargs, result)
-        if rids is not MISSING:
-            texts = [rid for rid in rids if isinstance(rid, str)]
-            if request is None and batch is None and not self.batch_next and texts:
-                request = texts[0]
-            pairs.extend(("rid", rid) for rid in texts)
-        return name, request, batch, pairs
-
-    def _record(self, call, end, context, facts, error):
-        name, request, batch, pairs = facts
-        pairs = list(pairs)
-        if request is None and context is not None:
-            request = context.key
-        if self.opens:
-            pairs.extend(("rid", rid) for rid in context.rids)
-        if error is not None:
-            pairs.append(("error", type(error).__name__))
-        if batch is None and request is None:
-            batch = getattr(_THREAD, "batch", None)
-        overlaps = context is not None
-        if self.batch_next:
-            pending = _pending()
-            if len(pending) < _MOST_PENDING:
-                pending.append((name, call.start, end, request, pairs, overlaps))
-            return
-        if batch is not None:
-            pending = _pending()
-            for earlier, start, stop, owner, more, over in pending:
-                self.runtime.write(earlier, start, stop, owner, batch, more, over)
-            pending.clear()
-        self.runtime.write(name, call.start, end, request, batch, pairs, overlaps)
-
-
-def _pending():
-    pending = getattr(_THREAD, "pending", None)
-    if pending is None:
-        pending = _THREAD.pending = []
-    return pending
 
 
 def parameters_of(function):
@@ -268,22 +159,25 @@ def wrap(function, probe):
 # one more call around each poll of a spinning loop.
 def _wrap_sync(function, probe):
     control = probe.runtime.control
-    enter = probe.enter if probe.enters else None
+    enter, leave = probe.enter if probe.enters else None, probe.leave
+    is_empty = probe.is_empty if probe.drop else None
 
     @functools.wraps(function)
     def recorded(*args, **kwargs):
         if not control[0]:
             return function(*args, **kwargs)
-        call = Call(now()) if enter is None else enter(args, kwargs)
-        if call is _SKIP:
-            return function(*args, **kwargs)
+        start, opened = now(), None
+        if enter is not None:
+            opened = enter(start, args, kwargs)
+            if opened is _SKIP:
+                return function(*args, **kwargs)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            probe.leave(call, args, kwargs, None, error)
+            leave(start, opened, args, kwargs, None, error)
             raise
-        if probe.drop is None or not probe.is_empty(result):
-            probe.leave(call, args, kwargs, result, None)
+        if is_empty is None or not is_empty(result):
+            leave(start, opened, args, kwargs, result, None)
         return result
 
     return recorded
@@ -296,16 +190,17 @@ def _wrap_async(function, probe):
     async def recorded(*args, **kwargs):
         if not control[0]:
             return await function(*args, **kwargs)
-        call = probe.enter(args, kwargs)
-        if call is _SKIP:
+        start = now()
+        opened = probe.enter(start, args, kwargs)
+        if opened is _SKIP:
             return await function(*args, **kwargs)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            probe.leave(call, args, kwargs, None, error)
+            probe.leave(start, opened, args, kwargs, None, error)
             raise
         if probe.drop is None or not probe.is_empty(result):
-            probe.leave(call, args, kwargs, result, None)
+            probe.leave(start, opened, args, kwargs, result, None)
         return result
 
     return recorded
@@ -318,9 +213,10 @@ def _wrap_generator(function, probe, proxy):
     def recorded(*args, **kwargs):
         if not control[0]:
             return function(*args, **kwargs)
-        call = probe.enter(args, kwargs)
+        start = now()
+        opened = probe.enter(start, args, kwargs)
         generator = function(*args, **kwargs)
-        return generator if call is _SKIP else proxy(generator, probe, call, args, kwargs)
+        return generator if opened is _SKIP else proxy(generator, probe, start, opened, args, kwargs)
 
     return recorded
 
@@ -328,14 +224,14 @@ def _wrap_generator(function, probe, proxy):
 class _Proxy:
     """A generator whose span ends with its first value or with itself, whichever is asked for."""
 
-    def __init__(self, generator, probe, call, args, kwargs):
+    def __init__(self, generator, probe, start, opened, args, kwargs):
         self._generator, self._probe = generator, probe
-        self._left = (call, args, kwargs)
+        self._left = (start, opened, args, kwargs)
 
     def _leave(self, result, error):
         if self._left is not None:
-            (call, args, kwargs), self._left = self._left, None
-            self._probe.leave(call, args, kwargs, result, error)
+            left, self._left = self._left, None
+            self._probe.leave(*left, result, error)
 
     def _value(self, value):
         if self._probe.until_first:

@@ -29,13 +29,14 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// The runtime's files, by the path that they get.
-const RUNTIME: [(&str, &str); 9] = [
+const RUNTIME: [(&str, &str); 10] = [
     ("sitecustomize.py", include_str!("../../../python/xscope_probe/site/sitecustomize.py")),
     ("xscope_probe/__init__.py", include_str!("../../../python/xscope_probe/__init__.py")),
     ("xscope_probe/cost.py", include_str!("../../../python/xscope_probe/cost.py")),
     ("xscope_probe/hook.py", include_str!("../../../python/xscope_probe/hook.py")),
     ("xscope_probe/memory.py", include_str!("../../../python/xscope_probe/memory.py")),
     ("xscope_probe/paths.py", include_str!("../../../python/xscope_probe/paths.py")),
+    ("xscope_probe/recorder.py", include_str!("../../../python/xscope_probe/recorder.py")),
     ("xscope_probe/ring.py", include_str!("../../../python/xscope_probe/ring.py")),
     ("xscope_probe/spool.py", include_str!("../../../python/xscope_probe/spool.py")),
     ("xscope_probe/wrap.py", include_str!("../../../python/xscope_probe/wrap.py")),

@@ -232,7 +232,7 @@ fn children_write_files_of_their_own() {
         .collect();
     values.sort_by_key(|values| format!("{values:?}"));
     let int = Value::Int;
-    assert_eq!(values, [vec![int(1), int(4)], vec![int(2)], vec![int(3)]]);
+    assert_eq!(values, [vec![int(1), int(5)], vec![int(2)], vec![int(3)], vec![int(4)]]);
 }
 
 #[test]

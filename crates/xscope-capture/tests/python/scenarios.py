@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import target
 from target import Model, double, fails, handle, numbers, plain, stream
@@ -49,18 +50,27 @@ def threads():
     print("done")
 
 
+def written():
+    """Sees to it that the probes, if there are any, have written what they know."""
+    probes = sys.modules.get("xscope_probe")
+    if probes is not None:
+        probes._runtime.recorder.flush()
+
+
 def children():
     plain(1)
     child = os.fork()
     if child == 0:
         plain(2)
+        written()
         os._exit(0)
     os.waitpid(child, 0)
-    process = multiprocessing.get_context("spawn").Process(target=plain, args=(3,))
-    process.start()
-    process.join()
-    plain(4)
-    print(process.exitcode)
+    for method, value in (("spawn", 3), ("fork", 4)):
+        process = multiprocessing.get_context(method).Process(target=plain, args=(value,))
+        process.start()
+        process.join()
+        print(process.exitcode)
+    plain(5)
 
 
 def polls():
@@ -77,7 +87,12 @@ def many():
 def killed():
     for number in range(500):
         plain(number)
-    print("killing", flush=True)
+    # Written by nobody but the probes' own thread, but for what it may be in the middle of.
+    probes = sys.modules["xscope_probe"]
+    while probes._runtime.recorder.notes:
+        time.sleep(0.001)
+    written()
+    plain("lost")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
