@@ -87,7 +87,7 @@ class Runtime:
         self._spool = None
         self._off = False
         self._errors, self._first_error = 0, None
-        self.recorder = Recorder(self.write, self.failed)
+        self.recorder = Recorder(self.control, self.write, self.failed)
         self._memory = Memory(*self._memory_at) if self._memory_at[0] else None
         self._requests = itertools.count(os.getpid() << 32)
 
@@ -182,7 +182,7 @@ class Runtime:
         """Records into a file that nobody sees; what cannot be measured is not known."""
         scratch = copy.copy(self)
         scratch.faulty, scratch._off = False, False
-        scratch.recorder = Recorder(scratch.write, scratch.failed, threaded=False)
+        scratch.recorder = Recorder(b"\1", scratch.write, scratch.failed, threaded=False)
         try:
             scratch._spool = Spool(self._directory)
         except OSError:

@@ -55,7 +55,9 @@ def _compile(rows, returned, parameters):
 
 def _keep(value):
     """A value that stays as it is while the server goes on."""
-    return [scalar(one) for one in value] if isinstance(value, (list, tuple)) else scalar(value)
+    if not isinstance(value, (list, tuple)):
+        return scalar(value)
+    return [one if one.__class__ in _PLAIN else scalar(one) for one in value]
 
 
 def scalar(value):

@@ -109,7 +109,7 @@ class Spool:
             return False
         return True
 
-    def _append(self, packed):
+    def _append(self, layout, kind, *fields):
         """Writes a record, its kind last; its index, or None if there is no room."""
         with self._lock:
             index = self._next
@@ -119,8 +119,8 @@ class Spool:
                 return None
             self._next = index + 1
             target = self._maps[segment]
-            target[at + 1 : at + _RECORD] = packed[1:]
-            target[at] = packed[0]
+            layout.pack_into(target, at, 0, *fields)
+            target[at] = kind
             return index
 
     @property
@@ -156,7 +156,7 @@ class Spool:
             number = self._last_id
             for part in range(max(1, -(-len(raw) // 52))):
                 piece = raw[52 * part : 52 * part + 52]
-                if self._append(_TEXT.pack(_STRING, 0, part, number, len(raw), piece)) is None:
+                if self._append(_TEXT, _STRING, 0, part, number, len(raw), piece) is None:
                     return number
             ids[text] = number
             return number
@@ -176,7 +176,7 @@ class Spool:
         number &= 0x7FFFFFFF
         if number not in self._threads:
             self._threads.add(number)
-            self._append(_FIELDS.pack(_THREAD, 0, 0, self.name(name), number, 0, 0, 0, 0, 0, 0, 0))
+            self._append(_FIELDS, _THREAD, 0, 0, self.name(name), number, 0, 0, 0, 0, 0, 0, 0)
         return number
 
     def span(self, name, start, end, thread, request=None, batch=None, pairs=(), overlaps=False):
@@ -195,22 +195,18 @@ class Spool:
                     args.append((self.name(key), form << 4, bits))
         key, form, bits = args[0] if args else (0, 0, 0)
         record = self._append(
-            _FIELDS.pack(
-                _SPAN, flags | form, 0, self.name(name), self._thread(thread), key,
-                start, max(0, end - start), request_bits, batch_bits, bits, 0,
-            )
+            _FIELDS, _SPAN, flags | form, 0, self.name(name), self._thread(thread), key,
+            start, max(0, end - start), request_bits, batch_bits, bits, 0,
         )  # fmt: skip
         if record is None:
             return
         for key, form, bits in args[1:]:
-            self._append(_FIELDS.pack(_EXTRA, form, 0, 0, 0, key, record, 0, 0, 0, bits, 0))
+            self._append(_FIELDS, _EXTRA, form, 0, 0, 0, key, record, 0, 0, 0, bits, 0)
 
     def _counter(self, name, value):
         """A sample of a whole number."""
-        flags = _INT << 4
-        self._append(
-            _FIELDS.pack(_COUNTER, flags, 0, self.name(name), 0, 0, now(), 0, 0, 0, value, 0)
-        )
+        name = self.name(name)
+        self._append(_FIELDS, _COUNTER, _INT << 4, 0, name, 0, 0, now(), 0, 0, 0, value, 0)
 
     def close(self):
         """Ends the file: the state says so, and what was never used is cut off."""

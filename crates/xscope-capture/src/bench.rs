@@ -24,7 +24,7 @@ use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
 use crate::profiler::{Order, ProfilerOptions, absolute};
-use crate::server::{Server, free_port};
+use crate::server::{Server, free_port, must_be_free};
 use crate::watchdog::Watched;
 
 /// How long a server that answers no more may take to end by itself.
@@ -115,7 +115,7 @@ pub async fn bench(
 ) -> Result<Benched, CaptureError> {
     let mut run = RunDir::create(&options.output_dir, new_run(&options))?;
     on_event(BenchEvent::Created(run.path()));
-    let (url, mut server) = match start(&options.target, &run, &mut on_event) {
+    let (url, mut server) = match start(&options.target, &run, &mut on_event).await {
         Ok(started) => started,
         Err(error) => {
             run.finish(RunStatus::Failed, clock::wall())?;
@@ -161,7 +161,7 @@ fn text(words: &[OsString]) -> Vec<String> {
 }
 
 /// The address, and the server if it is ours.
-pub(crate) fn start(
+pub(crate) async fn start(
     target: &BenchTarget,
     run: &RunDir,
     on_event: &mut impl FnMut(BenchEvent<'_>),
@@ -170,6 +170,9 @@ pub(crate) fn start(
         BenchTarget::Running { url, .. } => return Ok((url.clone(), None)),
         BenchTarget::Command { words, url } => (words, url),
     };
+    if let Some(url) = url {
+        must_be_free(url).await?;
+    }
     let port = free_port()?.to_string();
     let with_port = |word: &OsString| match word.to_str() {
         Some(word) => OsString::from(word.replace("{port}", &port)),

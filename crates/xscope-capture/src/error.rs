@@ -23,6 +23,11 @@ pub enum CaptureError {
     NoCommand,
     #[error("cannot start the command; is its program there? {command}")]
     Spawn { command: String, source: io::Error },
+    #[error(
+        "a server answers at {url} before the command was started, and would be measured instead of \
+         it: stop it, leave out the command to measure it, or give both another port"
+    )]
+    Occupied { url: String },
     /// A server that xscope started ended by itself.
     #[error("the server ended by itself with {status}; its log is {}, and ends with:\n{tail}", log.display())]
     Died { status: ExitStatus, log: PathBuf, tail: String },

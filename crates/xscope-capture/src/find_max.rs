@@ -78,7 +78,7 @@ pub async fn find_max(
     on_event(FindMaxEvent::Created(run.path()));
     // Started once for all probes.
     let told = &mut |event: BenchEvent<'_>| on_event(FindMaxEvent::Bench(event));
-    let mut server = match start(&options.bench.target, &run, told) {
+    let mut server = match start(&options.bench.target, &run, told).await {
         Ok((_, None)) => None,
         Ok((url, Some(server))) => {
             let log = Some(server.log().to_owned());

@@ -20,7 +20,7 @@ use crate::error::CaptureError;
 use crate::overhead::{self, Before, OverheadOptions};
 use crate::profiler::{ProfilerOptions, absolute};
 use crate::run;
-use crate::server::{Server, ServerCommand};
+use crate::server::{Server, ServerCommand, must_be_free};
 use crate::session::{self, Session};
 
 /// What to run, and where to write it.
@@ -133,6 +133,7 @@ async fn launch(
     cancel: &Cancel,
     on_event: &mut impl FnMut(ProfileEvent<'_>),
 ) -> Result<Profiled, CaptureError> {
+    must_be_free(url).await?;
     let command_line = mem::take(&mut options.command_line);
     let new_run = run::new_run("score", command, command_line, options.git_commit.take());
     let mut run = RunDir::create(&options.output_dir, new_run)?;

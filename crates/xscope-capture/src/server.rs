@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use xscope_load::{LoadError, wait_ready};
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
@@ -18,6 +19,9 @@ use crate::probes::{Installed, ProbeTable};
 
 /// How long a server may take to end by itself when it is asked to.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long somebody may take to answer who is at an address already.
+const OCCUPIED: Duration = Duration::from_millis(300);
 
 /// How much of a log's end goes into a message.
 const LOG_TAIL: usize = 2000;
@@ -166,6 +170,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+    }
+}
+
+/// That nobody is at the address of a server yet to be started, who would be taken for it.
+pub(crate) async fn must_be_free(url: &str) -> Result<(), CaptureError> {
+    match wait_ready(url, OCCUPIED).await {
+        Ok(_) => Err(CaptureError::Occupied { url: url.to_owned() }),
+        Err(LoadError::NotReady { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -210,6 +210,8 @@ impl Watch {
         }
         if armed.has_come {
             self.summary.profiled = true;
+            // The processes of the server write their spans a little after the fact, and not together.
+            tokio::time::sleep(LOOK).await;
             self.keep_between(armed.since, clock::monotonic(), on_event);
             on_event(SlowEvent::Profiled);
         } else {

@@ -99,6 +99,7 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
         Some(
             CaptureError::Load(_)
             | CaptureError::Died { .. }
+            | CaptureError::Occupied { .. }
             | CaptureError::Profiler { .. }
             | CaptureError::NoLoad { .. },
         ) => Exit::Target,

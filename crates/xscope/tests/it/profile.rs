@@ -201,6 +201,15 @@ fn a_running_server_is_profiled_through_the_same_code() {
     assert_eq!(report["model_forward_ms"]["status"], "valid");
     assert!(!report["analysis"]["kernels"].as_array().unwrap().is_empty());
 
+    // It would be measured in the place of the one that is to be started.
+    let started = directory.path().join("started");
+    for command in [["profile"].as_slice(), &["bench", "score"]] {
+        let own = ["--url", &url, "--", "touch", started.to_str().unwrap()];
+        let output = run(directory.path(), &[command, &own].concat(), 3);
+        assert!(stderr(&output).contains("a server answers at"), "{}", stderr(&output));
+    }
+    assert!(!started.exists());
+
     signal(&server, "-TERM");
     let mut rest = String::new();
     log.read_to_string(&mut rest).unwrap();
