@@ -34,6 +34,9 @@ const ATTEMPTS: u32 = 2;
 /// How long a server that runs may take to say so.
 const READY: Duration = Duration::from_secs(5);
 
+/// How long requests of a load of ours may take to end when the profiled time is over.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// How many answers of each connection show that a load of ours is in full swing.
 const WARM_ANSWERS: u32 = 2;
 
@@ -286,7 +289,7 @@ fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
 }
 
 /// Captures while a load of ours runs; it ends before the profilers are stopped, so that no request
-/// waits for that.
+/// waits for that, and each that the device worked for has its row.
 async fn under_own_load(
     run: &mut RunDir,
     options: &CaptureOptions,
@@ -296,8 +299,9 @@ async fn under_own_load(
 ) -> Result<bool, CaptureError> {
     let at_once = |point: &Point| point.plan().workload().arrivals.concurrency().unwrap_or(1);
     let wanted = points.iter().map(at_once).max().unwrap_or(1) * WARM_ANSWERS;
-    let over = Cancel::new();
-    let mut load = Load::new(url, LoadOptions::default(), over.clone())?;
+    let (over, drained) = (Cancel::new(), Cancel::new());
+    let load_options = LoadOptions { drain: DRAIN, ..LoadOptions::default() };
+    let mut load = Load::new(url, load_options, over.clone())?;
     let mut rows = JsonlWriter::open(&run.requests_path())?;
     let (answered, ended) = (Cell::new(0), Cell::new(0));
     let row_error = Cell::new(None);
@@ -327,7 +331,13 @@ async fn under_own_load(
         }
         Ok::<_, CaptureError>(())
     };
-    let own = Own { over: &over, answered: &answered, ended: &ended, wanted };
+    let sending = Box::pin(sending);
+    let sending = async {
+        let sent = sending.await;
+        drained.cancel();
+        sent
+    };
+    let own = Own { over: &over, drained: &drained, answered: &answered, ended: &ended, wanted };
     let both = async {
         let taking = take(run, options, Some(own), cancel, events);
         tokio::pin!(sending, taking);
@@ -372,6 +382,8 @@ async fn send(
 struct Own<'a> {
     /// Ends it.
     over: &'a Cancel,
+    /// Says that it has ended.
+    drained: &'a Cancel,
     /// Right answers, and all that came to an end.
     answered: &'a Cell<u32>,
     ended: &'a Cell<u32>,
@@ -414,6 +426,7 @@ async fn take(
     }
     if let Some(own) = own {
         own.over.cancel();
+        own.drained.cancelled().await;
     }
     say(events, "stopping; servers answer nobody while they write".to_owned());
     for warning in session.stop(run).await? {

@@ -43,6 +43,9 @@ pub struct LoadOptions {
     /// that one that hangs costs this many times the limit of a request. One that cannot be
     /// connected to counts as gone at once.
     pub give_up_after: u32,
+    /// How long what is under way may take to end when the load is cancelled; then it is dropped, and has
+    /// no row.
+    pub drain: Duration,
     /// Beginning of the request ids, for example the run's name; `None`: made from the clock.
     pub request_id_prefix: Option<String>,
 }
@@ -54,6 +57,7 @@ impl Default for LoadOptions {
             warmup_request: Duration::from_mins(10),
             tolerance: Tolerance::default(),
             give_up_after: 2,
+            drain: Duration::ZERO,
             request_id_prefix: None,
         }
     }
@@ -238,7 +242,8 @@ impl Load {
         };
         let pool = std::mem::take(&mut self.pool);
         let pool = pool.into_iter().map(|client| client.limited(limits)).collect();
-        let mut sender = Sender { endpoint, reports: report_sender, most, pool };
+        let drain = self.options.drain;
+        let mut sender = Sender { endpoint, reports: report_sender, most, pool, drain };
         let lanes = at_once.map_or(1, |_| most);
         let handle = &self.sending.handle;
         let connected = handle.spawn(async move {

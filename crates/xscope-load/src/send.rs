@@ -8,7 +8,8 @@
 //! one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 use std::{thread, vec};
 
 use bytes::Bytes;
@@ -156,6 +157,8 @@ pub(crate) struct Sender {
     pub(crate) most: u32,
     /// Those that are open already.
     pub(crate) pool: Vec<Client>,
+    /// How long requests under way may take to end when it is stopped.
+    pub(crate) drain: Duration,
 }
 
 /// What a [`Sender`] leaves.
@@ -181,17 +184,18 @@ impl Sender {
     }
 
     /// Sends until there are no more jobs and all have ended, or `stop` resolves: what is under way
-    /// then is dropped. In a closed loop, no request is begun after `last`.
+    /// then, and still is after `drain`, is dropped. In a closed loop, no request is begun after `last`.
     pub(crate) async fn send(
         self,
         jobs: mpsc::Receiver<Vec<Job>>,
         last: Option<Nanos>,
         mut stop: oneshot::Receiver<()>,
     ) -> Sent {
-        let Self { endpoint, reports, most, mut pool } = self;
+        let Self { endpoint, reports, most, mut pool, drain } = self;
         let next = Next { jobs, ready: Vec::new().into_iter(), started: None, alarm: Alarm::new() };
         let next = Mutex::new(next);
         let counts = Counts::default();
+        let last = AtomicI64::new(last.map_or(i64::MAX, |last| last.0));
         let crew =
             Arc::new(Crew { next, last, endpoint, reports, most, counts, more: Notify::new() });
         let mut lanes: JoinSet<Client> = JoinSet::new();
@@ -201,7 +205,11 @@ impl Sender {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut stop => break,
+                _ = &mut stop => {
+                    crew.last.store(monotonic().0, Ordering::Relaxed);
+                    drop(tokio::time::timeout(drain, crew.drained()).await);
+                    break;
+                }
                 left = lanes.join_next() => match left {
                     // One that panicked is lost, and so is its report.
                     Some(client) => pool.extend(client),
@@ -228,7 +236,8 @@ impl Sender {
 /// What lanes share. They run on one thread: nothing is ordered by what is counted.
 struct Crew {
     next: Mutex<Next>,
-    last: Option<Nanos>,
+    /// When a request may be begun at the latest.
+    last: AtomicI64,
     endpoint: Endpoint,
     reports: mpsc::Sender<Ended>,
     most: u32,
@@ -289,6 +298,13 @@ impl Crew {
         lanes.spawn(Arc::clone(self).lane(number, client));
     }
 
+    /// Returns when no request is under way.
+    async fn drained(&self) {
+        while self.counts.in_flight.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Sends one job after the other; leaves the connection.
     async fn lane(self: Arc<Self>, worker: u32, mut client: Client) -> Client {
         let Counts { waiting, in_flight, most_in_flight, begun, .. } = &self.counts;
@@ -335,7 +351,7 @@ impl Crew {
     async fn next(&self, client: &mut Client) -> Option<(Job, Option<Nanos>)> {
         let mut next = self.next.lock().await;
         let job = next.job().await?;
-        if self.last.is_some_and(|last| monotonic() >= last) {
+        if monotonic().0 >= self.last.load(Ordering::Relaxed) {
             next.ready = Vec::new().into_iter();
             next.jobs.close();
             while next.jobs.try_recv().is_ok() {}

@@ -494,6 +494,42 @@ async fn cancelling_keeps_what_was_done() {
 }
 
 #[tokio::test]
+async fn what_is_under_way_may_end_if_there_is_time() {
+    // After three answers nothing comes until the load is cancelled.
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let server = Server::start(move |asked| match asked.number {
+        0..3 => Reply::right(&asked),
+        _ => Reply::When(Arc::clone(&gate), Box::new(Reply::right(&asked))),
+    })
+    .await;
+    let (cancel, mut rows) = (Cancel::new(), 0);
+    let mut point = point(closed(2, 1000));
+    let drain = LoadOptions { drain: Duration::from_mins(1), ..options() };
+    let mut load = Load::new(&server.url, drain, cancel.clone()).unwrap();
+    let span = Span::measured(point.plan(), 0);
+    let window = load.run(&span, &mut point, |event| {
+        rows += u64::from(matches!(event, LoadEvent::Row(row) if row.ok));
+        if rows == 3 {
+            cancel.cancel();
+        }
+    });
+    let open = async {
+        cancel.cancelled().await;
+        loop {
+            opened.notify_waiters();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let window = tokio::select! {
+        window = window => window.unwrap(),
+        () = open => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(window.abandoned, 0);
+    assert!((3..1000).contains(&rows), "{rows}: it ends early");
+}
+
+#[tokio::test]
 async fn a_cancelled_load_sends_nothing() {
     let cancel = Cancel::new();
     cancel.cancel();
