@@ -482,6 +482,9 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
     let end = measured.iter().map(|view| view.start.saturating_add(view.total)).max();
     let seconds = start.zip(end).map(|(start, end)| (end - start).as_micros() / 1e6);
     let items: u64 = measured.iter().map(|view| view.items).sum();
+    if items == 0 && !measured.is_empty() {
+        return Metric::unavailable("items/s", "neither a client nor the server counted items");
+    }
     let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| as_f64(items) / seconds);
     Metric::known(rate, "items/s", "no request was measured")
 }

@@ -74,6 +74,7 @@ pub struct RequestView {
     pub batches: Vec<SpanKey>,
     /// Tokens of each of its sequences, as the server counted them.
     pub sequence_tokens: Vec<u64>,
+    /// As the client counts them, else the sequences that the server counted; 0 if nobody did.
     pub items: u64,
     pub labels: u64,
     pub is_warmup: bool,
@@ -308,6 +309,7 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     batches.sort_unstable();
     batches.dedup_by_key(|(_, batch)| *batch);
     view.batches = batches.into_iter().map(|(_, batch)| batch).collect();
+    view.items = view.sequence_tokens.len() as u64;
 }
 
 /// The first integer argument of a span with this key.
@@ -352,9 +354,11 @@ pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
-    use xscope_trace::Picos;
+    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+    use xscope_trace::{Picos, Trace};
 
-    use super::{Piece, UNACCOUNTED, stages, tile};
+    use super::{Piece, UNACCOUNTED, requests, stages, tile};
 
     fn stage(pieces: &[(&'static str, i64, i64)], window: (i64, i64)) -> Vec<(String, i64)> {
         let pieces =
@@ -383,6 +387,26 @@ mod tests {
             stage(&pieces, (0, 80)),
             named(&[("decode", 30), ("forward", 30), ("schedule", 20)])
         );
+    }
+
+    #[test]
+    fn without_a_client_the_server_says_how_many_items_there_are() {
+        let mut trace = Trace::default();
+        let [send, tokens] = ["ipc.send", "sequence_tokens"].map(|name| trace.strings.intern(name));
+        for item in 0..2 {
+            trace.spans.push(RequestSpan {
+                name: send,
+                source: SourceId(0),
+                start: Picos(item),
+                dur: Picos(1),
+                tid: 1,
+                request: Some(SpanKey::Number(7)),
+                batch: None,
+                args: vec![(tokens, ArgCell::Int(10 + item))],
+            });
+        }
+        let views = requests(&trace);
+        assert_eq!((views[0].items, views[0].sequence_tokens.as_slice()), (2, &[10, 11][..]));
     }
 
     #[test]
