@@ -174,13 +174,13 @@ class Spool:
     def _thread(self, thread):
         number, name = thread
         number &= 0x7FFFFFFF
-        if number not in self._threads:
+        if name and number not in self._threads:
             self._threads.add(number)
             self._append(_FIELDS, _THREAD, 0, 0, self.name(name), number, 0, 0, 0, 0, 0, 0, 0)
         return number
 
     def span(self, name, start, end, thread, request=None, batch=None, pairs=(), overlaps=False):
-        """A stretch of work of a thread, which is an id and a name.
+        """A stretch of work of a thread, which is an id and, if it is known, a name.
 
         `pairs` are of a key and an int, a float, a str, None for no value, or a list of these.
         """

@@ -83,9 +83,6 @@ struct Probe {
     /// Spans in the call that name no batch belong to this call's.
     #[serde(default, skip_serializing_if = "is_false")]
     scope: bool,
-    /// When values are read; at the end of the call unless it says `start`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<At>,
     /// Only calls whose values are among these are recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     when: BTreeMap<String, Vec<serde_json::Value>>,
@@ -153,13 +150,6 @@ enum Empty {
     None,
     /// Whatever Python takes for false.
     Empty,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum At {
-    Start,
-    End,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
