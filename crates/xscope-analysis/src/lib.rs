@@ -19,18 +19,15 @@ pub mod reports;
 pub mod requests;
 pub mod stats;
 
-// Every analysis is named from here, whichever room it lives in.
-pub use analyze::{AnalyzeReport, analyze};
-pub use devices::{collectives, idle, programs, steps, timeline};
-pub use kernels::{annotated, category, nesting, peaks, roofline, tasks, variation};
-pub use layers::components;
-pub use memory::{allocations, allocators, hbm_usage, planned, snapshots};
-pub use overhead::recording;
-pub use profile::{ProfileReport, RunFacts, profile};
-pub use reports::{analyze, degraded, grouping, headlines, memory_files, profile, targets};
-pub use requests::{batches, follow, recompiles, request_report};
+pub use reports::analyze::{AnalyzeReport, analyze};
+pub use reports::profile::{ProfileReport, RunFacts, profile};
 
+// Inside of the crate every analysis is named from here, whichever room it lives in.
 use compiles::compile_log;
-use kernels::work;
-use layers::{attribution, scope, unroll};
-use requests::{join, launches, waste};
+use devices::{collectives, idle, programs, steps, timeline};
+use kernels::{category, nesting, peaks, roofline, variation, work};
+use layers::{attribution, components, scope, unroll};
+use memory::{allocations, allocators, hbm_usage, planned, snapshots};
+use overhead::recording;
+use reports::{analyze, degraded, headlines, profile, targets};
+use requests::{batches, join, launches, recompiles, request_report, waste};

@@ -1,5 +1,6 @@
 //! From paths to a [`Trace`]: finds the files, tells their formats by content, reads each.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,13 @@ use crate::bytes::FileBytes;
 use crate::chrome;
 use crate::error::{Error, Result};
 use crate::memory_report;
-use crate::model::{DeviceId, Dropped, SharedBytes, Source, Trace};
+use crate::model::{DeviceId, Dropped, SharedBytes, Source, Trace, short_device};
 use crate::pprof;
 use crate::quality::{Finding, Severity};
 use crate::run::{RunDir, RunStatus, ServerClock};
 use crate::server_log;
 use crate::spans;
-use crate::strings::Strings;
+use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 use crate::unpack::{Packing, unpacked_limit};
 use crate::xplane;
@@ -115,6 +116,7 @@ pub fn read_bytes(name: &str, bytes: Vec<u8>) -> Result<Trace> {
 /// What can only be done when all files are read.
 fn finish(mut trace: Trace) -> Trace {
     sort_devices(&mut trace);
+    label_devices(&mut trace);
     align(&mut trace);
     trace
 }
@@ -135,6 +137,41 @@ fn sort_devices(trace: &mut Trace) {
     for device in trace.tracks.iter_mut().filter_map(|track| track.device.as_mut()) {
         *device = DeviceId(place[device.0 as usize]);
     }
+}
+
+/// Tells devices of one name apart: by their host, else by the folder of their file, else by its
+/// number.
+fn label_devices(trace: &mut Trace) {
+    let mut named: BTreeMap<StrId, Vec<usize>> = BTreeMap::new();
+    for (index, device) in trace.devices.iter().enumerate() {
+        named.entry(device.name).or_default().push(index);
+    }
+    for (name, alike) in named.into_iter().filter(|(_, alike)| alike.len() > 1) {
+        let source = |&index: &usize| &trace.sources[trace.devices[index].source.0 as usize];
+        let hosts: Vec<&str> =
+            alike.iter().map(|index| trace.strings.get(source(index).host)).collect();
+        let paths: Vec<&Path> = alike.iter().map(|index| Path::new(&source(index).path)).collect();
+        let common = paths[0].ancestors().find(|it| paths.iter().all(|path| path.starts_with(it)));
+        let parts = paths.iter().copied().map(|path| {
+            let rest = path.strip_prefix(common?).ok()?;
+            rest.components().next()?.as_os_str().to_str()
+        });
+        let parts: Option<Vec<&str>> = parts.collect();
+        let numbers: Vec<String> = (1..=alike.len()).map(|number| number.to_string()).collect();
+        let numbers = || numbers.iter().map(String::as_str).collect();
+        let marks = [Some(hosts), parts].into_iter().flatten().find(|marks| are_distinct(marks));
+        let short = short_device(trace.strings.get(name)).to_owned();
+        let labels: Vec<String> =
+            marks.unwrap_or_else(numbers).iter().map(|mark| format!("{short} of {mark}")).collect();
+        for (index, label) in alike.into_iter().zip(labels) {
+            trace.devices[index].label = trace.strings.intern(&label);
+        }
+    }
+}
+
+fn are_distinct(names: &[&str]) -> bool {
+    let distinct: BTreeSet<&str> = names.iter().copied().filter(|name| !name.is_empty()).collect();
+    distinct.len() == names.len()
 }
 
 fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> Result<()> {

@@ -156,6 +156,8 @@ pub struct Clock {
 #[derive(Debug, Clone)]
 pub struct Device {
     pub name: StrId,
+    /// How reports call it where devices of several sources have one name; else empty.
+    pub label: StrId,
     pub kind: DeviceKind,
     pub ordinal: i64,
     pub source: SourceId,
@@ -683,9 +685,14 @@ impl Trace {
         &self.metas[meta.0 as usize]
     }
 
-    /// The name of a device as reports show it: `TPU:0` of `/device:TPU:0`.
+    /// The name of a device as reports show it, no two alike: `TPU:0` of `/device:TPU:0`, or
+    /// `TPU:0 of host-1`.
     pub fn device_label(&self, device: DeviceId) -> &str {
-        short_device(self.strings.get(self.devices[device.0 as usize].name))
+        let device = &self.devices[device.0 as usize];
+        match self.strings.get(device.label) {
+            "" => short_device(self.strings.get(device.name)),
+            label => label,
+        }
     }
 
     /// The instruction behind an event, if the trace carries its program.

@@ -41,6 +41,21 @@ pub(crate) fn classify(name: &str) -> (PlaneKind, i64) {
     }
 }
 
+/// The chip of an AMD GPU, whose plane names none, by what it says of itself; `None` for those that
+/// have not been seen to say so.
+pub(crate) fn amd_chip(
+    capability: (i64, i64),
+    units: i64,
+    memory_bytes: i64,
+) -> Option<&'static str> {
+    const GIB: i64 = 1 << 30;
+    match (capability, units, memory_bytes / GIB) {
+        ((9, 4), 304, 180..=192) => Some("AMD Instinct MI300X"),
+        ((9, 4), 304, 240..=256) => Some("AMD Instinct MI325X"),
+        _ => None,
+    }
+}
+
 /// What a line is, by its plane and its name. On GPUs streams are measured and everything else is
 /// derived from them; on TPUs the `XLA Ops` line is measured. `names_device` says that the rows
 /// name their device themselves, as operations of the CPU backend do.

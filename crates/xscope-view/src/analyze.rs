@@ -1,6 +1,7 @@
 //! The report on any profile, as text.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
@@ -8,8 +9,9 @@ use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
 
-use crate::sections::{Grid, Section};
-use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
+use crate::memory::snapshot_grids;
+use crate::sections::{Grid, Section, Style, render};
+use crate::text::{Column, bar, duration, percent, shorten, si, table};
 
 /// How many rows a table of the first page has.
 const ROWS: usize = 12;
@@ -27,45 +29,49 @@ pub fn analyze_text(report: &AnalyzeReport) -> String {
     headlines_text(report, &mut out);
     quality_line(&report.quality, &mut out);
     if report.devices.is_empty() {
-        out += &memory_page(report);
+        let grids = snapshot_grids(report);
+        let grids = grids.iter().filter(|grid| !grid.rows.is_empty());
+        out.extend(grids.map(|grid| render(grid, Style::Terminal)));
     }
     let names: Vec<&str> = Section::ALL.iter().map(|&(name, _)| name).collect();
     line(&mut out, &format!("more: xscope analyze PATH {}", names.join("|")));
     out
 }
 
-/// Everything that is known of memory.
-pub(crate) fn memory_page(report: &AnalyzeReport) -> String {
-    memory_text(report) + &allocations_text(report) + &reported_memory_text(report)
-}
-
 /// What matters most, and what to do next.
 fn headlines_text(report: &AnalyzeReport, out: &mut String) {
     for (number, headline) in (1..).zip(&report.headlines) {
-        line(out, &format!("{number}. {}", shorten(&headline.text, 400)));
-        line(out, &format!("   next: {} [{}]", shorten(&headline.next, 300), headline.section));
+        line(out, &format!("{number}. {}", shorten(&headline.text, 500)));
+        line(out, &format!("   next: {} [{}]", shorten(&headline.next, 500), headline.section));
     }
 }
 
+/// What was read: the file, or the folder of several.
 fn sources(report: &AnalyzeReport, out: &mut String) {
     let Some(first) = report.sources.first() else { return };
-    let host = if first.host.is_empty() { "" } else { " on " };
-    let others = match report.sources.len() - 1 {
-        0 => String::new(),
-        others => format!(" and {others} more"),
+    let paths: Vec<&Path> = report.sources.iter().map(|source| Path::new(&source.path)).collect();
+    let folder = first.path.as_ref();
+    let folder = Path::ancestors(folder).find(|it| paths.iter().all(|path| path.starts_with(it)));
+    let what = match (folder, paths.len() - 1) {
+        (_, 0) => first.path.clone(),
+        (Some(folder), others) if folder.components().count() > 1 => {
+            format!("{}, {} files", folder.display(), others + 1)
+        }
+        (_, others) => format!("{} and {others} more", first.path),
     };
+    let mut formats: Vec<&str> = report.sources.iter().map(|source| source.format).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    let host = report.sources.iter().find(|source| !source.host.is_empty());
+    let host = host.map_or_else(String::new, |source| format!(" on {}", source.host));
     let bytes = report.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.bytes));
+    let events = match report.events {
+        0 => String::new(),
+        events => format!(": {events} events in {}", duration(report.window_us)),
+    };
     line(
         out,
-        &format!(
-            "{}{others} ({}, {}{host}{}): {} events in {}",
-            first.path,
-            first.format,
-            si(as_f64(bytes), "B"),
-            first.host,
-            report.events,
-            duration(report.window_us)
-        ),
+        &format!("{what} ({}, {}{host}){events}", formats.join(", "), si(as_f64(bytes), "B")),
     );
 }
 
@@ -74,6 +80,7 @@ fn devices_line(report: &AnalyzeReport, out: &mut String) {
     let shares = || report.devices.iter().map(|device| device.busy_share);
     let (least, most) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
     let busy = match report.devices.len() {
+        0 if report.events == 0 => return,
         0 => "no devices".to_owned(),
         1 => format!("1 device, busy for {} of its time", percent(most)),
         count => format!("{count} devices, busy for {} to {}", percent(least), percent(most)),
@@ -91,7 +98,7 @@ fn quality_line(findings: &[Finding], out: &mut String) {
         0 => String::new(),
         others => format!(" and {others} more"),
     };
-    let message = shorten(&worst.message, 200);
+    let message = shorten(&worst.message, 500);
     line(out, &format!("{}: {message} [{}]{others}", mark(worst.severity), worst.code));
 }
 
@@ -104,17 +111,21 @@ fn mark(severity: Severity) -> &'static str {
 }
 
 pub(crate) fn quality_text(findings: &[Finding]) -> String {
-    let mut out = String::new();
-    for finding in findings {
-        let mark = mark(finding.severity);
+    match finding_lines(findings).join("\n") {
+        lines if lines.is_empty() => lines,
+        lines => format!("\nQuality\n{lines}\n"),
+    }
+}
+
+/// A line for each finding.
+pub(crate) fn finding_lines(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
         let times =
             if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
-        line(
-            &mut out,
-            &format!("{mark}: {}{times} [{}]", shorten(&finding.message, 400), finding.code),
-        );
-    }
-    if out.is_empty() { out } else { format!("\nQuality\n{out}") }
+        let message = shorten(&finding.message, 500);
+        format!("{}: {message}{times} [{}]", mark(finding.severity), finding.code)
+    };
+    findings.iter().map(line).collect()
 }
 
 pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
@@ -123,13 +134,9 @@ pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
 }
 
 pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
-    let is_one_host = report.devices.iter().all(|device| device.host == report.devices[0].host);
     let rows = report.devices.iter().map(|device| {
         vec![
-            match is_one_host {
-                true => shorten(&device.name, 40),
-                false => shorten(&format!("{} of {}", device.name, device.host), 40),
-            },
+            shorten(&device.name, 40),
             shorten(&device.model, 24),
             duration(device.window_us),
             duration(device.busy_us),
@@ -213,85 +220,6 @@ fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Str
     for child in &node.children {
         layer_rows(child, whole, depth + 1, rows);
     }
-}
-
-pub(crate) fn memory_text(report: &AnalyzeReport) -> String {
-    let memory = &report.memory;
-    if memory.owners.is_empty() {
-        return String::new();
-    }
-    let columns = [Column::Text("owner"), Column::Number("peak MB"), Column::Number("last MB")];
-    let rows = memory.owners.iter().map(|owner| {
-        vec![owner.owner.clone(), format!("{:.2}", owner.peak_mb), format!("{:.2}", owner.last_mb)]
-    });
-    let mut out = section("Memory by owner", &columns, rows.collect());
-    line(&mut out, &format!(" peak of all together: {} MB", metric(&memory.peak, 2)));
-    let columns =
-        [Column::Text("layer"), Column::Number("peak MB"), Column::Number("activations MB")];
-    let rows = memory.scopes.iter().take(ROWS / 2).map(|scope| {
-        vec![
-            shorten(&scope.scope, 48),
-            format!("{:.2}", scope.peak_mb),
-            format!("{:.2}", scope.activations_mb),
-        ]
-    });
-    out += &section("Memory by layer", &columns, rows.collect());
-    out
-}
-
-fn allocations_text(report: &AnalyzeReport) -> String {
-    let columns = [
-        Column::Text("allocated at"),
-        Column::Text("kind"),
-        Column::Number("count"),
-        Column::Number("bytes"),
-        Column::Number("share"),
-        Column::Text(""),
-    ];
-    let mut out = String::new();
-    for profile in report.allocations.chunk_by(|a, b| a.profile == b.profile) {
-        let total: i64 = profile.iter().fold(0, |sum, row| row.bytes.saturating_add(sum));
-        let bytes = |bytes: i64| si(as_f64(bytes.unsigned_abs()), "B");
-        let rows = profile.iter().take(ROWS).map(|row| {
-            vec![
-                shorten(&row.site, 56),
-                row.kind.clone(),
-                row.count.to_string(),
-                bytes(row.bytes),
-                percent(row.share),
-                bar(row.share, 12),
-            ]
-        });
-        let title = format!("Allocations: {} in {}", bytes(total), profile[0].profile);
-        out += &section(&title, &columns, rows.collect());
-        if profile.len() > ROWS {
-            line(&mut out, &format!(" ({} more: --json has all)", profile.len() - ROWS));
-        }
-    }
-    out
-}
-
-fn reported_memory_text(report: &AnalyzeReport) -> String {
-    let columns = [
-        Column::Text("report"),
-        Column::Text("stage"),
-        Column::Number("layer"),
-        Column::Number("total MB"),
-        Column::Text("largest"),
-        Column::Number("MB"),
-    ];
-    let rows = report.reported_memory.iter().map(|row| {
-        let largest = row.tensors.first();
-        vec![
-            row.report_type.clone(),
-            row.stage.clone(),
-            row.layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string()),
-            format!("{:.3}", row.total_mb),
-            largest.map_or_else(String::new, |tensor| shorten(&tensor.name, 40)),
-            largest.map_or_else(String::new, |tensor| format!("{:.3}", tensor.mb)),
-        ]
-    });
-    section("Memory as sglang-jax reports it", &columns, rows.collect())
 }
 
 /// A titled table, nothing if it has no rows.

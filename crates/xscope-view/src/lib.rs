@@ -14,6 +14,7 @@ mod flame;
 pub mod html;
 mod inside;
 mod live;
+mod memory;
 pub mod otlp;
 mod overhead;
 mod profile;

@@ -11,7 +11,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use xscope_analysis::follow::{Follow, Followed, follow};
+use xscope_analysis::requests::follow::{Follow, Followed, follow};
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SliceRef, SourceId, SpanKey, Track, TrackKind};
 use xscope_trace::random::SplitMix;

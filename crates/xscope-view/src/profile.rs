@@ -1,12 +1,11 @@
 //! The report on a profiled run, as text: the five levels on one page.
 
 use xscope_analysis::ProfileReport;
-use xscope_analysis::profile::Profiled;
+use xscope_analysis::reports::profile::Profiled;
 use xscope_analysis::requests::PIPELINE;
 
-use crate::analyze::{
-    devices_text, kernels_text, layers_text, line, memory_text, quality_text, section,
-};
+use crate::analyze::{devices_text, kernels_text, layers_text, line, quality_text, section};
+use crate::memory::{owners, scopes};
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::sections::Grid;
 use crate::targets::targets_text;
@@ -23,7 +22,9 @@ pub fn profile_text(report: &ProfileReport) -> String {
     out += &devices_text(&report.analysis);
     out += &layers_text(&report.analysis.layers);
     out += &kernels_text(&report.analysis.kernels);
-    out += &memory_text(&report.analysis);
+    for Grid { title, columns, rows } in [owners(&report.analysis), scopes(&report.analysis)] {
+        out += &section(title, &columns, rows);
+    }
     out += &targets_text(&report.checks);
     out += &quality_text(&report.analysis.quality);
     line(&mut out, &format!("\nRun directory: {}", report.run_dir));

@@ -1,8 +1,8 @@
 //! The requests of a run, as tables.
 
-use xscope_analysis::batches::BatchSummary;
-use xscope_analysis::profile::Profiled;
-use xscope_analysis::request_report::{RequestsReport, SlowReport};
+use xscope_analysis::reports::profile::Profiled;
+use xscope_analysis::requests::batches::BatchSummary;
+use xscope_analysis::requests::request_report::{RequestsReport, SlowReport};
 
 use crate::profile::waterfall_rows;
 use crate::sections::Grid;

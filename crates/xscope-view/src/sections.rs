@@ -1,17 +1,17 @@
 //! One section of a report in full, as text or Markdown.
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::collectives::CollectiveRow;
-use xscope_analysis::grouping::GroupRow;
+use xscope_analysis::devices::collectives::CollectiveRow;
 use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::layers::LayerNode;
-use xscope_analysis::stats::as_f64;
-use xscope_analysis::variation::Variation;
+use xscope_analysis::reports::grouping::GroupRow;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 
-use crate::analyze::{devices, line, memory_page, quality_text};
+use crate::analyze::{devices, finding_lines};
 use crate::flame::flame_text;
+use crate::memory::memory_grids;
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
@@ -86,13 +86,7 @@ pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
         Section::Programs => vec![programs(report)],
         Section::Steps => vec![step_groups(report), steps(report)],
         Section::Requests => report.requests.as_ref().map(request_grids).unwrap_or_default(),
-        Section::Memory => vec![
-            allocators(report),
-            planned(report),
-            planned_layers(report),
-            planned_buffers(report),
-            growth(report),
-        ],
+        Section::Memory => memory_grids(report),
         Section::Overhead => {
             let measured = report.recording.measured.iter().map(overhead_grid);
             measured.chain([recording(report)]).collect()
@@ -103,41 +97,48 @@ pub(crate) fn grids(report: &AnalyzeReport, section: Section) -> Vec<Grid> {
 
 /// A section in full.
 pub fn section_text(report: &AnalyzeReport, section: Section, style: Style) -> String {
-    let mut out = match (section, style) {
+    let mut tables: String = match (section, style) {
         (Section::Layers, Style::Terminal) => flame_text(&report.layers.root),
         _ => String::new(),
     };
     for grid in grids(report, section).iter().filter(|grid| !grid.rows.is_empty()) {
-        out += &render(grid, style);
+        tables += &render(grid, style);
     }
+    let notes = notes(report, section);
+    let mut out = match style {
+        Style::Terminal => String::new(),
+        Style::Markdown => format!("\n## {}\n", section.name()),
+    };
+    out += &paragraph(&degraded(report, section), style);
+    out += &tables;
+    if tables.is_empty() && notes.is_empty() {
+        let why = format!("nothing in this profile for this section: {}", why(report, section));
+        out += &paragraph(&[why], style);
+    }
+    out += &paragraph(&notes, style);
+    out
+}
+
+/// Lines of text below or above tables.
+fn paragraph(lines: &[String], style: Style) -> String {
+    let mark = if style == Style::Markdown { "- " } else { "" };
+    let lines: String = lines.iter().map(|line| format!("{mark}{line}\n")).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
+/// What the tables of a section do not say.
+fn notes(report: &AnalyzeReport, section: Section) -> Vec<String> {
     match section {
         Section::Requests => {
-            let findings = report.requests.as_ref().map(|requests| requests.findings.as_slice());
-            out += &quality_text(findings.unwrap_or_default());
+            let requests = report.requests.iter();
+            requests.flat_map(|requests| finding_lines(&requests.findings)).collect()
         }
-        Section::Layers => layer_notes(report, &mut out),
-        Section::Memory => {
-            out += &memory_page(report);
-            if report.memory.programs.iter().any(|program| program.live_bytes.is_none()) {
-                line(&mut out, "\n- : the compiler did not say when temporary buffers are in use");
-            }
-            if let Some(reason) = &report.memory.planned_peak.reason
-                && !out.is_empty()
-            {
-                line(&mut out, &format!("\nno plan of programs: {reason}"));
-            }
-        }
-        Section::Overhead => recording_notes(report, &mut out),
-        Section::Quality => out += &quality_text(&report.quality),
-        _ => {}
+        Section::Layers if !report.kernels.is_empty() => vec![layer_note(report)],
+        Section::Memory => memory_notes(report),
+        Section::Overhead => recording_notes(report),
+        Section::Quality => finding_lines(&report.quality),
+        _ => Vec::new(),
     }
-    if out.is_empty() {
-        line(
-            &mut out,
-            &format!("nothing in this profile for this section: {}", why(report, section)),
-        );
-    }
-    degraded_text(report, section) + &out
 }
 
 /// Why a section has nothing to show, and what would change that.
@@ -201,12 +202,9 @@ pub fn groups_text(groups: &[GroupRow], style: Style) -> String {
 }
 
 /// What findings make doubtful in a section.
-fn degraded_text(report: &AnalyzeReport, section: Section) -> String {
-    let mut out = String::new();
-    for row in report.degraded.iter().filter(|row| row.sections.contains(&section.name())) {
-        line(&mut out, &format!("degraded: {} [{}]", row.figures.name(), row.code));
-    }
-    out
+fn degraded(report: &AnalyzeReport, section: Section) -> Vec<String> {
+    let rows = report.degraded.iter().filter(|row| row.sections.contains(&section.name()));
+    rows.map(|row| format!("degraded: {} [{}]", row.figures.name(), row.code)).collect()
 }
 
 pub(crate) fn render(grid: &Grid, style: Style) -> String {
@@ -225,11 +223,33 @@ pub(crate) fn render(grid: &Grid, style: Style) -> String {
             out += &row(names.map(str::to_owned).collect());
             out += &row(marks.map(str::to_owned).collect());
             for cells in &grid.rows {
-                out += &row(cells.iter().map(|cell| cell.replace('|', "\\|")).collect());
+                out += &row(cells.iter().map(|cell| markdown(cell)).collect());
             }
             out
         }
     }
+}
+
+/// Text as a cell of Markdown that shows it as it is: names of kernels hold `<`, `*` and `_`, those
+/// of layers begin with spaces.
+fn markdown(text: &str) -> String {
+    let mut out = String::new();
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(letter) = rest.next() {
+        let after = rest.peek().copied().unwrap_or(' ');
+        match letter {
+            ' ' if out.chars().all(|shown| shown == '\u{a0}') => out.push('\u{a0}'),
+            // Between letters it is no mark.
+            '_' if before.is_alphanumeric() && after.is_alphanumeric() => out.push('_'),
+            '|' | '\\' | '`' | '*' | '_' | '<' | '[' | ']' | '~' | '$' => {
+                out.extend(['\\', letter]);
+            }
+            _ => out.push(letter),
+        }
+        before = letter;
+    }
+    out
 }
 
 fn components(report: &AnalyzeReport) -> Grid {
@@ -277,19 +297,16 @@ fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Str
     }
 }
 
-fn layer_notes(report: &AnalyzeReport, out: &mut String) {
+fn layer_note(report: &AnalyzeReport) -> String {
     let layers = &report.layers;
-    line(
-        out,
-        &format!(
-            "\n{} of device time has a scope; {} was split among scopes by cost, of which {} \
-             ({} of all) is ambiguous",
-            percent(layers.scoped_share),
-            duration(layers.split_us),
-            duration(layers.ambiguous_us),
-            percent(layers.ambiguous_share),
-        ),
-    );
+    format!(
+        "{} of device time has a scope; {} was split among scopes by cost, of which {} ({} of all) \
+         is ambiguous",
+        percent(layers.scoped_share),
+        duration(layers.split_us),
+        duration(layers.ambiguous_us),
+        percent(layers.ambiguous_share),
+    )
 }
 
 fn kernels(report: &AnalyzeReport) -> Grid {
@@ -319,8 +336,9 @@ fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<String> {
     let scope = report.layers.scopes.get(&kernel.meta).unwrap_or(&kernel.scope);
     let roofline = &kernel.roofline;
     vec![
-        shorten(&kernel.name, 36),
-        shorten(&kernel.device, 16),
+        // Names of templates differ in their middle only.
+        shorten(&kernel.name, 60),
+        shorten(&kernel.device, 24),
         shorten(&kernel.category, 20),
         kernel.count.to_string(),
         duration(kernel.self_us),
@@ -332,7 +350,11 @@ fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<String> {
         rate(&roofline.flops_per_sec),
         rate(&roofline.bytes_per_sec),
         metric(&roofline.intensity, 2),
-        roofline.efficiency.value.map_or_else(|| "-".to_owned(), percent),
+        match (roofline.efficiency.value, roofline.efficiency.status) {
+            (Some(share), Status::Degraded) => format!("{}?", percent(share)),
+            (Some(share), _) => percent(share),
+            (None, _) => "-".to_owned(),
+        },
         roofline.bound_by.to_owned(),
         kernel.varies.as_ref().map_or_else(|| "-".to_owned(), variation),
         shorten(scope, 48),
@@ -425,16 +447,20 @@ fn host_code(report: &AnalyzeReport) -> Grid {
 
 fn collectives(report: &AnalyzeReport) -> Grid {
     let names = ["count", "devices", "bytes", "total", "waiting", "moving", "bandwidth", "hidden"];
-    let mut columns = vec![Column::Text("collective")];
+    let mut columns = vec![Column::Text("collective"), Column::Text("on")];
     columns.extend(names.map(Column::Number));
     columns.push(Column::Text("last most often"));
     let cells = |row: &CollectiveRow| {
-        let time = |metric: &Metric| metric.value.map_or_else(|| "-".to_owned(), duration);
         let figure = |metric: &Metric, unit| {
             metric.value.map_or_else(|| "-".to_owned(), |value| si(value, unit))
         };
         vec![
             shorten(&row.name, 40),
+            match row.on.as_slice() {
+                [] => String::new(),
+                [only] => only.clone(),
+                [first, .., last] => format!("{first} … {last}"),
+            },
             row.count.to_string(),
             row.devices.to_string(),
             figure(&row.bytes, "B"),
@@ -453,6 +479,11 @@ fn collectives(report: &AnalyzeReport) -> Grid {
     Grid { title: "Collectives", columns, rows }
 }
 
+/// A duration in microseconds, `-` if it is not known.
+fn time(us: &Metric) -> String {
+    us.value.map_or_else(|| "-".to_owned(), duration)
+}
+
 fn compiles(report: &AnalyzeReport) -> Grid {
     let rows = report.compiles.iter().map(|row| {
         vec![
@@ -462,8 +493,8 @@ fn compiles(report: &AnalyzeReport) -> Grid {
             shorten(&row.thread, 24),
             row.batch.map_or_else(|| "-".to_owned(), |batch| batch.to_string()),
             row.seen_in.to_owned(),
-            row.requests_waiting.to_string(),
-            duration(row.devices_idle_us),
+            metric(&row.requests_waiting, 0),
+            time(&row.devices_idle_us),
             row.reason.to_owned(),
             row.advice.clone(),
         ]
@@ -540,26 +571,6 @@ fn steps(report: &AnalyzeReport) -> Grid {
     Grid { title: "Steps (--step NUMBER shows one)", columns, rows: rows.collect() }
 }
 
-fn allocators(report: &AnalyzeReport) -> Grid {
-    let names =
-        ["peak", "at", "fragmentation", "lifetime peak", "capacity", "growth", "allocations"];
-    let mut columns = vec![Column::Text("allocator")];
-    columns.extend(names.map(Column::Number));
-    let rows = report.allocators.iter().map(|row| {
-        vec![
-            row.name.clone(),
-            si(as_f64(row.peak_bytes.0), "B"),
-            duration(row.peak_at_us),
-            percent(row.peak_fragmentation),
-            si(as_f64(row.lifetime_peak_bytes.0), "B"),
-            si(as_f64(row.capacity_bytes.0), "B"),
-            si(signed(row.growth_bytes), "B"),
-            row.allocations.to_string(),
-        ]
-    });
-    Grid { title: "Device allocators", columns, rows: rows.collect() }
-}
-
 fn recording(report: &AnalyzeReport) -> Grid {
     let columns = vec![
         Column::Text("recorder"),
@@ -573,7 +584,7 @@ fn recording(report: &AnalyzeReport) -> Grid {
             row.recorder.replace('_', " "),
             row.events.to_string(),
             si(row.events_per_sec, ""),
-            row.time_us.value.map_or_else(|| "-".to_owned(), duration),
+            time(&row.time_us),
             row.share.value.map_or_else(|| "-".to_owned(), percent),
         ]
     });
@@ -581,128 +592,87 @@ fn recording(report: &AnalyzeReport) -> Grid {
 }
 
 /// What is known beside the table of recorders.
-fn recording_notes(report: &AnalyzeReport, out: &mut String) {
-    if out.is_empty() {
-        return;
+fn recording_notes(report: &AnalyzeReport) -> Vec<String> {
+    let recording = &report.recording;
+    let mut notes: Vec<String> = recording.measured.iter().flat_map(overhead_notes).collect();
+    if recording.recorders.is_empty() {
+        return notes;
     }
-    for note in report.recording.measured.iter().flat_map(overhead_notes) {
-        line(out, &note);
-    }
-    if let Some(rate) = report.recording.bytes_per_sec.value {
-        line(out, &format!("\n{} of profile", si(rate, "B/s")));
-    }
-    let times = || report.recording.recorders.iter().map(|row| (row.recorder, &row.time_us));
+    let rate = recording.bytes_per_sec.value;
+    notes.extend(rate.map(|rate| format!("{} of profile", si(rate, "B/s"))));
+    let times = || recording.recorders.iter().map(|row| (row.recorder, &row.time_us));
     let unknown = times().find(|(_, time)| time.value.is_none());
     let counted = times().find(|(_, time)| time.status == Status::Degraded);
     let reason = |time: &Metric| time.reason.clone().unwrap_or_default();
-    if let Some((_, time)) = unknown {
-        line(out, &format!("- : {}", reason(time)));
+    notes.extend(unknown.map(|(_, time)| format!("without a time: {}", reason(time))));
+    notes.extend(counted.map(|(recorder, time)| format!("{recorder}: {}", reason(time))));
+    notes
+}
+
+fn memory_notes(report: &AnalyzeReport) -> Vec<String> {
+    let memory = &report.memory;
+    let mut notes = Vec::new();
+    if memory.programs.iter().any(|program| program.live_bytes.is_none()) {
+        notes.push("without a figure: the compiler did not say when buffers are in use".to_owned());
     }
-    if let Some((recorder, time)) = counted {
-        line(out, &format!("{recorder}: {}", reason(time)));
+    let has_others = !memory.owners.is_empty()
+        || !report.allocators.is_empty()
+        || !report.allocations.is_empty()
+        || !report.reported_memory.is_empty();
+    if let Some(reason) = memory.planned_peak.reason.as_ref().filter(|_| has_others) {
+        notes.push(format!("no plan of programs: {reason}"));
     }
+    notes
 }
 
-/// How many programs are shown layer by layer, and how many rows of each.
-const PLANS: usize = 3;
-const PLAN_ROWS: usize = 24;
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
 
-fn planned(report: &AnalyzeReport) -> Grid {
-    let names = [
-        "total",
-        "arguments",
-        "outputs",
-        "constants",
-        "temporary",
-        "in use at once",
-        "fragmentation",
-    ];
-    let mut columns = vec![Column::Text("program")];
-    columns.extend(names.map(Column::Number));
-    let rows = report.memory.programs.iter().map(|row| {
-        let bytes = [
-            row.total_bytes,
-            row.argument_bytes,
-            row.output_bytes,
-            row.constant_bytes,
-            row.temporary_bytes,
-        ];
-        let mut cells = vec![shorten(&row.program, 40)];
-        cells.extend(bytes.map(|bytes| si(as_f64(bytes.0), "B")));
-        let live = row.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B"));
-        cells.push(live);
-        cells.push(row.fragmentation.map_or_else(|| "-".to_owned(), percent));
-        cells
-    });
-    Grid { title: "Memory of each device as compilers planned it", columns, rows: rows.collect() }
-}
+    use xscope_analysis::analyze;
 
-fn planned_layers(report: &AnalyzeReport) -> Grid {
-    let mut columns = vec![Column::Text("program"), Column::Text("layer"), Column::Text("part")];
-    columns.extend(["arguments", "buffers at the peak"].map(Column::Number));
-    let programs = report.memory.programs.iter().take(PLANS);
-    let rows = programs.flat_map(|program| {
-        program.layers.iter().take(PLAN_ROWS).map(|layer| {
-            vec![
-                shorten(&program.program, 32),
-                shorten(&layer.scope, 48),
-                layer.component.clone(),
-                si(as_f64(layer.argument_bytes.0), "B"),
-                layer.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B")),
-            ]
-        })
-    });
-    Grid { title: "Planned memory by layer, the largest programs", columns, rows: rows.collect() }
-}
+    use super::{Section, Style, markdown, section_text};
 
-fn planned_buffers(report: &AnalyzeReport) -> Grid {
-    let columns = vec![
-        Column::Text("program"),
-        Column::Text("made by"),
-        Column::Text("shape"),
-        Column::Number("bytes"),
-        Column::Text("layer"),
-    ];
-    let programs = report.memory.programs.iter().take(1);
-    let rows = programs.flat_map(|program| {
-        program.buffers.iter().map(|buffer| {
-            vec![
-                shorten(&program.program, 32),
-                shorten(&buffer.name, 36),
-                shorten(&buffer.shape, 32),
-                si(as_f64(buffer.bytes.0), "B"),
-                shorten(&buffer.scope, 48),
-            ]
-        })
-    });
-    let title = "Largest buffers when the largest program needs most";
-    Grid { title, columns, rows: rows.collect() }
-}
+    #[test]
+    fn names_of_kernels_and_layers_stay_as_they_are_in_markdown() {
+        for (text, expected) in [
+            ("void f<A*, B*>(x|y)", r"void f\<A\*, B\*>(x\|y)"),
+            ("__init__ (a_b.py)", r"\_\_init\_\_ (a_b.py)"),
+            ("  layer_0", "\u{a0}\u{a0}layer_0"),
+            ("$a.py:1 f[0]", r"\$a.py:1 f\[0\]"),
+        ] {
+            assert_eq!(markdown(text), expected);
+        }
+    }
 
-fn growth(report: &AnalyzeReport) -> Grid {
-    let columns = vec![
-        Column::Text("what"),
-        Column::Number("first"),
-        Column::Number("last"),
-        Column::Number("growth"),
-        Column::Number("snapshots"),
-        Column::Text(""),
-    ];
-    let rows = report.memory.growth.iter().map(|row| {
-        let bytes = |bytes: Option<&i64>| si(signed(bytes.copied().unwrap_or(0)), "B");
-        vec![
-            shorten(&row.name, 56),
-            bytes(row.bytes.first()),
-            bytes(row.bytes.last()),
-            si(signed(row.growth_bytes), "B"),
-            row.snapshots.len().to_string(),
-            if row.always_grew { "grew each time" } else { "" }.to_owned(),
-        ]
-    });
-    Grid { title: "What grew between snapshots", columns, rows: rows.collect() }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]
-fn signed(value: i64) -> f64 {
-    value as f64
+    /// Every section of every fixture has a heading, and its tables have as many cells in each row.
+    #[test]
+    fn markdown_is_whole() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/fixtures");
+        for name in
+            ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto", "run", "pprof", "sglang_jax/server.log"]
+        {
+            let report = analyze(&xscope_trace::load(&[fixtures.join(name)]).unwrap());
+            for (title, section) in Section::ALL {
+                let text = section_text(&report, section, Style::Markdown);
+                let at = |line: &str| format!("{name} {title}: {line}");
+                assert!(text.starts_with(&format!("\n## {title}\n\n")), "{}", at(&text));
+                // Blocks lie apart, and each is a heading, a list or a table.
+                for block in text.split("\n\n").map(str::trim).filter(|block| !block.is_empty()) {
+                    let lines: Vec<&str> = block.lines().collect();
+                    let cells = |line: &&str| line.replace("\\|", "").matches('|').count();
+                    let is_whole = match lines[0] {
+                        line if line.starts_with('#') => lines.len() == 1,
+                        line if line.starts_with("- ") => {
+                            lines.iter().all(|line| line.starts_with("- "))
+                        }
+                        line => {
+                            cells(&line) > 1 && lines.iter().map(cells).all(|it| it == cells(&line))
+                        }
+                    };
+                    assert!(is_whole, "{}", at(block));
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Iterations of a task, as text.
 
-use xscope_analysis::tasks::TaskRow;
+use xscope_analysis::kernels::tasks::TaskRow;
 
 use crate::text::{Column, duration, shorten, table};
 

@@ -202,7 +202,7 @@ var xscope = (function (xscope) {
           { name: 'compilation', type: 'scatter', symbol: 'triangle', symbolSize: 11,
             data: data.compiles.map(function (one) {
               return { value: [one.start_us, one.duration_us / 1e3], said: short(one.program, 60) + '\ncompiled for ' + xscope.time(one.duration_us)
-                + ' (' + one.reason + ')\n' + one.waiting + ' requests waited' };
+                + ' (' + one.reason + ')' + (one.waiting === null ? '' : '\n' + one.waiting + ' requests waited') };
             }),
             markArea: { itemStyle: { color: colour.bad, opacity: 0.18 }, silent: true, data: data.compiles.slice(0, 200).map(function (one) {
               return [{ xAxis: one.start_us }, { xAxis: one.start_us + one.duration_us }];

@@ -116,7 +116,8 @@ impl Known {
             };
         };
         let bucket = self.bucket(tokens);
-        let of = format!("a batch of {sequences} sequences and {tokens} tokens");
+        let plural = if sequences == 1 { "" } else { "s" };
+        let of = format!("a batch of {sequences} sequence{plural} and {tokens} tokens");
         if self.tokens.is_empty() {
             return format!(
                 "{of}: nothing was compiled ahead as far as the log says: start the server without \

@@ -12,11 +12,12 @@ use serde::Serialize;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
 use xscope_trace::window::Window;
 use xscope_trace::write::unix_zero;
-use xscope_trace::{Nanos, Picos, Trace};
+use xscope_trace::{Metric, Nanos, Picos, Trace};
 
 use crate::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
 use crate::requests::{REQUEST, key_text};
+use crate::stats::as_f64;
 
 /// How many of the requests that wait for a compilation are named.
 const WAITING_NAMED: usize = 10;
@@ -38,12 +39,12 @@ pub struct CompileRow {
     /// From the start of the trace.
     pub start_us: f64,
     pub duration_us: f64,
-    /// Requests that were in flight meanwhile.
-    pub requests_waiting: u64,
+    /// Requests that were in flight meanwhile, if any are known.
+    pub requests_waiting: Metric,
     /// Who they are, the first of them.
     pub waiting: Vec<String>,
-    /// Time in which no device was busy meanwhile.
-    pub devices_idle_us: f64,
+    /// Time in which no device was busy meanwhile, if devices were recorded then.
+    pub devices_idle_us: Metric,
     /// `first_use`, `other_variant` (the trace has the same function compiled otherwise) or
     /// `unknown`.
     pub reason: &'static str,
@@ -152,7 +153,9 @@ pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow
             }
             if miss.batch.is_some() {
                 row.batch = miss.batch;
-                row.advice = format!("{}; {}", miss.advice, row.advice);
+                if !row.advice.contains(&miss.advice) {
+                    row.advice = format!("{}; {}", miss.advice, row.advice);
+                }
             }
         }
         if !is_known {
@@ -166,7 +169,8 @@ pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow
 fn logged(trace: &Trace, busy: &Intervals, miss: Miss) -> CompileRow {
     let zero = trace.start();
     let (requests_waiting, waiting) = waiting(trace, miss.start, miss.end);
-    let here = Intervals::of(vec![(miss.start, miss.end)]);
+    let recorded = |(from, to)| from <= miss.start && to >= miss.end;
+    let busy = Some(busy).filter(|busy| busy.extent().is_some_and(recorded));
     CompileRow {
         program: match miss.programs {
             1 => miss.program,
@@ -180,12 +184,18 @@ fn logged(trace: &Trace, busy: &Intervals, miss: Miss) -> CompileRow {
         duration_us: (miss.end - miss.start).as_micros(),
         requests_waiting,
         waiting,
-        devices_idle_us: here.minus(busy).total().as_micros(),
+        devices_idle_us: idle(busy, (miss.start, miss.end)),
         reason: "unknown",
         advice: miss.advice,
         start: miss.start,
         duration: miss.end - miss.start,
     }
+}
+
+/// How long no device was busy between two times; `None` if they were not recorded then.
+fn idle(busy: Option<&Intervals>, here: (Picos, Picos)) -> Metric {
+    let idle = busy.map(|busy| Intervals::of(vec![here]).minus(busy).total().as_micros());
+    Metric::known(idle, "us", "what devices did then is not in the trace")
 }
 
 fn busy(trace: &Trace) -> Intervals {
@@ -216,11 +226,10 @@ fn recorded(trace: &Trace) -> Vec<CompileRow> {
     }
     let zero = trace.start();
     let firsts = first_runs(trace);
-    let busy = busy(trace);
+    let busy = Some(busy(trace)).filter(|_| !trace.devices.is_empty());
     let row = |&(start, end, track, row): &(Picos, Picos, &Track, usize)| {
         let next = firsts.iter().find(|(first, _)| *first >= end).map(|&(_, program)| program);
         let (reason, advice) = next.map_or_else(unknown, |program| why(trace, program));
-        let here = Intervals::of(vec![(start, end)]);
         let (requests_waiting, waiting) = waiting(trace, start, end);
         CompileRow {
             program: next.map_or_else(String::new, |program| name_of(trace, program)),
@@ -232,7 +241,7 @@ fn recorded(trace: &Trace) -> Vec<CompileRow> {
             duration_us: (end - start).as_micros(),
             requests_waiting,
             waiting,
-            devices_idle_us: here.minus(&busy).total().as_micros(),
+            devices_idle_us: idle(busy.as_ref(), (start, end)),
             reason,
             advice,
             start,
@@ -247,22 +256,25 @@ fn unknown() -> (&'static str, String) {
 }
 
 /// Requests in flight between two times: how many, and the first of them.
-fn waiting(trace: &Trace, start: Picos, end: Picos) -> (u64, Vec<String>) {
+fn waiting(trace: &Trace, start: Picos, end: Picos) -> (Metric, Vec<String>) {
     let overlaps = |from: Picos, to: Picos| from < end && to > start;
     let client = trace.client.iter().filter(|request| overlaps(request.intended, request.end));
     let is_request = |span: &&RequestSpan| trace.strings.get(span.name) == REQUEST;
     let server = trace.spans.iter().filter(is_request);
     let server = server.filter(|span| overlaps(span.start, span.end()));
-    match trace.client.is_empty() {
+    let (count, named): (usize, Vec<String>) = match trace.client.is_empty() {
         false => (
-            client.clone().count() as u64,
+            client.clone().count(),
             client.take(WAITING_NAMED).map(|request| request.id.clone()).collect(),
         ),
         true => {
             let keys = server.clone().filter_map(|span| span.request).take(WAITING_NAMED);
-            (server.count() as u64, keys.map(|key| key_text(trace, key)).collect())
+            (server.count(), keys.map(|key| key_text(trace, key)).collect())
         }
-    }
+    };
+    let are_known = !trace.client.is_empty() || trace.spans.iter().any(|span| is_request(&span));
+    let count = are_known.then(|| as_f64(count as u64));
+    (Metric::known(count, "requests", "the trace knows of no requests"), named)
 }
 
 /// When each program ran first, by time.

@@ -28,6 +28,8 @@ pub struct CollectiveRow {
     /// How often it ran, counted once for all devices that take part.
     pub count: u64,
     pub devices: u64,
+    /// Their names.
+    pub on: Vec<String>,
     /// Devices that exchange data with each other; 0 if the trace does not say.
     pub group_size: u32,
     /// Bytes of the result on one device.
@@ -116,7 +118,7 @@ fn runs<'a>(
     let mut groups: Vec<(Key<'a>, Vec<Run>)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let Some(device) = track.device else { continue };
-        let computation = &activities[device.0 as usize].computation;
+        let computation = &activities[device.0 as usize][Class::Computation as usize];
         let (mut computed, mut met) = (0, 0);
         for (row, &meta) in track.slices.meta.iter().enumerate() {
             if classes[meta.0 as usize] != Some(Class::Communication) {
@@ -265,6 +267,7 @@ fn summarise(trace: &Trace, runs: &[Run]) -> CollectiveRow {
         program: String::new(),
         count: executions().count() as u64,
         devices: devices.len() as u64,
+        on: devices.iter().map(|&device| trace.device_label(device).to_owned()).collect(),
         group_size: instruction.map_or(0, |found| found.group_size),
         bytes: Metric::known(bytes, "B", "the trace does not carry its shape"),
         total_us: total.as_micros(),

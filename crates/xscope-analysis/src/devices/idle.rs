@@ -9,10 +9,11 @@
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, ProgramId, TrackKind, short_device};
+use xscope_trace::model::{DeviceId, ProgramId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::compiling;
+use crate::devices::device_id;
 use crate::devices::host_code::host_code;
 use crate::intervals::Intervals;
 use crate::stats::share;
@@ -81,7 +82,7 @@ pub(crate) fn idle(trace: &Trace, busy: &[Intervals]) -> Vec<IdleRow> {
             .or_insert_with(|| Intervals::of_sets(group.iter().map(|&other| busy[other].clone())));
     }
     let row = |index: usize| {
-        let name = short_device(trace.strings.get(trace.devices[index].name)).to_owned();
+        let name = trace.device_label(device_id(index)).to_owned();
         let peers = unions.get(groups[index].as_slice());
         device_row(name, &busy[index], peers, &evidence)
     };

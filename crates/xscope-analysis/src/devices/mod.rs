@@ -9,7 +9,7 @@ pub mod timeline;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{Device, DeviceId, TrackKind, short_device};
+use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
@@ -41,8 +41,7 @@ pub struct DeviceRow {
 /// its tracks. Asynchronous operations and derived lines do not count.
 pub(crate) fn busy(trace: &Trace) -> Vec<Intervals> {
     let of_device = |(index, _)| {
-        let id = DeviceId(u32::try_from(index).unwrap_or(u32::MAX));
-        let tracks = trace.device_tracks(id, TrackKind::Ops);
+        let tracks = trace.device_tracks(device_id(index), TrackKind::Ops);
         Intervals::of_tracks(tracks.map(|track| &track.slices))
     };
     trace.devices.par_iter().enumerate().map(of_device).collect()
@@ -50,15 +49,21 @@ pub(crate) fn busy(trace: &Trace) -> Vec<Intervals> {
 
 /// Busy and idle time of every device, in the trace's order of devices; see [`busy`] for what counts.
 pub(crate) fn devices(trace: &Trace, busy: &[Intervals]) -> Vec<DeviceRow> {
-    trace.devices.iter().zip(busy).map(|(device, busy)| row(trace, device, busy)).collect()
+    busy.iter().enumerate().map(|(index, busy)| row(trace, device_id(index), busy)).collect()
 }
 
-fn row(trace: &Trace, device: &Device, busy: &Intervals) -> DeviceRow {
+/// The number of the device at this place in a trace.
+pub(crate) fn device_id(index: usize) -> DeviceId {
+    DeviceId(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+fn row(trace: &Trace, id: DeviceId, busy: &Intervals) -> DeviceRow {
+    let device = &trace.devices[id.0 as usize];
     let window = busy.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     let busy = busy.total();
     let text = |id| trace.strings.get(id).to_owned();
     DeviceRow {
-        name: short_device(trace.strings.get(device.name)).to_owned(),
+        name: trace.device_label(id).to_owned(),
         kind: device.kind.name().to_owned(),
         model: text(device.model),
         host: text(trace.sources[device.source.0 as usize].host),

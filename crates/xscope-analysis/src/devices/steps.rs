@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceId, TrackKind};
+use xscope_trace::model::{DeviceId, SourceId, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -170,13 +170,15 @@ fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
             if let Some(number) = is_step.then(|| number(row)).flatten() {
                 let (start, end) = (track.slices.start[row], track.slices.end(row));
                 let name = trace.meta(meta).name;
-                found.push(Step { number, name, stage: Stage::Unknown, start, end });
+                let step = Step { number, name, stage: Stage::Unknown, start, end };
+                found.push((track.source, step));
             }
         }
         found
     };
-    let mut found: Vec<Step> =
+    let found: Vec<(SourceId, Step)> =
         hosts.collect::<Vec<_>>().into_par_iter().flat_map_iter(of_track).collect();
+    let mut found = of_all_hosts(found);
     for step in &mut found {
         let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
         let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
@@ -190,27 +192,50 @@ fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
     found
 }
 
+/// Takes the steps together that several hosts annotated at the same time by one name and number.
+fn of_all_hosts(mut found: Vec<(SourceId, Step)>) -> Vec<Step> {
+    found.sort_by_key(|(source, step)| (step.name, step.number, step.start, *source));
+    let mut whole: Vec<(SourceId, Step)> = Vec::new();
+    for (source, step) in found {
+        match whole.last_mut() {
+            Some((first, last))
+                if (last.name, last.number) == (step.name, step.number)
+                    && *first != source
+                    && step.start < last.end =>
+            {
+                last.end = last.end.max(step.end);
+            }
+            _ => whole.push((source, step)),
+        }
+    }
+    whole.into_iter().map(|(_, step)| step).collect()
+}
+
 /// Slices of the devices' lines of steps; those of one name on several devices are one step.
 fn device_lines(trace: &Trace) -> Vec<Step> {
-    let mut found: BTreeMap<(StrId, u64), (Picos, Picos)> = BTreeMap::new();
+    let mut found: BTreeMap<(StrId, u64), (StrId, Picos, Picos)> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
         let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
             let name = trace.meta(meta).name;
             let times = seen.entry(name).or_default();
             let (start, end) = (track.slices.start[row], track.slices.end(row));
-            let whole = found.entry((name, *times)).or_insert((start, end));
-            *whole = (whole.0.min(start), whole.1.max(end));
+            let whole = found.entry((name, *times)).or_insert((track.name, start, end));
+            *whole = (whole.0, whole.1.min(start), whole.2.max(end));
             *times += 1;
         }
     }
     let mut steps: Vec<_> = found.into_iter().collect();
-    steps.sort_by_key(|&((name, _), (start, _))| (start, name));
+    steps.sort_by_key(|&((name, _), (_, start, _))| (start, name));
     let mut listed = Vec::with_capacity(steps.len());
-    for (index, ((name, _), (start, end))) in (0..).zip(steps) {
-        let text = trace.strings.get(name);
-        let number = text.parse().unwrap_or(index);
-        listed.push(Step { number, name, stage: stage_by_name(text), start, end });
+    for (index, ((name, _), (line, start, end))) in (0..).zip(steps) {
+        // What is called by its number is a step like all others of its line.
+        let (name, number) = match trace.strings.get(name).parse() {
+            Ok(number) => (line, number),
+            Err(_) => (name, index),
+        };
+        let stage = stage_by_name(trace.strings.get(name));
+        listed.push(Step { number, name, stage, start, end });
     }
     listed
 }

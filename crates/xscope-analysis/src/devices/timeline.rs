@@ -6,10 +6,11 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{Device, DeviceId, Slices, TrackKind, short_device};
+use xscope_trace::model::{Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
+use crate::devices::device_id;
 use crate::intervals::Intervals;
 use crate::kernels::KernelRow;
 
@@ -28,7 +29,7 @@ pub struct TimelineRow {
     pub copy_us: f64,
 }
 
-/// What an operation is to the timeline.
+/// What an operation is to the timeline, in the order of the sets of an [`Activity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Computation,
@@ -45,13 +46,8 @@ pub(crate) fn class(category: &str) -> Class {
     }
 }
 
-/// The time that operations of each class cover on one device.
-#[derive(Debug, Default)]
-pub(crate) struct Activity {
-    pub computation: Intervals,
-    pub communication: Intervals,
-    pub copies: Intervals,
-}
+/// The time that operations of each [`Class`] cover on one device.
+pub(crate) type Activity = [Intervals; 3];
 
 /// The class of each operation that has a row, by its meta.
 pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>> {
@@ -65,53 +61,40 @@ pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>
 /// What every device did when, in the trace's order; only operations with a class count.
 pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activity> {
     let of_device = |(index, _)| {
-        let id = DeviceId(u32::try_from(index).unwrap_or(u32::MAX));
-        let tracks = trace.device_tracks(id, TrackKind::Ops);
-        let tracks: Vec<Activity> =
-            tracks.map(|track| Activity::of(&track.slices, classes)).collect();
-        let (mut computation, mut communication, mut copies) = (vec![], vec![], vec![]);
+        let tracks = trace.device_tracks(device_id(index), TrackKind::Ops);
+        let mut sets: [Vec<Intervals>; 3] = Default::default();
         for track in tracks {
-            computation.push(track.computation);
-            communication.push(track.communication);
-            copies.push(track.copies);
+            for (sets, set) in sets.iter_mut().zip(activity(&track.slices, classes)) {
+                sets.push(set);
+            }
         }
-        Activity {
-            computation: Intervals::of_sets(computation.into_iter()),
-            communication: Intervals::of_sets(communication.into_iter()),
-            copies: Intervals::of_sets(copies.into_iter()),
-        }
+        sets.map(|sets| Intervals::of_sets(sets.into_iter()))
     };
     trace.devices.par_iter().enumerate().map(of_device).collect()
 }
 
-impl Activity {
-    fn of(slices: &Slices, classes: &[Option<Class>]) -> Self {
-        let mut activity = Self::default();
-        for (row, meta) in slices.meta.iter().enumerate() {
-            let set = match classes[meta.0 as usize] {
-                Some(Class::Computation) => &mut activity.computation,
-                Some(Class::Communication) => &mut activity.communication,
-                Some(Class::Copy) => &mut activity.copies,
-                None => continue,
-            };
-            set.push((slices.start[row], slices.end(row)));
+fn activity(slices: &Slices, classes: &[Option<Class>]) -> Activity {
+    let mut activity = Activity::default();
+    for (row, meta) in slices.meta.iter().enumerate() {
+        if let Some(class) = classes[meta.0 as usize] {
+            activity[class as usize].push((slices.start[row], slices.end(row)));
         }
-        activity
     }
+    activity
 }
 
 /// The breakdown of every device, in the trace's order.
 pub(crate) fn timeline(trace: &Trace, activities: &[Activity]) -> Vec<TimelineRow> {
-    trace.devices.iter().zip(activities).map(|(device, did)| row(trace, device, did)).collect()
+    let row = |(index, did)| row(trace.device_label(device_id(index)), did);
+    activities.iter().enumerate().map(row).collect()
 }
 
-fn row(trace: &Trace, device: &Device, did: &Activity) -> TimelineRow {
-    let Activity { computation, communication, copies } = did;
+fn row(device: &str, [computation, communication, copies]: &Activity) -> TimelineRow {
     let with_communication = computation.union(communication);
     let all = with_communication.union(copies);
     let window = all.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     TimelineRow {
-        device: short_device(trace.strings.get(device.name)).to_owned(),
+        device: device.to_owned(),
         computation_us: computation.total().as_micros(),
         exposed_communication_us: (with_communication.total() - computation.total()).as_micros(),
         exposed_copy_us: (all.total() - with_communication.total()).as_micros(),

@@ -131,7 +131,7 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
             group.own = group.own.saturating_add(own);
         }
     }
-    let peaks = peaks(trace, &trace.devices[device.0 as usize], work.measured);
+    let peaks = peaks(trace, &trace.devices[device.0 as usize], work.given);
     groups.sort_unstable_by_key(|(meta, _)| *meta);
     groups
         .into_iter()
@@ -171,10 +171,12 @@ fn kernel_row(
     let count = group.durations.len() as u64;
     let event = trace.meta(meta);
     let text = |id| trace.strings.get(id).to_owned();
-    let (flops, mut bytes) = costs(trace, meta);
-    if let Some(copied) = group.copied {
-        bytes = Metric::valid(as_f64(copied) / as_f64(count), "B");
-    }
+    let (flops, bytes) = match group.copied {
+        Some(copied) => {
+            (Metric::valid(0.0, "FLOP"), Metric::valid(as_f64(copied) / as_f64(count), "B"))
+        }
+        None => costs(trace, meta),
+    };
     let own_secs = group.own.as_micros() / 1e6 / as_f64(count);
     KernelRow {
         name: trace.label(meta).to_owned(),

@@ -1,7 +1,7 @@
 //! What chips can do: peak arithmetic and memory rates.
 //!
-//! The peaks that a trace states come first, then those that were measured and handed in, then
-//! this table. Figures are of one device, dense (without sparsity), for products with 32-bit
+//! Those that a user gives come first ([`of_chip`], or measured of a CPU), then those that a trace
+//! states, then this table. Figures are of one device, dense (without sparsity), for products with 32-bit
 //! accumulation. What a trace states or was measured is for 16-bit operands; what 32-bit and 8-bit
 //! ones make of it is taken from the table.
 
@@ -14,7 +14,7 @@ pub struct Peaks {
     /// Of products of 16-bit floats.
     pub flops_per_sec: f64,
     pub bytes_per_sec: f64,
-    /// Where the figures are from: `trace`, `measured` or `table`.
+    /// Where the figures are from: `given`, `measured`, `trace` or `table`.
     pub from: &'static str,
     /// What 32-bit and 8-bit operands make of `flops_per_sec`, as factors.
     widths: (f64, f64),
@@ -108,8 +108,23 @@ const CHIPS: &[Chip] = &[
 /// Words of names of chips that are less than the one they name: slower kinds, or a part of one.
 const OTHERS: [&str; 4] = ["laptop", "d", "max", "mig"];
 
+/// What a user says of devices.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GivenPeaks {
+    /// Measured ones of the CPU.
+    pub cpu: Option<Peaks>,
+    /// Of the chip that all other devices are.
+    pub chip: Option<Peaks>,
+}
+
 /// The peaks of a device, if they are known.
-pub fn peaks(trace: &Trace, device: &Device, measured: Option<Peaks>) -> Option<Peaks> {
+pub fn peaks(trace: &Trace, device: &Device, given: GivenPeaks) -> Option<Peaks> {
+    if device.kind == DeviceKind::Cpu && given.cpu.is_some() {
+        return given.cpu;
+    }
+    if device.kind != DeviceKind::Cpu && given.chip.is_some() {
+        return given.chip;
+    }
     let known = of_model(trace.strings.get(device.model));
     if let Some((flops, bytes)) = device.peak_flops.zip(device.peak_bytes)
         && flops > 0.0
@@ -118,10 +133,19 @@ pub fn peaks(trace: &Trace, device: &Device, measured: Option<Peaks>) -> Option<
         let widths = known.map_or((1.0, 1.0), |known| known.widths);
         return Some(Peaks { widths, ..Peaks::new(flops, bytes, "trace") });
     }
-    match device.kind {
-        DeviceKind::Cpu => measured.map(|peaks| Peaks { from: "measured", ..peaks }),
-        _ => known,
-    }
+    known.filter(|_| device.kind != DeviceKind::Cpu)
+}
+
+/// The peaks of the chip that a user names as in [`CHIPS`]: `MI300X`, `H100 PCIe`, `TPU v6e`.
+///
+/// # Errors
+/// With the names that are known, if this is none of them.
+pub fn of_chip(name: &str) -> Result<Peaks, String> {
+    let known = of_model(name).map(|peaks| Peaks { from: "given", ..peaks });
+    known.ok_or_else(|| {
+        let names: Vec<String> = CHIPS.iter().map(|chip| chip.words.join(" ")).collect();
+        format!("no chip that is known; there are {}", names.join(", "))
+    })
 }
 
 fn of_model(model: &str) -> Option<Peaks> {
@@ -138,7 +162,7 @@ fn of_model(model: &str) -> Option<Peaks> {
 
 #[cfg(test)]
 mod tests {
-    use super::of_model;
+    use super::{of_chip, of_model};
 
     #[test]
     fn chips_are_told_by_the_names_that_recorders_write() {
@@ -198,6 +222,13 @@ mod tests {
         ] {
             assert_eq!(of_model(model), None, "{model}");
         }
+    }
+
+    #[test]
+    fn a_user_can_name_a_chip_and_learns_which_there_are() {
+        assert_eq!(of_chip("MI300X").unwrap().from, "given");
+        let error = of_chip("MI9000").unwrap_err();
+        assert!(error.contains("h100 pcie") && error.contains("tpu v6e"), "{error}");
     }
 
     #[test]

@@ -24,8 +24,8 @@ pub struct Roofline {
 }
 
 const NO_COST: &str = "the cost of this operation is not known";
-const NO_PEAKS: &str = "the peaks of this device are not known: the trace names no chip of the table; for a \
-                        profile of this machine's CPU add --measure-cpu";
+const NO_PEAKS: &str = "the peaks of this device are not known: the trace names no chip of the table: add \
+                        --chip NAME, or for a profile of this machine's CPU --measure-cpu";
 
 /// The roofline of the start or the end of an asynchronous operation.
 pub(crate) fn of_async_half() -> Roofline {
@@ -66,6 +66,10 @@ pub(crate) fn roofline(
         None => ("unknown", Metric::unavailable("1", NO_PEAKS)),
         Some((compute, memory)) if compute <= 0.0 && memory <= 0.0 => {
             ("unknown", Metric::unavailable("1", NO_COST))
+        }
+        Some((compute, memory)) if flops.value.is_none() || bytes.value.is_none() => {
+            const WHY: &str = "at least: only one of its costs, bytes or FLOPs, is known";
+            ("unknown", Metric::degraded(compute.max(memory), "1", WHY))
         }
         Some((compute, memory)) => {
             let bound = if compute > memory { "compute" } else { "memory" };
@@ -119,7 +123,7 @@ pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Pe
 #[cfg(test)]
 mod tests {
     use xscope_trace::Metric;
-
+    use xscope_trace::metric::Status;
     use xscope_trace::results::{Figure, KernelFigures};
 
     use super::{rate_kernel, roofline};
@@ -135,6 +139,11 @@ mod tests {
         assert_eq!((result.bound_by, result.efficiency.value), ("memory", Some(0.9)));
         let unknown = roofline(&metric(80.0), &metric(9.0), 1.0, None);
         assert_eq!((unknown.bound_by, unknown.efficiency.value), ("unknown", None));
+        let no_flops = Metric::unavailable("FLOP", "");
+        let half = roofline(&no_flops, &metric(4.0), 1.0, Some(peaks));
+        let status = half.efficiency.status;
+        assert_eq!((half.bound_by, half.efficiency.value), ("unknown", Some(0.4)));
+        assert_eq!(status, Status::Degraded, "what else it does is not known");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::nesting::self_times;
-use crate::peaks::Peaks;
+use crate::peaks::GivenPeaks;
 
 /// A trace with the times of its operations.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub(crate) struct Work<'a> {
     pub own: Vec<Vec<Picos>>,
     /// Durations on the device's own clock, where a track has them; else empty.
     device_dur: Vec<Vec<Picos>>,
-    /// Peaks of a CPU that somebody measured.
-    pub measured: Option<Peaks>,
+    /// Peaks that a user knows.
+    pub given: GivenPeaks,
     /// The window that the trace was cut to.
     pub window: Option<&'a Window>,
 }
@@ -33,7 +33,7 @@ impl<'a> Work<'a> {
             _ => (Vec::new(), Vec::new()),
         };
         let (own, device_dur) = trace.tracks.par_iter().enumerate().map(times).unzip();
-        Self { trace, own, device_dur, measured: None, window }
+        Self { trace, own, device_dur, given: GivenPeaks::default(), window }
     }
 
     /// Durations of the rows of a track.

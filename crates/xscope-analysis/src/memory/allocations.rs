@@ -157,7 +157,39 @@ fn reported(trace: &Trace, report: &MemoryReport) -> ReportedMemory {
 mod tests {
     use std::path::Path;
 
+    use xscope_trace::Trace;
+    use xscope_trace::model::{StackFrame, StackProfile, StackValue};
+
     use super::{allocations, reported_memory};
+
+    #[test]
+    fn what_jax_and_the_probes_allocate_is_put_at_their_caller() {
+        let mut trace = Trace::default();
+        let mut text = |text| trace.strings.intern(text);
+        let function = text("run");
+        let files = [
+            "/usr/lib/python3/site-packages/jax/_src/array.py",
+            "/runs/1/probe/xscope_probe/wrap.py",
+            "/srv/scheduler.py",
+        ];
+        let frames = files.into_iter().zip(1..);
+        let frames = frames.map(|(file, line)| StackFrame { function, file: text(file), line });
+        let profile = StackProfile {
+            frames: frames.collect(),
+            types: vec![StackValue { name: text("space"), unit: text("bytes") }],
+            locations: vec![0..1, 1..2, 2..3],
+            stack: vec![0, 1, 2, 0, 1],
+            // The second one has no caller but those.
+            stack_ends: vec![3, 5],
+            values: vec![70, 30],
+            ..StackProfile::default()
+        };
+        trace.profiles.push(profile);
+        let rows = allocations(&trace);
+        let found: Vec<_> = rows.iter().map(|row| (&*row.site, row.bytes)).collect();
+        let jax = format!("run ({}:1)", files[0]);
+        assert_eq!(found, [("run (/srv/scheduler.py:3)", 70), (&*jax, 30)]);
+    }
 
     #[test]
     fn bytes_are_at_the_users_code_and_shares_add_up() {

@@ -111,6 +111,8 @@ fn read(args: &[(&str, ArgValue)], at: Picos, is_allocation: bool) -> (String, E
         };
         match (*key, value) {
             ("allocator_name", ArgValue::Text(text)) => text.clone_into(&mut name),
+            // TPUs name the device instead.
+            ("index_on_host", _) if name.is_empty() => name = format!("device {number}"),
             ("fragmentation", value) => event.fragmentation = value.as_f64().unwrap_or(0.0),
             ("bytes_allocated", _) => event.in_use = number,
             ("bytes_available", _) => event.free = number,

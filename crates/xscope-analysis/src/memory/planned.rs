@@ -40,7 +40,8 @@ pub struct PlannedRow {
     /// compiler did not say when they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_bytes: Option<Bytes>,
-    /// Share of that place which is not in use even then: lost to fragmentation.
+    /// Share of that place which is not in use even then: lost to fragmentation. Absent where
+    /// nothing is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fragmentation: Option<f64>,
     /// By total, largest first; they add up to arguments and what is live at the peak.
@@ -84,6 +85,8 @@ pub(crate) fn planned(trace: &Trace, executions: &[Execution]) -> Vec<PlannedRow
         }
     }
     rows.sort_by(|a, b| b.total_bytes.cmp(&a.total_bytes).then_with(|| a.program.cmp(&b.program)));
+    // Every host's file carries the programs of all.
+    rows.dedup();
     rows
 }
 
@@ -146,7 +149,7 @@ fn row(
         constant_bytes: memory.constants,
         temporary_bytes: memory.temporary,
         live_bytes: is_timed.then_some(memory.live),
-        fragmentation: is_timed.then(|| as_f64(lost) / as_f64(memory.place.0.max(1))),
+        fragmentation: (memory.live.0 > 0).then(|| as_f64(lost) / as_f64(memory.place.0.max(1))),
         layers,
         buffers,
     }

@@ -57,7 +57,7 @@ pub(crate) fn quality(
     findings.extend(duplicate_hosts(trace));
     let blind = blind(trace, kernels);
     findings.extend(missing_hlo(&blind, layers.root.total));
-    findings.extend(unscoped(layers, sum_of(&blind)));
+    findings.extend(unscoped(trace, layers, sum_of(&blind)));
     findings.extend(clocks::inverted(trace));
     findings.extend(devices::lost_operations(trace));
     findings.extend(command_buffers);
@@ -216,7 +216,17 @@ fn duplicate_hosts(trace: &Trace) -> Option<Finding> {
     })
 }
 
-fn unscoped(layers: &LayersReport, blind: Picos) -> Option<Finding> {
+fn unscoped(trace: &Trace, layers: &LayersReport, blind: Picos) -> Option<Finding> {
+    let has_hlo = trace.programs.iter().any(|program| !program.instructions.is_empty());
+    let remedy = match (has_hlo, trace.programs.is_empty()) {
+        (true, _) => "wrap the model's parts in jax.named_scope",
+        (false, false) => {
+            "the file carries no HLO, which has the scopes: give the XPlane file of the same profile"
+        }
+        (false, true) => {
+            "PyTorch's profiles say no scopes of kernels: components are told by the kernels' names"
+        }
+    };
     let total = layers.root.total;
     let missing = 1.0 - layers.scoped_share - share(blind, total);
     (total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
@@ -224,8 +234,7 @@ fn unscoped(layers: &LayersReport, blind: Picos) -> Option<Finding> {
             "scopes.missing",
             Severity::Info,
             format!(
-                "{:.1} % of device time has no named scope, so the layer tree is incomplete; \
-                 wrap the model's parts in jax.named_scope",
+                "{:.1} % of device time has no named scope, so the layer tree is incomplete: {remedy}",
                 100.0 * missing
             ),
         )

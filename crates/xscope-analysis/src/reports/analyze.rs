@@ -18,7 +18,7 @@ use crate::idle::{IdleRow, idle, is_transfer};
 use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::{LayersReport, layers};
 use crate::memory::{MemoryReport, memory};
-use crate::peaks::Peaks;
+use crate::peaks::GivenPeaks;
 use crate::programs::{ProgramRow, executions, programs};
 use crate::quality::quality;
 use crate::recording::{RecordingReport, recording};
@@ -100,8 +100,8 @@ pub fn analyze(trace: &Trace) -> AnalyzeReport {
 pub struct Options {
     /// Rules for components, before the built-in ones.
     pub rules: Vec<Rule>,
-    /// Measured peaks of the CPU, for traces of the CPU backend.
-    pub cpu_peaks: Option<Peaks>,
+    /// Peaks of devices that the trace does not say.
+    pub peaks: GivenPeaks,
     /// Which operations kernels, categories, layers, collectives and time lines are made of.
     pub filter: Filter,
     /// The window that the trace was cut to with [`clip`](xscope_trace::window::clip).
@@ -114,7 +114,7 @@ pub struct Options {
 pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
-    work.measured = options.cpu_peaks;
+    work.given = options.peaks;
     let ((mut kernels, executions), (compiles, (allocations, (busy, extent)))) = rayon::join(
         || rayon::join(|| accepted(&work, &options.filter), || executions(trace)),
         || {

@@ -11,6 +11,9 @@ use crate::components::UNKNOWN;
 /// How many findings a first page has.
 pub const HEADLINES: usize = 3;
 
+/// How many letters of a kernel's name are shown.
+const LONGEST_NAME: usize = 80;
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Headline {
@@ -117,10 +120,11 @@ fn communication(report: &AnalyzeReport) -> Option<Headline> {
         section: "collectives",
         share: exposed / whole,
         text: format!(
-            "{} of device time is communication that nothing hides; {} of all communication is \
-             waiting for peers{late}",
+            "{} of device time is communication that nothing hides; {} waiting for peers{late}",
             percent(exposed / whole),
-            wait.map_or("an unknown share".to_owned(), |wait| percent(wait / total))
+            wait.map_or("the trace does not say how much of it is".to_owned(), |wait| {
+                format!("{} of all communication is", percent(wait / total))
+            })
         ),
         next: match wait.is_some_and(|wait| wait > 0.5 * total) {
             true => "balance the devices' work: waiting, not the network, costs most",
@@ -156,7 +160,8 @@ fn kernels(report: &AnalyzeReport) -> Option<Headline> {
     let time: f64 = same.map(|row| row.self_us).sum();
     let scope = report.layers.scopes.get(&first.meta).filter(|scope| !scope.is_empty());
     let place = scope.map_or_else(String::new, |scope| format!(" in {scope}"));
-    let reached = first.roofline.efficiency.value.map_or_else(String::new, |share| {
+    let reached = first.roofline.efficiency.value.filter(|_| first.roofline.bound_by != "unknown");
+    let reached = reached.map_or_else(String::new, |share| {
         format!("; it reaches {} of the peak of {}", percent(share), first.roofline.bound_by)
     });
     (whole > 0.0).then(|| Headline {
@@ -164,12 +169,20 @@ fn kernels(report: &AnalyzeReport) -> Option<Headline> {
         share: time / whole,
         text: format!(
             "the largest kernel is {} ({}){place} with {} of device time{reached}",
-            first.name,
+            cut(&first.name),
             first.category,
             percent(time / whole)
         ),
         next: "see its line in `kernels` for what bounds it and how it varies".to_owned(),
     })
+}
+
+/// As much of a name as a sentence can take; those of C++ templates have hundreds of letters.
+fn cut(name: &str) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 fn layers(report: &AnalyzeReport) -> Option<Headline> {
@@ -197,6 +210,7 @@ fn layers(report: &AnalyzeReport) -> Option<Headline> {
             ),
         },
         next: match unknown > first.share {
+            true if report.layers.scoped_share < 0.5 => "see `quality` for why they have no scope",
             true => "see `quality` for why, and name the model's parts with --rules FILE",
             false => "see `layers` for which layers, and `kernels --scope` for which operations",
         }

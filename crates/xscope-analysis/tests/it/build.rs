@@ -21,6 +21,7 @@ pub(crate) fn device(trace: &mut Trace, name: &str) -> DeviceId {
     let name = trace.strings.intern(name);
     trace.devices.push(Device {
         name,
+        label: StrId::EMPTY,
         kind: DeviceKind::Cpu,
         ordinal: i64::try_from(trace.devices.len()).unwrap(),
         source: SourceId(0),

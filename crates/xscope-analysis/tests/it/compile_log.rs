@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use xscope_analysis::{AnalyzeReport, analyze};
-use xscope_trace::model::{ClientRequest, LogRow, SourceId, TrackKind};
+use xscope_trace::model::{ClientRequest, DeviceId, LogRow, SourceId, TrackKind};
 use xscope_trace::server_log::parse_line;
 use xscope_trace::{Picos, Trace};
 
@@ -66,8 +66,8 @@ fn a_log_alone_makes_a_row_as_long_as_the_pass() {
     // From second 1 to the end of second 8; what is after the profile is no part of it.
     check(&report, &[("log", Some(6), 8)]);
     assert_eq!(
-        (report.compiles[0].requests_waiting, &*report.compiles[0].program),
-        (1, "2 programs")
+        (report.compiles[0].requests_waiting.value, &*report.compiles[0].program),
+        (Some(1.0), "2 programs")
     );
 }
 
@@ -101,7 +101,7 @@ fn the_advice_is_what_would_have_avoided_it() {
 
 #[test]
 fn a_window_leaves_out_what_is_logged_outside_of_it() {
-    use xscope_analysis::analyze::{Options, analyze_with};
+    use xscope_analysis::reports::analyze::{Options, analyze_with};
     let mut trace = trace_with(false, &[BATCH, MISS]);
     let window = xscope_trace::window::clip(&mut trace, us(20 * SECOND), Picos(i64::MAX));
     let report = analyze_with(&trace, &Options { window: Some(window), ..Options::default() });
@@ -119,7 +119,23 @@ fn the_log_of_a_real_server_names_every_miss() {
         &report,
         &[("log", Some(2), 14), ("log", Some(5), 17), ("log", None, 1), ("log", None, 1)],
     );
-    for (row, batch) in report.compiles.iter().zip(["1 sequences and 11", "2 sequences and 22"]) {
+    for (row, batch) in report.compiles.iter().zip(["1 sequence and 11", "2 sequences and 22"]) {
         assert!(row.advice.starts_with(&format!("a batch of {batch} tokens: the bucket of 32")));
+        // A log alone knows neither of requests nor of devices.
+        assert_eq!((row.requests_waiting.value, row.devices_idle_us.value), (None, None));
     }
+}
+
+#[test]
+fn what_devices_did_is_known_only_while_they_were_recorded() {
+    let mut trace = trace_with(false, &[BATCH, MISS]);
+    let idle = |trace: &Trace| analyze(trace).compiles[0].devices_idle_us.value;
+    assert_eq!(idle(&trace), None);
+    let on = Some(DeviceId(0));
+    track(&mut trace, TrackKind::Ops, on, None, &[(("dot", 3 * SECOND, SECOND), 1)]);
+    assert_eq!(idle(&trace), None, "its first operation came later");
+    let rows = [(("dot", 0, SECOND), 1), (("dot", 20 * SECOND, SECOND), 1)];
+    track(&mut trace, TrackKind::Ops, on, None, &rows);
+    // From second 1 to 9, but for the one in which it was busy.
+    assert_eq!(idle(&trace), Some(7e6));
 }

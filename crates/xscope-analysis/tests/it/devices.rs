@@ -37,8 +37,8 @@ fn each_idle_moment_has_one_cause() {
     assert_eq!(report.idle[0].host_code[0].name, "run_batch");
     let [compile] = report.compiles.as_slice() else { panic!("{:?}", report.compiles) };
     assert_eq!(
-        (compile.start_us, compile.duration_us, compile.devices_idle_us),
-        (20.0, 40.0, 40.0)
+        (compile.start_us, compile.duration_us, compile.devices_idle_us.value),
+        (20.0, 40.0, Some(40.0))
     );
 }
 
@@ -278,8 +278,8 @@ fn causes_add_up_on_real_traces() {
 
 #[test]
 fn a_filter_keeps_what_it_names() {
-    use xscope_analysis::analyze::{Options, analyze_with};
     use xscope_analysis::kernels::Filter;
+    use xscope_analysis::reports::analyze::{Options, analyze_with};
     let Some(trace) = real("jax_cpu/tp8_forward") else { return };
     let whole = analyze(&trace);
     let filter = Filter { device: Some("cpu:3".to_owned()), ..Filter::default() };
@@ -305,7 +305,7 @@ fn findings_that_matter_are_three_and_ordered() {
 
 #[test]
 fn iterations_of_a_task_are_told_apart_by_side() {
-    use xscope_analysis::tasks::tasks;
+    use xscope_analysis::kernels::tasks::tasks;
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");
     let ops = [(("decode", 0, 10), 1), (("other", 20, 10), 1), (("decode", 40, 30), 2)];
@@ -347,7 +347,7 @@ fn a_sampler_belongs_to_the_forward_pass_before_it() {
     let rows = analyze(&trace).programs;
     let of = |part: &str| rows.iter().filter(|row| row.name.contains(part)).collect::<Vec<_>>();
     let (models, samplers) = (of("run_model"), of("sampler"));
-    let count = |rows: &[&xscope_analysis::programs::ProgramRow]| {
+    let count = |rows: &[&xscope_analysis::devices::programs::ProgramRow]| {
         rows.iter().map(|row| row.count).sum::<u64>()
     };
     // Five requests, each a prefill and a wasted decode step.
@@ -424,7 +424,7 @@ fn host_code_is_named_for_every_moment_of_a_gap() {
 
 #[test]
 fn groups_of_kernels_add_up() {
-    use xscope_analysis::grouping::{GroupBy, grouped};
+    use xscope_analysis::reports::grouping::{GroupBy, grouped};
     let Some(trace) = real("jax_cpu/tp8_forward") else { return };
     let report = analyze(&trace);
     let whole: f64 = report.kernels.iter().map(|kernel| kernel.self_us).sum();

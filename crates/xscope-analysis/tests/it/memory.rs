@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xscope_analysis::analyze;
-use xscope_analysis::memory_files::memory_files;
+use xscope_analysis::reports::memory_files::memory_files;
 use xscope_trace::memory_report::{Report, SUMMARY, Summary, Tensor};
 use xscope_trace::metric::Status;
 use xscope_trace::model::{Held, ProgramMemory};
@@ -47,6 +47,11 @@ fn a_plan_is_counted_by_layer() {
         .map(|layer| (&*layer.scope, &*layer.component, layer.live_bytes.unwrap().0))
         .collect();
     assert_eq!(layers, [("layer_0/mlp", "mlp", 30), ("layer_0/attention", "attention", 10)]);
+    // Where nothing is in use, nothing is lost to fragmentation.
+    let plan = trace.programs[id.0 as usize].memory.as_mut().unwrap();
+    (plan.temporary, plan.live) = (Bytes(0), Bytes(0));
+    let row = &analyze(&trace).memory.programs[0];
+    assert_eq!((row.live_bytes, row.fragmentation), (Some(Bytes(0)), None));
     trace.programs[id.0 as usize].memory = None;
     assert_eq!(analyze(&trace).memory.planned_peak.status, Status::Unavailable);
 }
@@ -119,4 +124,19 @@ fn reports_and_their_summary_are_written_as_they_are_read() {
     assert_eq!(memory_files(&analyze(&again)), files, "the summary adds nothing to its reports");
     let alone = load(&[folder.path().join(SUMMARY)]).unwrap();
     assert_eq!(Summary::of(&memory_files(&analyze(&alone))), summary);
+}
+
+#[test]
+fn a_plan_that_every_host_carries_is_one() {
+    let Some(trace) = real("jax_cpu/multihost2x4") else { return };
+    let programs = analyze(&trace).memory.programs;
+    let names: Vec<_> = programs.iter().map(|row| &*row.program).collect();
+    assert_eq!(names, ["jit__lambda(4)"]);
+}
+
+#[test]
+fn allocators_of_tpus_are_named_by_their_device() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let names: Vec<_> = analyze(&trace).allocators.into_iter().map(|row| row.name).collect();
+    assert_eq!(names, ["device 0", "device 1", "device 2", "device 3"]);
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 use xscope_analysis::analyze;
-use xscope_analysis::timeline::TimelineRow;
+use xscope_analysis::devices::timeline::TimelineRow;
 
 use crate::{real, traces};
 

@@ -4,7 +4,7 @@ use xscope_analysis::analyze;
 use xscope_trace::Trace;
 use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
-    ClientRequest, DeviceId, DeviceKind, Flow, Format, SliceRef, SourceId, TrackKind,
+    ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackKind,
 };
 use xscope_trace::quality::Severity;
 
@@ -184,4 +184,22 @@ fn copies_of_a_gpu_say_how_much_they_moved() {
     let copy = report.kernels.iter().find(|kernel| kernel.name == "CopyDeviceToDevice").unwrap();
     assert!(copy.bytes.value.is_some_and(|bytes| bytes > 0.0), "{:?}", copy.bytes);
     assert_eq!(copy.bytes.unit, "B");
+}
+
+#[test]
+fn missing_scopes_have_a_remedy_that_applies() {
+    let message = |with: fn(&mut Trace) -> Option<ProgramId>| {
+        let mut trace = Trace::default();
+        let id = device(&mut trace, "cpu:0");
+        trace.sources[0].format = Format::ChromeJson;
+        let program = with(&mut trace);
+        track(&mut trace, TrackKind::Ops, Some(id), program, &[(("dot", 0, 5), 1)]);
+        finding(&trace, "scopes.missing").unwrap().2
+    };
+    let pytorch = message(|_| None);
+    assert!(pytorch.contains("PyTorch") && !pytorch.contains("jax"), "{pytorch}");
+    let json = message(|trace| Some(program(trace, &[], 0..0)));
+    assert!(json.ends_with("give the XPlane file of the same profile"), "{json}");
+    let jax = message(|trace| Some(program(trace, &[made("dot", "dot", "", 1)], 0..1)));
+    assert!(jax.ends_with("wrap the model's parts in jax.named_scope"), "{jax}");
 }

@@ -1,7 +1,7 @@
 //! Steps: what they are made of, and that prefill and decode are told apart.
 
 use xscope_analysis::analyze;
-use xscope_analysis::steps::{extent_of, steps};
+use xscope_analysis::devices::steps::{extent_of, steps};
 use xscope_trace::Trace;
 use xscope_trace::model::{Parameter, ProgramId, TrackKind};
 
@@ -112,4 +112,26 @@ fn modules_of_a_tpu_are_executions() {
     let of = |name: &str| rows.iter().find(|row| row.name.starts_with(name)).unwrap();
     assert_eq!((of("jit_f(").count, of("jit_f(").devices), (400, 4));
     assert_eq!((of("jit__psum(").count, of("jit__psum(").devices), (12, 4));
+}
+
+#[test]
+fn steps_that_are_called_by_their_number_are_of_one_kind() {
+    let mut trace = Trace::default();
+    let on = Some(device(&mut trace, "TPU:0"));
+    let rows = [(("7", 0, 10), 0), (("8", 20, 30), 0), (("warm up", 60, 5), 0)];
+    track(&mut trace, TrackKind::Steps, on, None, &rows);
+    let report = steps(&trace);
+    let groups: Vec<_> = report.groups.iter().map(|group| (&*group.name, group.count)).collect();
+    // The line is called so.
+    assert_eq!(groups, [("made", 2), ("warm up", 1)]);
+    let numbers: Vec<i64> = report.steps.iter().map(|step| step.number).collect();
+    assert_eq!(numbers, [7, 8, 2]);
+}
+
+#[test]
+fn a_step_that_several_hosts_annotate_is_one() {
+    let Some(trace) = real("jax_cpu/multihost2x4") else { return };
+    let report = steps(&trace);
+    let rows: Vec<_> = report.steps.iter().map(|row| (row.number, row.devices)).collect();
+    assert_eq!(rows, (0..5).map(|number| (number, 8)).collect::<Vec<_>>());
 }

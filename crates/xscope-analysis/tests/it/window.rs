@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::{prop_assert_eq, proptest};
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::analyze::{Options, analyze_with};
+use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::model::TrackKind;
 use xscope_trace::window::clip;
 use xscope_trace::{Picos, Trace};

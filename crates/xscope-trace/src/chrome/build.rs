@@ -58,10 +58,12 @@ struct Roles {
     tf_op: StrId,
     hlo_category: StrId,
     bytes_accessed: Option<u64>,
+    /// Whether it is a host's call to a GPU, which names the operation that it launches.
+    is_launch: bool,
 }
 
 /// The names of those arguments, in the order of [`Builder::roles`].
-const ROLE_NAMES: [&str; 8] = [
+const ROLE_NAMES: [&str; 9] = [
     "run_id",
     "device",
     "hlo_op",
@@ -70,6 +72,7 @@ const ROLE_NAMES: [&str; 8] = [
     "tf_op",
     "hlo_category",
     "bytes_accessed",
+    "correlation_id",
 ];
 
 /// The categories of what a GPU ran, as Kineto writes them.
@@ -91,7 +94,7 @@ pub(super) struct Builder {
     pub tally: Tally,
     /// What is subtracted from all times, once the first is known.
     pub base: Option<i128>,
-    role_keys: [StrId; 8],
+    role_keys: [StrId; ROLE_NAMES.len()],
     gpu_categories: [StrId; 3],
     gpu_annotation: StrId,
     name_key: StrId,
@@ -522,6 +525,7 @@ impl Builder {
                 Some(5) => roles.tf_op = text(cell),
                 Some(6) => roles.hlo_category = text(cell),
                 Some(7) => roles.bytes_accessed = int(cell).and_then(|n| u64::try_from(n).ok()),
+                Some(8) => roles.is_launch = true,
                 _ => {}
             }
         }
@@ -547,7 +551,7 @@ impl Builder {
             Class::GpuOps(device)
         } else if category == self.gpu_annotation {
             Class::GpuDerived(device)
-        } else if plane == PlaneKind::Host && !roles.hlo_op.is_empty() {
+        } else if plane == PlaneKind::Host && !roles.hlo_op.is_empty() && !roles.is_launch {
             Class::CpuOps(roles.device_ordinal)
         } else {
             Class::Plain

@@ -325,7 +325,8 @@ impl Tracks<'_> {
             _ => StrId::EMPTY,
         };
         let (peak_flops, peak_bytes) = (None, None);
-        let device = Device { name, kind, ordinal, source, model, peak_flops, peak_bytes };
+        let label = StrId::EMPTY;
+        let device = Device { name, label, kind, ordinal, source, model, peak_flops, peak_bytes };
         self.trace.devices.push(device);
         self.devices.insert(name, id);
         Some(id)

@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::bytes::FileBytes;
 use crate::error::{Error, Result};
@@ -91,8 +91,8 @@ struct Plane<'a> {
     is_environment: bool,
     /// What each kind of event is dropped as, if it lasts as long as that needs.
     noise: FxHashMap<i64, &'a [u8]>,
-    /// Stats that make an event of the host an operation.
-    operations: FxHashSet<i64>,
+    /// Stats that make an event of the host an operation (`true`), or a call to a GPU, which is none.
+    operations: FxHashMap<i64, bool>,
     stop: Option<i64>,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Plane<'a> {
             is_host: false,
             is_environment: false,
             noise: FxHashMap::default(),
-            operations: FxHashSet::default(),
+            operations: FxHashMap::default(),
             stop: None,
         };
         for (number, value) in message.fields().flatten() {
@@ -123,9 +123,8 @@ impl<'a> Plane<'a> {
                     }
                 }
                 5 => match entry(value) {
-                    (id, b"hlo_op") => {
-                        plane.operations.insert(id);
-                    }
+                    (id, b"hlo_op") => drop(plane.operations.insert(id, true)),
+                    (id, b"correlation_id") => drop(plane.operations.insert(id, false)),
                     (id, name) if name == STOP_TIME.as_bytes() => plane.stop = Some(id),
                     _ => {}
                 },
@@ -217,7 +216,7 @@ impl<'a> Plane<'a> {
 
     fn keeps(&self, event: Message<'_>, base: Picos) -> bool {
         let (mut id, mut offset, mut dur, mut is_aggregated) = (0, 0, 0, false);
-        let mut is_operation = false;
+        let (mut is_operation, mut is_call) = (false, false);
         for (number, value) in event.fields().flatten() {
             match number {
                 1 => id = value.int(),
@@ -226,14 +225,18 @@ impl<'a> Plane<'a> {
                 4 => {
                     let stat = value.message().and_then(|stat| stat.fields().flatten().next());
                     let stat = stat.filter(|(number, _)| *number == 1);
-                    is_operation |= stat.is_some_and(|(_, id)| self.operations.contains(&id.int()));
+                    match stat.and_then(|(_, id)| self.operations.get(&id.int())) {
+                        Some(true) => is_operation = true,
+                        Some(false) => is_call = true,
+                        None => {}
+                    }
                 }
                 5 => is_aggregated = true,
                 _ => {}
             }
         }
         let drops = |noise: &Noise| match noise {
-            Noise::Host => self.is_host && !is_operation,
+            Noise::Host => self.is_host && (is_call || !is_operation),
             named => {
                 let name = self.noise.get(&id);
                 name.is_some_and(|name| named.is_named(name, Picos(dur)))

@@ -167,10 +167,7 @@ impl Assembly<'_, '_> {
                 EventMeta { name, ..EventMeta::default() }
             }
         };
-        let program = match local.program {
-            0 => plane.events.get(&local.event).map_or(0, |event| event.program),
-            program => program,
-        };
+        let program = plane.program_of(local);
         let module = line.resolve(local.module, plane, &mut self.trace.strings);
         meta.program = self.programs.find(program, module);
         meta.op = line.resolve(local.op, plane, &mut self.trace.strings);
@@ -192,6 +189,7 @@ impl Assembly<'_, '_> {
         let device = *self.devices.entry(name).or_insert_with(|| {
             devices.push(Device {
                 name,
+                label: StrId::EMPTY,
                 kind,
                 ordinal: number,
                 source,

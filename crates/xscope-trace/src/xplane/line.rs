@@ -92,6 +92,8 @@ pub(super) enum Role {
     ProgramId,
     RunId,
     DeviceOrdinal,
+    /// What only a host's call to a GPU has, which names the operation that it launches.
+    CorrelationId,
 }
 
 impl Role {
@@ -102,6 +104,7 @@ impl Role {
             "program_id" => Some(Self::ProgramId),
             "run_id" => Some(Self::RunId),
             "device_ordinal" => Some(Self::DeviceOrdinal),
+            "correlation_id" => Some(Self::CorrelationId),
             _ => None,
         }
     }
@@ -276,6 +279,7 @@ struct Event<'a> {
     dur: i64,
     is_aggregated: bool,
     has_stats: bool,
+    is_launch: bool,
     op: Option<StatValue<'a>>,
     module: Option<StatValue<'a>>,
     program: i64,
@@ -350,6 +354,7 @@ impl<'a> Event<'a> {
             Role::ProgramId => self.program = int,
             Role::RunId => self.run = int,
             Role::DeviceOrdinal => self.ordinal = int,
+            Role::CorrelationId => self.is_launch = true,
         }
     }
 }
@@ -435,7 +440,8 @@ impl<'a, 'p> Decoder<'a, 'p> {
         let meta = LocalMeta { event: event.id, program: event.program, module, op };
         let meta = self.local_meta(meta);
         // On the CPU backend operations run on host threads and say which device they belong to.
-        let device = (self.is_host && op != OpRef::None).then_some(event.ordinal);
+        let is_host_op = self.is_host && op != OpRef::None && !event.is_launch;
+        let device = is_host_op.then_some(event.ordinal);
         let keep = device.is_some() || self.kept[meta as usize];
         let at = u32::try_from(at - self.line.place.start).ok();
         let (len, read) = (self.len as u64, message.offset - self.line.place.start);

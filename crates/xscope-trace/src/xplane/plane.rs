@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use super::line::{Role, Roles};
+use super::line::{LocalMeta, Role, Roles};
+use super::programs::number_in;
 use crate::args::{ArgValue, StatNames};
 use crate::model::EventMeta;
-use crate::naming::{PlaneKind, classify, strip_op_type};
+use crate::naming::{PlaneKind, amd_chip, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
 use crate::wire::{Message, Value, WireError, split_bytes, split_varint};
 
@@ -154,6 +155,14 @@ impl<'a> PlaneTables<'a> {
         self.host_events.as_ref().is_none_or(|events| events.contains(&event))
     }
 
+    /// The program that an event or its metadata names, 0 for none.
+    pub(super) fn program_of(&self, meta: LocalMeta) -> i64 {
+        match meta.program {
+            0 => self.events.get(&meta.event).map_or(0, |event| event.program),
+            program => program,
+        }
+    }
+
     fn events_where(&self, needed: fn(&str) -> bool, strings: &Strings) -> FxHashSet<i64> {
         let is_named = |entry: &EventEntry| {
             let meta = &entry.meta;
@@ -166,6 +175,7 @@ impl<'a> PlaneTables<'a> {
     fn read_plane_stats(&mut self, message: Message<'_>, strings: &mut Strings) {
         let stats = decode_stats(message, 6, &self.stat_names, strings, FACTS_LIMIT);
         let mut model = None;
+        let (mut is_amd, mut capability, mut units, mut memory) = (false, (0, 0), 0, 0);
         for (key, value) in stats {
             let int = || match value {
                 ArgValue::Int(value) => Some(value),
@@ -187,6 +197,11 @@ impl<'a> PlaneTables<'a> {
                         model = Some(text.clone());
                     }
                 }
+                "device_vendor" => is_amd = matches!(&value, ArgValue::Text(text) if text == "AMD"),
+                "compute_cap_major" => capability.0 = int().unwrap_or(0),
+                "compute_cap_minor" => capability.1 = int().unwrap_or(0),
+                "core_count" => units = int().unwrap_or(0),
+                "memory_size" => memory = int().unwrap_or(0),
                 _ => {}
             }
             let text = match value {
@@ -198,8 +213,9 @@ impl<'a> PlaneTables<'a> {
             };
             self.facts.push((key.to_owned(), text));
         }
-        if let Some(model) = model {
-            self.device_model = strings.intern(&model);
+        let by_figures = || amd_chip(capability, units, memory).filter(|_| is_amd);
+        if let Some(model) = model.as_deref().or_else(by_figures) {
+            self.device_model = strings.intern(model);
         }
     }
 
@@ -258,10 +274,8 @@ impl<'a> PlaneTables<'a> {
                 _ => {}
             }
         }
-        let text = strings.get(name);
-        let in_name = text.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-        let in_name = in_name.and_then(|n| n.parse::<u64>().ok().map(u64::cast_signed));
-        Some(ProgramEntry { id: id.or(in_name).unwrap_or(key), name, hlo: hlo? })
+        let id = id.or_else(|| number_in(strings.get(name))).unwrap_or(key);
+        Some(ProgramEntry { id, name, hlo: hlo? })
     }
 
     fn read_event_stat(

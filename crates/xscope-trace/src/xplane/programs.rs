@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use super::hlo;
 use super::line::DecodedLine;
 use super::plane::PlaneTables;
-use crate::model::{Program, ProgramId, SourceId, Trace};
+use crate::model::{Program, ProgramId, SourceId, Trace, TrackKind};
+use crate::naming::track_kind;
 use crate::quality::{Finding, Severity};
 use crate::strings::StrId;
 
@@ -62,10 +63,11 @@ impl Programs {
 
     /// The program that an event means. `module` is empty where events do not name it.
     pub(super) fn find(&self, id: i64, module: StrId) -> Option<ProgramId> {
-        match module.is_empty() {
-            true => self.listed.get(&id).map(|&(program, _)| program),
-            false => self.ids.get(&(id, module)).copied(),
-        }
+        let known = self.ids.get(&(id, module)).copied();
+        known.or_else(|| {
+            let listed = self.listed.get(&id).filter(|_| module.is_empty())?;
+            Some(listed.0)
+        })
     }
 
     /// Finds the programs that events name by ids which the file does not list.
@@ -75,7 +77,8 @@ impl Programs {
     /// fits if it has the module's name and all of the operations. Ids only grow, so of several
     /// that fit it is the next that no other is joined to; where there is none, the nearest one, if
     /// all of them are variants of one program (for other shapes), which have the same scopes.
-    /// What is not found becomes a program of which nothing but the name is known.
+    /// What is not found becomes a program of which nothing but the name is known, from the module
+    /// that its events name or from the device's line of modules.
     pub(super) fn rejoin(
         &mut self,
         source: SourceId,
@@ -91,6 +94,7 @@ impl Programs {
             let finding = Finding::new("hlo.not_rejoined", Severity::Warning, message);
             trace.findings.push(finding.times(unlisted.len() as u64));
         }
+        let modules = modules(planes, lines, trace);
         let (mut joined, mut guessed) = (0, 0);
         for ((id, module), ops) in unlisted {
             let fit = (!too_many).then(|| self.fit((id, module), &ops, &used, trace)).flatten();
@@ -100,8 +104,20 @@ impl Programs {
                 used.insert(fit.id);
                 joined += u64::from(fit.id != id);
                 guessed += u64::from(fit.is_guess);
-            } else if let Some(program) = unlisted_program(source, id, module, trace) {
-                self.ids.insert((id, module), program);
+                continue;
+            }
+            let name = match module.is_empty() {
+                true => modules.get(&id).copied(),
+                false => {
+                    let name = format!("{}({id})", trace.strings.get(module));
+                    Some(trace.strings.intern(&name))
+                }
+            };
+            let index = u32::try_from(trace.programs.len()).ok();
+            if let Some((name, index)) = name.zip(index) {
+                let source = Some(source);
+                trace.programs.push(Program { name, id, source, ..Program::default() });
+                self.ids.insert((id, module), ProgramId(index));
             }
         }
         report_joined(joined, guessed, trace);
@@ -144,14 +160,18 @@ impl Programs {
         let mut used = BTreeSet::new();
         for line in lines {
             let plane = &planes[line.plane];
-            for meta in line.metas.iter().filter(|meta| meta.program != 0) {
+            for meta in &line.metas {
+                let program = plane.program_of(*meta);
+                if program == 0 {
+                    continue;
+                }
                 let module = line.resolve(meta.module, plane, &mut trace.strings);
-                if self.find(meta.program, module).is_some() {
-                    used.insert(meta.program);
+                if self.find(program, module).is_some() {
+                    used.insert(program);
                     continue;
                 }
                 let op = line.resolve(meta.op, plane, &mut trace.strings);
-                let ops = unlisted.entry((meta.program, module)).or_default();
+                let ops = unlisted.entry((program, module)).or_default();
                 ops.extend(Some(op).filter(|op| !op.is_empty()));
             }
         }
@@ -203,18 +223,28 @@ enum Alike {
     Shapes,
 }
 
-/// Adds a program of which the file says only what events call it.
-fn unlisted_program(
-    source: SourceId,
-    id: i64,
-    module: StrId,
-    trace: &mut Trace,
-) -> Option<ProgramId> {
-    let index = u32::try_from(trace.programs.len()).ok().filter(|_| !module.is_empty())?;
-    let name = format!("{}({id})", trace.strings.get(module));
-    let name = trace.strings.intern(&name);
-    trace.programs.push(Program { name, id, source: Some(source), ..Program::default() });
-    Some(ProgramId(index))
+/// The names on the devices' lines of modules, `jit_f(42)`, by the number in them.
+fn modules(
+    planes: &[PlaneTables<'_>],
+    lines: &[DecodedLine<'_>],
+    trace: &Trace,
+) -> FxHashMap<i64, StrId> {
+    let of_line = |line: &DecodedLine<'_>| {
+        let plane = &planes[line.plane];
+        let name = String::from_utf8_lossy(line.name);
+        let is_modules = track_kind(plane.kind, false, &name) == TrackKind::Modules;
+        let metas = line.metas.iter().filter(move |_| is_modules);
+        let names = metas.filter_map(|meta| Some(plane.events.get(&meta.event)?.meta.name));
+        names.collect::<Vec<StrId>>()
+    };
+    let names = lines.iter().flat_map(of_line);
+    names.filter_map(|name| Some((number_in(trace.strings.get(name))?, name))).collect()
+}
+
+/// The number of a program that its name ends with: 42 of `jit_f(42)`.
+pub(super) fn number_in(name: &str) -> Option<i64> {
+    let (_, rest) = name.rsplit_once('(')?;
+    rest.strip_suffix(')')?.parse::<u64>().ok().map(u64::cast_signed)
 }
 
 fn report_joined(joined: u64, guessed: u64, trace: &mut Trace) {

@@ -6,7 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use xscope_trace::args::ArgValue;
 use xscope_trace::error::Error;
 use xscope_trace::load::{LoadOptions, load_with, read_bytes};
-use xscope_trace::model::{DeviceKind, Program, Slices, Trace, Track, TrackKind};
+use xscope_trace::model::{DeviceId, DeviceKind, Program, Slices, Trace, Track, TrackKind};
 use xscope_trace::quality::Severity;
 use xscope_trace::{Bytes, Picos};
 
@@ -648,4 +648,70 @@ fn a_packed_file_reads_like_itself() {
         };
         assert_eq!(rows(&packed), rows(&plain));
     }
+}
+
+/// The host's calls to a GPU name the operation that they launch, as operations of the CPU backend
+/// do, and only calls have a `correlation_id`.
+#[test]
+fn calls_that_launch_kernels_are_no_operations() {
+    let op = |id| [text_stat(1, 5, "dot.1"), stat(id, 4, 9)];
+    let thread = line(1, "python", 0, &[event(1, 0, 5, &op(6)), event(2, 9, 5, &op(4))]);
+    let names = [event_name(1, "hipModuleLaunchKernel", &[]), event_name(2, "dot.1", &[])].concat();
+    let stats = [cpu_stats(), stat_name(6, "correlation_id")].concat();
+    let trace = read(&[plane("/host:CPU", &[thread, names, stats])]);
+    let kinds: Vec<_> = trace.tracks.iter().map(|track| (track.kind, track.slices.len())).collect();
+    assert_eq!(kinds, [(TrackKind::HostThread, 1), (TrackKind::Ops, 1)]);
+}
+
+/// Without HLO the number of a program is all that operations say of it; the line of modules names
+/// it. Numbers are of 64 bits without a sign.
+#[test]
+fn programs_without_hlo_are_called_as_the_line_of_modules_does() {
+    let number = 12_190_760_917_235_803_885_u64;
+    let ops = line(1, "XLA Ops", 0, &[event(1, 0, 1, &[])]);
+    let modules = line(2, "XLA Modules", 0, &[event(2, 0, 1, &[])]);
+    let program = message(5, stat(3, 3, number.cast_signed()));
+    let names =
+        [event_name(1, "fusion.1", &[program]), event_name(2, &format!("jit_f({number})"), &[])];
+    let trace = read(&[plane("/device:TPU:0", &[ops, modules, names.concat(), cpu_stats()])]);
+    let program = program_of(&trace, "XLA Ops", 0).unwrap();
+    assert_eq!(trace.strings.get(program.name), "jit_f(12190760917235803885)");
+}
+
+/// AMD's planes name no chip, but say enough of it.
+#[test]
+fn an_amd_gpu_is_told_by_its_figures() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpu_amd");
+    let trace = load_with(&[folder.into()], LoadOptions::default()).unwrap();
+    let models = trace.devices.iter().map(|device| trace.strings.get(device.model));
+    assert_eq!(models.collect::<Vec<_>>(), ["AMD Instinct MI300X"]);
+}
+
+/// Profiles of one server's stages, or of hosts of one name, have devices of one name.
+#[test]
+fn devices_of_one_name_are_told_apart_by_host_folder_or_number() {
+    let device = |host: &str| {
+        let parts = [line(1, "XLA Ops", 0, &[event(1, 0, 1, &[])]), event_name(1, "dot", &[])];
+        [plane("/device:TPU:0", &parts), message(4, host)].concat()
+    };
+    let labels = |files: &[(&str, &str)]| -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, host) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, device(host)).unwrap();
+        }
+        let trace = load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap();
+        (0..)
+            .take(trace.devices.len())
+            .map(|id| trace.device_label(DeviceId(id)).to_owned())
+            .collect()
+    };
+    assert_eq!(labels(&[("a.xplane.pb", "h")]), ["TPU:0"]);
+    let stages = [("decode/x/h.xplane.pb", "h"), ("prefill/x/h.xplane.pb", "h")];
+    assert_eq!(labels(&stages), ["TPU:0 of decode", "TPU:0 of prefill"]);
+    let hosts = [("x/h.xplane.pb", "h"), ("x/i.xplane.pb", "i")];
+    assert_eq!(labels(&hosts), ["TPU:0 of h", "TPU:0 of i"]);
+    let none = [("x/a/h.xplane.pb", "h"), ("x/b/h.xplane.pb", "h"), ("y/h.xplane.pb", "i")];
+    assert_eq!(labels(&none), ["TPU:0 of 1", "TPU:0 of 2", "TPU:0 of 3"]);
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use xscope_analysis::ProfileReport;
 use xscope_analysis::compiles::CompileRow;
 use xscope_analysis::layers::LayerNode;
-use xscope_analysis::profile::{Bin, RequestPoint};
+use xscope_analysis::reports::profile::{Bin, RequestPoint};
 
 use crate::html::operations::{Mark, marks, operations};
 use crate::text::shorten;
@@ -44,7 +44,7 @@ struct Compile<'a> {
     program: String,
     start_us: f64,
     duration_us: f64,
-    waiting: u64,
+    waiting: Option<f64>,
     reason: &'a str,
 }
 
@@ -147,7 +147,7 @@ fn compile(row: &CompileRow) -> Compile<'_> {
         program: name(if row.program.is_empty() { &row.event } else { &row.program }),
         start_us: row.start_us,
         duration_us: row.duration_us,
-        waiting: row.requests_waiting,
+        waiting: row.requests_waiting.value,
         reason: row.reason,
     }
 }

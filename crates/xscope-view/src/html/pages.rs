@@ -198,45 +198,14 @@ fn roofline(analysis: &AnalyzeReport) -> Markup {
 
 fn memory(analysis: &AnalyzeReport, left_out: &LeftOut) -> Markup {
     let memory = &analysis.memory;
-    let mb = |mb: f64| format!("{mb:.2}");
-    let owners = memory.owners.iter().map(|row| {
-        vec![row.owner.clone(), mb(row.peak_mb), mb(row.last_mb), row.samples.to_string()]
-    });
-    let scopes = memory
-        .scopes
-        .iter()
-        .map(|row| vec![row.scope.clone(), mb(row.peak_mb), mb(row.activations_mb)]);
-    let sites = analysis.allocations.iter().map(|row| {
-        vec![
-            row.site.clone(),
-            row.kind.clone(),
-            format!("{:.2}", signed_mb(row.bytes)),
-            row.count.to_string(),
-            percent(row.share),
-        ]
-    });
-    let number = Column::Number;
-    let named = |title: &str, columns: &[Column], rows: Vec<Vec<String>>| {
-        html! {
-            @if !rows.is_empty() { h3 { (title) } (table(columns, &rows)) }
-        }
-    };
     let counted = !memory.owners.is_empty() || !analysis.allocators.is_empty();
     html! {
         (degraded(analysis, Section::Memory))
         p { "Peak over all owners: " (figure(&memory.peak, 2)) }
         @if counted { (chart("memory", "What was live over time, by owner or allocator")) }
-        (named("By owner", &[Column::Text("owner"), number("peak MB"), number("last MB"), number("samples")], owners.collect()))
-        (named("By scope, while its operations ran", &[Column::Text("scope"), number("peak MB"), number("activations MB")], scopes.collect()))
         @for table in &grids(analysis, Section::Memory) { (grid(table)) }
-        (named("By place in the code", &[Column::Text("allocated by"), Column::Text("kind"), number("MB"), number("count"), number("share")], sites.collect()))
         (left_out_note(left_out, Section::Memory))
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "sizes are shown to a few digits")]
-fn signed_mb(bytes: i64) -> f64 {
-    bytes as f64 / 1e6
 }
 
 /// The requests that waited for each compilation.
@@ -249,8 +218,8 @@ fn waiting(analysis: &AnalyzeReport) -> Markup {
                     li {
                         (shorten(&row.program, 80)) ": "
                         @for id in &row.waiting { code { (shorten(id, 60)) } " " }
-                        @let more = row.requests_waiting.saturating_sub(row.waiting.len() as u64);
-                        @if more > 0 { "and " (more) " more" }
+                        @let more = row.requests_waiting.value.unwrap_or(0.0) - as_f64(row.waiting.len() as u64);
+                        @if more > 0.0 { "and " (more) " more" }
                     }
                 }
             }

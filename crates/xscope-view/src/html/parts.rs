@@ -1,7 +1,7 @@
 //! What pages are made of: tables, bars, figures.
 
 use maud::{Markup, html};
-use xscope_analysis::profile::Profiled;
+use xscope_analysis::reports::profile::Profiled;
 use xscope_analysis::requests::PIPELINE;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;

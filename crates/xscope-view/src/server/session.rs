@@ -10,7 +10,7 @@ use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
-use xscope_analysis::analyze::needs_host_slice;
+use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_analysis::{RunFacts, profile};
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::{Finding, Severity};

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use rustc_hash::FxHashMap;
-use xscope_analysis::follow::{Follow, Followed, follow};
+use xscope_analysis::requests::follow::{Follow, Followed, follow};
 use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
     EventMeta, MetaId, RequestSpan, SliceRef, Slices, SourceId, SpanKey, Track, TrackKind,

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_analysis::nesting::self_times;
+use xscope_analysis::kernels::nesting::self_times;
 use xscope_trace::Picos;
 use xscope_trace::model::{SliceRef, Slices};
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use xscope_analysis::grouping::GroupBy;
+use xscope_analysis::kernels::peaks::{Peaks, of_chip};
+use xscope_analysis::reports::grouping::GroupBy;
 use xscope_trace::Picos;
 
 use super::OutputArgs;
@@ -51,6 +52,10 @@ pub(crate) struct AnalyzeArgs {
     /// of JAX's CPU backend or the built-in engine that were recorded here
     #[arg(long)]
     pub measure_cpu: bool,
+    /// The chip that TPUs and GPUs of the profile are, where it names none (AMD's): its peaks are
+    /// those that kernels are compared with. Such as MI300X, "H100 PCIe", "TPU v6e"
+    #[arg(long, value_name = "NAME", value_parser = of_chip)]
+    pub chip: Option<Peaks>,
     /// A file of rules for components of the model, one `part of a scope = component` a line
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,

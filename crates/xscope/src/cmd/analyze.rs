@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::analyze::{Options, analyze_with, needs_host_slice};
-use xscope_analysis::components::parse_rules;
-use xscope_analysis::grouping::grouped;
+use xscope_analysis::devices::steps::{extent_of, steps};
 use xscope_analysis::kernels::Filter;
-use xscope_analysis::memory_files::memory_files;
-use xscope_analysis::peaks::Peaks;
-use xscope_analysis::steps::{extent_of, steps};
+use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
+use xscope_analysis::layers::components::parse_rules;
+use xscope_analysis::reports::analyze::{Options, analyze_with, needs_host_slice};
+use xscope_analysis::reports::grouping::grouped;
+use xscope_analysis::reports::memory_files::memory_files;
 use xscope_engine::measure_cpu;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
@@ -40,9 +40,12 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         Some((first, last)) => Some(step_window(&trace, first, last)?),
         None => given,
     };
+    if args.chip.is_some() && trace.devices.iter().all(|it| it.kind == DeviceKind::Cpu) {
+        bail!("--chip: this profile has no TPU or GPU: leave it out");
+    }
     options.window = window.map(|(from, to)| clip(&mut trace, from, to));
     if args.measure_cpu {
-        options.cpu_peaks = Some(cpu_peaks(&trace)?);
+        options.peaks.cpu = Some(cpu_peaks(&trace)?);
     }
     options.overhead = paths.iter().find_map(|path| {
         let run = RunDir::open(path).ok()?;
@@ -135,7 +138,8 @@ fn options(args: &AnalyzeArgs) -> Result<Options> {
         scope: args.scope.clone(),
         name: args.name.clone(),
     };
-    Ok(Options { rules, filter, ..Options::default() })
+    let peaks = GivenPeaks { chip: args.chip, ..GivenPeaks::default() };
+    Ok(Options { rules, filter, peaks, ..Options::default() })
 }
 
 /// What this machine's CPU can do, for a profile that has use for it.

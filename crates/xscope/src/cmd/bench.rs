@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use xscope_analysis::compiles::{Compiled, compiled};
-use xscope_analysis::targets::{add_cost, check_results};
+use xscope_analysis::reports::targets::{add_cost, check_results};
 use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::{
     Arrivals, Backend, Cancel, CompileSign, LoadEvent, LoadOptions, Matrix, Phase, WarmUp,

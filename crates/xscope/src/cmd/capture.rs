@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::analyze::analyze;
 use xscope_analysis::quality::no_work;
+use xscope_analysis::reports::analyze::analyze;
 use xscope_capture::{
     CaptureEvent, CaptureOptions, CaptureServer, ProfilerOptions, ServerDir, StartWhen,
     TracerLevels, copy_commands,

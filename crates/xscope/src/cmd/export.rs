@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use xscope_analysis::follow::joins;
-use xscope_analysis::hbm_usage::add_hbm_usage;
+use xscope_analysis::memory::hbm_usage::add_hbm_usage;
+use xscope_analysis::requests::follow::joins;
 use xscope_load::post_json;
 use xscope_trace::run::{RunDir, RunManifest, replace_file};
 use xscope_trace::write::{Target, Written, to_file, to_stream};

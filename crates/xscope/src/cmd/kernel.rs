@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use xscope_analysis::annotated::{Annotated, annotated};
-use xscope_analysis::peaks::{Peaks, peaks};
-use xscope_analysis::roofline::rate_kernel;
+use xscope_analysis::kernels::annotated::{Annotated, annotated};
+use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks, peaks};
+use xscope_analysis::kernels::roofline::rate_kernel;
 use xscope_model::bench::{Measured, repeat};
 use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
 use xscope_trace::results::{
@@ -169,7 +169,8 @@ fn run_jax(args: &KernelArgs, shapes: &[KernelShape]) -> Result<RanJax> {
     let about: About = serde_json::from_slice(&about)
         .with_context(|| format!("{} printed something else", args.python.display()))?;
     let trace = xscope_trace::load(&[folder.path().join("trace")])?;
-    let peaks = trace.devices.iter().find_map(|device| peaks(&trace, device, None));
+    let peaks =
+        trace.devices.iter().find_map(|device| peaks(&trace, device, GivenPeaks::default()));
     let answer = |index: usize| -> Result<Vec<f32>> {
         let path = folder.path().join(format!("answers/{index}.f32"));
         let bytes = std::fs::read(&path).with_context(|| format!("no answer in {path:?}"))?;

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<Exit> {
         .with_context(|| format!("--task: no regular expression: {}", args.task))?;
     let paths: Vec<PathBuf> = args.paths.iter().map(|path| whole_profile(path)).collect();
     let trace = xscope_trace::load(&paths)?;
-    let rows = xscope_analysis::tasks::tasks(&trace, |name| task.is_match(name));
+    let rows = xscope_analysis::kernels::tasks::tasks(&trace, |name| task.is_match(name));
     match args.output.json {
         true => output::json(&rows)?,
         false => output::text(&xscope_view::tasks_text(&rows))?,

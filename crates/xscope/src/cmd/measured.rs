@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use xscope_analysis::analyze;
-use xscope_analysis::analyze::needs_host_slice;
 use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::measured::{Measured, RequestLine, results_from_json};
+use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::run::{RunDir, read_jsonl};
 

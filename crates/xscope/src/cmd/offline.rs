@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use xscope_analysis::targets::add_cost;
+use xscope_analysis::reports::targets::add_cost;
 use xscope_load::{Arrivals, Ask, AskGenerate, Backend, Phase, Plan, Prompt, PromptForm, Workload};
 use xscope_model::bench::{BatchLimits, Offline, OfflinePrompt, offline};
 use xscope_model::{Model, Tokenizer};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use xscope_analysis::RunFacts;
-use xscope_analysis::analyze::needs_host_slice;
 use xscope_analysis::compare::{Options, compare};
+use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_trace::Trace;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::{Finding, Severity};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use xscope_analysis::targets::{Overrides, Targets};
+use xscope_analysis::reports::targets::{Overrides, Targets};
 use xscope_trace::results::{CheckOutcome, TargetCheck};
 
 use crate::cli::TargetArgs;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use xscope_analysis::follow::joins;
+use xscope_analysis::requests::follow::joins;
 use xscope_trace::model::Trace;
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Trimmed, around, step_numbers, steps, trim};

@@ -1,9 +1,10 @@
 //! `xscope analyze` and usage errors.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{fixture, run, stderr, stdout, xscope};
 
@@ -191,4 +192,74 @@ fn a_reader_that_goes_away_is_no_failure() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn a_chip_can_be_named_where_the_profile_names_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = fixture("gpu_amd");
+    let largest = |args: &[&str]| -> f64 {
+        let args = [&["analyze", path.as_str(), "kernels", "--json"], args].concat();
+        let kernels: Value =
+            serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
+        let shares = kernels.as_array().unwrap().iter();
+        shares.filter_map(|row| row["efficiency"]["value"].as_f64()).fold(0.0, f64::max)
+    };
+    // Its memory moves 5.3 TB/s; that of a T4 320 GB/s.
+    let (told, named) = (largest(&[]), largest(&["--chip", "t4"]));
+    assert!(told > 0.0 && (named / told - 5300.0 / 320.0).abs() < 1e-6, "{told} {named}");
+    for (args, expected) in [
+        (["analyze", &path, "--chip", "MI9000"], "no chip that is known; there are tpu7x,"),
+        (["analyze", &fixture("jax_cpu"), "--chip", "t4"], "has no TPU or GPU"),
+    ] {
+        let output = run(directory.path(), &args, 2);
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+}
+
+/// A copy of the run in the fixtures.
+fn copy_of_run(to: &Path) {
+    let mut pending = vec![(Path::new(&fixture("run")).to_owned(), to.to_owned())];
+    while let Some((from, to)) = pending.pop() {
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => pending.push((entry.path(), to)),
+                false => drop(fs::copy(entry.path(), to).unwrap()),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_run_measured_of_recording_is_in_its_overhead() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run");
+    copy_of_run(&path);
+    let args = ["analyze", path.to_str().unwrap(), "overhead"];
+    let text = stdout(&run(directory.path(), &args, 0));
+    assert!(text.contains("What recording took") && !text.contains("95 % interval"), "{text}");
+    let window = |round: u32, recording: &str, ms: f64| {
+        json!({"round": round, "recording": recording, "latencies_ms": vec![ms; 4], "differ": 0,
+               "failed": 0})
+    };
+    let windows: Vec<Value> = (0..8)
+        .flat_map(|round| [window(round, "probes", 10.0), window(round, "basic", 10.5)])
+        .collect();
+    let record = json!({"schema": "xscope/overhead/1", "batch_size": 2, "label_count": 2,
+                        "concurrency": 1, "windows": windows, "left_out": []});
+    fs::write(path.join("overhead.json"), record.to_string()).unwrap();
+    let text = stdout(&run(directory.path(), &args, 0));
+    assert!(text.contains("basic") && text.contains("within the budget"), "{text}");
+    let report: Value = serde_json::from_str(&stdout(&run(
+        directory.path(),
+        &[&args[..], &["--json"]].concat(),
+        0,
+    )))
+    .unwrap();
+    let rows = report["measured"]["rows"].as_array().unwrap();
+    let basic = rows.iter().find(|row| row["name"] == "basic").unwrap();
+    let change = basic["change"]["value"].as_f64().unwrap();
+    assert!((change - 5.0).abs() < 1e-9 && basic["verdict"] == "within", "{basic}");
 }

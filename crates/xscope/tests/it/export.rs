@@ -86,7 +86,7 @@ fn a_memory_profile_says_what_allocated() {
     let directory = tempfile::tempdir().unwrap();
     let path = fixture("pprof/device_memory.prof");
     let text = stdout(&run(directory.path(), &["analyze", &path], 0));
-    assert!(text.contains("Allocations: ") && text.contains("tp_llama.py:"), "{text}");
+    assert!(text.contains("Allocations by place") && text.contains("tp_llama.py:"), "{text}");
     let text = stdout(&run(directory.path(), &["analyze", &fixture("memory_report")], 0));
     assert!(text.contains("Memory as sglang-jax reports it"), "{text}");
 }
