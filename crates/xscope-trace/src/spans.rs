@@ -215,16 +215,22 @@ struct ClientRow {
     end_ns: i64,
 }
 
+/// The phase of requests that were sent while a profiler ran, apart from what is measured.
+const PROFILED: &str = "profile";
+
 /// Reads the client's rows of a run into `trace`. A torn last line, which a killed client leaves,
 /// is a finding.
 pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
-    let (rows, issues) = read_jsonl::<ClientRow>(bytes);
+    let (mut rows, issues) = read_jsonl::<ClientRow>(bytes);
     for issue in issues {
         let message = format!("{path}, line {}: {}", issue.line, issue.message);
         let finding = Finding::new(&format!("requests.{}", issue.code), Severity::Warning, message);
         trace.findings.push(finding.times(issue.count as u64));
     }
     let Some(zero) = rows.iter().map(|row| row.intended_ns).min() else { return };
+    // A benchmark profiles in a window of its own: its traces and spans say nothing of other requests.
+    let has_profiled = rows.iter().any(|row| row.phase == PROFILED);
+    rows.retain(|row| !has_profiled || row.phase == PROFILED);
     let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
     trace.sources.push(Source {
         path: path.to_owned(),
@@ -246,4 +252,26 @@ pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
         sent: row.sent_ns.map(at),
         end: at(row.end_ns),
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_benchmark_only_requests_under_its_profiler_belong_to_its_traces() {
+        let ids = |phases: &[&str]| {
+            let rows = phases.iter().enumerate().map(|(i, phase)| {
+                format!(
+                    "{{\"request_id\":\"{phase}\",\"phase\":\"{phase}\",\"ok\":true,\
+                     \"intended_ns\":{i},\"sent_ns\":{i},\"end_ns\":{i}}}\n"
+                )
+            });
+            let mut trace = Trace::default();
+            read_requests("requests.jsonl", rows.collect::<String>().as_bytes(), &mut trace);
+            trace.client.into_iter().map(|client| client.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&["warmup", "measure", "check"]), ["warmup", "measure", "check"]);
+        assert_eq!(ids(&["warmup", "measure", "profile"]), ["profile"]);
+    }
 }

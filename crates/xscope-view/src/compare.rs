@@ -66,34 +66,49 @@ pub(crate) fn grids(report: &CompareReport) -> Vec<Grid> {
     grids
 }
 
+/// What verdicts are called, of a figure and of a point whose first one in this order it is.
+const VERDICTS: [(&str, &str); 6] = [
+    ("slower", "SLOWER"),
+    ("more memory", "MORE MEMORY"),
+    ("faster", "FASTER"),
+    ("less memory", "LESS MEMORY"),
+    ("no difference", "SAME"),
+    ("cannot tell", "cannot tell"),
+];
+
+/// One of [`VERDICTS`]: memory is not slower, it is more.
+fn verdict_name(row: &Row) -> &'static str {
+    match (row.verdict, row.metric.ends_with("_mb")) {
+        (Verdict::Slower, false) => "slower",
+        (Verdict::Slower, true) => "more memory",
+        (Verdict::Faster, false) => "faster",
+        (Verdict::Faster, true) => "less memory",
+        (Verdict::NoDifference, _) => "no difference",
+        (Verdict::CannotTell, _) => "cannot tell",
+    }
+}
+
 /// The points by verdict.
 fn points(report: &CompareReport) -> String {
-    let verdicts = [
-        (Verdict::Slower, "SLOWER"),
-        (Verdict::Faster, "FASTER"),
-        (Verdict::NoDifference, "SAME"),
-        (Verdict::CannotTell, "cannot tell"),
-    ];
-    let mut lines = Vec::new();
-    for (verdict, name) in verdicts {
-        let with = report.points.iter().filter(|row| row.verdict == verdict);
+    let of = |point: &str| {
+        let names = report.rows.iter().filter(|row| row.point == point).map(verdict_name);
+        let names: Vec<&str> = names.collect();
+        VERDICTS.iter().find(|(name, _)| names.contains(name)).map(|(_, whole)| *whole)
+    };
+    let lines = VERDICTS.iter().filter_map(|(_, whole)| {
+        let with = report.points.iter().filter(|row| of(&row.point) == Some(*whole));
         let names: Vec<&str> = with.map(|row| row.point.as_str()).collect();
-        if !names.is_empty() {
-            lines.push(format!("{name}: {}", names.join(", ")));
-        }
-    }
-    lines.join("; ")
+        (!names.is_empty()).then(|| format!("{whole}: {}", names.join(", ")))
+    });
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 pub(crate) fn headline(report: &CompareReport, style: Style) -> String {
-    let counts = [
-        (report.count(Verdict::Slower), "slower"),
-        (report.count(Verdict::Faster), "faster"),
-        (report.count(Verdict::NoDifference), "no difference"),
-        (report.count(Verdict::CannotTell), "cannot tell"),
-    ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts.map(|(count, name)| format!("{count} {name}")).collect();
+    let counts = VERDICTS.iter().filter_map(|(name, _)| {
+        let count = report.rows.iter().filter(|row| verdict_name(row) == *name).count();
+        (count > 0).then(|| format!("{count} {name}"))
+    });
+    let counts: Vec<String> = counts.collect();
     let counts = if counts.is_empty() { "no figures".to_owned() } else { counts.join(", ") };
     let text = format!("{}: {counts}", gate_sentence(report.gate));
     match style {
@@ -158,19 +173,14 @@ fn signed(percent: f64) -> String {
 
 /// The verdict in words, with what the gate makes of it.
 fn verdict_text(row: &Row) -> String {
-    let is_memory = row.metric.ends_with("_mb");
-    let verdict = match row.verdict {
-        Verdict::Slower if is_memory => "more".to_owned(),
-        Verdict::Faster if is_memory => "less".to_owned(),
-        Verdict::Slower => "slower".to_owned(),
-        Verdict::Faster => "faster".to_owned(),
-        Verdict::NoDifference => {
+    let verdict = match (row.verdict, row.samples_needed) {
+        (Verdict::NoDifference, _) => {
             format!("no difference larger than {:.1} %", row.no_larger_than_percent)
         }
-        Verdict::CannotTell => match row.samples_needed {
-            Some(needed) => format!("cannot tell (would take about {needed} a side)"),
-            None => "cannot tell".to_owned(),
-        },
+        (Verdict::CannotTell, Some(needed)) => {
+            format!("cannot tell (would take about {needed} a side)")
+        }
+        _ => verdict_name(row).to_owned(),
     };
     match row.gate {
         Gate::Fail => format!("{verdict}: FAIL, {}", allowed(row)),
@@ -238,8 +248,12 @@ const PLACES: usize = 8;
 const LEAST_US: f64 = 1e-3;
 
 fn places_sentence(places: &Places) -> String {
+    let where_not = "Traces say where, not whether";
+    if places.kernels.is_empty() {
+        return format!("{where_not}; device work is not in those of both sides.");
+    }
     format!(
-        "Traces say where, not whether: device time per {} {} to {}.",
+        "{where_not}: device time per {} {} to {}.",
         places.per,
         duration(places.device_us_a),
         duration(places.device_us_b),
@@ -545,6 +559,26 @@ mod tests {
         assert!(slack["text"].as_str().unwrap().contains("FAIL"));
         let body = slack["blocks"][1]["text"]["text"].as_str().unwrap();
         assert!(body.contains("b1_l2 p95_ms") && body.contains("&lt;TypeError&gt;"), "{body}");
+    }
+
+    #[test]
+    fn more_memory_is_not_called_slower() {
+        let side = |mb: f64| {
+            let mut side = side(&[100.0, 101.0, 99.0], None);
+            let figures = &mut side.points[0].figures;
+            figures.insert("peak_hbm_mb".to_owned(), vec![mb, mb + 0.1, mb - 0.1]);
+            side
+        };
+        let report = compare(&[side(100.0)], &[side(150.0)], &Options::default()).unwrap();
+        let text = compare_text(&report, Style::Terminal);
+        for part in [
+            "FAIL, worse than a rule allows: 1 more memory, ",
+            "MORE MEMORY: b1_l2; ",
+            "more memory: FAIL, +10 % allowed",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        assert!(!text.to_lowercase().contains("slower"), "{text}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct KernelUse {
 }
 
 impl Footprint {
-    /// What a trace says; `None` if it knows of no device work and no request.
+    /// What a trace says; `None` if it knows neither device work nor a server's spans.
     pub fn of(trace: &Trace, report: &AnalyzeReport) -> Option<Self> {
         let requests = report.requests.as_ref();
         let measured = requests.map_or(0, |requests| requests.requests.measured);
@@ -68,8 +68,9 @@ impl Footprint {
         for compile in &report.compiles {
             *footprint.compiles.entry(compile.program.clone()).or_default() += 1;
         }
-        let is_empty = footprint.kernels.is_empty() && footprint.stages_ms.is_empty();
-        (!is_empty).then_some(footprint)
+        // What a client alone knows of its requests is in the figures already.
+        let is_client_only = footprint.kernels.is_empty() && trace.spans.is_empty();
+        (!is_client_only).then_some(footprint)
     }
 
     /// The same in fewer rows: kernels with little time are not told apart by shape.
@@ -175,7 +176,7 @@ fn base_name(name: &str) -> &str {
 pub struct Places {
     /// What all figures are of: one `request`, one `execution`, or the whole `trace`.
     pub per: String,
-    /// Device time of a unit.
+    /// Device time of a unit; 0 unless both sides have device work in their traces.
     pub device_us_a: f64,
     pub device_us_b: f64,
     /// By size of the change, as all lists here.
@@ -257,7 +258,14 @@ pub(crate) fn places<'a>(
     a: impl Iterator<Item = &'a Footprint>,
     b: impl Iterator<Item = &'a Footprint>,
 ) -> Option<Places> {
-    let (a, b) = (Footprint::sum(a)?, Footprint::sum(b)?);
+    let (mut a, mut b) = (Footprint::sum(a)?, Footprint::sum(b)?);
+    if a.kernels.is_empty() || b.kernels.is_empty() {
+        // A side without device work in its traces did not do without.
+        for side in [&mut a, &mut b] {
+            side.kernels.clear();
+            side.layers_us.clear();
+        }
+    }
     let (per, units) = match a.per == b.per {
         true => (a.per.clone(), (a.units, b.units)),
         false => ("trace".to_owned(), (1.0, 1.0)),
@@ -265,7 +273,7 @@ pub(crate) fn places<'a>(
     let stages = pairs(&a.stages_ms, &b.stages_ms, units);
     let layers = pairs(&a.layers_us, &b.layers_us, units);
     let device = |footprint: &Footprint, units: f64| {
-        footprint.kernels.iter().map(|kernel| kernel.self_us).sum::<f64>() / units
+        footprint.kernels.iter().fold(0.0, |sum, kernel| sum + kernel.self_us) / units
     };
     Some(Places {
         per,
@@ -485,6 +493,19 @@ mod tests {
         assert!((found.stages[0].change_ms - 3.0).abs() < 1e-9);
         assert_eq!((found.recompiled[0].a, found.recompiled[0].b), (0, 3));
         assert!(places([].into_iter(), [&b].into_iter()).is_none());
+    }
+
+    #[test]
+    fn what_one_side_did_not_record_is_not_gone() {
+        let mut a = footprint(10.0, &[("mlp", "dot", "x", 10.0, 1000.0)]);
+        a.layers_us = BTreeMap::from([("mlp".to_owned(), 1000.0)]);
+        let mut b = footprint(10.0, &[]);
+        for side in [&mut a, &mut b] {
+            side.stages_ms = BTreeMap::from([("tokenize".to_owned(), 10.0)]);
+        }
+        let found = compare(&a, &b);
+        assert_eq!((found.kernels.len(), found.layers.len(), found.stages.len()), (0, 0, 1));
+        assert!(found.device_us_a.abs() + found.device_us_b.abs() < 1e-9);
     }
 
     #[test]
