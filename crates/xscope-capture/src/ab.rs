@@ -36,6 +36,7 @@ pub struct AbOptions {
     pub targets: [AbTarget; 2],
     /// One block of a side.
     pub matrix: Matrix,
+    pub load: LoadOptions,
     /// Rounds of warm-up after each start.
     pub warmup_rounds: u32,
     /// How long a server may take to get ready.
@@ -137,7 +138,7 @@ fn new_run(options: &AbOptions) -> NewRun {
     NewRun {
         kind: "ab".to_owned(),
         model: options.matrix.workload.model.clone(),
-        hardware: "local".to_owned(),
+        hardware: String::new(),
         command_line: options.command_line.clone(),
         target: format!("{a} against {b}"),
         workload: json!(options.matrix.workload),
@@ -263,7 +264,7 @@ impl Turns<'_> {
         let ready = ready.await?;
         let mut matrix = self.options.matrix.clone();
         let mut points = matrix.fit(ready.server_info.as_ref())?;
-        let mut load = Load::new(&url, LoadOptions::default(), self.cancel.clone())?;
+        let mut load = Load::new(&url, self.options.load.clone(), self.cancel.clone())?;
         let mut rows = JsonlWriter::open(&folder.join("requests.jsonl"))?;
         let mut error = None;
         for point in points.iter_mut().filter(|_| self.options.warmup_rounds > 0) {

@@ -23,6 +23,7 @@ use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStat
 use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
+use crate::profile::info;
 use crate::profiler::{Order, ProfilerOptions, absolute};
 use crate::server::{Server, free_port, must_be_free};
 use crate::watchdog::Watched;
@@ -113,7 +114,7 @@ pub async fn bench(
     cancel: &Cancel,
     mut on_event: impl FnMut(BenchEvent<'_>),
 ) -> Result<Benched, CaptureError> {
-    let mut run = RunDir::create(&options.output_dir, new_run(&options))?;
+    let mut run = RunDir::create(&options.output_dir, new_run(&options).await)?;
     on_event(BenchEvent::Created(run.path()));
     let (url, mut server) = match start(&options.target, &run, &mut on_event).await {
         Ok(started) => started,
@@ -137,15 +138,25 @@ pub async fn bench(
     Ok(Benched { run, results, profiled, died })
 }
 
-pub(crate) fn new_run(options: &BenchOptions) -> NewRun {
+/// How long a server that runs may take to say its model, for the run's name.
+const NAMING: Duration = Duration::from_secs(1);
+
+pub(crate) async fn new_run(options: &BenchOptions) -> NewRun {
+    let ready = match &options.target {
+        BenchTarget::Running { url, .. } => wait_ready(url, NAMING).await.ok(),
+        BenchTarget::Command { .. } => None,
+    };
+    let known = |field| ready.as_ref().and_then(|ready| info(ready, field)).map(str::to_owned);
+    let model = Some(options.matrix.workload.model.clone()).filter(|model| !model.is_empty());
+    let model = model.or_else(|| known("served_model_name")).or_else(|| known("model_path"));
     let target = match &options.target {
         BenchTarget::Running { url, .. } => url.clone(),
         BenchTarget::Command { words, .. } => text(words).join(" "),
     };
     NewRun {
         kind: options.config.bench.clone(),
-        model: options.matrix.workload.model.clone(),
-        hardware: "local".to_owned(),
+        model: model.unwrap_or_default(),
+        hardware: known("device").unwrap_or_default(),
         command_line: options.config.command_line.clone(),
         target,
         workload: json!(options.matrix.workload),

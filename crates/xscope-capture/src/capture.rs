@@ -79,7 +79,7 @@ pub enum StartWhen {
     /// as it gets.
     Busy { in_flight: Option<u32>, limit: Duration },
     /// When xscope's own load is in full swing; `None` sends it to the first server.
-    OwnLoad { url: Option<String>, matrix: Box<Matrix>, warmup_rounds: u32 },
+    OwnLoad { url: Option<String>, matrix: Box<Matrix>, load: LoadOptions, warmup_rounds: u32 },
 }
 
 /// A directory on a server's disk: absolute there, or in a bucket.
@@ -162,9 +162,9 @@ fn create(options: &CaptureOptions, infos: &[Ready]) -> Result<RunDir, CaptureEr
         kind: "capture".to_owned(),
         model: info(first, "served_model_name")
             .or_else(|| info(first, "model_path"))
-            .unwrap_or("unknown")
+            .unwrap_or_default()
             .to_owned(),
-        hardware: info(first, "device").unwrap_or("unknown").to_owned(),
+        hardware: info(first, "device").unwrap_or_default().to_owned(),
         command_line: options.command_line.clone(),
         target: urls.join(" "),
         workload: match &options.start {
@@ -234,13 +234,14 @@ async fn attempts(
 ) -> Result<(), CaptureError> {
     for attempt in 1..=ATTEMPTS {
         let taken = match &options.start {
-            StartWhen::OwnLoad { url, matrix, warmup_rounds } => {
+            StartWhen::OwnLoad { url, matrix, load, warmup_rounds } => {
                 let url = url.as_deref().unwrap_or(&options.servers[0].url);
                 let mut matrix = matrix.clone();
                 let points = matrix.fit(infos[0].server_info.as_ref())?;
                 // The second time, the server is warm.
                 let rounds = if attempt == 1 { *warmup_rounds } else { 0 };
-                under_own_load(run, options, (url, points, rounds), cancel, events).await?
+                let own = ((url, load.clone()), points, rounds);
+                under_own_load(run, options, own, cancel, events).await?
             }
             StartWhen::Now | StartWhen::Busy { .. } => {
                 take(run, options, None, cancel, events).await?
@@ -293,15 +294,14 @@ fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
 async fn under_own_load(
     run: &mut RunDir,
     options: &CaptureOptions,
-    (url, mut points, rounds): (&str, Vec<Point>, u32),
+    ((url, load), mut points, rounds): ((&str, LoadOptions), Vec<Point>, u32),
     cancel: &Cancel,
     events: &Events<'_, '_>,
 ) -> Result<bool, CaptureError> {
     let at_once = |point: &Point| point.plan().workload().arrivals.concurrency().unwrap_or(1);
     let wanted = points.iter().map(at_once).max().unwrap_or(1) * WARM_ANSWERS;
     let (over, drained) = (Cancel::new(), Cancel::new());
-    let load_options = LoadOptions { drain: DRAIN, ..LoadOptions::default() };
-    let mut load = Load::new(url, load_options, over.clone())?;
+    let mut load = Load::new(url, LoadOptions { drain: DRAIN, ..load }, over.clone())?;
     let mut rows = JsonlWriter::open(&run.requests_path())?;
     let (answered, ended) = (Cell::new(0), Cell::new(0));
     let row_error = Cell::new(None);

@@ -74,7 +74,7 @@ pub async fn find_max(
     mut on_event: impl FnMut(FindMaxEvent<'_>),
 ) -> Result<FoundMax, CaptureError> {
     let mut options = options;
-    let mut run = RunDir::create(&options.bench.output_dir, new_run(&options.bench))?;
+    let mut run = RunDir::create(&options.bench.output_dir, new_run(&options.bench).await)?;
     on_event(FindMaxEvent::Created(run.path()));
     // Started once for all probes.
     let told = &mut |event: BenchEvent<'_>| on_event(FindMaxEvent::Bench(event));
@@ -322,7 +322,7 @@ fn judge(point: &PointResult, slo: &[Slo]) -> Outcome {
         let value = slo.figure(point).and_then(Figure::value);
         match (slo.holds(point), value) {
             (Some(true), _) => {}
-            (Some(false), Some(value)) => return Outcome::Fails(format!("{value:.1} ms: {slo}")),
+            (Some(false), Some(value)) => return Outcome::Fails(format!("{slo} is {value:.1} ms")),
             _ => return Outcome::Over(format!("{slo} cannot be told of these answers")),
         }
     }

@@ -13,9 +13,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xscope_load::{
-    Cancel, FailureKind, Load, LoadError, LoadEvent, LoadOptions, Plan, Point, Span, Workload,
-};
+use xscope_load::{Cancel, FailureKind, Load, LoadError, LoadEvent, Plan, Point, Span, Workload};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
 
@@ -65,6 +63,7 @@ pub(crate) struct Before {
 /// The server is gone, or the run cannot be written.
 pub(crate) async fn alternate(
     url: &str,
+    mut load: Load,
     run: &RunDir,
     plan: &Plan,
     (options, before, watchdog): (&OverheadOptions, Before, &[OsString]),
@@ -88,7 +87,6 @@ pub(crate) async fn alternate(
         windows: Vec::new(),
         left_out,
     };
-    let mut load = Load::new(url, LoadOptions::default(), cancel.clone())?;
     let (pairs, windows): (Vec<_>, Vec<_>) =
         recordings.into_iter().partition(|&recording| recording == Recording::Nothing);
     let mut result = Ok(());

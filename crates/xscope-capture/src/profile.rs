@@ -31,6 +31,7 @@ pub struct ProfileOptions {
     /// Starts the server, with probes inside, and ends it; one that runs already if `None`.
     pub server: Option<ServerCommand>,
     pub matrix: Matrix,
+    pub load: LoadOptions,
     /// Rounds of warm-up of each point.
     pub warmup_rounds: u32,
     /// What windows with more and less recording are compared after the measurement; none if
@@ -99,7 +100,7 @@ async fn attach(
         kind: "score".to_owned(),
         model: info(&ready, "served_model_name")
             .or_else(|| info(&ready, "model_path"))
-            .unwrap_or("unknown")
+            .unwrap_or_default()
             .to_owned(),
         hardware: info(&ready, "device").unwrap_or("cpu").to_owned(),
         command_line: options.command_line,
@@ -234,6 +235,7 @@ fn warn_of_distance(run: &RunDir, on_event: &mut impl FnMut(ProfileEvent<'_>)) {
 struct Loaded {
     url: String,
     load: Load,
+    options: LoadOptions,
     points: Vec<(Point, Vec<Window>)>,
     warmup_rounds: u32,
     warmups: Vec<WarmupReport>,
@@ -250,7 +252,8 @@ impl Loaded {
         let points = options.matrix.fit(ready.server_info.as_ref())?;
         Ok(Self {
             url: url.to_owned(),
-            load: Load::new(url, LoadOptions::default(), cancel.clone())?,
+            load: Load::new(url, options.load.clone(), cancel.clone())?,
+            options: options.load.clone(),
             points: points.into_iter().map(|point| (point, Vec::new())).collect(),
             warmup_rounds: options.warmup_rounds,
             warmups: Vec::new(),
@@ -295,7 +298,9 @@ impl Loaded {
         let first = point_result(point.plan(), windows, &Evidence::default());
         let rate = first.requests_per_sec.value().unwrap_or(0.0);
         let how = (options, Before { measured, requests_per_sec: rate }, watchdog);
-        let windows = overhead::alternate(&self.url, run, point.plan(), how, &self.cancel).await?;
+        let load = Load::new(&self.url, self.options.clone(), self.cancel.clone())?;
+        let windows =
+            overhead::alternate(&self.url, load, run, point.plan(), how, &self.cancel).await?;
         Ok(run.write_json(&run.overhead_path(), &windows)?)
     }
 

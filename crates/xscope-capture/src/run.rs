@@ -115,7 +115,7 @@ pub(crate) fn new_run(
     NewRun {
         kind: kind.to_owned(),
         model: command.model(),
-        hardware: "local".to_owned(),
+        hardware: String::new(),
         command_line,
         target: command.text(),
         workload: Value::Null,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use xscope_load::{Phase, RequestRow};
-use xscope_trace::results::{Durations, Figure, PointResult, count_to_f64, samples_for};
+use xscope_trace::results::{Durations, Figure, PointResult, samples_for};
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +100,16 @@ impl Slo {
         }
     }
 
+    /// Fewest requests of which the figure can be told.
+    pub(crate) fn samples(&self) -> u64 {
+        match self.statistic {
+            Statistic::P50 => samples_for(500),
+            Statistic::P95 => samples_for(950),
+            Statistic::P99 => samples_for(990),
+            Statistic::Mean | Statistic::Max => 1,
+        }
+    }
+
     /// The figure that it limits.
     pub fn figure<'p>(&self, point: &'p PointResult) -> Option<&'p Figure> {
         let durations: &Durations = match self.of {
@@ -131,11 +141,7 @@ impl Slo {
             Of::Ttft => {
                 row.first_token.is_some_and(|first| limit((first - row.intended).as_millis()))
             }
-            Of::Tpot => {
-                let tokens = row.output_tokens.unwrap_or(0).saturating_sub(1);
-                let sum: f64 = row.itl_ms.iter().sum();
-                tokens == 0 || limit(sum / count_to_f64(tokens))
-            }
+            Of::Tpot => row.token_time().is_none_or(|time| limit(time.as_millis())),
             Of::Itl => row.itl_ms.iter().all(|&ms| limit(ms)),
         }
     }

@@ -15,7 +15,7 @@ use xscope_trace::clock;
 use xscope_trace::results::{
     CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep, count_to_f64,
 };
-use xscope_trace::run::{RunDir, RunStatus};
+use xscope_trace::run::{NewRun, RunDir, RunStatus};
 
 use crate::bench::{BenchEvent, BenchOptions, BenchTarget, bench, new_run};
 use crate::error::CaptureError;
@@ -118,14 +118,16 @@ pub struct Swept {
 ///
 /// # Errors
 ///
-/// The grid is none, the run to go on with is of another sweep, or a run cannot be written.
+/// The grid is none, a service level cannot be told of so few requests, the run to go on with is of
+/// another sweep, or a run cannot be written.
 pub async fn sweep(
     options: SweepOptions,
     cancel: &Cancel,
     mut on_event: impl FnMut(SweepEvent<'_>),
 ) -> Result<Swept, CaptureError> {
     let cells = cells(&options.grid).map_err(|why| CaptureError::Grid { why })?;
-    let (mut run, sweep) = open(&options)?;
+    check_levels(&options).map_err(|why| CaptureError::Grid { why })?;
+    let (mut run, sweep) = open(&options, new_run(&options.bench).await)?;
     on_event(SweepEvent::Created(run.path(), sweep.cells.len()));
     let began = Instant::now();
     let mut round = Round { folder: run.path().to_owned(), options, sweep, cancel, began };
@@ -141,7 +143,25 @@ pub async fn sweep(
     Ok(Swept { run, sweep: round.sweep })
 }
 
-fn open(options: &SweepOptions) -> Result<(RunDir, Sweep), CaptureError> {
+/// Refuses levels that nothing would be known of after all has been paid for.
+fn check_levels(options: &SweepOptions) -> Result<(), String> {
+    let bench = &options.bench;
+    for workload in bench.matrix.points.iter().map(|(_, workload)| workload) {
+        let Some(requests) = workload.requests else { continue };
+        let all = u64::from(requests) * u64::from(bench.trials);
+        if let Some(slo) = options.slo.iter().find(|slo| slo.samples() > all) {
+            return Err(format!(
+                "{slo} takes {} requests at each point, and {} trials of {requests} are {all}: \
+                 give more --requests or --trials",
+                slo.samples(),
+                bench.trials,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn open(options: &SweepOptions, new: NewRun) -> Result<(RunDir, Sweep), CaptureError> {
     let fresh = Sweep {
         schema: SWEEP_SCHEMA.to_owned(),
         grid: options.grid.clone(),
@@ -149,6 +169,7 @@ fn open(options: &SweepOptions) -> Result<(RunDir, Sweep), CaptureError> {
             "points": options.bench.matrix.points,
             "trials": options.bench.trials,
             "backend": options.bench.matrix.backend.to_string(),
+            "slo": options.slo.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
         rank: options.rank.clone(),
         cells: Vec::new(),
@@ -157,7 +178,7 @@ fn open(options: &SweepOptions) -> Result<(RunDir, Sweep), CaptureError> {
         complete: false,
     };
     let Some(path) = &options.resume else {
-        let run = RunDir::create(&options.bench.output_dir, new_run(&options.bench))?;
+        let run = RunDir::create(&options.bench.output_dir, new)?;
         run.write_json(&run.path().join(FILE), &fresh)?;
         return Ok((run, fresh));
     };
@@ -165,8 +186,13 @@ fn open(options: &SweepOptions) -> Result<(RunDir, Sweep), CaptureError> {
     let io = |source| CaptureError::Io { what: "read", path: file.clone(), source };
     let mut known: Sweep = serde_json::from_slice(&std::fs::read(&file).map_err(io)?)
         .map_err(|error| CaptureError::Grid { why: format!("{}: {error}", file.display()) })?;
-    if (&known.grid, &known.load, &known.rank) != (&fresh.grid, &fresh.load, &fresh.rank) {
-        let why = format!("{} is of another sweep: settings or load differ", path.display());
+    let differs = [
+        ("settings", known.grid != fresh.grid),
+        ("load (what is sent, --trials, --backend, --slo)", known.load != fresh.load),
+        ("figure of --rank", known.rank != fresh.rank),
+    ];
+    if let Some((what, _)) = differs.iter().find(|(_, differs)| *differs) {
+        let why = format!("{} is of another sweep: its {what} differs", path.display());
         return Err(CaptureError::Grid { why });
     }
     if options.try_all {
@@ -311,10 +337,13 @@ impl Round<'_> {
                 return (CellStatus::Invalid, Some(format!("{}: {detail}", point.point)));
             }
             for slo in &self.options.slo {
+                let figure = slo.figure(point).and_then(|figure| figure.value());
+                let Some(ms) = figure else {
+                    let reason = format!("{}: {slo} cannot be told of these answers", point.point);
+                    return (CellStatus::Invalid, Some(reason));
+                };
                 if slo.holds(point) != Some(true) {
-                    let figure = slo.figure(point).and_then(|figure| figure.value());
-                    let is = figure.map_or("not known".to_owned(), |ms| format!("{ms:.1} ms"));
-                    let reason = format!("{}: {slo}, and it is {is}", point.point);
+                    let reason = format!("{}: {slo} is {ms:.1} ms", point.point);
                     return (CellStatus::MissesSlo, Some(reason));
                 }
             }
@@ -323,36 +352,49 @@ impl Round<'_> {
     }
 }
 
-/// Why a setting should run out of memory: along one of its numbers, all else equal, a smaller one
-/// did, and one that is smaller still did not.
+/// Why a setting should run out of memory: one did whose numbers are the same or, where more is known
+/// to take more memory, smaller.
 fn too_large(done: &[CellRow], cell: &Cell) -> Option<String> {
-    cell.values.iter().find_map(|(axis, value)| {
-        let value: f64 = value.parse().ok()?;
-        let beside = |row: &&CellRow| {
-            let others = row.values.iter().filter(|(name, _)| *name != axis);
-            others.eq(cell.values.iter().filter(|(name, _)| *name != axis))
-        };
-        let on_axis = |row: &CellRow| row.values.get(axis)?.parse::<f64>().ok();
-        let failed = done
-            .iter()
-            .filter(beside)
-            .filter(|row| row.status == CellStatus::OutOfMemory)
-            .find(|row| on_axis(row).is_some_and(|it| it < value))?;
-        let fits = |row: &&CellRow| {
-            let ran = !matches!(
-                row.status,
-                CellStatus::OutOfMemory | CellStatus::Failed | CellStatus::Skipped
-            );
-            ran && on_axis(row) < on_axis(failed)
-        };
-        let fitted = done.iter().filter(beside).find(fits)?;
-        let of = |row: &CellRow| row.values.get(axis).cloned().unwrap_or_default();
-        Some(format!(
-            "{axis}={} ran out of memory where {axis}={} did not; --try-all measures it all the same",
-            of(failed),
-            of(fitted),
-        ))
-    })
+    let failed = done.iter().filter(|row| row.status == CellStatus::OutOfMemory).find(|row| {
+        let mut values = cell.values.iter();
+        values.all(|(axis, value)| {
+            let same = row.values.get(axis) == Some(value);
+            same || less(row, &cell.values, axis) && takes_memory(done, axis)
+        })
+    })?;
+    let more = cell.values.keys().filter(|axis| less(failed, &cell.values, axis));
+    let more = more.map(String::as_str).collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "{} ran out of memory, and more of {more} takes more; --try-all measures it all the same",
+        failed.name,
+    ))
+}
+
+/// Whether a setting has a smaller number on an axis than these values.
+fn less(row: &CellRow, values: &BTreeMap<String, String>, axis: &str) -> bool {
+    let number = |values: &BTreeMap<String, String>| values.get(axis)?.parse::<f64>().ok();
+    matches!((number(&row.values), number(values)), (Some(a), Some(b)) if a < b)
+}
+
+/// Whether a larger number on an axis, all else equal, has been seen to run out of memory where a
+/// smaller one did not, and never the other way round.
+fn takes_memory(done: &[CellRow], axis: &str) -> bool {
+    let others = |row: &CellRow| {
+        let mut others = row.values.clone();
+        others.remove(axis);
+        others
+    };
+    let ran = [CellStatus::Measured, CellStatus::Invalid, CellStatus::MissesSlo];
+    let ran = done.iter().filter(|row| ran.contains(&row.status));
+    let failed = || done.iter().filter(|row| row.status == CellStatus::OutOfMemory);
+    let beside = ran.flat_map(|fit| failed().map(move |failed| (fit, failed)));
+    let beside = beside.filter(|(fit, failed)| others(fit) == others(failed));
+    let (mut grows, mut shrinks) = (false, false);
+    for (fit, failed) in beside {
+        grows |= less(fit, &failed.values, axis);
+        shrinks |= less(failed, &fit.values, axis);
+    }
+    grows && !shrinks
 }
 
 /// Whether less of a figure is better: times are, rates are not.
@@ -433,7 +475,7 @@ mod tests {
     #[test]
     fn larger_than_what_ran_out_of_memory_is_not_tried() {
         let row = |rows: &str, page: &str, status| CellRow {
-            name: String::new(),
+            name: format!("page={page},rows={rows}"),
             values: [("rows", rows), ("page", page)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
@@ -448,18 +490,22 @@ mod tests {
             row("16", "16", CellStatus::OutOfMemory),
             row("16", "64", CellStatus::OutOfMemory),
         ];
-        let check = |rows: &str, page: &str, expected: Option<&str>| {
+        let check = |done: &[CellRow], rows: &str, page: &str, expected: Option<&str>| {
             let values = row(rows, page, CellStatus::Measured).values;
             let cell = Cell { name: String::new(), values, command: String::new() };
-            let why = too_large(&done, &cell);
+            let why = too_large(done, &cell);
             assert_eq!(why.as_deref().map(|why| why.split(" ran").next().unwrap()), expected);
         };
-        check("32", "16", Some("rows=16"));
-        check("12", "16", None);
-        // No smaller one is known to fit there.
-        check("32", "64", None);
-        check("16", "128", None);
-        check("many", "16", None);
+        check(&done, "32", "16", Some("page=16,rows=16"));
+        check(&done, "12", "16", None);
+        // That more rows take more memory was seen with another page.
+        check(&done, "32", "64", Some("page=64,rows=16"));
+        check(&done, "16", "128", None);
+        check(&done, "many", "16", None);
+        // Once it was the other way round, nothing is known.
+        let both = [&done[..], &[row("32", "16", CellStatus::Measured)]].concat();
+        check(&both, "64", "16", None);
+        check(&done[1..], "32", "16", None);
     }
 
     #[test]

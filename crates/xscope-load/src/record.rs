@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xscope_trace::{Bytes, Nanos};
 
+use crate::arrivals::nanos;
 use crate::check::FailureKind;
 
 /// Whether a request counts.
@@ -145,10 +146,23 @@ impl Sample {
 
     /// Mean time for each token after the first.
     pub(crate) fn token_time(&self) -> Option<Nanos> {
-        let tokens = i64::try_from(self.output_tokens).ok()?.checked_sub(1)?;
-        let sum: i64 = self.gaps.iter().map(|gap| gap.0).sum();
-        (tokens > 0 && !self.gaps.is_empty()).then(|| Nanos(sum / tokens))
+        token_time(self.output_tokens, &self.gaps)
     }
+}
+
+impl RequestRow {
+    /// Mean time for each token after the first, in streams of several.
+    pub fn token_time(&self) -> Option<Nanos> {
+        let gaps: Vec<Nanos> = self.itl_ms.iter().map(|ms| nanos(ms / 1e3)).collect();
+        token_time(self.output_tokens.unwrap_or(0), &gaps)
+    }
+}
+
+/// The first ones may come together, so that there are fewer gaps than tokens.
+fn token_time(output_tokens: u64, gaps: &[Nanos]) -> Option<Nanos> {
+    let tokens = i64::try_from(output_tokens).ok()?.checked_sub(1)?;
+    let sum: i64 = gaps.iter().map(|gap| gap.0).sum();
+    (tokens > 0 && !gaps.is_empty()).then(|| Nanos(sum / tokens))
 }
 
 impl Window {

@@ -139,12 +139,13 @@ pub(crate) fn causes(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Ve
     }
     let right = windows.iter().flat_map(|window| &window.samples);
     let n = right.filter(|sample| sample.failure.is_none()).count() as u64;
-    for (name, permille) in PERCENTILES {
-        let needed = samples_for(permille);
-        if n < needed {
-            let detail = format!("{name} needs {needed} samples, there are {n}");
-            add(CauseKind::TooFewSamples, detail, &[name]);
-        }
+    let few = PERCENTILES.map(|(name, permille)| (name, samples_for(permille)));
+    let few: Vec<(&str, u64)> = few.into_iter().filter(|(_, needed)| n < *needed).collect();
+    if !few.is_empty() {
+        let needs = few.iter().map(|(name, needed)| format!("{name} needs {needed} samples"));
+        let detail = format!("{}, there are {n}", needs.collect::<Vec<_>>().join(", "));
+        let names: Vec<&str> = few.iter().map(|(name, _)| *name).collect();
+        add(CauseKind::TooFewSamples, detail, &names);
     }
     causes
 }

@@ -103,8 +103,11 @@ pub enum Ask {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskScore {
+    #[serde(default = "unsaid")]
     pub items: Lengths,
+    #[serde(default = "unsaid")]
     pub query_tokens: Lengths,
+    #[serde(default = "unsaid")]
     pub item_tokens: Lengths,
     pub labels: Labels,
     #[serde(default)]
@@ -136,6 +139,7 @@ impl Labels {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskGenerate {
+    #[serde(default = "unsaid")]
     pub input_tokens: Lengths,
     /// Absent: as long as the data set's own answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,8 +156,11 @@ pub struct AskGenerate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskRerank {
+    #[serde(default = "unsaid")]
     pub documents: Lengths,
+    #[serde(default = "unsaid")]
     pub query_tokens: Lengths,
+    #[serde(default = "unsaid")]
     pub document_tokens: Lengths,
 }
 
@@ -198,6 +205,13 @@ struct Spelled {
     rerank: Option<AskRerank>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<AskFixed>,
+}
+
+/// Only a data set needs no lengths.
+const UNSAID: Lengths = Lengths::Fixed(0);
+
+fn unsaid() -> Lengths {
+    UNSAID
 }
 
 fn yes() -> bool {
@@ -722,8 +736,11 @@ fn check_lengths(workload: &Workload) -> Result<(), LoadError> {
     };
     let named = [("query_tokens", Some(query)), ("items", items), ("item_tokens", item)];
     for (field, lengths) in named {
-        if let Some(problem) = lengths.and_then(Lengths::problem) {
-            return refused(field, problem);
+        match lengths {
+            Some(&UNSAID) if workload.dataset.is_some() => {}
+            Some(&UNSAID) => return refused(field, "is 0 or not given: lengths are from 1"),
+            Some(lengths) => lengths.problem().map_or(Ok(()), |why| refused(field, why))?,
+            None => {}
         }
     }
     let per_item = u64::from(query.most()) + u64::from(workload.prefix_tokens);
@@ -943,6 +960,16 @@ mod tests {
         assert!(error.contains("id 2000"), "{error}");
         let error = plan(Some("{\"query\":\"q\"}")).unwrap_err().to_string();
         assert!(error.contains("without items"), "{error}");
+        let toml = format!("dataset = {path:?}\nrequests = 1\n[score]\nlabels = 2");
+        std::fs::write(&path, "{\"query\":\"q\",\"items\":[\"i\"]}").unwrap();
+        let mut workload: Workload = toml::from_str(&toml).unwrap();
+        assert!(
+            Plan::new("p", workload.clone(), Backend::Sglang).is_ok(),
+            "it has its own lengths"
+        );
+        workload.dataset = None;
+        let error = Plan::new("p", workload, Backend::Sglang).unwrap_err().to_string();
+        assert!(error.contains("query_tokens is 0 or not given"), "{error}");
     }
 
     #[test]

@@ -98,6 +98,11 @@ fn columns(results: &Results) -> Vec<Cell> {
     if has(|point| point.peak_hbm_mb.value().is_some()) {
         columns.push(figure("peak MB", |point| number(&point.peak_hbm_mb, 1)));
     }
+    if has(|point| point.cost_per_million_items.is_some()) {
+        columns.push(figure("cost of 1M items", |point| {
+            point.cost_per_million_items.as_ref().map_or_else(String::new, |cost| number(cost, 2))
+        }));
+    }
     columns.push(text("verdict", |point| verdict(point).to_owned()));
     columns
 }

@@ -182,7 +182,15 @@ pub fn batches_text(results: &Results) -> String {
     out
 }
 
-/// Batches against a server, one a line: of the median batch, from its start to its last answer.
+/// How long the median batch took against a server, from its start to its last answer; of those that
+/// were answered in full.
+pub fn server_batch_secs(point: &PointResult) -> Option<f64> {
+    let answered = point.trials.iter().filter(|trial| trial.failed == 0);
+    let secs = answered.map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
+    median_of(secs.collect()).filter(|&secs| secs > 0.0)
+}
+
+/// Batches against a server, one a line.
 pub fn server_batches_text(results: &Results) -> String {
     let columns = [
         Column::Number("batch"),
@@ -195,15 +203,13 @@ pub fn server_batches_text(results: &Results) -> String {
         Column::Text(""),
     ];
     let row = |point: &PointResult| {
-        let batches =
-            point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
-        let secs = median_of(batches.collect());
+        let secs = server_batch_secs(point);
         let size = |size: Option<u32>| size.map_or(0.0, f64::from);
         let (input, output) = (size(point.shape.input_len), size(point.shape.output_len));
         let rows = f64::from(point.concurrency);
         let rate = |tokens: f64| match secs {
-            Some(secs) if secs > 0.0 => format!("{:.1}", tokens / secs),
-            _ => "-".to_owned(),
+            Some(secs) => format!("{:.1}", tokens / secs),
+            None => "-".to_owned(),
         };
         vec![
             point.concurrency.to_string(),

@@ -7,7 +7,7 @@ use xscope_analysis::requests::PIPELINE;
 use crate::analyze::{devices_text, kernels_text, layers_text, line, quality_text, section};
 use crate::memory::{owners, scopes};
 use crate::overhead::{overhead_grid, overhead_notes};
-use crate::sections::Grid;
+use crate::sections::{Grid, Style};
 use crate::targets::targets_text;
 use crate::text::{Column, bar, metric, percent};
 
@@ -25,7 +25,7 @@ pub fn profile_text(report: &ProfileReport) -> String {
     for Grid { title, columns, rows } in [owners(&report.analysis), scopes(&report.analysis)] {
         out += &section(title, &columns, rows);
     }
-    out += &targets_text(&report.checks);
+    out += &targets_text(&report.checks, Style::Terminal);
     out += &quality_text(&report.analysis.quality);
     line(&mut out, &format!("\nRun directory: {}", report.run_dir));
     out

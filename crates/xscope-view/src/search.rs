@@ -41,10 +41,13 @@ pub fn found_text(found: &[Found]) -> String {
             let outcome = match probe.outcome {
                 ProbeOutcome::Holds if probe.confirms => "holds for longer",
                 ProbeOutcome::Holds => "holds",
+                ProbeOutcome::Fails if probe.confirms => "fails for longer",
                 ProbeOutcome::Fails => "fails",
                 ProbeOutcome::Invalid => "INVALID",
             };
-            vec![format!("{:.2}", probe.per_sec), outcome.to_owned(), shorten(&probe.why, 90)]
+            // What it means is in the run.
+            let why = probe.why.split(": ").next().unwrap_or_default();
+            vec![format!("{:.2}", probe.per_sec), outcome.to_owned(), shorten(why, 90)]
         });
         out += &table(&columns, rows);
     }

@@ -2,44 +2,99 @@
 
 use xscope_trace::results::{CheckOutcome, TargetCheck};
 
-use crate::analyze::section;
+use crate::sections::{Grid, Style, render};
 use crate::text::{Column, figure_text};
 
-/// The targets that something was measured for as a table, and the names of the others.
-pub fn targets_text(checks: &[TargetCheck]) -> String {
+/// The targets that something was measured for as a table, and the names of the others. Points that
+/// meet a target share a row.
+pub fn targets_text(checks: &[TargetCheck], style: Style) -> String {
     let (unknown, known): (Vec<_>, Vec<_>) =
         checks.iter().partition(|check| check.outcome == CheckOutcome::Unknown);
-    let columns = [
+    if known.is_empty() {
+        return String::new();
+    }
+    let mut rows = Vec::new();
+    for of_target in known.chunk_by(|a, b| a.name == b.name) {
+        let (met, not): (Vec<_>, Vec<_>) =
+            of_target.iter().copied().partition(|check| check.outcome == CheckOutcome::Met);
+        rows.extend(not.into_iter().map(|check| row(&[check])));
+        if !met.is_empty() {
+            rows.push(row(&met));
+        }
+    }
+    let columns = vec![
         Column::Text("target"),
         Column::Text("point"),
         Column::Number("is"),
         Column::Number("wanted"),
         Column::Number("alert"),
-        Column::Text(""),
+        Column::Text("outcome"),
     ];
-    let rows = known.iter().map(|check| {
-        vec![
-            check.name.clone(),
-            check.point.clone(),
-            figure_text(&check.value, 1),
-            check.target.clone(),
-            check.alert.clone(),
-            match check.outcome {
-                CheckOutcome::Met => "met",
-                CheckOutcome::Alert => "ALERT",
-                CheckOutcome::Missed | CheckOutcome::Unknown => "missed",
-            }
-            .to_owned(),
-        ]
-    });
-    let mut out = String::new();
-    if !known.is_empty() {
-        out += &section("Targets", &columns, rows.collect());
-    }
+    let mut out = render(&Grid { title: "Targets", columns, rows }, style);
     if !unknown.is_empty() {
         let mut names: Vec<&str> = unknown.iter().map(|check| &*check.name).collect();
         names.dedup();
         out += &format!("Targets that this run does not measure: {}\n", names.join(", "));
     }
     out
+}
+
+/// Points of one target with one outcome.
+fn row(checks: &[&TargetCheck]) -> Vec<String> {
+    let [first, ..] = checks else { return Vec::new() };
+    let ordered = |a: &&&TargetCheck, b: &&&TargetCheck| {
+        a.value.value().unwrap_or(0.0).total_cmp(&b.value.value().unwrap_or(0.0))
+    };
+    let least = checks.iter().min_by(ordered).map(|check| figure_text(&check.value, 1));
+    let most = checks.iter().max_by(ordered).map(|check| figure_text(&check.value, 1));
+    let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
+    vec![
+        first.name.clone(),
+        match checks.len() {
+            1 => first.point.clone(),
+            points => format!("{points} points"),
+        },
+        if least == most { least } else { format!("{least} to {most}") },
+        first.target.clone(),
+        first.alert.clone(),
+        match first.outcome {
+            CheckOutcome::Met => "met",
+            CheckOutcome::Alert => "ALERT",
+            CheckOutcome::Missed | CheckOutcome::Unknown => "missed",
+        }
+        .to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::results::Figure;
+
+    use super::*;
+
+    #[test]
+    fn points_that_meet_a_target_share_a_row() {
+        let check = |point: &str, value, outcome| TargetCheck {
+            name: "softmax_share".to_owned(),
+            point: point.to_owned(),
+            metric: String::new(),
+            value: Figure::Value(value),
+            target: "< 1 %".to_owned(),
+            alert: "> 5 %".to_owned(),
+            outcome,
+        };
+        let checks = [
+            check("a", 0.5, CheckOutcome::Met),
+            check("b", 7.0, CheckOutcome::Alert),
+            check("c", 0.1, CheckOutcome::Met),
+        ];
+        let markdown = targets_text(&checks, Style::Markdown);
+        for line in [
+            "| softmax_share | b | 7.0 | < 1 % | > 5 % | ALERT |",
+            "| softmax_share | 2 points | 0.1 to 0.5 | < 1 % | > 5 % | met |",
+        ] {
+            assert!(markdown.contains(line), "{line}:\n{markdown}");
+        }
+        assert_eq!(targets_text(&[], Style::Terminal), "");
+    }
 }

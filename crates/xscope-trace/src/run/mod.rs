@@ -346,19 +346,18 @@ fn checksum(path: &Path) -> io::Result<(Bytes, String)> {
     }
 }
 
-/// `<time>-<kind>-<model>-<hardware>`.
+/// `<time>-<kind>-<model>-<hardware>`, without what is not known.
 fn run_name(run: &NewRun) -> String {
     let stamp = Utc::from_wall(run.started_wall).compact();
     // A hub's owner or a path's directories say little and are long.
     let model = run.model.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let kind = name_part(&run.kind, "");
-    let model = name_part(model, "");
-    let hardware = name_part(&run.hardware, "-");
-    format!("{stamp}-{kind}-{model}-{hardware}")
+    let known = [name_part(&run.kind, ""), name_part(model, ""), name_part(&run.hardware, "-")];
+    let known = known.into_iter().filter(|part| !part.is_empty());
+    std::iter::once(stamp).chain(known).collect::<Vec<_>>().join("-")
 }
 
 /// Text of any origin as a part of a file name: `a-z`, `0-9`, `.`, `_` and what `also` adds; the
-/// rest becomes `_`. Not hidden, not empty, not long.
+/// rest becomes `_`. Not hidden, not long.
 fn name_part(text: &str, also: &str) -> String {
     let mut part = String::new();
     for c in text.chars().flat_map(char::to_lowercase) {
@@ -372,8 +371,7 @@ fn name_part(text: &str, also: &str) -> String {
             break;
         }
     }
-    let part = part.trim_matches(['.', '_', '-']);
-    if part.is_empty() { "unknown".to_owned() } else { part.to_owned() }
+    part.trim_matches(['.', '_', '-']).to_owned()
 }
 
 fn create_unique(parent: &Path, name: &str) -> io::Result<PathBuf> {

@@ -36,10 +36,6 @@ pub(crate) struct CaptureArgs {
     /// gs://BUCKET/PATH
     #[arg(long, value_name = "DIR")]
     pub remote_dir: Option<String>,
-    #[command(flatten)]
-    pub extent: ExtentArgs,
-    #[command(flatten)]
-    pub recorded: RecordedArgs,
     /// Send requests meanwhile, to the first server or to URL (a router), as the options under
     /// Requests say; --requests says how many there are before they repeat
     #[arg(
@@ -51,8 +47,6 @@ pub(crate) struct CaptureArgs {
         conflicts_with_all = ["wait_load", "min_in_flight"]
     )]
     pub load: Option<String>,
-    #[command(flatten)]
-    pub workload: WorkloadArgs,
     /// Finish a run of servers with other disks, when their files have been copied into it
     #[arg(long, value_name = "RUN", conflicts_with_all = ["url", "load", "stop"])]
     pub collect: Option<PathBuf>,
@@ -64,6 +58,12 @@ pub(crate) struct CaptureArgs {
     pub no_progress: bool,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub extent: ExtentArgs,
+    #[command(flatten)]
+    pub recorded: RecordedArgs,
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
 }
 
 /// When a profile begins and ends.

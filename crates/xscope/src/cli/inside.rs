@@ -77,6 +77,7 @@ pub(crate) struct OneBatchArgs {
     /// scoring does
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', default_value = "1")]
     pub output_len: Vec<u32>,
+    /// Where what is drawn begins: equal seeds give equal prompts
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Append a line of JSON for each batch, with the keys of sglang's bench_one_batch
@@ -86,9 +87,9 @@ pub(crate) struct OneBatchArgs {
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub run_name: String,
     #[command(flatten)]
-    pub model: ModelArgs,
-    #[command(flatten)]
     pub inside: InsideArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +100,7 @@ pub(crate) struct OfflineArgs {
     /// A ShareGPT file, or JSON lines of {"prompt", "output_tokens"}
     #[arg(long, value_name = "FILE", required_if_eq("dataset_name", "sharegpt"))]
     pub dataset_path: Option<PathBuf>,
+    /// Prompts of a pass
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub num_prompts: u32,
     /// Tokens of a prompt: 128, uniform:64-128, lognormal:100,0.5
@@ -129,6 +131,7 @@ pub(crate) struct OfflineArgs {
     /// Passes over all prompts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub trials: u32,
+    /// Where what is drawn begins: equal seeds give equal prompts
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// What a million prompts cost is told from the price of an hour
@@ -138,9 +141,9 @@ pub(crate) struct OfflineArgs {
     #[arg(long, value_name = "FILE")]
     pub result_filename: Option<PathBuf>,
     #[command(flatten)]
-    pub engine: EngineArgs,
-    #[command(flatten)]
     pub report: InsideOutputArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// Kinds of prompts.

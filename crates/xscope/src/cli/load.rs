@@ -36,7 +36,7 @@ pub(crate) struct RequestArgs {
     /// stages:10/s*30s+20/s*30s, replay:FILE [default: closed:1]
     #[arg(long, value_name = "ARRIVALS")]
     pub arrivals: Option<Arrivals>,
-    /// Requests of a measured window
+    /// Requests of a measured window [default: of a matrix its own, else 200; generation 100]
     #[arg(long, visible_aliases = ["num-prompts", "num-runs"], value_name = "N")]
     pub requests: Option<u32>,
     /// How long requests are sent in a measured window, in seconds
@@ -45,6 +45,7 @@ pub(crate) struct RequestArgs {
     /// Different requests before they repeat, so that every answer is checked for drift
     #[arg(long, value_name = "N")]
     pub distinct: Option<u32>,
+    /// Where what is drawn begins: equal seeds give equal requests
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// The model's name in the requests, if the server does not say it
@@ -73,8 +74,6 @@ pub(crate) struct LoadArgs {
     /// How long the server may take to get ready, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600)]
     pub ready_timeout_secs: u64,
-    #[command(flatten)]
-    pub requests: RequestArgs,
     /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
     #[arg(long, visible_alias = "warmup-requests", value_name = "N")]
     pub warmup: Option<u32>,
@@ -94,8 +93,6 @@ pub(crate) struct LoadArgs {
     /// The price of an hour of the server; results say what a million items cost
     #[arg(long, value_name = "PRICE")]
     pub price_per_hour: Option<f64>,
-    #[command(flatten)]
-    pub find_max: FindMaxArgs,
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,
@@ -116,4 +113,8 @@ pub(crate) struct LoadArgs {
     pub no_progress: bool,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub requests: RequestArgs,
+    #[command(flatten)]
+    pub find_max: FindMaxArgs,
 }

@@ -98,7 +98,7 @@ pub(crate) struct OutputArgs {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use clap::{CommandFactory as _, Parser as _};
+    use clap::{Command, CommandFactory as _, Parser as _};
 
     use super::Cli;
 
@@ -110,5 +110,19 @@ pub(crate) mod tests {
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// A heading goes on behind the arguments that are flattened under it.
+    #[test]
+    fn what_a_command_is_about_stands_under_no_other_heading() {
+        fn check(command: &Command) {
+            for id in ["url", "output_dir", "ready_timeout_secs", "no_progress", "load", "trials"] {
+                let args = command.get_arguments().filter(|arg| arg.get_id() == id);
+                let headings: Vec<_> = args.filter_map(|arg| arg.get_help_heading()).collect();
+                assert!(headings.is_empty(), "{} --{id}: {headings:?}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 }

@@ -6,19 +6,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use xscope_trace::Picos;
 
-use super::{EngineArgs, OutputArgs, TargetArgs};
+use super::{EngineArgs, OutputArgs, RequestArgs, ScoreAskArgs, TargetArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
     /// Profile the server at this address instead of the built-in engine
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "load_format", "overrides"])]
     pub url: Option<String>,
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    #[command(flatten)]
-    pub workload: WorkloadArgs,
-    #[command(flatten)]
-    pub overhead: OverheadArgs,
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,
@@ -37,9 +31,15 @@ pub(crate) struct ProfileArgs {
     #[arg(long)]
     pub no_progress: bool,
     #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub workload: WorkloadArgs,
+    #[command(flatten)]
     pub targets: TargetArgs,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub overhead: OverheadArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -97,51 +97,20 @@ pub(crate) enum OverheadLevel {
     Full,
 }
 
-/// What is sent.
+/// Scoring requests, or those of a workload.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub(crate) struct WorkloadArgs {
-    /// Items of a request; several sizes, separated by commas, are measured one after the other
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "4")]
-    pub batch_sizes: Vec<u32>,
-    /// Labels scored for each item; several counts are combined with every batch size
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "2")]
-    pub label_counts: Vec<u32>,
-    /// The label token ids themselves, instead of drawn ones
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
-    pub label_token_ids: Option<Vec<u32>>,
-    /// Measured requests of each combination
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub requests: u32,
-    /// Requests in flight at once
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub concurrency: u32,
+    /// Requests in flight at once: --arrivals closed:N [default: 2]
+    #[arg(long, value_name = "N", conflicts_with = "arrivals")]
+    pub concurrency: Option<u32>,
     /// Rounds of warm-up with the same shapes
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub warmup: u32,
-    /// Tokens of a query
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    pub query_tokens: u32,
-    /// Tokens of an item
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    pub item_tokens: u32,
-    /// Send token ids instead of text, so that the server does not tokenize
-    #[arg(long)]
-    pub token_ids: bool,
-    /// Put the item before the query
-    #[arg(long)]
-    pub item_first: bool,
-    /// Ask for probabilities under the full vocabulary instead of a softmax over the labels
-    #[arg(long)]
-    pub no_softmax: bool,
-    /// Size of the model's vocabulary, if the server does not say it
-    #[arg(long, value_name = "N")]
-    pub vocab_size: Option<u32>,
-    /// The model's name in the requests, if the server does not say it
-    #[arg(long, value_name = "NAME")]
-    pub model_name: Option<String>,
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    #[command(flatten)]
+    pub ask: ScoreAskArgs,
+    #[command(flatten)]
+    pub requests: RequestArgs,
 }
 
 #[cfg(test)]
@@ -154,6 +123,8 @@ mod tests {
         assert!(accepts(&["profile", "--batch-sizes", "1,4,16", "--label-counts", "2,4"]));
         assert!(!accepts(&["profile", "--url", "http://127.0.0.1:1", "--model", "m"]));
         assert!(accepts(&["profile", "--url", "http://h:1", "--", "python", "-m", "s"]));
+        assert!(accepts(&["profile", "--url", "http://h:1", "--workload", "w.toml"]));
+        assert!(!accepts(&["profile", "--concurrency", "4", "--arrivals", "closed:4"]));
         assert!(!accepts(&["profile", "--", "python", "-m", "s"]), "where does it listen?");
         assert!(!accepts(&["run"]));
         assert!(!accepts(&["profile", "--device", "tpu"]));

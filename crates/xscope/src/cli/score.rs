@@ -9,19 +9,20 @@ use super::{EngineArgs, LoadArgs};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub(crate) struct ScoreAskArgs {
-    /// Items of a request, for each point
+    /// Items of a request, for each point [default: the matrix's, else 4]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub batch_sizes: Vec<u32>,
-    /// Labels scored for each item, for each point
+    /// Labels scored for each item, for each point [default: the matrix's, else 2]
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub label_counts: Vec<u32>,
     /// The label token ids themselves, instead of drawn ones
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     pub label_token_ids: Option<Vec<u32>>,
     /// Tokens of a query: 12, uniform:10-30, normal:20,5, lognormal:20,0.5, zipf:1.2,100
+    /// [default: 12]
     #[arg(long, value_name = "LENGTHS")]
     pub query_tokens: Option<Lengths>,
-    /// Tokens of an item
+    /// Tokens of an item [default: 8 in bench score and sweep, else 4]
     #[arg(long, value_name = "LENGTHS")]
     pub item_tokens: Option<Lengths>,
     /// Send token ids instead of text, so that the server does not tokenize
@@ -45,8 +46,6 @@ pub(crate) struct ScoreArgs {
     /// for 30 s
     #[arg(long, conflicts_with_all = ["profile", "batch_sizes", "label_counts"])]
     pub stress: bool,
-    #[command(flatten)]
-    pub ask: ScoreAskArgs,
     /// Take a profile of each point, apart from what is measured
     #[arg(long)]
     pub enable_trace: bool,
@@ -55,6 +54,8 @@ pub(crate) struct ScoreArgs {
     pub enable_memory: bool,
     #[command(flatten)]
     pub load: LoadArgs,
+    #[command(flatten)]
+    pub ask: ScoreAskArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
 }

@@ -53,6 +53,7 @@ pub(crate) struct OneBatchServerArgs {
     /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub warmup: u32,
+    /// Where what is drawn begins: equal seeds give equal prompts
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Append a line of JSON for each batch, with the keys of sglang's bench_one_batch_server
@@ -118,11 +119,11 @@ pub(crate) struct SweepArgs {
     #[arg(long)]
     pub no_progress: bool,
     #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
     pub ask: ScoreAskArgs,
     #[command(flatten)]
     pub requests: RequestArgs,
-    #[command(flatten)]
-    pub output: OutputArgs,
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

@@ -12,6 +12,7 @@ use xscope_load::{Cancel, LoadEvent};
 use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
+use crate::cmd::bench::load_options;
 use crate::cmd::compare::{exit, rules, show};
 use crate::cmd::{Exit, profile};
 use crate::output::{self, Progress};
@@ -39,7 +40,8 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
         output_dir: args.output_dir,
         targets: [target(&args.a, &args.a_url), target(&args.b, &args.b_url)],
         warmup_rounds: args.workload.warmup,
-        matrix: profile::matrix(args.workload),
+        load: load_options(&args.workload.requests),
+        matrix: profile::matrix(args.workload)?,
         ready: Duration::from_secs(args.ready_timeout_secs),
         most_pairs,
         budget: Duration::from_secs(args.budget_secs),

@@ -17,7 +17,7 @@ use xscope_load::{
 use xscope_trace::results::{
     BenchConfig, Cause, CauseKind, CompileSplit, Figure, Judgement, PointResult, Results, Verdict,
 };
-use xscope_view::{bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
+use xscope_view::{Style, bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
 
 use crate::cli::{LoadArgs, RequestArgs};
 use crate::cmd::{Exit, capture, find_max, profile, targets};
@@ -64,6 +64,13 @@ pub(crate) fn backend(args: &RequestArgs, workload: &Workload) -> Backend {
     args.backend.unwrap_or_else(|| Backend::usual(&workload.ask))
 }
 
+/// How the load behaves, as far as that can be said.
+pub(crate) fn load_options(args: &RequestArgs) -> LoadOptions {
+    let mut options = LoadOptions::default();
+    options.tolerance.drift = args.drift;
+    options
+}
+
 /// The name of the only point: that of its file, if there is one.
 pub(crate) fn point_name(args: &RequestArgs, arrivals: &Arrivals) -> String {
     let file = args.workload.as_deref().and_then(Path::file_stem);
@@ -85,8 +92,6 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
         (None, true, Some(words)) => BenchTarget::Command { words, url: None },
         (None, true, None) => anyhow::bail!("say what to measure: --url URL, or -- CMD"),
     };
-    let mut load = LoadOptions::default();
-    load.tolerance.drift = args.requests.drift;
     let options = BenchOptions {
         output_dir: args.output_dir.clone(),
         target,
@@ -97,7 +102,7 @@ pub(crate) fn measure(args: &LoadArgs, asked: Asked) -> Result<Exit> {
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: asked.profile,
         watchdog: capture::watchdog(),
-        load,
+        load: load_options(&args.requests),
         config: BenchConfig { command_line: std::env::args().collect(), ..asked.config },
         git_commit: profile::git_commit(),
     };
@@ -186,7 +191,8 @@ fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
             if results.config.bench == "serving" && !args.markdown {
                 output::page(&serving_text(results))?;
             }
-            output::page(&targets_text(&results.checks))?;
+            let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+            output::page(&targets_text(&results.checks, style))?;
         }
     }
     output::progress(&format!("the run is {}", benched.run.path().display()));

@@ -19,6 +19,7 @@ use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
 use xscope_view::{Section, Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
+use crate::cmd::bench::load_options;
 use crate::cmd::{Exit, analyze as analyze_cmd, profile};
 use crate::output::{self, Progress};
 
@@ -125,7 +126,8 @@ fn options(args: CaptureArgs) -> Result<CaptureOptions> {
             Some(url) => StartWhen::OwnLoad {
                 url: (!url.is_empty()).then_some(url),
                 warmup_rounds: args.workload.warmup,
-                matrix: Box::new(profile::matrix(args.workload)),
+                load: load_options(&args.workload.requests),
+                matrix: Box::new(profile::matrix(args.workload)?),
             },
             None if wait.is_zero() => StartWhen::Now,
             None => StartWhen::Busy { in_flight: args.extent.min_in_flight, limit: wait },

@@ -203,7 +203,8 @@ fn ask_python(python: &Path, task: &Value) -> Result<Vec<u8>> {
     let status = child.wait()?;
     if !status.success() {
         bail!(
-            "the kernels in JAX ended with {status}; {} must have jax, and said above what is wrong",
+            "the kernels in JAX ended with {status}; {} must have jax, and said above what \
+             is wrong; --python PATH takes another",
             python.display()
         );
     }

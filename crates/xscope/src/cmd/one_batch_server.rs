@@ -8,8 +8,8 @@ use xscope_capture::{BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::{
     Arrivals, Ask, AskGenerate, Backend, LoadOptions, Matrix, PromptForm, WarmUp, Workload,
 };
-use xscope_trace::results::{BenchConfig, Judgement, PointResult, median_of};
-use xscope_view::server_batches_text;
+use xscope_trace::results::{BenchConfig, Judgement, PointResult};
+use xscope_view::{server_batch_secs, server_batches_text};
 
 use crate::cli::OneBatchServerArgs;
 use crate::cmd::bench::take;
@@ -22,8 +22,8 @@ pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
     let (ran, interrupted) = runtime.block_on(Box::pin(take(options(args), progress)))?;
     let Benched { run, results, died, .. } = ran;
     if let Some(path) = &args.result_filename {
-        for point in &results.results {
-            inside::append(path, &line(&args.run_name, point))?;
+        for line in results.results.iter().filter_map(|point| line(&args.run_name, point)) {
+            inside::append(path, &line)?;
         }
     }
     match args.output.json {
@@ -86,22 +86,20 @@ fn options(args: &OneBatchServerArgs) -> BenchOptions {
     }
 }
 
-/// A result with the keys of sglang's `bench_one_batch_server`; the latency is that of the median
-/// batch, from its start to its last answer.
-fn line(run_name: &str, point: &PointResult) -> Value {
-    let batches = point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
-    let secs = median_of(batches.collect()).filter(|&secs| secs > 0.0);
+/// A result with the keys of sglang's `bench_one_batch_server`; none of what was never answered.
+fn line(run_name: &str, point: &PointResult) -> Option<Value> {
+    let secs = server_batch_secs(point)?;
     let shape = point.shape;
     let size = |size: Option<u32>| size.map_or(0.0, f64::from);
     let (rows, input, output) =
         (f64::from(point.concurrency), size(shape.input_len), size(shape.output_len));
-    json!({
+    Some(json!({
         "run_name": run_name,
         "batch_size": point.concurrency,
         "input_len": shape.input_len,
         "output_len": shape.output_len,
         "latency": secs,
-        "output_throughput": secs.map(|secs| rows * output / secs),
-        "overall_throughput": secs.map(|secs| rows * (input + output) / secs),
-    })
+        "output_throughput": rows * output / secs,
+        "overall_throughput": rows * (input + output) / secs,
+    }))
 }

@@ -11,8 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use xscope_analysis::RunFacts;
 use xscope_capture::{OverheadOptions, ProfileEvent, ProfileOptions, Profiled};
 use xscope_engine::{Engine, EngineHandle};
-use xscope_load::{Arrivals, Ask, AskScore, Cancel, Labels, Lengths, LoadEvent, Matrix};
-use xscope_load::{Phase, PromptForm, Workload};
+use xscope_load::{Arrivals, Cancel, LoadEvent, Matrix, Phase};
 use xscope_trace::overhead::Recording;
 use xscope_trace::results::TargetCheck;
 use xscope_trace::run::{RunDir, replace_file};
@@ -20,7 +19,9 @@ use xscope_trace::{Metric, clock};
 use xscope_view::html::{Side, report_html};
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, TargetArgs, WorkloadArgs};
+use crate::cmd::bench::load_options;
 use crate::cmd::run::server;
+use crate::cmd::score::{Named, POINT, planned};
 use crate::cmd::{Exit, capture, engine, targets};
 use crate::output::{self, Progress};
 
@@ -38,7 +39,8 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
             false => Some(server(args.server, args.probes)?),
         },
         warmup_rounds: args.workload.warmup,
-        matrix: matrix(args.workload),
+        load: load_options(&args.workload.requests),
+        matrix: matrix(args.workload)?,
         overhead: overhead(&args.overhead),
         watchdog: capture::watchdog(),
         ready: Duration::from_secs(args.ready_timeout_secs),
@@ -164,29 +166,15 @@ fn add_to_results(run: &RunDir, peak: &Metric, checks: &[TargetCheck]) -> Result
     Ok(run.write_json(&path, &results)?)
 }
 
-pub(crate) fn matrix(args: WorkloadArgs) -> Matrix {
-    let labels = match &args.label_token_ids {
-        Some(ids) => u32::try_from(ids.len()).map(|count| vec![count]).unwrap_or_default(),
-        None => args.label_counts,
-    };
-    let ask = Ask::Score(AskScore {
-        items: Lengths::Fixed(1),
-        query_tokens: args.query_tokens.into(),
-        item_tokens: args.item_tokens.into(),
-        labels: args.label_token_ids.map_or(Labels::Drawn(0), Labels::Ids),
-        item_first: args.item_first,
-        apply_softmax: !args.no_softmax,
-    });
-    let workload = Workload {
-        model: args.model_name.unwrap_or_default(),
-        form: if args.token_ids { PromptForm::TokenIds } else { PromptForm::Text },
-        vocab_size: args.vocab_size.unwrap_or(0),
-        seed: args.seed,
-        requests: Some(args.requests),
-        arrivals: Arrivals::Closed(args.concurrency),
-        ..Workload::new(ask)
-    };
-    Matrix::score(workload, &args.batch_sizes, &labels)
+/// What is sent where nothing is said.
+const USUAL: Named = Named { at_once: 2, item_tokens: 4, ..POINT };
+
+/// The matrix of scoring requests, or the workload, that was asked for.
+pub(crate) fn matrix(mut args: WorkloadArgs) -> Result<Matrix> {
+    if let Some(at_once) = args.concurrency {
+        args.requests.arrivals = Some(Arrivals::Closed(at_once));
+    }
+    Ok(planned(&args.ask, &args.requests, USUAL, false)?.matrix(&args.requests))
 }
 
 /// The commit of the source tree that the command runs in, if it is one.

@@ -9,38 +9,46 @@ use crate::cli::{RequestArgs, ScoreArgs, ScoreAskArgs};
 use crate::cmd::bench::{Asked, backend, measure, point_name, workload};
 use crate::cmd::{Exit, engine};
 
-/// A matrix that has a name.
+/// What is asked where nothing is said: a matrix that may have a name.
+#[derive(Clone, Copy)]
 pub(crate) struct Named {
     pub name: &'static str,
     pub batch_sizes: &'static [u32],
     pub label_counts: &'static [u32],
     pub requests: u32,
     pub warmup: u32,
+    pub at_once: u32,
+    pub item_tokens: u32,
 }
 
-const NAMED: [Named; 3] = [
-    Named {
-        name: "smoke",
-        batch_sizes: &[1, 4, 16],
-        label_counts: &[2, 4],
-        requests: 5,
-        warmup: 2,
-    },
-    Named {
-        name: "standard",
-        batch_sizes: &[1, 2, 4, 8, 16, 32],
-        label_counts: &[2, 4, 8],
-        requests: 20,
-        warmup: 5,
-    },
-    Named {
-        name: "full",
-        batch_sizes: &[1, 2, 4, 8, 16, 32, 64],
-        label_counts: &[2, 4, 8, 16],
-        requests: 50,
-        warmup: 10,
-    },
-];
+pub(crate) const SMOKE: Named = Named {
+    name: "smoke",
+    batch_sizes: &[1, 4, 16],
+    label_counts: &[2, 4],
+    requests: 5,
+    warmup: 2,
+    at_once: 1,
+    item_tokens: 8,
+};
+const STANDARD: Named = Named {
+    name: "standard",
+    batch_sizes: &[1, 2, 4, 8, 16, 32],
+    label_counts: &[2, 4, 8],
+    requests: 20,
+    warmup: 5,
+    ..SMOKE
+};
+const FULL: Named = Named {
+    name: "full",
+    batch_sizes: &[1, 2, 4, 8, 16, 32, 64],
+    label_counts: &[2, 4, 8, 16],
+    requests: 50,
+    warmup: 10,
+    ..SMOKE
+};
+/// One point, of a command that is not about a matrix.
+pub(crate) const POINT: Named =
+    Named { name: "", batch_sizes: &[4], label_counts: &[2], requests: 200, warmup: 5, ..SMOKE };
 
 const STRESS_BATCHES: [u32; 3] = [50, 100, 200];
 const STRESS_AT_ONCE: [u32; 3] = [4, 8, 16];
@@ -48,11 +56,12 @@ const STRESS_ITEMS: u32 = 8;
 const STRESS_SECS: f64 = 30.0;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
-    let named = NAMED.iter().find(|named| Some(named.name) == args.profile.as_deref());
-    let usual = named.unwrap_or(&NAMED[0]);
+    let mut named = [SMOKE, STANDARD, FULL].into_iter();
+    let named = named.find(|named| Some(named.name) == args.profile.as_deref());
+    let usual = named.unwrap_or(SMOKE);
     let requests = &args.load.requests;
     let planned = match args.stress {
-        true => stress(base(&args.ask, requests, usual.requests)?),
+        true => stress(base(&args.ask, requests, usual)?),
         false => planned(&args.ask, requests, usual, named.is_some())?,
     };
     let asked = Asked {
@@ -103,10 +112,10 @@ impl Planned {
 pub(crate) fn planned(
     ask: &ScoreAskArgs,
     requests: &RequestArgs,
-    usual: &Named,
+    usual: Named,
     is_named: bool,
 ) -> Result<Planned> {
-    let base = base(ask, requests, usual.requests)?;
+    let base = base(ask, requests, usual)?;
     let sizes = !ask.batch_sizes.is_empty() || !ask.label_counts.is_empty();
     if requests.workload.is_some() && !is_named && !sizes {
         let points = vec![(point_name(requests, &base.arrivals), base.clone())];
@@ -133,16 +142,20 @@ pub(crate) fn planned(
 }
 
 /// What the points have in common.
-fn base(ask: &ScoreAskArgs, requests: &RequestArgs, usual: u32) -> Result<Workload> {
+fn base(ask: &ScoreAskArgs, requests: &RequestArgs, usual: Named) -> Result<Workload> {
     let usual_ask = Ask::Score(AskScore {
         items: Lengths::Fixed(4),
         query_tokens: Lengths::Fixed(12),
-        item_tokens: Lengths::Fixed(8),
+        item_tokens: Lengths::Fixed(usual.item_tokens),
         labels: Labels::Drawn(2),
         item_first: false,
         apply_softmax: true,
     });
-    let usual = Workload { requests: Some(usual), ..Workload::new(usual_ask) };
+    let usual = Workload {
+        requests: Some(usual.requests),
+        arrivals: Arrivals::Closed(usual.at_once),
+        ..Workload::new(usual_ask)
+    };
     let mut workload = workload(requests, usual)?;
     if ask.token_ids {
         workload.form = PromptForm::TokenIds;

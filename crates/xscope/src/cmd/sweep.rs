@@ -7,19 +7,15 @@ use anyhow::{Context as _, Result};
 use xscope_capture::{
     BenchEvent, BenchOptions, BenchTarget, ProfiledServers, SweepEvent, SweepOptions, Swept,
 };
-use xscope_load::{Cancel, LoadOptions, WarmUp};
+use xscope_load::{Cancel, WarmUp};
 use xscope_trace::results::{BenchConfig, Grid};
 use xscope_view::sweep_text;
 
 use crate::cli::SweepArgs;
-use crate::cmd::bench::show;
-use crate::cmd::score::{Named, planned};
+use crate::cmd::bench::{load_options, show};
+use crate::cmd::score::{POINT, planned};
 use crate::cmd::{Exit, capture, profile};
 use crate::output::{self, Progress};
-
-/// What is measured at each setting where nothing is said.
-const USUAL: Named =
-    Named { name: "", batch_sizes: &[4], label_counts: &[2], requests: 200, warmup: 5 };
 
 pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
     let text = std::fs::read_to_string(&args.grid)
@@ -29,9 +25,7 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
     let (json, slo) = (args.output.json, args.slo);
     let progress = Progress::new(!args.no_progress);
     let words: Vec<OsString> = vec![grid.command.clone().into()];
-    let planned = planned(&args.ask, &args.requests, &USUAL, false)?;
-    let mut load = LoadOptions::default();
-    load.tolerance.drift = args.requests.drift;
+    let planned = planned(&args.ask, &args.requests, POINT, false)?;
     let bench = BenchOptions {
         output_dir: args.output_dir,
         target: BenchTarget::Command { words, url: None },
@@ -41,7 +35,7 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: ProfiledServers::None,
         watchdog: capture::watchdog(),
-        load,
+        load: load_options(&args.requests),
         config: BenchConfig { command_line: std::env::args().collect(), ..planned.config("sweep") },
         git_commit: profile::git_commit(),
         matrix: planned.matrix(&args.requests),

@@ -109,7 +109,7 @@ fn a_larger_peak_of_memory_fails_and_the_setting_that_makes_it_is_named() {
         });
     }
     let text = stdout(&run(path, &["compare", "a.json", "b.json"], 1));
-    for part in ["peak_hbm_mb", "more: FAIL, +10 % allowed", "max_total_tokens"] {
+    for part in ["peak_hbm_mb", "more memory: FAIL, +10 % allowed", "max_total_tokens"] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
