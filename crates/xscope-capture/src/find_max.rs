@@ -309,11 +309,12 @@ fn judge(point: &PointResult, slo: &[Slo]) -> Outcome {
     for cause in &point.verdict.causes {
         let detail = cause.detail.clone();
         match cause.cause {
-            CauseKind::ServerDied
-            | CauseKind::Interrupted
-            | CauseKind::WrongAnswers
-            | CauseKind::ClientLimited => return Outcome::Over(detail),
-            CauseKind::CompileInWindow | CauseKind::NotWarm => return Outcome::Disturbed(detail),
+            CauseKind::ServerDied | CauseKind::Interrupted | CauseKind::WrongAnswers => {
+                return Outcome::Over(detail);
+            }
+            CauseKind::ClientLimited | CauseKind::CompileInWindow | CauseKind::NotWarm => {
+                return Outcome::Disturbed(detail);
+            }
             CauseKind::FailedRequests | CauseKind::Overloaded => return Outcome::Fails(detail),
             _ => {}
         }
@@ -371,7 +372,7 @@ mod tests {
         check(&[CauseKind::OfferedLimited], 99.0, "holds");
         check(&[CauseKind::Overloaded], 99.0, "fails");
         check(&[CauseKind::CompileInWindow], 5000.0, "again");
-        check(&[CauseKind::ClientLimited, CauseKind::Overloaded], 5000.0, "over");
+        check(&[CauseKind::ClientLimited, CauseKind::Overloaded], 5000.0, "again");
         check(&[CauseKind::WrongAnswers], 1.0, "over");
     }
 }
