@@ -7,20 +7,19 @@ use xscope_trace::results::{
     Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
 };
 
+use crate::sections::{Style, markdown_table};
 use crate::text::{Column, table};
 
 /// A table with a row for each point, and below it why points are invalid.
-pub fn bench_text(results: &Results, markdown: bool) -> String {
+pub fn bench_text(results: &Results, style: Style) -> String {
     let columns = columns(results);
     let rows = results.results.iter();
     let rows = rows.map(|point| columns.iter().map(|column| (column.cell)(point)).collect());
     let rows: Vec<Vec<String>> = rows.collect();
-    let mut out = match markdown {
-        true => markdown_table(&columns, &rows),
-        false => {
-            let heads: Vec<Column> = columns.iter().map(|column| column.head).collect();
-            table(&heads, rows)
-        }
+    let heads: Vec<Column> = columns.iter().map(|column| column.head).collect();
+    let mut out = match style {
+        Style::Markdown => markdown_table(&heads, &rows),
+        Style::Terminal => table(&heads, rows),
     };
     for point in &results.results {
         let spoiled = point.verdict.status == Judgement::Invalid;
@@ -105,20 +104,6 @@ fn columns(results: &Results) -> Vec<Cell> {
     }
     columns.push(text("verdict", |point| verdict(point).to_owned()));
     columns
-}
-
-fn markdown_table(columns: &[Cell], rows: &[Vec<String>]) -> String {
-    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let heads = columns.iter().map(|column| column.head.name().to_owned()).collect();
-    let rule = columns.iter().map(|column| match column.head {
-        Column::Text(_) => "---".to_owned(),
-        Column::Number(_) => "--:".to_owned(),
-    });
-    let mut out = line(heads) + &line(rule.collect());
-    for row in rows {
-        out.push_str(&line(row.iter().map(|cell| cell.replace('|', "\\|")).collect()));
-    }
-    out
 }
 
 fn verdict(point: &PointResult) -> &'static str {
@@ -240,13 +225,13 @@ mod tests {
 
     #[test]
     fn invalid_points_say_why_and_valid_ones_do_not_complain() {
-        let text = bench_text(&results(), false);
+        let text = bench_text(&results(), Style::Terminal);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("12.3") && lines[1].ends_with("valid"), "{text}");
         assert!(lines[2].ends_with("INVALID"), "{text}");
         assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
         assert!(!text.contains("good: too_few"), "{text}");
-        assert!(bench_text(&results(), true).starts_with("| point | arrivals | n |"));
+        assert!(bench_text(&results(), Style::Markdown).starts_with("| point | arrivals | n |"));
     }
 
     #[test]

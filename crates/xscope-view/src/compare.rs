@@ -551,7 +551,7 @@ mod tests {
         }
         let markdown = compare_text(&report, Style::Markdown);
         assert!(markdown.contains("| b1_l2 | p95_ms | 99.997 ms |"), "{markdown}");
-        assert!(markdown.contains("runs/<a>\\|b"), "{markdown}");
+        assert!(markdown.contains("runs/\\<a>\\|b"), "{markdown}");
         let junit = compare_junit(&report);
         assert!(junit.contains("tests=\"2\" failures=\"1\" errors=\"1\" skipped=\"0\""), "{junit}");
         assert!(junit.contains("message=\"died: &quot;&lt;TypeError&gt;&quot;\""), "{junit}");

@@ -213,21 +213,24 @@ pub(crate) fn render(grid: &Grid, style: Style) -> String {
             format!("\n{}\n{}", grid.title, table(&grid.columns, grid.rows.iter().cloned()))
         }
         Style::Markdown => {
-            let names = grid.columns.iter().map(|column| column.name());
-            let marks = grid.columns.iter().map(|column| match column {
-                Column::Text(_) => "---",
-                Column::Number(_) => "---:",
-            });
-            let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-            let mut out = format!("\n### {}\n\n", grid.title);
-            out += &row(names.map(str::to_owned).collect());
-            out += &row(marks.map(str::to_owned).collect());
-            for cells in &grid.rows {
-                out += &row(cells.iter().map(|cell| markdown(cell)).collect());
-            }
-            out
+            format!("\n### {}\n\n{}", grid.title, markdown_table(&grid.columns, &grid.rows))
         }
     }
+}
+
+pub(crate) fn markdown_table(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let names = columns.iter().map(|column| column.name());
+    let marks = columns.iter().map(|column| match column {
+        Column::Text(_) => "---",
+        Column::Number(_) => "---:",
+    });
+    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut out = row(names.map(str::to_owned).collect());
+    out += &row(marks.map(str::to_owned).collect());
+    for cells in rows {
+        out += &row(cells.iter().map(|cell| markdown(cell)).collect());
+    }
+    out
 }
 
 /// Text as a cell of Markdown that shows it as it is: names of kernels hold `<`, `*` and `_`, those

@@ -90,8 +90,8 @@ mod tests {
         ];
         let markdown = targets_text(&checks, Style::Markdown);
         for line in [
-            "| softmax_share | b | 7.0 | < 1 % | > 5 % | ALERT |",
-            "| softmax_share | 2 points | 0.1 to 0.5 | < 1 % | > 5 % | met |",
+            "| softmax_share | b | 7.0 | \\< 1 % | > 5 % | ALERT |",
+            "| softmax_share | 2 points | 0.1 to 0.5 | \\< 1 % | > 5 % | met |",
         ] {
             assert!(markdown.contains(line), "{line}:\n{markdown}");
         }

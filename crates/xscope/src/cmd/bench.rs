@@ -187,11 +187,11 @@ fn answer(args: &LoadArgs, benched: &Benched) -> Result<()> {
     match args.output.json {
         true => output::json(results)?,
         false => {
-            output::page(&bench_text(results, args.markdown))?;
-            if results.config.bench == "serving" && !args.markdown {
+            let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+            output::page(&bench_text(results, style))?;
+            if results.config.bench == "serving" && style == Style::Terminal {
                 output::page(&serving_text(results))?;
             }
-            let style = if args.markdown { Style::Markdown } else { Style::Terminal };
             output::page(&targets_text(&results.checks, style))?;
         }
     }
