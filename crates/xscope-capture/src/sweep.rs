@@ -364,10 +364,8 @@ fn too_large(done: &[CellRow], cell: &Cell) -> Option<String> {
     })?;
     let more = cell.values.keys().filter(|axis| less(failed, &cell.values, axis));
     let more = more.map(String::as_str).collect::<Vec<_>>().join(", ");
-    Some(format!(
-        "{} ran out of memory, and more of {more} takes more; --try-all measures it all the same",
-        failed.name,
-    ))
+    let failed = &failed.name;
+    Some(format!("{failed} ran out of memory, and larger {more} takes more (--try-all)"))
 }
 
 /// Whether a setting has a smaller number on an axis than these values.

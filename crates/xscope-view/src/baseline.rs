@@ -66,16 +66,12 @@ fn noise_text(stored: &StoredNoise) -> String {
 /// One baseline with its figures.
 pub fn baseline_text(baseline: &Baseline) -> String {
     let mut out = String::new();
-    line(
-        &mut out,
-        &format!(
-            "{} saved {} from commit {} in series {}",
-            baseline.name,
-            baseline.saved,
-            baseline.commit(),
-            baseline.series
-        ),
-    );
+    let commit = match baseline.commit() {
+        "" => "no known commit".to_owned(),
+        commit => format!("commit {commit}"),
+    };
+    let Baseline { name, saved, series, .. } = baseline;
+    line(&mut out, &format!("{name} saved {saved} from {commit} in series {series}"));
     for run in &baseline.runs {
         let rows = run.points.iter().flat_map(|point| {
             point.figures.iter().map(|(name, values)| {
