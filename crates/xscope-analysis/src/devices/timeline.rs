@@ -83,24 +83,32 @@ fn activity(slices: &Slices, classes: &[Option<Class>]) -> Activity {
     activity
 }
 
-/// The breakdown of every device, in the trace's order.
-pub(crate) fn timeline(trace: &Trace, activities: &[Activity]) -> Vec<TimelineRow> {
+/// The breakdown of every device, and when it did anything, in the trace's order.
+pub(crate) fn timeline(
+    trace: &Trace,
+    activities: &[Activity],
+) -> (Vec<TimelineRow>, Vec<Intervals>) {
     let row = |(index, did)| row(trace.device_label(device_id(index)), did);
-    activities.iter().enumerate().map(row).collect()
+    activities.par_iter().enumerate().map(row).unzip()
 }
 
-fn row(device: &str, [computation, communication, copies]: &Activity) -> TimelineRow {
+fn row(device: &str, [computation, communication, copies]: &Activity) -> (TimelineRow, Intervals) {
     let with_communication = computation.union(communication);
-    let all = with_communication.union(copies);
+    let communicated = with_communication.total();
+    let all = match copies.extent().is_none() {
+        true => with_communication,
+        false => with_communication.union(copies),
+    };
     let window = all.extent().map_or(Picos::ZERO, |(start, end)| end - start);
-    TimelineRow {
+    let row = TimelineRow {
         device: device.to_owned(),
         computation_us: computation.total().as_micros(),
-        exposed_communication_us: (with_communication.total() - computation.total()).as_micros(),
-        exposed_copy_us: (all.total() - with_communication.total()).as_micros(),
+        exposed_communication_us: (communicated - computation.total()).as_micros(),
+        exposed_copy_us: (all.total() - communicated).as_micros(),
         idle_us: (window - all.total()).as_micros(),
         window_us: window.as_micros(),
         communication_us: communication.total().as_micros(),
         copy_us: copies.total().as_micros(),
-    }
+    };
+    (row, all)
 }

@@ -115,39 +115,36 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let mut work = Work::of(trace, window);
     work.given = options.peaks;
-    let ((mut kernels, executions), (compiles, (allocations, (busy, extent)))) = rayon::join(
+    let ((mut kernels, executions), (compiles, (allocations, extent))) = rayon::join(
         || rayon::join(|| accepted(&work, &options.filter), || executions(trace)),
-        || {
-            rayon::join(
-                || compiles(trace, window),
-                || (allocations(trace), rayon::join(|| busy(trace), || trace.extent())),
-            )
-        },
+        || rayon::join(|| compiles(trace, window), || (allocations(trace), trace.extent())),
     );
     let (first, last) = extent.unwrap_or_default();
+    let is_filtered = options.filter != Filter::default();
     let classes = classes(trace, &kernels);
     // What each device did when takes as much memory as why it idled, so one is gone before the other.
-    let ((collectives, timeline), ((programs, steps), memory)) = rayon::join(
+    let ((collectives, (timeline, busy)), memory) = rayon::join(
         || {
             let activities = activities(trace, &classes);
-            rayon::join(
+            let (collectives, (timeline, active)) = rayon::join(
                 || collectives(trace, &kernels, (&classes, &activities)),
                 || timeline(trace, &activities),
-            )
+            );
+            // Without a filter every operation counts in the time lines.
+            (collectives, (timeline, if is_filtered { busy(trace) } else { active }))
         },
-        || {
-            rayon::join(
-                || (programs(trace, &executions), steps_of(trace, &executions, &busy)),
-                || memory(trace, &executions, &allocations),
-            )
-        },
+        || memory(trace, &executions, &allocations),
     );
-    let (idle, ((layers, varies), recording)) = rayon::join(
+    let (idle, ((layers, varies), (recording, (programs, steps)))) = rayon::join(
         || idle(trace, &busy),
         || {
             rayon::join(
                 || (layers(&work, &kernels, &options.rules), variations(&work, &kernels)),
-                || recording(trace, last - first, options.overhead.as_ref()),
+                || {
+                    let recording = recording(trace, last - first, options.overhead.as_ref());
+                    let steps = steps_of(trace, &executions, &busy);
+                    (recording, (programs(trace, &executions), steps))
+                },
             )
         },
     );

@@ -1,6 +1,8 @@
 //! Idle time, compilations and collectives of traces made by hand.
 
 use xscope_analysis::analyze;
+use xscope_analysis::kernels::Filter;
+use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::Trace;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{SourceId, TrackKind};
@@ -439,4 +441,19 @@ fn groups_of_kernels_add_up() {
     let components = grouped(&report, GroupBy::Component, &[]);
     let unknown = components.iter().find(|row| row.group == "unknown");
     assert!(unknown.is_none_or(|row| row.share < 0.01), "{components:?}");
+}
+
+#[test]
+fn a_filter_is_one_of_time_lines_and_not_of_busy_time() {
+    let mut trace = Trace::default();
+    let on = Some(device(&mut trace, "cpu:0"));
+    let id = program(&mut trace, &[made("dot", "dot", "", 1), made("add", "add", "", 1)], 0..2);
+    let rows = [(("dot", 0, 10), 1), (("add", 20, 30), 1)];
+    track(&mut trace, TrackKind::Ops, on, Some(id), &rows);
+    let filter = Filter { name: Some("dot".to_owned()), ..Filter::default() };
+    let report = analyze_with(&trace, &Options { filter, ..Options::default() });
+    let (line, device) = (&report.timeline[0], &report.devices[0]);
+    assert_eq!((line.computation_us, line.window_us), (10.0, 10.0));
+    assert_eq!((device.busy_us, device.idle_us), (40.0, 10.0));
+    assert_eq!(report.devices, analyze(&trace).devices);
 }
