@@ -52,7 +52,7 @@ pub(crate) fn si(value: f64, unit: &str) -> String {
     let steps = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match steps.iter().find(|(step, _)| value.abs() >= *step) {
         Some((step, prefix)) => format!("{:.2} {prefix}{unit}", value / step),
-        None => format!("{value:.0} {unit}"),
+        None => format!("{value:.0} {unit}").trim_end().to_owned(),
     }
 }
 
@@ -131,5 +131,6 @@ mod tests {
         assert_eq!(shorten("abcdefghij", 7), "abcd…ij");
         assert_eq!(shorten("a\x1b[31mb", 20), "a\u{fffd}[31mb");
         assert_eq!(si(918e12, "FLOP/s"), "918.00 TFLOP/s");
+        assert_eq!(si(376.0, ""), "376");
     }
 }
