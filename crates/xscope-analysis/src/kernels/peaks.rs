@@ -136,7 +136,7 @@ pub fn peaks(trace: &Trace, device: &Device, given: GivenPeaks) -> Option<Peaks>
     known.filter(|_| device.kind != DeviceKind::Cpu)
 }
 
-/// The peaks of the chip that a user names as in [`CHIPS`]: `MI300X`, `H100 PCIe`, `TPU v6e`.
+/// The peaks of the chip that a user names by the words of the table: `MI300X`, `H100 PCIe`, `TPU v6e`.
 ///
 /// # Errors
 /// With the names that are known, if this is none of them.
