@@ -12,6 +12,9 @@ use crate::text::{Column, table};
 
 /// A table with a row for each point, and below it why points are invalid.
 pub fn bench_text(results: &Results, style: Style) -> String {
+    if results.results.is_empty() {
+        return "Nothing was measured: it ended before a trial of a point did\n".to_owned();
+    }
     let columns = columns(results);
     let rows = results.results.iter();
     let rows = rows.map(|point| columns.iter().map(|column| (column.cell)(point)).collect());
@@ -232,6 +235,8 @@ mod tests {
         assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
         assert!(!text.contains("good: too_few"), "{text}");
         assert!(bench_text(&results(), Style::Markdown).starts_with("| point | arrivals | n |"));
+        let nothing = Results { results: Vec::new(), ..results() };
+        assert!(bench_text(&nothing, Style::Terminal).starts_with("Nothing was measured"));
     }
 
     #[test]
