@@ -19,6 +19,9 @@ _REQUEST = contextvars.ContextVar("xscope_request", default=None)
 
 _SKIP = object()
 
+# What a probe without paths finds.
+_NOTHING = (None,) * 8
+
 
 class _Context:
     """An HTTP request under way: its key, what its items are called, moments to remember."""
@@ -53,14 +56,12 @@ class Probe:
         self.mark_start, self.mark_end = row.get("mark_start"), row.get("mark_end")
         self.memory_start, self.memory_end = memory.get("start"), memory.get("end")
         self.keys = list(args)
-        self.facts = compile_paths(
-            [
-                row.get("span_by"), row.get("request"), batch, row.get("rids"), memory.get("size"),
-                self.stamp and self.stamp["keys"], self.wait and self.wait["keys"], row.get("link"),
-                *args.values(),
-            ],
-            parameters,
-        )  # fmt: skip
+        paths = [
+            row.get("span_by"), row.get("request"), batch, row.get("rids"), memory.get("size"),
+            self.stamp and self.stamp["keys"], self.wait and self.wait["keys"], row.get("link"),
+            *args.values(),
+        ]  # fmt: skip
+        self.facts = compile_paths(paths, parameters) if any(paths) else None
         self.when = [
             (compile_path(text, parameters), values) for text, values in row.get("when", {}).items()
         ]
@@ -108,7 +109,7 @@ class Probe:
                 runtime.fault("leave", self.label)
             # A call that was broken off has no span, but for a request.
             if error is None or self.opens or isinstance(error, Exception):
-                facts = self.facts(args, kwargs, result)
+                facts = _NOTHING if self.facts is None else self.facts(args, kwargs, result)
             recorder, thread = runtime.recorder, get_native_id()
             if thread not in recorder.names:
                 recorder.know(thread)
