@@ -14,8 +14,6 @@ import time
 _PAUSE = 0.2
 # After so many pauses without a note the thread sleeps until there is one.
 _LINGER = 5
-# So many notes at a time: a thread of the server that comes back from the device meanwhile waits for us.
-_AT_A_TIME = 8
 # With more notes than this, whoever takes one has to make spans of them.
 MOST_NOTES = 4096
 _MOST_PENDING = 8
@@ -65,16 +63,14 @@ class Recorder:
 
     def flush(self):
         """Makes spans of the notes that there are; whether there were any."""
-        count = len(self.notes)
-        for _ in range(0, count, _AT_A_TIME):
-            with self._lock:
-                for _ in range(min(_AT_A_TIME, len(self.notes))):
-                    note = self.notes.popleft()
-                    try:
-                        self._settle(*note)
-                    except Exception as error:
-                        self._failed(note[0].label, error)
-            time.sleep(0)  # gives up the interpreter to whoever wants it
+        with self._lock:
+            count = len(self.notes)
+            for _ in range(count):
+                note = self.notes.popleft()
+                try:
+                    self._settle(*note)
+                except Exception as error:
+                    self._failed(note[0].label, error)
         return count > 0
 
     def _start(self):
