@@ -23,7 +23,7 @@ use xscope_trace::run::{HostInfo, JsonlWriter, NewRun, RunClock, RunDir, RunStat
 use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
-use crate::profile::info;
+use crate::profile::{info, model_of};
 use crate::profiler::{Order, ProfilerOptions, absolute};
 use crate::server::{Server, free_port, must_be_free};
 use crate::watchdog::Watched;
@@ -146,17 +146,19 @@ pub(crate) async fn new_run(options: &BenchOptions) -> NewRun {
         BenchTarget::Running { url, .. } => wait_ready(url, NAMING).await.ok(),
         BenchTarget::Command { .. } => None,
     };
-    let known = |field| ready.as_ref().and_then(|ready| info(ready, field)).map(str::to_owned);
-    let model = Some(options.matrix.workload.model.clone()).filter(|model| !model.is_empty());
-    let model = model.or_else(|| known("served_model_name")).or_else(|| known("model_path"));
+    let model = match options.matrix.workload.model.as_str() {
+        "" => ready.as_ref().map_or("", model_of),
+        model => model,
+    };
+    let hardware = ready.as_ref().and_then(|ready| info(ready, "device"));
     let target = match &options.target {
         BenchTarget::Running { url, .. } => url.clone(),
         BenchTarget::Command { words, .. } => text(words).join(" "),
     };
     NewRun {
         kind: options.config.bench.clone(),
-        model: model.unwrap_or_default(),
-        hardware: known("device").unwrap_or_default(),
+        model: model.to_owned(),
+        hardware: hardware.unwrap_or_default().to_owned(),
         command_line: options.config.command_line.clone(),
         target,
         workload: json!(options.matrix.workload),

@@ -23,7 +23,7 @@ use xscope_trace::run::{
 use xscope_trace::{Bytes, Nanos, Trace, clock};
 
 use crate::error::CaptureError;
-use crate::profile::info;
+use crate::profile::{info, model_of};
 use crate::profiler::{self, ProfilerOptions, ProfilerStatus, absolute};
 use crate::session::{self, profile_bytes};
 use crate::work::{LOOK, Seen, Work};
@@ -160,10 +160,7 @@ fn create(options: &CaptureOptions, infos: &[Ready]) -> Result<RunDir, CaptureEr
     let urls: Vec<&str> = options.servers.iter().map(|server| server.url.as_str()).collect();
     let new = NewRun {
         kind: "capture".to_owned(),
-        model: info(first, "served_model_name")
-            .or_else(|| info(first, "model_path"))
-            .unwrap_or_default()
-            .to_owned(),
+        model: model_of(first).to_owned(),
         hardware: info(first, "device").unwrap_or_default().to_owned(),
         command_line: options.command_line.clone(),
         target: urls.join(" "),

@@ -98,10 +98,7 @@ async fn attach(
     let mut loaded = Loaded::new(url, &mut options, &ready, cancel)?;
     let new_run = NewRun {
         kind: "score".to_owned(),
-        model: info(&ready, "served_model_name")
-            .or_else(|| info(&ready, "model_path"))
-            .unwrap_or_default()
-            .to_owned(),
+        model: model_of(&ready).to_owned(),
         hardware: info(&ready, "device").unwrap_or("cpu").to_owned(),
         command_line: options.command_line,
         target: url.to_owned(),
@@ -369,6 +366,11 @@ impl Loaded {
             ..Results::default()
         }
     }
+}
+
+/// What a server calls its model; empty if it does not say.
+pub(crate) fn model_of(ready: &Ready) -> &str {
+    info(ready, "served_model_name").or_else(|| info(ready, "model_path")).unwrap_or_default()
 }
 
 pub(crate) fn info<'a>(ready: &'a Ready, field: &str) -> Option<&'a str> {
