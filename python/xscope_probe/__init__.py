@@ -214,8 +214,7 @@ class Runtime:
         start = time.monotonic_ns()
         memory.watch(self.failed)
         if memory.snapshot(stage):
-            thread = threading.get_native_id(), threading.current_thread().name
-            span = start, time.monotonic_ns(), thread, None, None, [("stage", stage)], True
+            span = start, time.monotonic_ns(), self.recorder.here(), None, None, [("stage", stage)], True
             self.write("xscope.memory", *span)
 
     # Failing.

@@ -54,6 +54,13 @@ class Recorder:
             self.names.clear()
         self.names[thread] = _name_of(threading.current_thread())
 
+    def here(self):
+        """The running thread, for a span that needs no note."""
+        thread = threading.get_native_id()
+        if thread not in self.names:
+            self.know(thread)
+        return thread, self.names[thread]
+
     def wake(self):
         """To be called after a note while `asleep`, and past `MOST_NOTES`."""
         if self.asleep:
