@@ -11,16 +11,16 @@ import itertools
 import json
 import os
 import sys
-import threading
 import time
 
 from .cost import cost_of_recording
 from .hook import Finder
 from .memory import Memory
+from .place import here
 from .recorder import Recorder
 from .ring import Ring
 from .spool import Spool
-from .wrap import CallableAttribute, Probe, parameters_of, wrap
+from .wrap import CallableAttribute, Probe, wrap, wrap_callable
 
 _MOST_ERRORS = 100
 
@@ -70,6 +70,8 @@ class Runtime:
     ):
         self.control = control
         self._ring = ring
+        # Wrappers hold on to it.
+        self.recorder = Recorder(control, self.spool, self.failed)
         self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
         # For tests, and looked at by whoever calls `fault`.
@@ -83,11 +85,9 @@ class Runtime:
         atexit.register(self._at_exit)
 
     def _fresh(self):
-        self._lock = threading.RLock()
         self._spool = None
         self._off = False
         self._errors, self._first_error = 0, None
-        self.recorder = Recorder(self.control, self.write, self.failed)
         self._memory = Memory(*self._memory_at) if self._memory_at[0] else None
         self._requests = itertools.count(os.getpid() << 32)
 
@@ -96,6 +96,10 @@ class Runtime:
         try:
             spool = self._spool
             self._fresh()
+            self.recorder.forget()
+            # The thread has got another id.
+            if here() is not None:
+                self.recorder.know(here())
             if spool is not None:
                 spool.forget()
         except Exception:
@@ -145,7 +149,7 @@ class Runtime:
         function = raw.__func__ if isinstance(raw, (staticmethod, classmethod)) else raw
         if not callable(function):
             raise TypeError(f"{row['name']} cannot be called")
-        wrapped = wrap(function, Probe(self, row, parameters_of(function)))
+        wrapped = wrap(function, Probe(self, row))
         if isinstance(raw, (staticmethod, classmethod)):
             wrapped = type(raw)(wrapped)
         setattr(owner, last, wrapped)
@@ -156,33 +160,28 @@ class Runtime:
             function = getattr(owner, attribute, None)
             if function is None or isinstance(function, CallableAttribute):
                 continue
-            row = {"module": label, "name": attribute, "span": span}
-            probe = Probe(self, row, [])
-            setattr(owner, attribute, CallableAttribute(function, probe))
+            row = {"module": label, "name": attribute, "span": span, "batch": "around"}
+            setattr(owner, attribute, wrap_callable(function, Probe(self, row)))
 
     # Recording.
 
     def new_request(self):
         return next(self._requests)
 
-    def write(self, name, *span):
-        if self._off or name is None:
-            return
-        if self.faulty:
-            self.fault("write", name)
-        spool = self._spool
-        if spool is None:
-            with self._lock:
-                spool = self._spool
-                if spool is None:
-                    spool = self._spool = self._open()
-        spool.span(name, *span)
+    def spool(self):
+        """Where spans go, for one caller at a time; None if nothing is recorded any more."""
+        if self._off:
+            return None
+        self.fault("write", "")
+        if self._spool is None:
+            self._spool = self._open()
+        return self._spool
 
     def _measure_cost(self):
         """Records into a file that nobody sees; what cannot be measured is not known."""
         scratch = copy.copy(self)
-        scratch.faulty, scratch._off = False, False
-        scratch.recorder = Recorder(b"\1", scratch.write, scratch.failed, threaded=False)
+        scratch.faulty, scratch._fault, scratch._off = False, None, False
+        scratch.recorder = Recorder(b"\1", scratch.spool, scratch.failed, threaded=False)
         try:
             scratch._spool = Spool(self._directory)
         except OSError:
@@ -214,8 +213,7 @@ class Runtime:
         start = time.monotonic_ns()
         memory.watch(self.failed)
         if memory.snapshot(stage):
-            span = start, time.monotonic_ns(), self.recorder.here(), None, None, [("stage", stage)], True
-            self.write("xscope.memory", *span)
+            self.recorder.put("xscope.memory", start, time.monotonic_ns(), ("stage", stage))
 
     # Failing.
 
@@ -259,7 +257,7 @@ class Runtime:
 
     def _at_exit(self):
         try:
-            self.recorder.flush()
+            self.recorder.finish()
             if self._installed or self._errors:
                 self._write_note()
             spool, self._off = self._spool, True

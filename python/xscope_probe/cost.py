@@ -25,7 +25,7 @@ def cost_of_recording(runtime):
     flush = runtime.recorder.flush
 
     def per_call(row):
-        return _per_call(wrap(_call, Probe(runtime, row, ["key", "size", "rids"])), flush)
+        return _per_call(wrap(_call, Probe(runtime, row)), flush)
 
     plain = per_call(_ROW)
     many = per_call({**_ROW, "rids": "rids"})

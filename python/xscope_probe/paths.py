@@ -7,8 +7,8 @@
 
 A path that does not fit the objects gives no value, and no error: servers differ by version.
 
-Paths become Python, one function for all those of a probe: see `recorder` for what a call costs.
-What they find holds on to nothing of the server's.
+Paths become lines of Python, for the function that `wrap` makes of a probe. What they find holds on to
+nothing of the server's.
 """
 
 import enum
@@ -17,50 +17,47 @@ import re
 _ROOT = re.compile(r"[A-Za-z_]\w*")
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|(\[\])|\[(-?\d+)\]|\['([^']*)'\]|(\(\))")
 
-
 _PLAIN = frozenset([int, float, str, bool, type(None)])
+
+
+# What paths find that end so is made by their lines.
+_KEPT = re.compile(r"\|\s*(len|lens|text|header:.*)\s*$|\[\][^|]*$")
 
 
 class PathError(ValueError):
     """A table has a path that cannot be read."""
 
 
-def compile_path(texts, parameters):
-    """A function of (args, kwargs, result): the value of the first path that has one, or None."""
-    return _compile([texts], "v0", parameters)
+def lookup(value, texts, root):
+    """Lines that set the variable `value` to what the first path finds that finds something, or None.
+
+    `root` is a function from a parameter's name to its expression; the lines need `names()`.
+    """
+    lines = []
+    for number, text in enumerate([texts] if isinstance(texts, str) else texts):
+        found = [f"try: {value} = {_expression(text, root)}", f"except Exception: {value} = None"]
+        if not _KEPT.search(text):
+            found.append(f"if {value}.__class__ not in xs_plain: {value} = xs_keep({value})")
+        if number > 0:
+            lines.append(f"if {value} is None or {value}.__class__ is list and not {value}:")
+            found = ["    " + line for line in found]
+        lines += found
+    return lines
 
 
-def compile_paths(rows, parameters):
-    """As `compile_path` for each row, in one tuple; a row that is None has no value."""
-    return _compile(rows, "".join(f"v{number}, " for number in range(len(rows))), parameters)
-
-
-def _compile(rows, returned, parameters):
-    lines = ["def values(args, kwargs, result):"]
-    for number, texts in enumerate(rows):
-        value = f"v{number}"
-        lines.append(f"    {value} = None")
-        for text in [texts] if isinstance(texts, str) else texts or ():
-            lines += [
-                f"    if {value} is None or {value}.__class__ is list and not {value}:",
-                f"        try: {value} = {_expression(text, parameters)}",
-                f"        except Exception: {value} = None",
-                f"        if {value}.__class__ not in plain: {value} = keep({value})",
-            ]
-    lines.append(f"    return {returned or '()'}")
-    space = {"header": _header, "plain": _PLAIN, "keep": _keep}
-    exec(compile("\n".join(lines), "<xscope paths>", "exec"), space)
-    return space["values"]
+def names():
+    """What the lines of `lookup` call things."""
+    return {"xs_header": _header, "xs_plain": _PLAIN, "xs_keep": _keep, "xs_scalar": _scalar}
 
 
 def _keep(value):
     """A value that stays as it is while the server goes on."""
     if not isinstance(value, (list, tuple)):
-        return scalar(value)
-    return [one if one.__class__ in _PLAIN else scalar(one) for one in value]
+        return _scalar(value)
+    return [one if one.__class__ in _PLAIN else _scalar(one) for one in value]
 
 
-def scalar(value):
+def _scalar(value):
     """What can be recorded of a value: an int, a float, a str; None if nothing can."""
     if isinstance(value, enum.Enum):
         return value.name
@@ -77,7 +74,7 @@ def scalar(value):
     return None
 
 
-def _expression(text, parameters):
+def _expression(text, root_of):
     path, *functions = [part.strip() for part in text.split("|")]
     match = _ROOT.match(path)
     if match is None:
@@ -89,53 +86,50 @@ def _expression(text, parameters):
             raise PathError(f"cannot read {path[at:]!r} of {text!r}")
         steps.append(step)
         at = step.end()
-    code = _walk(_root(root, parameters), steps)
+    code = _walk("xs_result" if root == "return" else root_of(root), steps, not functions)
     for name in functions:
         code = _function(name, code, text)
     return code
 
 
-def _root(root, parameters):
-    if root == "return":
-        return "result"
-    if root not in parameters:
-        return f"kwargs[{root!r}]"
-    position = parameters.index(root)
-    return f"(args[{position}] if len(args) > {position} else kwargs[{root!r}])"
-
-
-def _walk(code, steps):
-    for number, step in enumerate(steps):
+def _walk(code, steps, values):
+    """The expression for what steps find; `values`: nothing comes after it, and it has to stay as it is."""
+    clauses = []
+    for step in steps:
         attribute, each, index, key, call = step.groups()
         if attribute is not None:
             code += f".{attribute}"
         elif index is not None:
-            code += f"[{index}]"
+            # A comprehension must not name what it goes over.
+            inside = any(step.group(2) for step in steps)
+            code = f"{code}[{index}]" if inside else _unless_none(code, f"xs_found[{index}]")
         elif call is not None:
             code += "()"
         elif each is None:
             code += f"[{key!r}]"
         else:
-            return _each(code, steps[number + 1 :])
-    return code
+            clauses.append(f"for xs_{len(clauses)} in {code} or ()")
+            code = f"xs_{len(clauses) - 1}"
+    if not clauses:
+        return code
+    if values:
+        code = f"xs_found if (xs_found := {code}).__class__ in xs_plain else xs_scalar(xs_found)"
+    return f"[{code} {' '.join(clauses)}]"
 
 
-def _each(code, steps):
-    """A list of what the steps find in each element; flat, however many `[]` there are."""
-    rest = _walk("each", steps)
-    if any(step.group(2) for step in steps):
-        return f"[one for each in {code} or () for one in {rest}]"
-    return f"[{rest} for each in {code} or ()]"
+def _unless_none(code, then):
+    """Nothing where there is nothing: an error, with caches cold, costs more than all else."""
+    return f"({then} if (xs_found := {code}) is not None else None)"
 
 
 def _function(name, code, text):
     if name.startswith("header:"):
-        return f"header({code}, {name[len('header:') :].strip().lower().encode()!r})"
+        return f"xs_header({code}, {name[len('header:') :].strip().lower().encode()!r})"
     known = {
         "len": f"len({code})",
         "lens": f"[len(each) for each in {code}]",
         "sum": f"sum({code})",
-        "text": f"str({code})[:400]",
+        "text": _unless_none(code, "str(xs_found)[:400]"),
         "list": f"list({code})",
     }
     if name not in known:

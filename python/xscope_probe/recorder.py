@@ -10,12 +10,16 @@ import sys
 import threading
 import time
 
+from .place import Place
+
 # Long, because what wakes up finds its caches taken, too.
 _PAUSE = 0.2
 # After so many pauses without a note the thread sleeps until there is one.
 _LINGER = 5
 # With more notes than this, whoever takes one has to make spans of them.
-MOST_NOTES = 4096
+_MOST_NOTES = 4096
+# As many notes as there may be without the thread's knowledge, while it sleeps.
+_ASLEEP = 0
 _MOST_PENDING = 8
 _MOST_RIDS = 4096
 _MOST_STAMPS = 65536
@@ -23,66 +27,106 @@ _MOST_THREADS = 4096
 
 
 class Recorder:
-    """The notes of a process: (probe, start, end, thread, request's context, facts, error).
-
-    The start of a call has a note of its own, without an end, where its probe asks for more than a span;
-    its facts are the batch that the call works for.
-    """
+    """The notes of a process: (probe, start, end, place, facts, error's class)."""
 
     __slots__ = (
-        "notes", "names", "asleep", "_control", "_write", "_failed", "_lock", "_awake", "_thread",
-        "_stamps", "_batches", "_pending",
+        "notes", "room", "_names", "_control", "_spool", "_span", "_failed", "_lock", "_awake",
+        "_thread", "_threaded", "_stamps", "_pending",
     )  # fmt: skip
 
-    def __init__(self, control, write, failed, threaded=True):
+    def __init__(self, control, spool, failed, threaded=True):
         self.notes = collections.deque()
-        # Of the threads that took notes, by their ids: they may end before somebody asks.
-        self.names = {}
-        # Whether the next note has to wake the thread.
-        self.asleep = threaded
-        self._control, self._write, self._failed = control, write, failed
+        # Of threads, by their ids.
+        self._names = {}
+        self._control, self._spool, self._failed = control, spool, failed
+        self._threaded = threaded
+        self.forget()
+
+    def forget(self):
+        """As if nothing had happened; for a new process, whose notes those of its parent are not."""
+        self.notes.clear()
+        self._names.clear()
+        # With more notes than this, whoever takes one has to call `wake`.
+        self.room = _ASLEEP if self._threaded else _MOST_NOTES
         # Reentrant: a signal handler or a finalizer may record while its thread is in here.
         self._lock = threading.RLock()
+        # Writes a span, while there is somewhere to write to.
+        self._span = None
         self._awake = threading.Event()
         self._thread = None
-        # When something happened to a key; the batches a thread is in, and its spans that wait for one.
-        self._stamps, self._batches, self._pending = {}, {}, {}
+        # When something happened to a key, and a thread's spans that wait for a batch.
+        self._stamps, self._pending = {}, {}
 
-    def know(self, thread):
-        """Remembers what the running thread, with this id, is called."""
-        if len(self.names) >= _MOST_THREADS:
-            self.names.clear()
-        self.names[thread] = _name_of(threading.current_thread())
+    def know(self, place):
+        """The place of the running code, where `place` is None or of another thread."""
+        return Place(self.thread(), None if place is None else place.request)
 
-    def here(self):
-        """The running thread, for a span that needs no note."""
+    def thread(self):
+        """The running thread, as spans know it."""
         thread = threading.get_native_id()
-        if thread not in self.names:
-            self.know(thread)
-        return thread, self.names[thread]
+        name = self._names.get(thread)
+        if name is None:
+            if len(self._names) >= _MOST_THREADS:
+                self._names.clear()
+            name = self._names[thread] = _name_of(threading.current_thread())
+        return thread, name
 
     def wake(self):
-        """To be called after a note while `asleep`, and past `MOST_NOTES`."""
-        if self.asleep:
+        if self.room == _ASLEEP:
             self._start()
-        if len(self.notes) > MOST_NOTES:
+        if len(self.notes) > _MOST_NOTES:
             self.flush()
 
     def flush(self):
         """Makes spans of the notes that there are; whether there were any."""
         with self._lock:
-            count = len(self.notes)
-            for _ in range(count):
-                note = self.notes.popleft()
-                try:
-                    self._settle(*note)
-                except Exception as error:
-                    self._failed(note[0].label, error)
-        return count > 0
+            some = bool(self.notes)
+            if some:
+                self._with_spool(self._settle_notes, self.notes.clear)
+            return some
+
+    def put(self, name, start, end, *args):
+        """Writes a span of the running thread, now."""
+        thread = self.thread()
+        self._with_spool(lambda: self._span(name, start, end, thread, None, None, args, True))
+
+    def finish(self):
+        """Makes spans of all there is, for there will be no more."""
+        self.flush()
+        if self._pending:
+            self._with_spool(lambda: [self._give(thread, None, None) for thread in list(self._pending)])
+
+    def _with_spool(self, write, otherwise=None):
+        with self._lock:
+            if self._span is not None:  # by this thread, which was interrupted
+                return
+            try:
+                spool = self._spool()
+                if spool is not None:
+                    self._span = spool.span
+                    write()
+                    spool.commit()
+                elif otherwise is not None:
+                    otherwise()
+            except Exception as error:
+                self._failed("spool", error)
+                if otherwise is not None:
+                    otherwise()
+            finally:
+                self._span = None
+
+    def _settle_notes(self):
+        notes = self.notes
+        for _ in range(len(notes)):
+            note = notes.popleft()
+            try:
+                self._settle(*note)
+            except Exception as error:
+                self._failed(note[0].label, error)
 
     def _start(self):
         with self._lock:
-            self.asleep = False
+            self.room = _MOST_NOTES
             self._awake.set()
             if self._thread is not None:
                 return
@@ -90,13 +134,13 @@ class Recorder:
                 self._thread = threading.Thread(target=self._run, name="xscope", daemon=True)
                 self._thread.start()
             except RuntimeError:  # no more threads, or the interpreter ends
-                self._thread, self.asleep = None, True
+                self._thread, self.room = None, _ASLEEP
                 self.flush()
                 return
             # A child of `multiprocessing` may end without what `atexit` knows.
             util = sys.modules.get("multiprocessing.util")
             if util is not None:
-                util.Finalize(None, self.flush, exitpriority=0)
+                util.Finalize(None, self.finish, exitpriority=0)
 
     def _run(self):
         idle = 0
@@ -110,60 +154,57 @@ class Recorder:
                 idle += 1
             if idle > _LINGER:
                 self._awake.clear()
-                self.asleep = True
+                self.room = _ASLEEP
                 if not self.notes:
                     self._awake.wait()
-                self.asleep, idle = False, 0
+                self.room, idle = _MOST_NOTES, 0
 
-    def _settle(self, probe, start, end, thread, context, facts, error):
-        if end is None:
-            self._begin(probe, start, thread, context, facts)
-            return
-        if probe.scope is not None:
-            self._leave_batch(thread, start)
-        if facts is None:
-            return
+    def _settle(self, probe, start, end, place, facts, error):
+        thread, opened = place.thread, place.request
         kind, request, batch, rids, _, stamped, waited, linked, *values = facts
-        if error is None:
+        if opened is not None and probe.head:
+            self._gap(probe.head, opened, start, thread)
+        # A call that was broken off has no span, but for a request.
+        if error is not None and not probe.opens and not issubclass(error, Exception):
+            return
+        if error is None and (stamped or waited):
             self._stamp(probe, thread, stamped, waited, start, end)
-        if context is not None:
+        if opened is not None:
             if probe.tail:
-                self._gap(probe.tail, context, end, thread)
+                self._gap(probe.tail, opened, end, thread)
             if probe.mark_end:
-                context.marks[probe.mark_end] = end
-            for rid in _each(linked):
-                if isinstance(rid, str) and len(context.rids) < _MOST_RIDS:
-                    context.rids.append(rid)
+                opened.marks[probe.mark_end] = end
+            if linked:
+                opened.rids += [rid for rid in _each(linked) if isinstance(rid, str)]
+                del opened.rids[_MOST_RIDS:]
+        if batch is not None and self._pending:
+            self._give(thread, start, batch)
         if probe.span is None:
             return
-        pairs = list(zip(probe.keys, values))
-        rids = [rid for rid in _each(rids) if isinstance(rid, str)]
-        pairs.append(("rid", rids))
-        if rids and request is None and batch is None and not probe.batch_next:
-            request = rids[0]
-        if context is not None:
+        args = []
+        if values:
+            for key, value in zip(probe.keys, values):
+                if value.__class__ is list:
+                    args += [(key, one) for one in value if one is not None]
+                elif value is not None:
+                    args.append((key, value))
+        if rids:
+            rids = [rid for rid in _each(rids) if isinstance(rid, str)]
+            args += [("rid", rid) for rid in rids]
+            if rids and request is None and batch is None and not probe.batch_of:
+                request = rids[0]
+        if opened is not None:
             if request is None:
-                request = context.key
+                request = opened.key
             if probe.opens:
-                pairs.append(("rid", context.rids))
+                args += [("rid", rid) for rid in opened.rids]
         if error is not None:
-            pairs.append(("error", error))
+            args.append(("error", error.__name__))
         name = probe.span if probe.spans is None else probe.spans.get(kind, probe.span)
-        self._span(probe, name, start, end, thread, request, batch, pairs, context is not None)
-
-    def _begin(self, probe, start, thread, context, batch):
-        if context is not None:
-            if probe.head:
-                self._gap(probe.head, context, start, thread)
-            if probe.mark_start:
-                context.marks[probe.mark_start] = start
-        if probe.scope is not None:
-            self._of(self._batches, thread).append((start, batch))
-
-    def _leave_batch(self, thread, start):
-        batches = self._of(self._batches, thread)
-        while batches and batches[-1][0] >= start:
-            batches.pop()
+        if probe.batch_of is None:
+            self._span(name, start, end, thread, request, batch, args, opened is not None)
+        else:
+            self._hold(probe.batch_of, name, start, end, thread, request, args, opened is not None)
 
     def _stamp(self, probe, thread, stamped, waited, start, end):
         """Remembers when something happened to keys; writes how long those waited that were remembered."""
@@ -174,41 +215,28 @@ class Recorder:
         for key in _each(waited):
             since = self._stamps.pop((probe.wait["since"], key), None)
             if since is not None:
-                self._put(probe.wait["span"], since, max(since, start), thread, key, None, (), True)
+                self._span(probe.wait["span"], since, max(since, start), thread, key, None, (), True)
 
-    def _gap(self, gap, context, end, thread):
+    def _gap(self, gap, opened, end, thread):
         """A span from a moment of the request to this one."""
-        start = context.marks.get(gap["since"])
+        start = opened.marks.get(gap["since"])
         if start is not None and start < end:
-            self._put(gap["span"], start, end, thread, context.key, None, (), True)
+            self._span(gap["span"], start, end, thread, opened.key, None, (), True)
 
-    def _span(self, probe, name, start, end, thread, request, batch, pairs, overlaps):
-        if batch is None and request is None:
-            batches = self._of(self._batches, thread)
-            batch = batches[-1][1] if batches else None
-        pending = self._of(self._pending, thread)
-        if probe.batch_next:
-            if len(pending) < _MOST_PENDING:
-                pending.append((name, start, end, thread, request, pairs, overlaps))
-            return
-        if batch is not None:
-            for earlier, begun, ended, where, owner, more, over in pending:
-                self._put(earlier, begun, ended, where, owner, batch, more, over)
-            pending.clear()
-        self._put(name, start, end, thread, request, batch, pairs, overlaps)
+    def _hold(self, batch_of, *span):
+        """Keeps a span until its batch is known: that of the next call on its thread, or the call around it."""
+        _, _, _, thread, *_ = span
+        if thread not in self._pending and len(self._pending) >= _MOST_THREADS:
+            self._pending.clear()
+        if len(self._pending.get(thread, ())) >= _MOST_PENDING:
+            self._give(thread, None, None)
+        self._pending.setdefault(thread, []).append((batch_of, *span))
 
-    def _put(self, name, start, end, thread, *rest):
-        self._write(name, start, end, (thread, self.names.get(thread, "")), *rest)
-
-    @staticmethod
-    def _of(lists, thread):
-        """The list of a thread."""
-        found = lists.get(thread)
-        if found is None:
-            if len(lists) >= _MOST_THREADS:
-                lists.clear()
-            found = lists[thread] = []
-        return found
+    def _give(self, thread, start, batch):
+        """Writes what a thread's call with this batch, begun at `start`, decides the batch of."""
+        for batch_of, name, begun, end, _, request, args, overlaps in self._pending.pop(thread, ()):
+            its = batch is not None and (batch_of == "next" or begun >= start)
+            self._span(name, begun, end, thread, request, batch if its else None, args, overlaps)
 
 
 def _each(found):

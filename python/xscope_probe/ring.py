@@ -5,7 +5,6 @@ to keep spans copies them out in time.
 """
 
 import os
-import threading
 
 from .spool import Spool
 
@@ -21,7 +20,6 @@ class Ring:
         self._directory = directory
         self._file_bytes = min(_FILE_BYTES, max(max_bytes // 4, 1 << 17))
         self._most = max(2, max_bytes // self._file_bytes)
-        self._lock = threading.RLock()
         self._cost = cost
         self._paths = []
         # Spans that were thrown away, and those in each file that is left.
@@ -35,12 +33,13 @@ class Ring:
         self._counts.append(0)
 
     def span(self, *record):
-        # Under one lock, because the ids in a record are those of one file.
-        with self._lock:
-            if self._spool.used > _ROTATE_AT * self._file_bytes:
-                self._rotate()
-            self._counts[-1] += 1
-            self._spool.span(*record)
+        if self._spool.used > _ROTATE_AT * self._file_bytes:
+            self._rotate()
+        self._counts[-1] += 1
+        self._spool.span(*record)
+
+    def commit(self):
+        self._spool.commit()
 
     def _rotate(self):
         self._spool.close()
@@ -50,8 +49,7 @@ class Ring:
         self._open()
 
     def close(self):
-        with self._lock:
-            self._spool.close()
+        self._spool.close()
 
     def forget(self):
         self._spool.forget()

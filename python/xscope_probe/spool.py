@@ -1,14 +1,13 @@
 """The `.xspan` file of this process, version 1: see docs/xspan.md.
 
-Records go into memory-mapped segments of a file, so that what was written survives the death of
-the process. A segment is allocated on disk before it is mapped: a full disk is an error here and
-no SIGBUS in the server.
+Records are collected until `commit`, which copies them into memory-mapped segments of a file, so that
+what was written survives the death of the process. A segment is allocated on disk before it is mapped:
+a full disk is an error here and no SIGBUS in the server.
 """
 
 import mmap
 import os
 import struct
-import threading
 import time
 
 _MAGIC = b"XSPAN\0\0\1"
@@ -22,7 +21,7 @@ _DOUBLE = struct.Struct("<d")
 _BITS = struct.Struct("<q")
 _U64 = struct.Struct("<Q")
 
-_STRING, _SPAN, _COUNTER, _THREAD, _EXTRA = 1, 2, 3, 4, 5
+_STRING, _SPAN, _COUNTER, _THREAD, _EXTRA = b"\1", b"\2", b"\3", b"\4", b"\5"
 
 # What recording costs here, as counters.
 _COSTS = ("xscope.span_nanos", "xscope.record_nanos")
@@ -58,30 +57,27 @@ def _allocate(fd, offset, length):
 
 
 class Spool:
-    """One file, written by the threads of one process."""
+    """One file, for one caller at a time."""
 
     def __init__(self, directory, max_bytes=64 << 20, segment_bytes=128 << 10, dropped=0, cost=None):
         self._segment = segment_bytes
         self._segments = max(1, max_bytes // segment_bytes)
-        # Reentrant: a signal handler or a finalizer may record while its thread is in here.
-        self._lock = threading.RLock()
         self._maps = []
-        self._next = 0
+        # Records in the file; those that wait for `commit`, and their kinds; how many more there may be.
+        self._next, self._block, self._kinds = 0, [], bytearray()
+        self._room = (self._segments * segment_bytes - _RECORD) // _RECORD
         self._last_id = 0
-        self._names = {}
-        self._texts = {}
+        self._names, self._texts, self._threads = {}, {}, {}
         self._dropped = dropped
-        self._full = False
-        self._threads = set()
         self.path, self._fd = self._create(directory)
         if not self._grow():
             raise OSError(f"no space for {self.path}")
         offset, error = _wall_offset()
-        capacity = (self._segments * segment_bytes - _RECORD) // _RECORD
-        header = (_MAGIC, _RECORD, os.getpid(), offset, error, dropped, capacity, now(), 0)
+        header = (_MAGIC, _RECORD, os.getpid(), offset, error, dropped, self._room, now(), 0)
         _HEADER.pack_into(self._maps[0], 0, *header)
         for name, nanos in zip(_COSTS, cost or ()):
             self._counter(name, nanos)
+        self.commit()
 
     @staticmethod
     def _create(directory):
@@ -96,50 +92,60 @@ class Spool:
         raise FileExistsError(directory)
 
     def _grow(self):
-        """One more segment; False if the file is full, the disk is, or the file is closed."""
-        if self._full or len(self._maps) >= self._segments:
-            self._full = True
-            return False
+        """One more segment; False if the disk is full, or the file is closed."""
         offset = len(self._maps) * self._segment
         try:
             _allocate(self._fd, offset, self._segment)
             self._maps.append(mmap.mmap(self._fd, self._segment, offset=offset))
         except (OSError, ValueError):
-            self._full = True
             return False
         return True
-
-    def _append(self, layout, kind, *fields):
-        """Writes a record, its kind last; its index, or None if there is no room."""
-        with self._lock:
-            index = self._next
-            segment, at = divmod(_RECORD + index * _RECORD, self._segment)
-            if segment >= len(self._maps) and not self._grow():
-                self._drop()
-                return None
-            self._next = index + 1
-            target = self._maps[segment]
-            layout.pack_into(target, at, 0, *fields)
-            target[at] = kind
-            return index
 
     @property
     def used(self):
         """Bytes of the file that hold something."""
-        return _RECORD + self._next * _RECORD
+        return _RECORD + (self._next + len(self._block)) * _RECORD
 
-    def _drop(self):
-        self._dropped += 1
+    def _has_room(self, records):
+        """Whether the file can take these; if not, they count as dropped."""
+        if records <= self._room:
+            self._room -= records
+            return True
+        self._dropped += records
+        return False
+
+    def _append(self, kind, record):
+        self._block.append(record)
+        self._kinds += kind
+
+    def commit(self):
+        """Puts what was collected into the file: records first, then the kinds that make them valid."""
+        data, kinds, done = b"".join(self._block), bytes(self._kinds), 0
+        self._block.clear()
+        self._kinds.clear()
+        while done < len(kinds):
+            segment, at = divmod(_RECORD + self._next * _RECORD, self._segment)
+            if segment >= len(self._maps) and not self._grow():
+                self._room, self._dropped = 0, self._dropped + len(kinds) - done
+                break
+            count = min(len(kinds) - done, (self._segment - at) // _RECORD)
+            target, end = self._maps[segment], at + count * _RECORD
+            target[at:end] = data[done * _RECORD : (done + count) * _RECORD]
+            target[at:end:_RECORD] = kinds[done : done + count]
+            self._next += count
+            done += count
         if self._maps:
             _U64.pack_into(self._maps[0], _DROPPED_AT, self._dropped)
 
-    def name(self, text):
+    def _name(self, text):
         """The id of a text that comes again and again."""
-        known = self._names.get(text)
-        return known if known is not None else self._define(text, self._names)
+        return self._names.get(text) or self._define(text, self._names)
 
     def _text(self, text):
-        """A new id for a text that soon comes no more, such as that of a request."""
+        """The id of a text that soon comes no more, such as that of a request."""
+        known = self._names.get(text) or self._texts.get(text)
+        if known is not None:
+            return known
         if len(self._texts) >= _MOST_IDS:
             self._texts.clear()
         return self._define(text, self._texts)
@@ -148,25 +154,23 @@ class Spool:
         raw = text.encode("utf-8", "replace")
         if len(raw) > _MOST_TEXT:
             raw = raw[:_MOST_TEXT].decode("utf-8", "ignore").encode()
-        with self._lock:
-            known = ids.get(text)
-            if known is not None:
-                return known
-            self._last_id += 1
-            number = self._last_id
-            for part in range(max(1, -(-len(raw) // 52))):
+        self._last_id += 1
+        number, parts = self._last_id, max(1, -(-len(raw) // 52))
+        if self._has_room(parts):
+            for part in range(parts):
                 piece = raw[52 * part : 52 * part + 52]
-                if self._append(_TEXT, _STRING, 0, part, number, len(raw), piece) is None:
-                    return number
+                self._append(_STRING, _TEXT.pack(0, 0, part, number, len(raw), piece))
             ids[text] = number
-            return number
+        return number
 
     def _value(self, value):
         """A value's form and its 64 bits."""
+        if value.__class__ is int and _MIN_INT <= value <= _MAX_INT:
+            return _INT, value
         if value is None:
             return _ABSENT, 0
         if isinstance(value, str):
-            return _STR, self._names.get(value) or self._texts.get(value) or self._text(value)
+            return _STR, self._text(value)
         if isinstance(value, float):
             return _FLOAT, _BITS.unpack(_DOUBLE.pack(value))[0]
         return _INT, min(max(int(value), _MIN_INT), _MAX_INT)
@@ -174,50 +178,52 @@ class Spool:
     def _thread(self, thread):
         number, name = thread
         number &= 0x7FFFFFFF
-        if name and number not in self._threads:
-            self._threads.add(number)
-            self._append(_FIELDS, _THREAD, 0, 0, self.name(name), number, 0, 0, 0, 0, 0, 0, 0)
+        if name:
+            name = self._name(name)
+            if self._has_room(1):
+                self._append(_THREAD, _FIELDS.pack(0, 0, 0, name, number, 0, 0, 0, 0, 0, 0, 0))
+        self._threads[thread] = number
         return number
 
-    def span(self, name, start, end, thread, request=None, batch=None, pairs=(), overlaps=False):
+    def span(self, name, start, end, thread, request=None, batch=None, args=(), overlaps=False):
         """A stretch of work of a thread, which is an id and, if it is known, a name.
 
-        `pairs` are of a key and an int, a float, a str, None for no value, or a list of these.
+        `args` are of a key and an int, a float or a str.
         """
-        request_form, request_bits = self._value(request)
-        batch_form, batch_bits = self._value(batch)
+        names, value_of, block, pack = self._names, self._value, self._block, _FIELDS.pack
+        request_form, request = value_of(request)
+        batch_form, batch = value_of(batch)
         flags = request_form | batch_form << 2 | (OVERLAPS if overlaps else 0)
-        args = []
-        for key, found in pairs:
-            for value in found if isinstance(found, list) else (found,):
-                form, bits = self._value(value)
-                if form != _ABSENT:
-                    args.append((self.name(key), form << 4, bits))
-        key, form, bits = args[0] if args else (0, 0, 0)
-        record = self._append(
-            _FIELDS, _SPAN, flags | form, 0, self.name(name), self._thread(thread), key,
-            start, max(0, end - start), request_bits, batch_bits, bits, 0,
-        )  # fmt: skip
-        if record is None:
+        name = names.get(name) or self._name(name)
+        thread = self._threads.get(thread) or self._thread(thread)
+        more = [(names.get(key) or self._name(key), *value_of(value)) for key, value in args]
+        if not self._has_room(len(more) or 1):
             return
-        for key, form, bits in args[1:]:
-            self._append(_FIELDS, _EXTRA, form, 0, 0, 0, key, record, 0, 0, 0, bits, 0)
+        record, length = self._next + len(block), end - start if end > start else 0
+        key, form, bits = more.pop(0) if more else (0, 0, 0)
+        flags |= form << 4
+        block.append(pack(0, flags, 0, name, thread, key, start, length, request, batch, bits, 0))
+        for key, form, bits in more:
+            block.append(pack(0, form << 4, 0, 0, 0, key, record, 0, 0, 0, bits, 0))
+        self._kinds += _SPAN + _EXTRA * len(more)
 
     def _counter(self, name, value):
         """A sample of a whole number."""
-        name = self.name(name)
-        self._append(_FIELDS, _COUNTER, _INT << 4, 0, name, 0, 0, now(), 0, 0, 0, value, 0)
+        name = self._name(name)
+        if self._has_room(1):
+            record = _FIELDS.pack(0, _INT << 4, 0, name, 0, 0, now(), 0, 0, 0, value, 0)
+            self._append(_COUNTER, record)
 
     def close(self):
         """Ends the file: the state says so, and what was never used is cut off."""
-        with self._lock:
-            if not self._maps:
-                return
-            _U64.pack_into(self._maps[0], _STATE_AT, 1)
-            self._maps.clear()
-            self._full = True
-            os.ftruncate(self._fd, self.used)
-            os.close(self._fd)
+        if not self._maps:
+            return
+        self.commit()
+        _U64.pack_into(self._maps[0], _STATE_AT, 1)
+        self._maps.clear()
+        self._room = 0
+        os.ftruncate(self._fd, self.used)
+        os.close(self._fd)
 
     def forget(self):
         """Lets go of a parent's file in a forked child, without a change to it."""

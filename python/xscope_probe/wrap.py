@@ -1,45 +1,26 @@
 """Wraps functions of the server so that their calls are recorded.
 
-What a wrapper does besides calling is in `Probe.enter` and `Probe.leave`, which never raise: an
-error is counted, and after too many of them nothing is recorded any more. They read the clock and
-what a call is about, and leave the rest to the `Recorder`.
+A wrapper is Python that is written for its function: between two calls the model runs and takes the
+caches, so that every further function on the way, and every step of one, comes from memory. It reads
+the clock and what the call is about, takes a note of that for the `Recorder`, and never raises: an
+error is counted, and after too many of them nothing is recorded any more.
 """
 
-import contextvars
 import functools
 import inspect
-from threading import get_native_id
+from threading import get_ident
 
-from .paths import compile_path, compile_paths
-from .recorder import MOST_NOTES
+from . import paths
+from .generators import AsyncGenerator, Generator
+from .place import here, open_request
+from .signature import anything, names_of, signature_of
 from .spool import now
-
-# The HTTP request that the running code works for.
-_REQUEST = contextvars.ContextVar("xscope_request", default=None)
-
-_SKIP = object()
-
-# What a probe without paths finds.
-_NOTHING = (None,) * 8
-
-
-class _Context:
-    """An HTTP request under way: its key, what its items are called, moments to remember."""
-
-    __slots__ = ("key", "rids", "marks", "token")
-
-    def __init__(self, key):
-        self.key = key
-        self.rids = []
-        self.marks = {}
-        self.token = None
 
 
 class Probe:
-    """One row of a table, made to fit one function."""
+    """One row of a table: what is to be found out of a call, and what the recorder makes of it."""
 
-    def __init__(self, runtime, row, parameters):
-        memory, args = row.get("memory", {}), row.get("args", {})
+    def __init__(self, runtime, row):
         self.runtime = runtime
         self.label = f"{row['module']}:{row['name']}"
         self.span, self.spans = row.get("span"), row.get("spans", {}) if "span_by" in row else None
@@ -48,273 +29,201 @@ class Probe:
         self.opens = row.get("opens", False)
         self.in_request = row.get("in_request", False)
         self.after = row.get("after")
-        self.batch_next = row.get("batch") == "next"
-        batch = None if self.batch_next else row.get("batch")
-        self.scope = compile_path(batch, parameters) if row.get("scope") else None
+        self.when = row.get("when", {})
+        batch = row.get("batch")
+        self.batch_of = batch if batch in ("next", "around") else None
         self.stamp, self.wait = row.get("stamp"), row.get("wait")
         self.head, self.tail = row.get("head"), row.get("tail")
         self.mark_start, self.mark_end = row.get("mark_start"), row.get("mark_end")
+        memory, args = row.get("memory", {}), row.get("args", {})
         self.memory_start, self.memory_end = memory.get("start"), memory.get("end")
         self.keys = list(args)
-        paths = [
-            row.get("span_by"), row.get("request"), batch, row.get("rids"), memory.get("size"),
-            self.stamp and self.stamp["keys"], self.wait and self.wait["keys"], row.get("link"),
-            *args.values(),
+        # In the order in which the recorder takes what they find.
+        self.paths = [
+            row.get("span_by"), row.get("request"), None if self.batch_of else batch, row.get("rids"),
+            memory.get("size"), self.stamp and self.stamp["keys"], self.wait and self.wait["keys"],
+            row.get("link"), *args.values(),
         ]  # fmt: skip
-        self.facts = compile_paths(paths, parameters) if any(paths) else None
-        self.when = [
-            (compile_path(text, parameters), values) for text, values in row.get("when", {}).items()
-        ]
-        # Whether the start of a call needs more than to look at the clock.
-        self.enters = bool(
-            self.opens or self.in_request or self.scope or self.when or self.head
-            or self.mark_start or self.memory_start
-        )  # fmt: skip
-
-    # Only these are called by wrappers.
-
-    def enter(self, start, args, kwargs):
-        """The request that the call opens, None if it opens none, `_SKIP` if it is not to be recorded."""
-        try:
-            runtime, opened = self.runtime, None
-            if runtime.faulty:
-                runtime.fault("enter", self.label)
-            for path, values in self.when:
-                if path(args, kwargs, None) not in values:
-                    return _SKIP
-            if self.memory_start:
-                runtime.remember_memory(self.memory_start)
-            context = _REQUEST.get()
-            if self.in_request and context is None:
-                return _SKIP
-            if self.opens:
-                context = opened = _Context(runtime.new_request())
-                opened.token = _REQUEST.set(opened)
-            if self.scope is not None or context is not None and (self.head or self.mark_start):
-                batch = self.scope and self.scope(args, kwargs, None)
-                runtime.recorder.notes.append((self, start, None, get_native_id(), context, batch, None))
-            return opened
-        except Exception as error:
-            self.runtime.failed(self.label, error)
-            return _SKIP
-
-    def leave(self, start, opened, args, kwargs, result, error):
-        try:
-            end, runtime, context, facts = now(), self.runtime, _REQUEST.get(), None
-            if opened is not None:
-                if context is opened:
-                    _REQUEST.reset(opened.token)
-                context = opened
-            if runtime.faulty:
-                runtime.fault("leave", self.label)
-            # A call that was broken off has no span, but for a request.
-            if error is None or self.opens or isinstance(error, Exception):
-                facts = _NOTHING if self.facts is None else self.facts(args, kwargs, result)
-            recorder, thread = runtime.recorder, get_native_id()
-            if thread not in recorder.names:
-                recorder.know(thread)
-            kind = None if error is None else type(error).__name__
-            recorder.notes.append((self, start, end, thread, context, facts, kind))
-            if recorder.asleep or len(recorder.notes) > MOST_NOTES:
-                recorder.wake()
-            if error is None:
-                if self.after and args:
-                    runtime.wrap_attributes(args[0], self.after, self.label)
-                if self.memory_end:
-                    runtime.remember_memory(self.memory_end, facts[4])
-        except Exception as failure:
-            self.runtime.failed(self.label, failure)
-
-    def is_empty(self, result):
-        """Whether the call is an empty poll, which is not recorded."""
-        if self.drop == "none":
-            return result is None
-        try:
-            return self.drop == "empty" and not result
-        except Exception:
-            return False
-
-
-def parameters_of(function):
-    """The names of a function's positional parameters."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
 def wrap(function, probe):
     """`function`, recorded by `probe`; what it is (async, generator, ...) stays."""
-    if inspect.isasyncgenfunction(function):
-        return _wrap_generator(function, probe, _AsyncGenerator)
-    if inspect.iscoroutinefunction(function):
-        return _wrap_async(function, probe)
-    if inspect.isgeneratorfunction(function):
-        return _wrap_generator(function, probe, _Generator)
-    return _wrap_sync(function, probe)
-
-
-# A wrapper of its own for `async`, although only `await` differs: what the two could share would be
-# one more call around each poll of a spinning loop.
-def _wrap_sync(function, probe):
-    control = probe.runtime.control
-    enter, leave = probe.enter if probe.enters else None, probe.leave
-    is_empty = probe.is_empty if probe.drop else None
-
-    @functools.wraps(function)
-    def recorded(*args, **kwargs):
-        if not control[0]:
-            return function(*args, **kwargs)
-        start, opened = now(), None
-        if enter is not None:
-            opened = enter(start, args, kwargs)
-            if opened is _SKIP:
-                return function(*args, **kwargs)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            leave(start, opened, args, kwargs, None, error)
-            raise
-        if is_empty is None or not is_empty(result):
-            leave(start, opened, args, kwargs, result, None)
-        return result
-
-    return recorded
-
-
-def _wrap_async(function, probe):
-    control = probe.runtime.control
-
-    @functools.wraps(function)
-    async def recorded(*args, **kwargs):
-        if not control[0]:
-            return await function(*args, **kwargs)
-        start = now()
-        opened = probe.enter(start, args, kwargs)
-        if opened is _SKIP:
-            return await function(*args, **kwargs)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            probe.leave(start, opened, args, kwargs, None, error)
-            raise
-        if probe.drop is None or not probe.is_empty(result):
-            probe.leave(start, opened, args, kwargs, result, None)
-        return result
-
-    return recorded
-
-
-def _wrap_generator(function, probe, proxy):
-    control = probe.runtime.control
-
-    @functools.wraps(function)
-    def recorded(*args, **kwargs):
-        if not control[0]:
-            return function(*args, **kwargs)
-        start = now()
-        opened = probe.enter(start, args, kwargs)
-        generator = function(*args, **kwargs)
-        return generator if opened is _SKIP else proxy(generator, probe, start, opened, args, kwargs)
-
-    return recorded
-
-
-class _Proxy:
-    """A generator whose span ends with its first value or with itself, whichever is asked for."""
-
-    def __init__(self, generator, probe, start, opened, args, kwargs):
-        self._generator, self._probe = generator, probe
-        self._left = (start, opened, args, kwargs)
-
-    def _leave(self, result, error):
-        if self._left is not None:
-            left, self._left = self._left, None
-            self._probe.leave(*left, result, error)
-
-    def _value(self, value):
-        if self._probe.until_first:
-            self._leave(value, None)
-        return value
-
-    def __getattr__(self, name):
-        return getattr(self._generator, name)
-
-
-class _AsyncGenerator(_Proxy):
-    def __aiter__(self):
-        return self
-
-    def __anext__(self):
-        return self._run(self._generator.__anext__())
-
-    def asend(self, value):
-        return self._run(self._generator.asend(value))
-
-    def athrow(self, *error):
-        return self._run(self._generator.athrow(*error))
-
-    async def aclose(self):
-        try:
-            return await self._generator.aclose()
-        finally:
-            self._leave(None, None)
-
-    async def _run(self, step):
-        try:
-            value = await step
-        except StopAsyncIteration:
-            self._leave(None, None)
-            raise
-        except BaseException as error:
-            self._leave(None, error)
-            raise
-        return self._value(value)
-
-
-class _Generator(_Proxy):
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self._run(self._generator.__next__)
-
-    def send(self, value):
-        return self._run(self._generator.send, value)
-
-    def throw(self, *error):
-        return self._run(self._generator.throw, *error)
-
-    def close(self):
-        try:
-            return self._generator.close()
-        finally:
-            self._leave(None, None)
-
-    def _run(self, step, *args):
-        try:
-            value = step(*args)
-        except StopIteration as end:
-            self._leave(end.value, None)
-            raise
-        except BaseException as error:
-            self._leave(None, error)
-            raise
-        return self._value(value)
+    for known, proxy in (
+        (inspect.isasyncgenfunction, AsyncGenerator),
+        (inspect.isgeneratorfunction, Generator),
+    ):
+        if known(function):
+            return _wrap_generator(function, probe, proxy)
+    call = "await xs_function" if inspect.iscoroutinefunction(function) else "xs_function"
+    return functools.wraps(function)(_recorded(function, probe, signature_of(function), call))
 
 
 class CallableAttribute:
     """A callable that an object holds, such as a jitted function, recorded; else as it was."""
 
-    def __init__(self, function, probe):
-        self._xscope = (function, _wrap_sync(function, probe))
-
-    def __call__(self, *args, **kwargs):
-        return self._xscope[1](*args, **kwargs)
-
     def __getattr__(self, name):
         if name == "_xscope":  # while it is being copied or unpickled
             raise AttributeError(name)
-        return getattr(self._xscope[0], name)
+        return getattr(self._xscope, name)
+
+
+def wrap_callable(function, probe):
+    """A `CallableAttribute` with a class of its own, for a call looks in the class, and nowhere else."""
+    call = _recorded(function, probe, anything(first="xs_self, /, "), "xs_function")
+    recorded = type(CallableAttribute.__name__, (CallableAttribute,), {"__call__": call})()
+    recorded._xscope = function
+    return recorded
+
+
+def _recorded(function, probe, signature, call):
+    begin = "async def" if call.startswith("await") else "def"
+    call = f"{call}({signature.passed})"
+    lines = [
+        f"{begin} xs_recorded({signature.declared}):",
+        "    if not xs_control[0]:",
+        f"        return {call}",
+        "    xs_start = xs_now()",
+        *_indented(_enter(probe, signature, f"return {call}")),
+        "    xs_result = xs_error = None",
+        "    try:",
+        f"        xs_result = {call}",
+        "        return xs_result",
+        "    except BaseException as xs_raised:",
+        "        xs_error = type(xs_raised)",
+        "        raise",
+        "    finally:",
+        *_indented(_leave(probe, signature), 2),
+    ]
+    return _compiled(lines, function, probe, signature)["xs_recorded"]
+
+
+def _wrap_generator(function, probe, proxy):
+    control, signature = probe.runtime.control, anything(names_of(function))
+    lines = [
+        f"def xs_enter({signature.declared}):",
+        "    xs_start = xs_now()",
+        "    xs_place = None",
+        *_indented(_enter(probe, signature, "return None")),
+        "    return xs_start, xs_place",
+        f"def xs_leave(xs_start, xs_place, xs_result, xs_error, {signature.declared}):",
+        *_indented(_leave(probe, signature)),
+    ]
+    made = _compiled(lines, function, probe, signature)
+    enter, leave = made["xs_enter"], made["xs_leave"]
+
+    @functools.wraps(function)
+    def recorded(*args, **kwargs):
+        entered = enter(*args, **kwargs) if control[0] else None
+        generator = function(*args, **kwargs)
+        if entered is None:
+            return generator
+        return proxy(
+            generator, probe.until_first, lambda *left: leave(*entered, *left, *args, **kwargs)
+        )
+
+    return recorded
+
+
+# Source. All names of ours begin with `xs_`, which no parameter does.
+
+
+def _enter(probe, signature, give_up):
+    """What a call needs to do first, besides looking at the clock; often nothing."""
+    lines, conditions = [], []
+    for number, path in enumerate(probe.when):
+        lines += paths.lookup(f"xs_when_{number}", path, signature.root)
+        conditions.append(f"xs_when_{number} not in xs_wanted[{number}]")
+    if probe.in_request or probe.mark_start and not probe.opens:
+        lines.append("xs_place = xs_here()")
+    if probe.in_request:
+        conditions.append("xs_place is None or xs_place.request is None")
+    then = []
+    if probe.memory_start:
+        then.append("xs_runtime.remember_memory(xs_probe.memory_start)")
+    if probe.opens:
+        then.append("xs_place = xs_open(xs_recorder, xs_runtime.new_request())")
+    if probe.mark_start:
+        then += [
+            "if xs_place is not None and xs_place.request is not None:",
+            f"    xs_place.request.marks[{probe.mark_start!r}] = xs_start",
+        ]
+    if probe.runtime.faulty:
+        lines.insert(0, "xs_runtime.fault('enter', xs_label)")
+    if not (lines or then):
+        return []
+    return [
+        "try:",
+        *_indented(lines),
+        f"    xs_skipped = {' or '.join(conditions) or False}",
+        "    if not xs_skipped:",
+        *_indented(then or ["pass"], 2),
+        "except Exception as xs_failure:",
+        "    xs_skipped = True",
+        "    xs_runtime.failed(xs_label, xs_failure)",
+        f"if xs_skipped: {give_up}",
+    ]
+
+
+def _leave(probe, signature):
+    """Takes the note of a call that has ended."""
+    lines, facts = ["xs_end = xs_now()"], []
+    if probe.opens:
+        lines.append("xs_place.close()")
+    else:
+        lines += [
+            "xs_place = xs_here()",
+            "if xs_place is None or xs_place.ident != xs_ident():",
+            "    xs_place = xs_recorder.know(xs_place)",
+        ]
+    if probe.runtime.faulty:
+        lines.append("xs_runtime.fault('leave', xs_label)")
+    for number, path in enumerate(probe.paths):
+        if path is not None:
+            lines += paths.lookup(f"xs_value_{number}", path, signature.root)
+        facts.append("None" if path is None else f"xs_value_{number}")
+    lines += [
+        f"xs_note((xs_probe, xs_start, xs_end, xs_place, ({', '.join(facts)}), xs_error))",
+        "if len(xs_notes) > xs_recorder.room: xs_recorder.wake()",
+    ]
+    then = []
+    if probe.after and signature.first:
+        then.append(f"xs_runtime.wrap_attributes({signature.first}, xs_probe.after, xs_label)")
+    if probe.memory_end:
+        then.append(f"xs_runtime.remember_memory(xs_probe.memory_end, {facts[4]})")
+    if then:
+        lines += ["if xs_error is None:", *_indented(then)]
+    if probe.drop == "none":
+        lines = ["if xs_result is not None or xs_error is not None:", *_indented(lines)]
+    return [
+        "try:",
+        *_indented(lines),
+        "except Exception as xs_failure:",
+        "    xs_runtime.failed(xs_label, xs_failure)",
+    ]
+
+
+def _indented(lines, by=1):
+    return ["    " * by + line for line in lines]
+
+
+def _compiled(lines, function, probe, signature):
+    recorder = probe.runtime.recorder
+    space = {
+        **paths.names(),
+        **signature.defaults,
+        "xs_control": probe.runtime.control,
+        "xs_function": function,
+        "xs_here": here,
+        "xs_ident": get_ident,
+        "xs_label": probe.label,
+        "xs_note": recorder.notes.append,
+        "xs_notes": recorder.notes,
+        "xs_now": now,
+        "xs_open": open_request,
+        "xs_probe": probe,
+        "xs_recorder": recorder,
+        "xs_runtime": probe.runtime,
+        "xs_wanted": list(probe.when.values()),
+    }
+    exec(compile("\n".join(lines), f"<xscope {probe.label}>", "exec"), space)
+    return space

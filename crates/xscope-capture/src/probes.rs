@@ -29,15 +29,18 @@ const TABLES: [(&str, &str); 5] = [
 ];
 
 /// The runtime's files, by the path that they get.
-const RUNTIME: [(&str, &str); 10] = [
+const RUNTIME: &[(&str, &str)] = &[
     ("sitecustomize.py", include_str!("../../../python/xscope_probe/site/sitecustomize.py")),
     ("xscope_probe/__init__.py", include_str!("../../../python/xscope_probe/__init__.py")),
     ("xscope_probe/cost.py", include_str!("../../../python/xscope_probe/cost.py")),
+    ("xscope_probe/generators.py", include_str!("../../../python/xscope_probe/generators.py")),
     ("xscope_probe/hook.py", include_str!("../../../python/xscope_probe/hook.py")),
     ("xscope_probe/memory.py", include_str!("../../../python/xscope_probe/memory.py")),
     ("xscope_probe/paths.py", include_str!("../../../python/xscope_probe/paths.py")),
+    ("xscope_probe/place.py", include_str!("../../../python/xscope_probe/place.py")),
     ("xscope_probe/recorder.py", include_str!("../../../python/xscope_probe/recorder.py")),
     ("xscope_probe/ring.py", include_str!("../../../python/xscope_probe/ring.py")),
+    ("xscope_probe/signature.py", include_str!("../../../python/xscope_probe/signature.py")),
     ("xscope_probe/spool.py", include_str!("../../../python/xscope_probe/spool.py")),
     ("xscope_probe/wrap.py", include_str!("../../../python/xscope_probe/wrap.py")),
 ];
@@ -80,15 +83,13 @@ struct Probe {
     /// Only calls in the context of a request are recorded.
     #[serde(default, skip_serializing_if = "is_false")]
     in_request: bool,
-    /// Spans in the call that name no batch belong to this call's.
-    #[serde(default, skip_serializing_if = "is_false")]
-    scope: bool,
     /// Only calls whose values are among these are recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     when: BTreeMap<String, Vec<serde_json::Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<Paths>,
-    /// The batch's number, or `next`: that of the thread's next span that has one.
+    /// The batch's number, which also goes to spans of the thread that have `next`, for the one that
+    /// comes after them, or `around`, for the call that they are part of.
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Paths>,
     /// What the items concerned are called.
@@ -224,9 +225,8 @@ impl ProbeTable {
 
 impl Probe {
     fn contradiction(&self) -> Option<&'static str> {
-        let holds = self.opens || self.scope;
-        if self.drop.is_some() && holds {
-            return Some("`drop` leaves no call to which `opens` or `scope` could refer");
+        if self.drop.is_some() && self.opens {
+            return Some("`drop` leaves no call to which `opens` could refer");
         }
         let records = self.span.is_some()
             || self.head.is_some()
@@ -237,7 +237,8 @@ impl Probe {
             || self.wait.is_some()
             || !self.after.is_empty()
             || self.memory.is_some()
-            || holds;
+            || self.batch.is_some()
+            || self.opens;
         (!records).then_some("it records nothing: give it a `span`")
     }
 }

@@ -161,10 +161,28 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
         ("queue.wait", 2),
         ("schedule", 1),
         ("forward", 1),
+        ("part", 1),
+        ("check", 1),
+        ("shaped", 2),
+        ("any_shape", 2),
     ] {
         assert_eq!(named(&file, name).len(), count, "{name}");
     }
     assert_eq!(args(&file, named(&file, "plain")[1], "value"), [Value::Int(4)]);
+    let shaped = named(&file, "shaped");
+    let of = |row: usize, key: &str| args(&file, shaped[row], key);
+    assert_eq!(
+        [of(0, "first"), of(0, "second"), of(0, "third")].concat(),
+        [1, 2, 3].map(Value::Int)
+    );
+    assert_eq!(
+        [of(1, "first"), of(1, "second"), of(1, "third")].concat(),
+        [4, 2, 5].map(Value::Int)
+    );
+    assert!(of(0, "none").is_empty());
+    let any_shape = named(&file, "any_shape")[0];
+    assert_eq!(text(&file, args(&file, any_shape, "named").pop()), "text");
+    assert_eq!(args(&file, any_shape, "result"), [Value::Int(6)]);
     assert_eq!(args(&file, named(&file, "fails")[0], "error").len(), 1);
     let request = named(&file, "request")[0];
     assert_eq!(text(&file, args(&file, request, "request_id").pop()), "abc");
@@ -178,6 +196,12 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
     let forward = named(&file, "forward")[0];
     assert_eq!(forward.span.batch, Some(Value::Int(7)));
     assert_eq!(named(&file, "schedule")[0].span.batch, Some(Value::Int(7)));
+    assert_eq!(named(&file, "part")[0].span.batch, Some(Value::Int(7)));
+    assert_eq!(named(&file, "compiled")[0].span.batch, None, "no batch was around it");
+    // In another thread, for the same request.
+    let check = named(&file, "check")[0];
+    assert_eq!(check.span.request, request.span.request);
+    assert_ne!(check.span.thread, request.span.thread);
     assert_eq!(args(&file, forward, "rid").len(), 2);
     assert!(args(&file, forward, "none").is_empty());
     let wait = named(&file, "queue.wait")[0].span;

@@ -21,6 +21,14 @@ def numbers(count):
     yield from range(count)
 
 
+def shaped(first, /, second=2, *, third=3):
+    return first, second, third
+
+
+def any_shape(*args, **kwargs):
+    return args, kwargs
+
+
 async def double(value):
     await asyncio.sleep(0)
     return value * 2
@@ -35,8 +43,13 @@ async def stream(count, pause=0.0):
 async def handle(scope):
     await read(scope)
     rids = [await send(f"{scope['path']}-{number}") for number in range(2)]
+    await asyncio.to_thread(check, rids)
     await asyncio.sleep(0)
     return rids
+
+
+def check(rids):
+    return len(rids)
 
 
 async def read(scope):
@@ -56,8 +69,13 @@ def schedule(rids):
 
 
 def run_batch(batch):
+    part()
     time.sleep(0.001)
     return len(batch.rids)
+
+
+def part():
+    return None
 
 
 class Model:
