@@ -1,5 +1,8 @@
 //! Sets of time intervals.
 
+use std::borrow::Borrow;
+
+use rayon::prelude::*;
 use xscope_trace::Picos;
 use xscope_trace::model::Slices;
 
@@ -22,9 +25,10 @@ impl Intervals {
 
     /// The union of the slices of several tracks; each track's rows are sorted by start.
     pub(crate) fn of_tracks<'a>(tracks: impl Iterator<Item = &'a Slices>) -> Self {
-        Self::of_sets(tracks.map(|slices| {
+        let of_track = |slices: &Slices| {
             Self::of_ordered((0..slices.len()).map(|row| (slices.start[row], slices.end(row))))
-        }))
+        };
+        Self::of_sets(tracks.map(of_track).collect())
     }
 
     /// The union of intervals in order of their start.
@@ -37,19 +41,25 @@ impl Intervals {
     }
 
     /// The union of several sets.
-    pub(crate) fn of_sets(sets: impl Iterator<Item = Self>) -> Self {
-        let mut sets: Vec<Self> = sets.collect();
-        // Pair by pair, so that no set is gone through more often than their number can be halved.
+    pub(crate) fn of_sets(mut sets: Vec<Self>) -> Self {
         while sets.len() > 1 {
-            let mut rest = sets.into_iter();
-            let mut pairs = Vec::new();
-            while let Some(first) = rest.next() {
-                pairs
-                    .push(rest.next().map_or_else(|| first.clone(), |second| first.union(&second)));
-            }
-            sets = pairs;
+            sets = Self::unions_of_pairs(&sets);
         }
         sets.pop().unwrap_or_default()
+    }
+
+    /// The union of several sets that others need, too.
+    pub(crate) fn of_all(sets: &[&Self]) -> Self {
+        Self::of_sets(Self::unions_of_pairs(sets))
+    }
+
+    /// Half as many sets; so none is gone through more often than their number can be halved.
+    fn unions_of_pairs<S: Borrow<Self> + Sync>(sets: &[S]) -> Vec<Self> {
+        let union = |pair: &[S]| match pair {
+            [first, second] => first.borrow().union(second.borrow()),
+            rest => rest.first().map(|first| first.borrow().clone()).unwrap_or_default(),
+        };
+        sets.par_chunks(2).map(union).collect()
     }
 
     /// Adds an interval that starts at or after the start of the last one.
@@ -195,7 +205,8 @@ mod tests {
                 let pairs = pairs.iter().filter(|pair| wanted(pair.2));
                 Intervals::of(pairs.map(|pair| (Picos(pair.0), Picos(pair.0 + pair.1))).collect())
             };
-            let sets = (0..5).map(|set| of(&|of| of == set));
+            let sets: Vec<Intervals> = (0..5).map(|set| of(&|of| of == set)).collect();
+            prop_assert_eq!(Intervals::of_all(&sets.iter().collect::<Vec<_>>()), of(&|_| true));
             prop_assert_eq!(Intervals::of_sets(sets), of(&|_| true));
         }
 

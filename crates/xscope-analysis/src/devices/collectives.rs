@@ -15,6 +15,7 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::intervals::Intervals;
 use crate::kernels::KernelRow;
 use crate::stats::{as_f64, sum};
 use crate::timeline::{Activity, Class};
@@ -62,14 +63,26 @@ pub struct CollectiveRow {
 #[derive(Debug, Clone, Copy)]
 struct Run {
     /// The module execution, and how often the device ran the collective before in that.
-    execution: (i64, u32),
+    execution: i64,
+    number: u32,
     device: DeviceId,
-    meta: MetaId,
     start: Picos,
-    end: Picos,
+    dur: Picos,
     /// Waiting that the runtime recorded in it.
     waited: Option<Picos>,
-    /// What other operations of the device hide of it.
+}
+
+impl Run {
+    fn end(&self) -> Picos {
+        self.start.saturating_add(self.dur)
+    }
+}
+
+/// The executions of a collective on one track.
+struct Runs {
+    meta: MetaId,
+    runs: Vec<Run>,
+    /// What other operations of the device hide of them.
     hidden: Picos,
 }
 
@@ -84,14 +97,14 @@ pub(crate) fn collectives(
 ) -> Vec<CollectiveRow> {
     let categories: FxHashMap<MetaId, &str> =
         kernels.iter().map(|kernel| (kernel.meta, kernel.category.as_str())).collect();
-    let row = |((_, name, program), runs): (Key<'_>, Vec<Run>)| {
-        let mut row = summarise(trace, &by_execution(runs));
+    let row = |((_, name, program), runs): (Key<'_>, Vec<Runs>)| {
+        let mut row = summarise(trace, &runs);
         name.clone_into(&mut row.name);
         program.clone_into(&mut row.program);
         row
     };
-    let mut rows: Vec<CollectiveRow> =
-        runs(trace, classes, activities).into_par_iter().map(row).collect();
+    let runs = runs(trace, classes, activities);
+    let mut rows: Vec<CollectiveRow> = runs.into_par_iter().map(row).collect();
     for row in &mut rows {
         row.category = categories.get(&row.meta).map_or_else(String::new, |&name| name.to_owned());
     }
@@ -99,66 +112,90 @@ pub(crate) fn collectives(
     rows
 }
 
-/// What ran of each collective, by its key.
+/// What ran of each collective, by its key, from one track after the other.
 fn runs<'a>(
     trace: &'a Trace,
     classes: &[Option<Class>],
     activities: &[Activity],
-) -> Vec<(Key<'a>, Vec<Run>)> {
+) -> BTreeMap<Key<'a>, Vec<Runs>> {
     let rendezvous = Rendezvous::of(trace);
+    let of_track = |track: &Track| match track.device.filter(|_| track.kind == TrackKind::Ops) {
+        Some(device) => {
+            let computation = &activities[device.0 as usize][Class::Computation as usize];
+            runs_of_track((track, device), classes, &rendezvous, computation)
+        }
+        None => Vec::new(),
+    };
+    let tracks: Vec<Vec<Runs>> = trace.tracks.par_iter().map(of_track).collect();
     let key = |source: SourceId, meta: MetaId| -> Key<'a> {
         let program = trace.meta(meta).program;
         let program =
             program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
         (source, trace.label(meta), program)
     };
-    // Names are compared once for each operation, not for each execution.
-    let mut places: FxHashMap<(SourceId, MetaId), usize> = FxHashMap::default();
-    let mut known: FxHashMap<Key<'a>, usize> = FxHashMap::default();
-    let mut groups: Vec<(Key<'a>, Vec<Run>)> = Vec::new();
-    for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
-        let Some(device) = track.device else { continue };
-        let computation = &activities[device.0 as usize][Class::Computation as usize];
-        let (mut computed, mut met) = (0, 0);
-        for (row, &meta) in track.slices.meta.iter().enumerate() {
-            if classes[meta.0 as usize] != Some(Class::Communication) {
-                continue;
-            }
-            let place = *places.entry((track.source, meta)).or_insert_with(|| {
-                let key = key(track.source, meta);
-                *known.entry(key).or_insert_with(|| {
-                    groups.push((key, Vec::new()));
-                    groups.len() - 1
-                })
-            });
-            let (start, end) = (track.slices.start[row], track.slices.end(row));
-            groups[place].1.push(Run {
-                execution: (track.slices.run_of(row).unwrap_or(0), 0),
-                device,
-                meta,
-                start,
-                end,
-                waited: rendezvous.waited(track, &mut met, start, end),
-                hidden: computation.within_from(&mut computed, start, end),
-            });
+    let mut groups: BTreeMap<Key<'a>, Vec<Runs>> = BTreeMap::new();
+    for (track, all) in trace.tracks.iter().zip(tracks) {
+        for runs in all {
+            groups.entry(key(track.source, runs.meta)).or_default().push(runs);
         }
     }
-    groups.sort_unstable_by_key(|&(key, _)| key);
     groups
 }
 
+fn runs_of_track(
+    (track, device): (&Track, DeviceId),
+    classes: &[Option<Class>],
+    rendezvous: &Rendezvous<'_>,
+    computation: &Intervals,
+) -> Vec<Runs> {
+    let slices = &track.slices;
+    // By meta: how often it runs, then its place among those that run.
+    let mut places = vec![0_u32; classes.len()];
+    for meta in &slices.meta {
+        places[meta.0 as usize] +=
+            u32::from(classes[meta.0 as usize] == Some(Class::Communication));
+    }
+    let mut all = Vec::new();
+    for (meta, place) in (0..).map(MetaId).zip(&mut places).filter(|(_, count)| **count > 0) {
+        let runs = Vec::with_capacity(*place as usize);
+        all.push(Runs { meta, runs, hidden: Picos::ZERO });
+        *place = u32::try_from(all.len()).unwrap_or(0);
+    }
+    let (mut computed, mut met) = (0, 0);
+    for (row, &meta) in slices.meta.iter().enumerate() {
+        let Some(place) = (places[meta.0 as usize] as usize).checked_sub(1) else { continue };
+        let (start, end) = (slices.start[row], slices.end(row));
+        let found = &mut all[place];
+        found.hidden =
+            found.hidden.saturating_add(computation.within_from(&mut computed, start, end));
+        found.runs.push(Run {
+            execution: slices.run_of(row).unwrap_or(0),
+            number: 0,
+            device,
+            start,
+            dur: end - start,
+            waited: rendezvous.waited(track, &mut met, start, end),
+        });
+    }
+    all
+}
+
 /// The executions of one collective in order, those of one on all devices together.
-fn by_execution(mut runs: Vec<Run>) -> Vec<Run> {
-    runs.sort_unstable_by_key(|run| (run.execution.0, run.device, run.start, run.end));
+fn by_execution(all: &[Runs]) -> Vec<Run> {
+    let mut runs = Vec::with_capacity(all.iter().map(|runs| runs.runs.len()).sum());
+    for more in all {
+        runs.extend_from_slice(&more.runs);
+    }
+    runs.sort_unstable_by_key(|run| (run.execution, run.device, run.start, run.dur));
     let mut before = None;
     let mut number = 0;
     for run in &mut runs {
-        let this = (run.execution.0, run.device);
+        let this = (run.execution, run.device);
         number = if before == Some(this) { number + 1 } else { 0 };
         before = Some(this);
-        run.execution.1 = number;
+        run.number = number;
     }
-    runs.sort_by_key(|run| (run.execution, run.device));
+    runs.sort_unstable_by_key(|run| (run.execution, run.number, run.device));
     runs
 }
 
@@ -224,17 +261,16 @@ fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
     let Some(arrival) = execution.iter().max_by_key(|run| run.start) else {
         return (Vec::new(), Vec::new());
     };
-    let waited = execution
-        .iter()
-        .map(|run| arrival.start.clamp(run.start, run.end.max(run.start)) - run.start);
+    let waited = execution.iter().map(|run| arrival.start.clamp(run.start, run.end()) - run.start);
     (waited.collect(), vec![arrival.device])
 }
 
-/// What `runs` say, which are of one collective and in order of executions.
-fn summarise(trace: &Trace, runs: &[Run]) -> CollectiveRow {
-    let total = sum(&runs.iter().map(|run| run.end - run.start).collect::<Vec<_>>());
-    let hidden = sum(&runs.iter().map(|run| run.hidden).collect::<Vec<_>>());
-    let executions = || runs.chunk_by(|a, b| a.execution == b.execution);
+/// What the executions of one collective say.
+fn summarise(trace: &Trace, all: &[Runs]) -> CollectiveRow {
+    let runs = by_execution(all);
+    let total = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.dur));
+    let hidden = all.iter().fold(Picos::ZERO, |sum, runs| sum.saturating_add(runs.hidden));
+    let executions = || runs.chunk_by(|a, b| (a.execution, a.number) == (b.execution, b.number));
     let mut wait = Picos::ZERO;
     let mut moving = Vec::new();
     let mut last: BTreeMap<DeviceId, u64> = BTreeMap::new();
@@ -247,10 +283,10 @@ fn summarise(trace: &Trace, runs: &[Run]) -> CollectiveRow {
         }
         for (run, waited) in execution.iter().zip(waited) {
             wait = wait.saturating_add(waited);
-            moving.push(run.end - run.start - waited);
+            moving.push(run.dur - waited);
         }
     }
-    let meta = runs[0].meta;
+    let meta = all[0].meta;
     let instruction = trace.instruction(meta);
     let bytes = instruction.map(|found| as_f64(found.result_bytes.0)).filter(|bytes| *bytes > 0.0);
     let secs = sum(&moving).as_micros() / 1e6 / as_f64(moving.len().max(1) as u64);

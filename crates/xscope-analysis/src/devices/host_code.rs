@@ -22,13 +22,16 @@ const OTHER_CODE: &str = "(other code)";
 /// and time are bounded, and what fills a gap is longer.
 const MOST_HOST_SLICES: usize = 1_000_000;
 
+/// So many rows of a track are worth a task of their own.
+const ROWS_AT_ONCE: usize = 1 << 18;
+
 /// From which duration on slices of host code are looked at: none, or a power of 2 in microseconds.
 fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
     const MICROSECOND: i64 = 1_000_000;
     // By power: the first counts the slices below one microsecond.
-    let of_track = |track: &&Track| {
+    let of_rows = |(metas, durations): (&[MetaId], &[Picos])| {
         let mut counts = [0_usize; 64];
-        for (meta, dur) in track.slices.meta.iter().zip(&track.slices.dur) {
+        for (meta, dur) in metas.iter().zip(durations) {
             if accepted[meta.0 as usize] {
                 let power = (dur.0 / MICROSECOND).checked_ilog2().map_or(0, |power| power + 1);
                 counts[power as usize] += 1;
@@ -36,7 +39,11 @@ fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
         }
         counts
     };
-    let counts: Vec<[usize; 64]> = hosts.par_iter().map(of_track).collect();
+    let rows = hosts.par_iter().flat_map(|track| {
+        let durations = track.slices.dur.par_chunks(ROWS_AT_ONCE);
+        track.slices.meta.par_chunks(ROWS_AT_ONCE).zip(durations)
+    });
+    let counts: Vec<[usize; 64]> = rows.map(of_rows).collect();
     let mut left: usize = counts.iter().flatten().sum();
     let mut shortest = Picos::ZERO;
     for power in 0..63 {
@@ -52,15 +59,34 @@ fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
 /// The names of what the host worked on in the gaps of each device, with their times, largest first;
 /// together they are all of the gaps. Host events count whose meta is accepted.
 pub(super) fn host_code(trace: &Trace, gaps: &[Intervals], accepted: &[bool]) -> Vec<Vec<CodeRow>> {
-    let mut code: Vec<GapCode<'_>> =
-        gaps.iter().map(|gaps| GapCode { gaps: &gaps.0, times: FxHashMap::default() }).collect();
-    let all = Intervals::of_sets(gaps.iter().cloned());
-    if !all.0.is_empty() {
-        host_work(trace, &all, accepted, |work| {
+    let hosts: Vec<&Track> =
+        trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
+    let shortest = shortest(&hosts, accepted);
+    let all = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
+    let of_part = |window: &Intervals| {
+        let mut code: Vec<GapCode<'_>> = gaps.iter().map(GapCode::new).collect();
+        host_work(trace, (&hosts, shortest), &all.intersection(window), accepted, |work| {
             code.par_iter_mut().for_each(|code| code.add(work));
         });
-    }
-    code.into_iter().zip(gaps).map(|(code, gaps)| code.rows(trace, gaps.total())).collect()
+        code
+    };
+    let parts: Vec<Vec<GapCode<'_>>> = parts(&hosts).par_iter().map(of_part).collect();
+    let of_device = |(device, gaps): (usize, &Intervals)| {
+        let times = parts.iter().flat_map(|part| &part[device].times);
+        rows(trace, times, gaps.total())
+    };
+    gaps.iter().enumerate().map(of_device).collect()
+}
+
+/// Windows that are worth a core each.
+fn parts(hosts: &[&Track]) -> Vec<Intervals> {
+    let longest = hosts.iter().map(|track| track.slices.start.as_slice()).max_by_key(|it| it.len());
+    let rows = longest.unwrap_or_default();
+    let count = rayon::current_num_threads().min(rows.len() / ROWS_AT_ONCE + 1);
+    let inner = (1..count).map(|part| rows[rows.len() / count * part]);
+    let ends: Vec<Picos> =
+        [Picos(i64::MIN)].into_iter().chain(inner).chain([Picos(i64::MAX)]).collect();
+    ends.windows(2).map(|ends| Intervals::of(vec![(ends[0], ends[1])])).collect()
 }
 
 /// What the host worked on at some time: the slice that was innermost on its thread; of several
@@ -70,11 +96,15 @@ type Work = (Picos, Picos, MetaId);
 /// How much host work is known at once.
 const WORK_AT_ONCE: usize = 1 << 16;
 
-/// Tells `take` what the host worked on in some gaps, part by part in order.
-fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], take: impl FnMut(&[Work])) {
-    let hosts: Vec<&Track> =
-        trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
-    let shortest = shortest(&hosts, accepted);
+/// Tells `take` what the host worked on in some gaps, part by part in order; slices count that are
+/// accepted and not too short.
+fn host_work(
+    trace: &Trace,
+    (hosts, shortest): (&[&Track], Picos),
+    gaps: &Intervals,
+    accepted: &[bool],
+    take: impl FnMut(&[Work]),
+) {
     let is_wanted = |slices: &Slices, row: usize| {
         accepted[slices.meta[row].0 as usize] && slices.dur[row] >= shortest
     };
@@ -90,21 +120,22 @@ fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], take: impl FnMu
     let mut active: BTreeSet<(Picos, StrId, usize)> = BTreeSet::new();
     let mut at = Picos(i64::MIN);
     while let Some(Reverse((moment, begins, thread))) = moments.pop() {
-        if let Some(stretch) = active.first().and_then(|&(_, _, best)| current[best]) {
-            sink.add((at, moment, stretch.meta));
-        }
+        // What says most, of the threads that this one is compared with.
+        let first = active.first().copied();
+        let best = first.and_then(|(_, _, thread)| current[thread]);
+        sink.add(at, moment, best);
         at = moment;
         let next_moment = moments.peek().map_or(Picos(i64::MAX), |&Reverse((next, ..))| next);
-        // Most of the time one thread works, and its stretches are not compared with any.
-        while begins
-            && active.is_empty()
-            && let Some(stretch) = current[thread].filter(|open| open.to <= next_moment)
-        {
-            sink.add((stretch.from, stretch.to, stretch.meta));
+        // Most stretches begin and end while no other thread's does.
+        while begins && let Some(stretch) = current[thread].filter(|open| open.to <= next_moment) {
+            sink.add(at, stretch.from, best);
+            let says_less = first.is_some_and(|first| first < key(trace, &stretch, thread));
+            sink.add(stretch.from, stretch.to, if says_less { best } else { Some(stretch) });
+            at = stretch.to;
             current[thread] = threads[thread].next();
         }
         let Some(stretch) = current[thread] else { continue };
-        let key = (stretch.dur, trace.meta(stretch.meta).name, thread);
+        let key = key(trace, &stretch, thread);
         if begins && stretch.from == moment {
             active.insert(key);
             moments.push(Reverse((stretch.to, false, thread)));
@@ -119,6 +150,11 @@ fn host_work(trace: &Trace, gaps: &Intervals, accepted: &[bool], take: impl FnMu
     sink.flush();
 }
 
+/// Which of several stretches says most: that of the least key.
+fn key(trace: &Trace, stretch: &Stretch, thread: usize) -> (Picos, StrId, usize) {
+    (stretch.dur, trace.meta(stretch.meta).name, thread)
+}
+
 /// Collects host work and hands it on.
 struct Sink<F> {
     work: Vec<Work>,
@@ -126,11 +162,9 @@ struct Sink<F> {
 }
 
 impl<F: FnMut(&[Work])> Sink<F> {
-    /// Adds work that begins at the end of what was added before, or later.
-    fn add(&mut self, (from, to, meta): Work) {
-        if from >= to {
-            return;
-        }
+    /// Adds work, if there is any, that begins at the end of what was added before, or later.
+    fn add(&mut self, from: Picos, to: Picos, stretch: Option<Stretch>) {
+        let Some(Stretch { meta, .. }) = stretch.filter(|_| from < to) else { return };
         match self.work.last_mut() {
             Some(last) if last.1 == from && last.2 == meta => last.1 = to,
             _ => {
@@ -158,6 +192,11 @@ struct Stretch {
     meta: MetaId,
 }
 
+fn stretch(slices: &Slices, row: usize) -> Stretch {
+    let (from, dur, meta) = (slices.start[row], slices.dur[row], slices.meta[row]);
+    Stretch { from, to: slices.end(row), dur, meta }
+}
+
 /// The innermost slices of a thread that are wanted, where they lie in gaps, in order.
 struct Stretches<'a, W> {
     slices: &'a Slices,
@@ -173,8 +212,12 @@ struct Stretches<'a, W> {
 
 impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
     fn new(slices: &'a Slices, gaps: &'a [(Picos, Picos)], is_wanted: W) -> Self {
-        let at = Picos(i64::MIN);
-        Self { slices, is_wanted, row: 0, open: Vec::new(), at, gaps, rest: None }
+        // What is open when the first gap begins.
+        let at = gaps.first().map_or(Picos(i64::MIN), |gap| gap.0);
+        let row = slices.start.partition_point(|&start| start < at);
+        let open = (0..row).filter(|&row| slices.end(row) > at && is_wanted(slices, row));
+        let open = open.map(|row| stretch(slices, row)).collect();
+        Self { slices, is_wanted, row, open, at, gaps, rest: None }
     }
 
     /// The next stretch, in gaps or not.
@@ -198,11 +241,8 @@ impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
                     continue;
                 }
             }
-            let from = start?;
-            let (row, slices) = (self.row, self.slices);
-            let (to, dur, meta) = (slices.end(row), slices.dur[row], slices.meta[row]);
-            self.open.push(Stretch { from, to, dur, meta });
-            self.at = from;
+            self.at = start?;
+            self.open.push(stretch(self.slices, self.row));
             self.row += 1;
         }
     }
@@ -242,7 +282,11 @@ struct GapCode<'a> {
     times: FxHashMap<MetaId, Picos>,
 }
 
-impl GapCode<'_> {
+impl<'a> GapCode<'a> {
+    fn new(gaps: &'a Intervals) -> Self {
+        Self { gaps: &gaps.0, times: FxHashMap::default() }
+    }
+
     /// Adds work that comes after what was added before.
     fn add(&mut self, work: &[Work]) {
         for &(from, to, meta) in work {
@@ -255,24 +299,70 @@ impl GapCode<'_> {
             }
         }
     }
+}
 
-    /// The time of each name, largest first; together they are `whole`.
-    fn rows(self, trace: &Trace, whole: Picos) -> Vec<CodeRow> {
-        let mut named: BTreeMap<&str, Picos> = BTreeMap::new();
-        for (meta, time) in self.times.into_iter().collect::<BTreeMap<_, _>>() {
-            let sum = named.entry(trace.label(meta)).or_default();
-            *sum = sum.saturating_add(time);
+/// The time of each name, largest first; together they are `whole`.
+fn rows<'a>(
+    trace: &Trace,
+    times: impl Iterator<Item = (&'a MetaId, &'a Picos)>,
+    whole: Picos,
+) -> Vec<CodeRow> {
+    let mut named: BTreeMap<&str, Picos> = BTreeMap::new();
+    for (&meta, &time) in times {
+        let sum = named.entry(trace.label(meta)).or_default();
+        *sum = sum.saturating_add(time);
+    }
+    let known = named.values().fold(Picos::ZERO, |sum, &time| sum.saturating_add(time));
+    let mut rows: Vec<_> = named.into_iter().collect();
+    rows.sort_by_key(|&(name, time)| (Reverse(time), name));
+    let rest = rows.split_off(rows.len().min(CODE_ROWS));
+    let rest = rest.iter().fold(whole - known, |sum, row| sum.saturating_add(row.1));
+    if rest > Picos::ZERO {
+        rows.push((OTHER_CODE, rest));
+    }
+    let row = |(name, time): (&str, Picos)| CodeRow { name: name.to_owned(), us: time.as_micros() };
+    rows.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use xscope_trace::Picos;
+    use xscope_trace::model::{MetaId, Slices};
+
+    use super::{Intervals, Stretches};
+
+    /// How long each slice is innermost in `gaps`.
+    fn innermost(slices: &Slices, gaps: &Intervals) -> Vec<i64> {
+        let mut times = vec![0; slices.len()];
+        for stretch in Stretches::new(slices, &gaps.0, |slices, row| slices.dur[row] > Picos(1)) {
+            times[stretch.meta.0 as usize] += (stretch.to - stretch.from).0;
         }
-        let known = named.values().fold(Picos::ZERO, |sum, &time| sum.saturating_add(time));
-        let mut rows: Vec<_> = named.into_iter().collect();
-        rows.sort_by_key(|&(name, time)| (Reverse(time), name));
-        let rest = rows.split_off(rows.len().min(CODE_ROWS));
-        let rest = rest.iter().fold(whole - known, |sum, row| sum.saturating_add(row.1));
-        if rest > Picos::ZERO {
-            rows.push((OTHER_CODE, rest));
+        times
+    }
+
+    proptest! {
+        #[test]
+        fn parts_of_gaps_say_together_what_all_gaps_say(
+            mut rows in proptest::collection::vec((0_i64..60, 0_i64..40), 0..20),
+            gaps in proptest::collection::vec((0_i64..80, 0_i64..30), 0..8),
+            cut in 0_i64..100,
+        ) {
+            rows.sort_by_key(|&(start, dur)| (start, -dur));
+            let slices = Slices {
+                start: rows.iter().map(|row| Picos(row.0)).collect(),
+                dur: rows.iter().map(|row| Picos(row.1)).collect(),
+                meta: (0..20).take(rows.len()).map(MetaId).collect(),
+                ..Slices::default()
+            };
+            let gaps = gaps.iter().map(|gap| (Picos(gap.0), Picos(gap.0 + gap.1)));
+            let gaps = Intervals::of(gaps.collect());
+            let part = |from, to| {
+                innermost(&slices, &gaps.intersection(&Intervals::of(vec![(Picos(from), Picos(to))])))
+            };
+            let parts: Vec<i64> =
+                part(i64::MIN, cut).iter().zip(part(cut, i64::MAX)).map(|(a, b)| a + b).collect();
+            prop_assert_eq!(parts, innermost(&slices, &gaps));
         }
-        let row =
-            |(name, time): (&str, Picos)| CodeRow { name: name.to_owned(), us: time.as_micros() };
-        rows.into_iter().map(row).collect()
     }
 }

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, ProgramId, TrackKind};
+use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::compiling;
@@ -77,9 +77,9 @@ pub(crate) fn idle(trace: &Trace, busy: &[Intervals]) -> Vec<IdleRow> {
     let groups: Vec<Vec<usize>> = (0..busy.len()).map(peers).collect();
     let mut unions: FxHashMap<&[usize], Intervals> = FxHashMap::default();
     for group in &groups {
-        unions
-            .entry(group)
-            .or_insert_with(|| Intervals::of_sets(group.iter().map(|&other| busy[other].clone())));
+        let union =
+            || Intervals::of_all(&group.iter().map(|&other| &busy[other]).collect::<Vec<_>>());
+        unions.entry(group).or_insert_with(union);
     }
     let row = |index: usize| {
         let name = trace.device_label(device_id(index)).to_owned();
@@ -158,12 +158,13 @@ fn accepted(trace: &Trace, wanted: fn(&str) -> bool) -> Vec<bool> {
 /// When any host thread had an event open whose name `wanted` accepts.
 fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
     let accepted = accepted(trace, wanted);
-    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
-    Intervals::of_sets(hosts.map(|track| {
+    let hosts = trace.tracks.par_iter().filter(|track| track.kind == TrackKind::HostThread);
+    let of_track = |track: &Track| {
         let slices = &track.slices;
         let rows = (0..slices.len()).filter(|&row| accepted[slices.meta[row].0 as usize]);
         Intervals::of_ordered(rows.map(|row| (slices.start[row], slices.end(row))))
-    }))
+    };
+    Intervals::of_sets(hosts.map(of_track).collect())
 }
 
 pub(crate) fn is_transfer(name: &str) -> bool {

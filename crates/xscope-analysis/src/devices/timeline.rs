@@ -68,7 +68,7 @@ pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activi
                 sets.push(set);
             }
         }
-        sets.map(|sets| Intervals::of_sets(sets.into_iter()))
+        sets.map(Intervals::of_sets)
     };
     trace.devices.par_iter().enumerate().map(of_device).collect()
 }
