@@ -71,10 +71,16 @@ impl Intervals {
         }
     }
 
+    /// An empty set with room for the most that two can make: memory that is never touched costs
+    /// nothing, and to grow is to copy.
+    fn room_with(&self, other: &Self) -> Self {
+        Self(Vec::with_capacity(self.0.len() + other.0.len()))
+    }
+
     /// What lies in either.
     pub(crate) fn union(&self, other: &Self) -> Self {
         let (mut a, mut b) = (self.0.as_slice(), other.0.as_slice());
-        let mut union = Self(Vec::with_capacity(a.len().max(b.len())));
+        let mut union = self.room_with(other);
         while let (Some((&first, after)), Some((&second, others))) =
             (a.split_first(), b.split_first())
         {
@@ -94,7 +100,7 @@ impl Intervals {
 
     /// What lies in both.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        let mut common = Self::default();
+        let mut common = self.room_with(other);
         let (mut a, mut b) = (0, 0);
         while let (Some(&(start, end)), Some(&(other_start, other_end))) =
             (self.0.get(a), other.0.get(b))
@@ -114,7 +120,7 @@ impl Intervals {
 
     /// What lies in this one only.
     pub(crate) fn minus(&self, other: &Self) -> Self {
-        let mut rest = Self::default();
+        let mut rest = self.room_with(other);
         let mut at = 0;
         for &(start, end) in &self.0 {
             let mut from = start;
@@ -144,9 +150,7 @@ impl Intervals {
     /// Time between `start` and `end` that is covered, of which `from` on may count; for questions in
     /// order of their start, which move `from` on.
     pub(crate) fn within_from(&self, from: &mut usize, start: Picos, end: Picos) -> Picos {
-        while self.0.get(*from).is_some_and(|interval| interval.1 <= start) {
-            *from += 1;
-        }
+        *from += ahead(&self.0[*from..], |interval| interval.1 <= start);
         let inside = self.0[*from..].iter().take_while(|interval| interval.0 < end);
         inside.fold(Picos::ZERO, |sum, interval| {
             sum.saturating_add(interval.1.min(end) - interval.0.max(start))
@@ -163,14 +167,30 @@ impl Intervals {
     }
 }
 
+/// How many items at the beginning are as asked; none of the others is. Looks at few where few are.
+pub(crate) fn ahead<T>(items: &[T], is_ahead: impl Fn(&T) -> bool) -> usize {
+    let mut end = 1;
+    while items.get(end - 1).is_some_and(&is_ahead) {
+        end *= 2;
+    }
+    let begin = end / 2;
+    begin + items[begin..items.len().min(end)].partition_point(is_ahead)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Strategy as _, prop_assert_eq, proptest};
     use xscope_trace::Picos;
 
-    use super::Intervals;
+    use super::{Intervals, ahead};
 
     proptest! {
+        #[test]
+        fn what_is_ahead_is_counted(count in 0_usize..70, of in 0_usize..70) {
+            let items: Vec<usize> = (0..of).collect();
+            prop_assert_eq!(ahead(&items, |&item| item < count), count.min(of));
+        }
+
         #[test]
         fn a_union_covers_each_point_once(
             pairs in proptest::collection::vec((0_i64..60, 0_i64..20), 0..20)

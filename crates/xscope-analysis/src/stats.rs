@@ -5,9 +5,29 @@ use xscope_trace::Picos;
 /// Percentile by nearest rank of sorted samples: the smallest sample that at least `percent` of
 /// all samples do not exceed. Zero if there are none.
 pub fn percentile(sorted: &[Picos], percent: u32) -> Picos {
-    let rank = (sorted.len() as u64 * u64::from(percent)).div_ceil(100).max(1);
-    let index = usize::try_from(rank - 1).unwrap_or(usize::MAX);
-    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or(Picos::ZERO)
+    sorted.get(index_of(percent, sorted.len())).copied().unwrap_or(Picos::ZERO)
+}
+
+/// Several [percentiles](percentile), the largest first, of samples in any order; puts some of them in
+/// order, which takes less than to sort all.
+pub fn percentiles<const N: usize>(samples: &mut [Picos], percents: [u32; N]) -> [Picos; N] {
+    let whole = samples.len();
+    let mut rest = samples;
+    percents.map(|percent| {
+        let index = index_of(percent, whole);
+        if index >= rest.len() {
+            return rest.iter().max().copied().unwrap_or(Picos::ZERO);
+        }
+        let found = *rest.select_nth_unstable(index).1;
+        rest = &mut std::mem::take(&mut rest)[..=index];
+        found
+    })
+}
+
+/// Which of so many sorted samples a percentile is.
+fn index_of(percent: u32, count: usize) -> usize {
+    let rank = (count as u64 * u64::from(percent)).div_ceil(100).max(1);
+    usize::try_from(rank - 1).unwrap_or(usize::MAX).min(count.saturating_sub(1))
 }
 
 /// Sum, saturating.
@@ -38,22 +58,28 @@ pub fn mean_micros(total: Picos, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total.as_micros() / count as f64 }
 }
 
-/// Standard deviation in microseconds, 0 for fewer than two samples.
+/// Standard deviation in microseconds, 0 for fewer than two samples; the same in any order of them.
 #[expect(clippy::cast_precision_loss, reason = "a deviation is a derived, displayed figure")]
 pub fn stddev_micros(samples: &[Picos]) -> f64 {
     if samples.len() < 2 {
         return 0.0;
     }
-    let mean = mean_micros(sum(samples), samples.len() as u64);
-    let squares: f64 = samples.iter().map(|sample| (sample.as_micros() - mean).powi(2)).sum();
-    (squares / samples.len() as f64).sqrt()
+    let count = samples.len() as u128;
+    let total = samples.iter().fold(0_i128, |sum, sample| sum + i128::from(sample.0));
+    // To a picosecond, and whole numbers have one sum.
+    let mean = total / i128::try_from(count).unwrap_or(i128::MAX);
+    let squares = samples.iter().fold(0_u128, |sum, sample| {
+        let off = (i128::from(sample.0) - mean).unsigned_abs();
+        sum.saturating_add(off.saturating_mul(off))
+    });
+    (squares as f64 / count as f64).sqrt() / 1e6
 }
 
 #[cfg(test)]
 mod tests {
     use xscope_trace::Picos;
 
-    use super::percentile;
+    use super::{percentile, percentiles};
 
     #[test]
     fn nearest_rank() {
@@ -63,5 +89,16 @@ mod tests {
         assert_eq!(percentile(&samples[..1], 99), Picos(1));
         assert_eq!(percentile(&samples[..3], 50), Picos(2));
         assert_eq!(percentile(&[], 50), Picos(0));
+    }
+
+    #[test]
+    fn percentiles_need_no_order() {
+        for count in [0, 1, 2, 3, 49, 100, 101] {
+            let sorted: Vec<Picos> = (0..count).map(Picos).collect();
+            let mut mixed: Vec<Picos> =
+                (0..count).map(|at| Picos(at * 37 % count.max(1))).collect();
+            let expected = [100, 99, 50, 50, 0].map(|percent| percentile(&sorted, percent));
+            assert_eq!(percentiles(&mut mixed, [100, 99, 50, 50, 0]), expected, "{count}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::intervals::Intervals;
+use crate::intervals::{Intervals, ahead};
 use crate::kernels::KernelRow;
 use crate::stats::{as_f64, sum};
 use crate::timeline::{Activity, Class};
@@ -235,9 +235,7 @@ impl<'a> Rendezvous<'a> {
     /// from `first` on may count; for questions in order of their start, which move `first` on.
     fn waited(&self, track: &Track, first: &mut usize, start: Picos, end: Picos) -> Option<Picos> {
         let slices = self.threads.get(&(track.source, track.tid))?;
-        while slices.start.get(*first).is_some_and(|&at| at < start) {
-            *first += 1;
-        }
+        *first += ahead(&slices.start[*first..], |&at| at < start);
         let rows = (*first..slices.len()).take_while(|&row| slices.start[row] < end);
         let (mut met, mut waited) = (false, Picos::ZERO);
         for row in rows {

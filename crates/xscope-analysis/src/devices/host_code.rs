@@ -10,7 +10,7 @@ use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::idle::CodeRow;
-use crate::intervals::Intervals;
+use crate::intervals::{Intervals, ahead};
 
 /// How many lines of host code a device has.
 const CODE_ROWS: usize = 10;
@@ -257,9 +257,7 @@ impl<W: Fn(&Slices, usize) -> bool> Iterator for Stretches<'_, W> {
                 Some(rest) => rest,
                 None => self.next_stretch()?,
             };
-            while self.gaps.first().is_some_and(|gap| gap.1 <= stretch.from) {
-                self.gaps = &self.gaps[1..];
-            }
+            self.gaps = &self.gaps[ahead(self.gaps, |gap| gap.1 <= stretch.from)..];
             let &(start, end) = self.gaps.first()?;
             if start >= stretch.to {
                 continue;
@@ -290,9 +288,7 @@ impl<'a> GapCode<'a> {
     /// Adds work that comes after what was added before.
     fn add(&mut self, work: &[Work]) {
         for &(from, to, meta) in work {
-            while self.gaps.first().is_some_and(|gap| gap.1 <= from) {
-                self.gaps = &self.gaps[1..];
-            }
+            self.gaps = &self.gaps[ahead(self.gaps, |gap| gap.1 <= from)..];
             for &(start, end) in self.gaps.iter().take_while(|gap| gap.0 < to) {
                 let sum = self.times.entry(meta).or_default();
                 *sum = sum.saturating_add(to.min(end) - from.max(start));

@@ -74,7 +74,11 @@ pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activi
 }
 
 fn activity(slices: &Slices, classes: &[Option<Class>]) -> Activity {
-    let mut activity = Activity::default();
+    let mut counts = [0; 3];
+    for class in slices.meta.iter().filter_map(|meta| classes[meta.0 as usize]) {
+        counts[class as usize] += 1;
+    }
+    let mut activity = counts.map(|count| Intervals(Vec::with_capacity(count)));
     for (row, meta) in slices.meta.iter().enumerate() {
         if let Some(class) = classes[meta.0 as usize] {
             activity[class as usize].push((slices.start[row], slices.end(row)));

@@ -21,7 +21,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::category::{category, is_async_half};
 use crate::peaks::{Peaks, peaks};
 use crate::roofline::{Roofline, of_async_half, roofline};
-use crate::stats::{as_f64, mean_micros, percentile, share, stddev_micros, sum};
+use crate::stats::{as_f64, mean_micros, percentiles, share, stddev_micros, sum};
 use crate::variation::Variation;
 use crate::work::Work;
 
@@ -74,7 +74,6 @@ pub struct CategoryRow {
 }
 
 /// Durations and self times of one operation on one device.
-#[derive(Default)]
 struct Group {
     durations: Vec<Picos>,
     own: Picos,
@@ -92,7 +91,7 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
     let mut rows: Vec<KernelRow> =
         ids.par_iter().flat_map_iter(|&device| device_rows(work, device)).collect();
-    rows.sort_by(|a, b| {
+    rows.sort_unstable_by(|a, b| {
         (b.self_time, &a.name, &a.device, &a.program).cmp(&(
             a.self_time,
             &b.name,
@@ -105,24 +104,26 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
 
 fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
     let trace = work.trace;
-    let mut places: Vec<u32> = vec![u32::MAX; trace.metas.len()];
+    let of_device = || {
+        let tracks = trace.tracks.iter().enumerate();
+        tracks.filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops)
+    };
+    // By meta: how often it ran, then its place among those that did.
+    let mut places = vec![0_u32; trace.metas.len()];
+    for (_, track) in of_device() {
+        track.slices.meta.iter().for_each(|meta| places[meta.0 as usize] += 1);
+    }
     let mut groups: Vec<(MetaId, Group)> = Vec::new();
-    let of_device = trace
-        .tracks
-        .iter()
-        .enumerate()
-        .filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops);
-    for (index, track) in of_device {
+    for (meta, place) in (0..).map(MetaId).zip(&mut places).filter(|(_, count)| **count > 0) {
+        let durations = Vec::with_capacity(*place as usize);
+        let copied = is_copy(trace, device, meta).then_some(0);
+        *place = u32::try_from(groups.len()).unwrap_or(u32::MAX);
+        groups.push((meta, Group { durations, own: Picos::ZERO, copied }));
+    }
+    for (index, track) in of_device() {
         let durations = work.durations(index);
         for (row, &own) in work.own[index].iter().enumerate() {
-            let meta = track.slices.meta[row];
-            let place = &mut places[meta.0 as usize];
-            if *place == u32::MAX {
-                *place = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-                let copied = is_copy(trace, device, meta).then_some(0);
-                groups.push((meta, Group { copied, ..Group::default() }));
-            }
-            let group = &mut groups[*place as usize].1;
+            let group = &mut groups[places[track.slices.meta[row].0 as usize] as usize].1;
             if let Some(bytes) = group.copied {
                 group.copied =
                     copied_bytes(trace, track, row).map(|more| bytes.saturating_add(more));
@@ -132,7 +133,6 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
         }
     }
     let peaks = peaks(trace, &trace.devices[device.0 as usize], work.given);
-    groups.sort_unstable_by_key(|(meta, _)| *meta);
     groups
         .into_iter()
         .map(|(meta, group)| kernel_row(trace, (device, peaks), meta, group))
@@ -166,8 +166,9 @@ fn kernel_row(
     meta: MetaId,
     mut group: Group,
 ) -> KernelRow {
-    group.durations.sort_unstable();
-    let total = sum(&group.durations);
+    let (total, stddev_us) = (sum(&group.durations), stddev_micros(&group.durations));
+    let [p99, p50] = percentiles(&mut group.durations, [99, 50]);
+    let time_of = |found: Option<&Picos>| found.map_or(0.0, |time| time.as_micros());
     let count = group.durations.len() as u64;
     let event = trace.meta(meta);
     let text = |id| trace.strings.get(id).to_owned();
@@ -190,11 +191,11 @@ fn kernel_row(
         total_us: total.as_micros(),
         self_us: group.own.as_micros(),
         mean_us: mean_micros(total, count),
-        min_us: group.durations.first().map_or(0.0, |time| time.as_micros()),
-        p50_us: percentile(&group.durations, 50).as_micros(),
-        p99_us: percentile(&group.durations, 99).as_micros(),
-        max_us: group.durations.last().map_or(0.0, |time| time.as_micros()),
-        stddev_us: stddev_micros(&group.durations),
+        min_us: time_of(group.durations.iter().min()),
+        p50_us: p50.as_micros(),
+        p99_us: p99.as_micros(),
+        max_us: time_of(group.durations.iter().max()),
+        stddev_us,
         roofline: match is_async_half(trace, meta) {
             true => of_async_half(),
             false => {
