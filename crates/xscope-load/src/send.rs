@@ -276,6 +276,10 @@ impl Next {
     /// Waits until the job is due, and uses the time to connect.
     async fn wait(&mut self, offset: Nanos, client: &mut Client) -> Nanos {
         let due = *self.started.get_or_insert_with(monotonic) + offset;
+        if monotonic() >= due {
+            tokio::task::yield_now().await;
+            return due;
+        }
         tokio::select! {
             biased;
             () = self.alarm.until(due) => {}
