@@ -224,7 +224,7 @@ class Recorder:
             self._span(gap["span"], start, end, thread, opened.key, None, (), True)
 
     def _hold(self, batch_of, *span):
-        """Keeps a span until its batch is known: that of the next call on its thread, or the call around it."""
+        """Keeps a span until its batch is known: its thread's next one, or that of the call around it."""
         _, _, _, thread, *_ = span
         if thread not in self._pending and len(self._pending) >= _MOST_THREADS:
             self._pending.clear()

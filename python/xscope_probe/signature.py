@@ -4,6 +4,8 @@ import inspect
 from inspect import Parameter
 
 _POSITIONS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+# What a wrapper's own lines call, so that no parameter may be called so.
+_TAKEN = ("BaseException", "Exception", "len", "list", "str", "sum", "type")
 
 
 class Signature:
@@ -42,7 +44,7 @@ def anything(names=(), first=""):
 
 
 def signature_of(function):
-    """That of a function; `anything` where it is not known, or where what it decorates says it."""
+    """That of a function; `anything` where it is not known, has names of ours, or is of an inner one."""
     try:
         parameters = list(inspect.signature(function, follow_wrapped=False).parameters.values())
     except (TypeError, ValueError):
@@ -73,4 +75,4 @@ def signature_of(function):
 
 def _is_plain(parameter):
     variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-    return not variable and not parameter.name.startswith("xs_")
+    return not (variable or parameter.name.startswith("xs_") or parameter.name in _TAKEN)

@@ -165,6 +165,7 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
         ("check", 1),
         ("shaped", 2),
         ("any_shape", 2),
+        ("builtin_names", 1),
     ] {
         assert_eq!(named(&file, name).len(), count, "{name}");
     }
@@ -180,6 +181,9 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
         [4, 2, 5].map(Value::Int)
     );
     assert!(of(0, "none").is_empty());
+    let builtin = named(&file, "builtin_names")[0];
+    assert_eq!(args(&file, builtin, "type"), [Value::Int(7)]);
+    assert_eq!(args(&file, builtin, "len"), [Value::Int(8)]);
     let any_shape = named(&file, "any_shape")[0];
     assert_eq!(text(&file, args(&file, any_shape, "named").pop()), "text");
     assert_eq!(args(&file, any_shape, "result"), [Value::Int(6)]);

@@ -9,7 +9,7 @@ import threading
 import time
 
 import target
-from target import Model, any_shape, double, fails, handle, numbers, plain, shaped, stream
+from target import Model, any_shape, builtin_names, double, fails, handle, numbers, plain, shaped, stream
 
 
 def kinds():
@@ -17,6 +17,7 @@ def kinds():
     print(plain(3), plain(value=4, twice=True), list(numbers(3)))
     print(model.method(1), Model.static(2), Model.of_class(3), callable(model.compiled))
     print(shaped(1), shaped(4, third=5), any_shape(6, named="text"), any_shape())
+    print(builtin_names(7, len=8))
     try:
         shaped(first=1)
     except TypeError as error:

@@ -25,6 +25,10 @@ def shaped(first, /, second=2, *, third=3):
     return first, second, third
 
 
+def builtin_names(type, len):
+    return type, len
+
+
 def any_shape(*args, **kwargs):
     return args, kwargs
 
