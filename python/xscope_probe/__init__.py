@@ -260,8 +260,10 @@ class Runtime:
             self.recorder.finish()
             if self._installed or self._errors:
                 self._write_note()
-            spool, self._off = self._spool, True
-            if spool is not None:
-                spool.close()
+            # Not under the thread that writes.
+            with self.recorder.lock:
+                spool, self._off = self._spool, True
+                if spool is not None:
+                    spool.close()
         except Exception:
             pass

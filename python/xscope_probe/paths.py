@@ -127,7 +127,7 @@ def _function(name, code, text):
         return f"xs_header({code}, {name[len('header:') :].strip().lower().encode()!r})"
     known = {
         "len": f"len({code})",
-        "lens": f"[len(each) for each in {code}]",
+        "lens": f"list(map(len, {code}))",
         "sum": f"sum({code})",
         "text": _unless_none(code, "str(xs_found)[:400]"),
         "list": f"list({code})",

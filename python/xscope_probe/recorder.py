@@ -30,7 +30,7 @@ class Recorder:
     """The notes of a process: (probe, start, end, place, facts, error's class)."""
 
     __slots__ = (
-        "notes", "room", "_names", "_control", "_spool", "_span", "_failed", "_lock", "_awake",
+        "notes", "room", "lock", "_names", "_control", "_spool", "_span", "_failed", "_awake",
         "_thread", "_threaded", "_stamps", "_pending",
     )  # fmt: skip
 
@@ -48,8 +48,8 @@ class Recorder:
         self._names.clear()
         # With more notes than this, whoever takes one has to call `wake`.
         self.room = _ASLEEP if self._threaded else _MOST_NOTES
-        # Reentrant: a signal handler or a finalizer may record while its thread is in here.
-        self._lock = threading.RLock()
+        # Held by whoever writes. Reentrant: a signal handler or a finalizer may record while its thread is in here.
+        self.lock = threading.RLock()
         # Writes a span, while there is somewhere to write to.
         self._span = None
         self._awake = threading.Event()
@@ -79,10 +79,10 @@ class Recorder:
 
     def flush(self):
         """Makes spans of the notes that there are; whether there were any."""
-        with self._lock:
+        with self.lock:
             some = bool(self.notes)
             if some:
-                self._with_spool(self._settle_notes, self.notes.clear)
+                self._with_spool(self._settle_notes)
             return some
 
     def put(self, name, start, end, *args):
@@ -96,22 +96,21 @@ class Recorder:
         if self._pending:
             self._with_spool(lambda: [self._give(thread, None, None) for thread in list(self._pending)])
 
-    def _with_spool(self, write, otherwise=None):
-        with self._lock:
+    def _with_spool(self, write):
+        with self.lock:
             if self._span is not None:  # by this thread, which was interrupted
                 return
             try:
                 spool = self._spool()
-                if spool is not None:
-                    self._span = spool.span
-                    write()
-                    spool.commit()
-                elif otherwise is not None:
-                    otherwise()
+                if spool is None:
+                    self.notes.clear()
+                    return
+                self._span = spool.span
+                write()
+                spool.commit()
             except Exception as error:
+                self.notes.clear()
                 self._failed("spool", error)
-                if otherwise is not None:
-                    otherwise()
             finally:
                 self._span = None
 
@@ -125,7 +124,7 @@ class Recorder:
                 self._failed(note[0].label, error)
 
     def _start(self):
-        with self._lock:
+        with self.lock:
             self.room = _MOST_NOTES
             self._awake.set()
             if self._thread is not None:

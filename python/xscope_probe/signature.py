@@ -5,7 +5,7 @@ from inspect import Parameter
 
 _POSITIONS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 # What a wrapper's own lines call, so that no parameter may be called so.
-_TAKEN = ("BaseException", "Exception", "len", "list", "str", "sum", "type")
+_TAKEN = ("BaseException", "Exception", "len", "list", "map", "str", "sum", "type")
 
 
 class Signature:
@@ -31,8 +31,8 @@ def names_of(function):
     return [parameter.name for parameter in parameters if parameter.kind in _POSITIONS]
 
 
-def anything(names=(), first=""):
-    """Any arguments; `names` are those of the positions, `first` one that is not passed on."""
+def anything(names=(), before=""):
+    """Any arguments; `names` are those of the positions, `before` declares one that is not passed on."""
 
     def root(name):
         if name not in names:
@@ -40,7 +40,7 @@ def anything(names=(), first=""):
         position = names.index(name)
         return f"(args[{position}] if len(args) > {position} else kwargs[{name!r}])"
 
-    return Signature(first + "*args, **kwargs", "*args, **kwargs", "args[0]", {}, root)
+    return Signature(before + "*args, **kwargs", "*args, **kwargs", "args[0]", {}, root)
 
 
 def signature_of(function):

@@ -69,7 +69,7 @@ class CallableAttribute:
 
 def wrap_callable(function, probe):
     """A `CallableAttribute` with a class of its own, for a call looks in the class, and nowhere else."""
-    call = _recorded(function, probe, anything(first="xs_self, /, "), "xs_function")
+    call = _recorded(function, probe, anything(before="xs_self, /, "), "xs_function")
     recorded = type(CallableAttribute.__name__, (CallableAttribute,), {"__call__": call})()
     recorded._xscope = function
     return recorded
@@ -192,14 +192,26 @@ def _leave(probe, signature):
         then.append(f"xs_runtime.remember_memory(xs_probe.memory_end, {facts[4]})")
     if then:
         lines += ["if xs_error is None:", *_indented(then)]
-    if probe.drop == "none":
-        lines = ["if xs_result is not None or xs_error is not None:", *_indented(lines)]
+    if probe.drop:
+        lines = [f"if xs_error is not None or {_IS_SOMETHING[probe.drop]}:", *_indented(lines)]
     return [
         "try:",
         *_indented(lines),
         "except Exception as xs_failure:",
         "    xs_runtime.failed(xs_label, xs_failure)",
     ]
+
+
+def _is_full(result):
+    """Whether Python takes it for true, or cannot say."""
+    try:
+        return bool(result)
+    except Exception:
+        return True
+
+
+# Of a result, whether it is none of an empty poll.
+_IS_SOMETHING = {"none": "xs_result is not None", "empty": "xs_is_full(xs_result)"}
 
 
 def _indented(lines, by=1):
@@ -215,6 +227,7 @@ def _compiled(lines, function, probe, signature):
         "xs_function": function,
         "xs_here": here,
         "xs_ident": get_ident,
+        "xs_is_full": _is_full,
         "xs_label": probe.label,
         "xs_note": recorder.notes.append,
         "xs_notes": recorder.notes,

@@ -164,7 +164,7 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
         ("part", 1),
         ("check", 1),
         ("shaped", 2),
-        ("any_shape", 2),
+        ("any_shape", 3),
         ("builtin_names", 1),
     ] {
         assert_eq!(named(&file, name).len(), count, "{name}");
@@ -187,6 +187,7 @@ fn every_kind_of_function_is_recorded_and_answers_as_before() {
     let any_shape = named(&file, "any_shape")[0];
     assert_eq!(text(&file, args(&file, any_shape, "named").pop()), "text");
     assert_eq!(args(&file, any_shape, "result"), [Value::Int(6)]);
+    assert_eq!(args(&file, named(&file, "any_shape")[2], "lens"), [Value::Int(4)]);
     assert_eq!(args(&file, named(&file, "fails")[0], "error").len(), 1);
     let request = named(&file, "request")[0];
     assert_eq!(text(&file, args(&file, request, "request_id").pop()), "abc");
@@ -268,7 +269,9 @@ fn empty_polls_are_not_recorded() {
     let Some(place) = Place::new() else { return };
     finish(place.with_probes("polls"));
     let bytes = place.only_file();
-    assert_eq!(read(&bytes).spans.len(), 1);
+    let file = read(&bytes);
+    assert_eq!(["poll", "poll_all"].map(|name| named(&file, name).len()), [1, 1]);
+    assert_eq!(file.spans.len(), 2);
 }
 
 #[test]

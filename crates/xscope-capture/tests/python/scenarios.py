@@ -16,7 +16,7 @@ def kinds():
     model = Model()
     print(plain(3), plain(value=4, twice=True), list(numbers(3)))
     print(model.method(1), Model.static(2), Model.of_class(3), callable(model.compiled))
-    print(shaped(1), shaped(4, third=5), any_shape(6, named="text"), any_shape())
+    print(shaped(1), shaped(4, third=5), any_shape(6, named="text"), any_shape(), any_shape("four"))
     print(builtin_names(7, len=8))
     try:
         shaped(first=1)
@@ -81,7 +81,8 @@ def children():
 
 def polls():
     queue = ["x"]
-    print(sum(target.poll(queue) is not None for _ in range(20000)))
+    print(target.poll_all(queue), sum(target.poll(queue) is not None for _ in range(20000)))
+    print(sum(bool(target.poll_all(queue)) for _ in range(20000)))
 
 
 def many():

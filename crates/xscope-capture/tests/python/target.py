@@ -17,6 +17,10 @@ def poll(queue):
     return queue.pop() if queue else None
 
 
+def poll_all(queue):
+    return queue.copy()
+
+
 def numbers(count):
     yield from range(count)
 
