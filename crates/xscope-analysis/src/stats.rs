@@ -8,20 +8,13 @@ pub fn percentile(sorted: &[Picos], percent: u32) -> Picos {
     sorted.get(index_of(percent, sorted.len())).copied().unwrap_or(Picos::ZERO)
 }
 
-/// Several [percentiles](percentile), the largest first, of samples in any order; puts some of them in
-/// order, which takes less than to sort all.
+/// Several [percentiles](percentile) of samples in any order; puts some of them in order, which takes
+/// less than to sort all.
 pub fn percentiles<const N: usize>(samples: &mut [Picos], percents: [u32; N]) -> [Picos; N] {
-    let whole = samples.len();
-    let mut rest = samples;
-    percents.map(|percent| {
-        let index = index_of(percent, whole);
-        if index >= rest.len() {
-            return rest.iter().max().copied().unwrap_or(Picos::ZERO);
-        }
-        let found = *rest.select_nth_unstable(index).1;
-        rest = &mut std::mem::take(&mut rest)[..=index];
-        found
-    })
+    if samples.is_empty() {
+        return [Picos::ZERO; N];
+    }
+    percents.map(|percent| *samples.select_nth_unstable(index_of(percent, samples.len())).1)
 }
 
 /// Which of so many sorted samples a percentile is.

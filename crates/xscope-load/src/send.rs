@@ -277,6 +277,7 @@ impl Next {
     async fn wait(&mut self, offset: Nanos, client: &mut Client) -> Nanos {
         let due = *self.started.get_or_insert_with(monotonic) + offset;
         if monotonic() >= due {
+            // As in a closed loop: answers that are there are read before what is late is sent.
             tokio::task::yield_now().await;
             return due;
         }

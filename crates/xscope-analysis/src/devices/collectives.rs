@@ -16,7 +16,7 @@ use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, 
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::{Intervals, ahead};
-use crate::kernels::KernelRow;
+use crate::kernels::{KernelRow, places};
 use crate::stats::{as_f64, sum};
 use crate::timeline::{Activity, Class};
 
@@ -62,8 +62,9 @@ pub struct CollectiveRow {
 /// One execution on one device.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// The module execution, and how often the device ran the collective before in that.
+    /// The module execution.
     execution: i64,
+    /// How often the device ran the collective before in that.
     number: u32,
     device: DeviceId,
     start: Picos,
@@ -149,23 +150,15 @@ fn runs_of_track(
     computation: &Intervals,
 ) -> Vec<Runs> {
     let slices = &track.slices;
-    // By meta: how often it runs, then its place among those that run.
-    let mut places = vec![0_u32; classes.len()];
-    for meta in &slices.meta {
-        places[meta.0 as usize] +=
-            u32::from(classes[meta.0 as usize] == Some(Class::Communication));
-    }
-    let mut all = Vec::new();
-    for (meta, place) in (0..).map(MetaId).zip(&mut places).filter(|(_, count)| **count > 0) {
-        let runs = Vec::with_capacity(*place as usize);
-        all.push(Runs { meta, runs, hidden: Picos::ZERO });
-        *place = u32::try_from(all.len()).unwrap_or(0);
-    }
+    let wanted = |meta: MetaId| classes[meta.0 as usize] == Some(Class::Communication);
+    let rows = || slices.meta.iter().copied().enumerate().filter(|&(_, meta)| wanted(meta));
+    let (metas, places) = places(classes.len(), rows().map(|(_, meta)| meta));
+    let none = |(meta, count)| Runs { meta, runs: Vec::with_capacity(count), hidden: Picos::ZERO };
+    let mut all: Vec<Runs> = metas.into_iter().map(none).collect();
     let (mut computed, mut met) = (0, 0);
-    for (row, &meta) in slices.meta.iter().enumerate() {
-        let Some(place) = (places[meta.0 as usize] as usize).checked_sub(1) else { continue };
+    for (row, meta) in rows() {
         let (start, end) = (slices.start[row], slices.end(row));
-        let found = &mut all[place];
+        let found = &mut all[places[meta.0 as usize] as usize];
         found.hidden =
             found.hidden.saturating_add(computation.within_from(&mut computed, start, end));
         found.runs.push(Run {

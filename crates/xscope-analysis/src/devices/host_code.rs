@@ -59,6 +59,9 @@ fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
 /// The names of what the host worked on in the gaps of each device, with their times, largest first;
 /// together they are all of the gaps. Host events count whose meta is accepted.
 pub(super) fn host_code(trace: &Trace, gaps: &[Intervals], accepted: &[bool]) -> Vec<Vec<CodeRow>> {
+    if gaps.iter().all(|gaps| gaps.0.is_empty()) {
+        return vec![Vec::new(); gaps.len()];
+    }
     let hosts: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
     let shortest = shortest(&hosts, accepted);

@@ -108,18 +108,13 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
         let tracks = trace.tracks.iter().enumerate();
         tracks.filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops)
     };
-    // By meta: how often it ran, then its place among those that did.
-    let mut places = vec![0_u32; trace.metas.len()];
-    for (_, track) in of_device() {
-        track.slices.meta.iter().for_each(|meta| places[meta.0 as usize] += 1);
-    }
-    let mut groups: Vec<(MetaId, Group)> = Vec::new();
-    for (meta, place) in (0..).map(MetaId).zip(&mut places).filter(|(_, count)| **count > 0) {
-        let durations = Vec::with_capacity(*place as usize);
+    let rows = of_device().flat_map(|(_, track)| track.slices.meta.iter().copied());
+    let (metas, places) = places(trace.metas.len(), rows);
+    let group = |(meta, count)| {
         let copied = is_copy(trace, device, meta).then_some(0);
-        *place = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-        groups.push((meta, Group { durations, own: Picos::ZERO, copied }));
-    }
+        (meta, Group { durations: Vec::with_capacity(count), own: Picos::ZERO, copied })
+    };
+    let mut groups: Vec<(MetaId, Group)> = metas.into_iter().map(group).collect();
     for (index, track) in of_device() {
         let durations = work.durations(index);
         for (row, &own) in work.own[index].iter().enumerate() {
@@ -137,6 +132,23 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
         .into_iter()
         .map(|(meta, group)| kernel_row(trace, (device, peaks), meta, group))
         .collect()
+}
+
+/// The metas of some rows in order, with how many rows each has; and by meta, of `of`, its place among
+/// them, which means nothing for one without rows.
+pub(crate) fn places(
+    of: usize,
+    rows: impl Iterator<Item = MetaId>,
+) -> (Vec<(MetaId, usize)>, Vec<u32>) {
+    let mut counts = vec![0_usize; of];
+    rows.for_each(|meta| counts[meta.0 as usize] += 1);
+    let mut places = vec![0; of];
+    let counted = (0..).map(MetaId).zip(counts).filter(|&(_, count)| count > 0);
+    let metas: Vec<(MetaId, usize)> = counted.collect();
+    for (place, &(meta, _)) in (0..).zip(&metas) {
+        places[meta.0 as usize] = place;
+    }
+    (metas, places)
 }
 
 /// Whether executions of this operation say one by one how much they copy.
