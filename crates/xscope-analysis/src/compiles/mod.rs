@@ -86,12 +86,10 @@ fn outermost(flags: &[bool], track: &Track) -> Vec<(usize, Picos, Picos)> {
     found
 }
 
-/// When any host thread was compiling.
-pub(crate) fn compiling(trace: &Trace) -> Intervals {
-    let flags = compile_flags(trace);
-    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
-    let all = hosts.flat_map(|track| outermost(&flags, track));
-    Intervals::of(all.map(|(_, start, end)| (start, end)).collect())
+/// When any host thread was compiling, as the trace shows it.
+pub(crate) fn compiling(compiles: &[CompileRow]) -> Intervals {
+    let recorded = compiles.iter().filter(|row| row.seen_in != "log");
+    Intervals::of(recorded.map(|row| (row.start, row.start.saturating_add(row.duration))).collect())
 }
 
 /// One compilation, since the Unix epoch.

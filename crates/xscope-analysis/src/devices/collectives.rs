@@ -155,6 +155,7 @@ fn runs_of_track(
     let (metas, places) = places(classes.len(), rows().map(|(_, meta)| meta));
     let none = |(meta, count)| Runs { meta, runs: Vec::with_capacity(count), hidden: Picos::ZERO };
     let mut all: Vec<Runs> = metas.into_iter().map(none).collect();
+    let host = rendezvous.on(track);
     let (mut computed, mut met) = (0, 0);
     for (row, meta) in rows() {
         let (start, end) = (slices.start[row], slices.end(row));
@@ -167,7 +168,7 @@ fn runs_of_track(
             device,
             start,
             dur: end - start,
-            waited: rendezvous.waited(track, &mut met, start, end),
+            waited: host.and_then(|host| rendezvous.waited(host, &mut met, start, end)),
         });
     }
     all
@@ -224,10 +225,20 @@ impl<'a> Rendezvous<'a> {
         }
     }
 
-    /// How long the thread of `track` waited between two times; `None` if it met nobody. Its slices
-    /// from `first` on may count; for questions in order of their start, which move `first` on.
-    fn waited(&self, track: &Track, first: &mut usize, start: Picos, end: Picos) -> Option<Picos> {
-        let slices = self.threads.get(&(track.source, track.tid))?;
+    /// What the thread of `track` did as a thread of the host.
+    fn on(&self, track: &Track) -> Option<&'a Slices> {
+        self.threads.get(&(track.source, track.tid)).copied()
+    }
+
+    /// How long a thread waited between two times; `None` if it met nobody. Its slices from `first`
+    /// on may count; for questions in order of their start, which move `first` on.
+    fn waited(
+        &self,
+        slices: &Slices,
+        first: &mut usize,
+        start: Picos,
+        end: Picos,
+    ) -> Option<Picos> {
         *first += ahead(&slices.start[*first..], |&at| at < start);
         let rows = (*first..slices.len()).take_while(|&row| slices.start[row] < end);
         let (mut met, mut waited) = (false, Picos::ZERO);

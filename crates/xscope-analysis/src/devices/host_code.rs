@@ -23,7 +23,7 @@ const OTHER_CODE: &str = "(other code)";
 const MOST_HOST_SLICES: usize = 1_000_000;
 
 /// So many rows of a track are worth a task of their own.
-const ROWS_AT_ONCE: usize = 1 << 18;
+const ROWS_AT_ONCE: usize = 1 << 15;
 
 /// From which duration on slices of host code are looked at: none, or a power of 2 in microseconds.
 fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
@@ -215,15 +215,24 @@ struct Stretches<'a, W> {
 
 impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
     fn new(slices: &'a Slices, gaps: &'a [(Picos, Picos)], is_wanted: W) -> Self {
-        // What is open when the first gap begins.
-        let at = gaps.first().map_or(Picos(i64::MIN), |gap| gap.0);
-        let row = slices.start.partition_point(|&start| start < at);
-        let open = (0..row).filter(|&row| slices.end(row) > at && is_wanted(slices, row));
-        let open = open.map(|row| stretch(slices, row)).collect();
-        Self { slices, is_wanted, row, open, at, gaps, rest: None }
+        let at = Picos(i64::MIN);
+        Self { slices, is_wanted, row: 0, open: Vec::new(), at, gaps, rest: None }
     }
 
-    /// The next stretch, in gaps or not.
+    /// Goes on at a later time: what ends before it is not looked at.
+    fn skip_to(&mut self, at: Picos) {
+        self.open.retain(|open| open.to > at);
+        let begun = ahead(&self.slices.start[self.row..], |&start| start < at);
+        for row in self.row..self.row + begun {
+            if self.slices.end(row) > at && (self.is_wanted)(self.slices, row) {
+                self.open.push(stretch(self.slices, row));
+            }
+        }
+        self.row += begun;
+        self.at = at;
+    }
+
+    /// The next stretch from now on, in gaps or not.
     fn next_stretch(&mut self) -> Option<Stretch> {
         loop {
             while self.row < self.slices.len() && !(self.is_wanted)(self.slices, self.row) {
@@ -258,7 +267,14 @@ impl<W: Fn(&Slices, usize) -> bool> Iterator for Stretches<'_, W> {
         loop {
             let stretch = match self.rest.take() {
                 Some(rest) => rest,
-                None => self.next_stretch()?,
+                None => {
+                    self.gaps = &self.gaps[ahead(self.gaps, |gap| gap.1 <= self.at)..];
+                    let &(start, _) = self.gaps.first()?;
+                    if self.at < start {
+                        self.skip_to(start);
+                    }
+                    self.next_stretch()?
+                }
             };
             self.gaps = &self.gaps[ahead(self.gaps, |gap| gap.1 <= stretch.from)..];
             let &(start, end) = self.gaps.first()?;

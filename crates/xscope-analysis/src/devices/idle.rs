@@ -12,7 +12,7 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::compiles::compiling;
+use crate::compiles::{CompileRow, compiling};
 use crate::devices::device_id;
 use crate::devices::host_code::host_code;
 use crate::intervals::Intervals;
@@ -58,9 +58,9 @@ struct Evidence {
 }
 
 /// The idle time of every device, in the trace's order; `busy` is when they were not.
-pub(crate) fn idle(trace: &Trace, busy: &[Intervals]) -> Vec<IdleRow> {
+pub(crate) fn idle(trace: &Trace, busy: &[Intervals], compiles: &[CompileRow]) -> Vec<IdleRow> {
     let ((compile, transfer), (requests, host)) = rayon::join(
-        || (compiling(trace), host_intervals(trace, is_transfer)),
+        || (compiling(compiles), host_intervals(trace, is_transfer)),
         || (requests(trace), host_intervals(trace, is_work)),
     );
     let evidence = Evidence { compile, transfer, requests, host };
@@ -103,28 +103,27 @@ fn device_row(
     evidence: &Evidence,
 ) -> (IdleRow, Intervals) {
     let window = Intervals::of(busy.extent().into_iter().collect());
-    let idle = window.minus(busy);
-    let whole = idle.total();
-    let mut rest = idle;
+    let mut rest = window.minus(busy);
+    let whole = rest.total();
     let mut causes = Vec::new();
-    let mut take = |cause: &'static str, part: Intervals, rest: &mut Intervals| {
-        *rest = rest.minus(&part);
-        let time = part.total();
+    let mut add = |cause: &'static str, time: Picos| {
         if time > Picos::ZERO {
             causes.push(CauseRow { cause, us: time.as_micros(), share: share(time, whole), time });
         }
     };
-    take("compile", rest.intersection(&evidence.compile), &mut rest);
-    take("transfer", rest.intersection(&evidence.transfer), &mut rest);
+    add("compile", rest.cut(&evidence.compile));
+    add("transfer", rest.cut(&evidence.transfer));
     if let Some(requests) = &evidence.requests {
-        take("no_request", rest.minus(requests), &mut rest);
+        let asked = rest.intersection(requests);
+        add("no_request", rest.total() - asked.total());
+        rest = asked;
     }
     if let Some(peers) = peers {
-        take("peer", rest.intersection(peers), &mut rest);
+        add("peer", rest.cut(peers));
     }
     let host = rest.intersection(&evidence.host);
-    take("host", host.clone(), &mut rest);
-    take("unknown", rest.clone(), &mut rest);
+    add("host", host.total());
+    add("unknown", rest.total() - host.total());
     causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));
     (IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() }, host)
 }

@@ -49,7 +49,8 @@ pub(crate) fn busy(trace: &Trace) -> Vec<Intervals> {
 
 /// Busy and idle time of every device, in the trace's order of devices; see [`busy`] for what counts.
 pub(crate) fn devices(trace: &Trace, busy: &[Intervals]) -> Vec<DeviceRow> {
-    busy.iter().enumerate().map(|(index, busy)| row(trace, device_id(index), busy)).collect()
+    let row = |(index, busy)| row(trace, device_id(index), busy);
+    busy.par_iter().enumerate().map(row).collect()
 }
 
 /// The number of the device at this place in a trace.

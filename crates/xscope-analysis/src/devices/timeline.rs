@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{Slices, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
@@ -60,31 +60,26 @@ pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>
 
 /// What every device did when, in the trace's order; only operations with a class count.
 pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activity> {
-    let of_device = |(index, _)| {
-        let tracks = trace.device_tracks(device_id(index), TrackKind::Ops);
-        let mut sets: [Vec<Intervals>; 3] = Default::default();
-        for track in tracks {
-            for (sets, set) in sets.iter_mut().zip(activity(&track.slices, classes)) {
-                sets.push(set);
-            }
-        }
-        sets.map(Intervals::of_sets)
-    };
+    let of_device = |(index, _)| activity(trace, device_id(index), classes);
     trace.devices.par_iter().enumerate().map(of_device).collect()
 }
 
-fn activity(slices: &Slices, classes: &[Option<Class>]) -> Activity {
+fn activity(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Activity {
+    let tracks = || trace.device_tracks(device, TrackKind::Ops).map(|track| &track.slices);
+    let class = |meta: MetaId| classes[meta.0 as usize];
     let mut counts = [0; 3];
-    for class in slices.meta.iter().filter_map(|meta| classes[meta.0 as usize]) {
+    for class in tracks().flat_map(|slices| &slices.meta).filter_map(|&meta| class(meta)) {
         counts[class as usize] += 1;
     }
-    let mut activity = counts.map(|count| Intervals(Vec::with_capacity(count)));
-    for (row, meta) in slices.meta.iter().enumerate() {
-        if let Some(class) = classes[meta.0 as usize] {
-            activity[class as usize].push((slices.start[row], slices.end(row)));
+    let mut activity = counts.map(Vec::with_capacity);
+    for slices in tracks() {
+        for (row, &meta) in slices.meta.iter().enumerate() {
+            if let Some(class) = class(meta) {
+                activity[class as usize].push((slices.start[row], slices.end(row)));
+            }
         }
     }
-    activity
+    activity.map(Intervals::of)
 }
 
 /// The breakdown of every device, and when it did anything, in the trace's order.

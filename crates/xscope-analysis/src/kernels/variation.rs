@@ -9,10 +9,9 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::Picos;
-use xscope_trace::model::{MetaId, TrackKind};
+use xscope_trace::model::TrackKind;
 
 use crate::kernels::{KernelRow, copied_bytes};
 use crate::stats::as_f64;
@@ -63,10 +62,6 @@ pub(crate) fn variations(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Option<V
 
 fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
     let trace = work.trace;
-    let mut places: FxHashMap<(&str, MetaId), usize> = FxHashMap::default();
-    for (at, kernel) in kernels.iter().enumerate() {
-        places.insert((&kernel.device, kernel.meta), at);
-    }
     let mut all: Vec<Vec<Run>> = kernels
         .iter()
         .map(|kernel| Vec::with_capacity(usize::try_from(kernel.count).unwrap_or(0)))
@@ -74,19 +69,16 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
     for (index, track) in trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
         let name = trace.device_label(device);
-        let wanted: FxHashMap<MetaId, usize> = places
-            .iter()
-            .filter(|((device, _), _)| *device == name)
-            .map(|(&(_, meta), &at)| (meta, at))
-            .collect();
-        if wanted.is_empty() {
-            continue;
+        let mut places: Vec<Option<u32>> = vec![None; trace.metas.len()];
+        for (at, kernel) in (0..).zip(kernels).filter(|(_, kernel)| kernel.device == name) {
+            places[kernel.meta.0 as usize] = Some(at);
         }
         let is_copy = |at: usize| kernels[at].category == "copy";
         let mut until = Picos(i64::MIN);
         for (row, meta) in track.slices.meta.iter().enumerate() {
             let start = track.slices.start[row];
-            if let Some(&at) = wanted.get(meta) {
+            if let Some(at) = places[meta.0 as usize] {
+                let at = at as usize;
                 let bytes = is_copy(at).then(|| copied_bytes(trace, track, row)).flatten();
                 all[at].push(Run {
                     start,

@@ -43,6 +43,11 @@ fn is_apart(trace: &Trace, track: &Track) -> bool {
 
 /// How much earlier than its enqueueing each program execution starts.
 fn enqueued(trace: &Trace) -> Vec<Picos> {
+    let modules = trace.tracks.iter().filter(|track| track.kind == TrackKind::Modules);
+    let modules: Vec<&Track> = modules.filter(|track| is_apart(trace, track)).collect();
+    if modules.is_empty() {
+        return Vec::new();
+    }
     let mut first: FxHashMap<(SourceId, i64, i64), Picos> = FxHashMap::default();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
         let runs =
@@ -58,8 +63,7 @@ fn enqueued(trace: &Trace) -> Vec<Picos> {
             *earliest = start.min(*earliest);
         }
     }
-    let modules = trace.tracks.iter().filter(|track| track.kind == TrackKind::Modules);
-    let executions = modules.filter(|track| is_apart(trace, track)).flat_map(|track| {
+    let executions = modules.into_iter().flat_map(|track| {
         let ordinal = track.device.map(|id| trace.devices[id.0 as usize].ordinal);
         (0..track.slices.len()).filter_map(move |row| {
             let key = (track.source, ordinal?, track.slices.run_of(row)?);

@@ -136,7 +136,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         || memory(trace, &executions, &allocations),
     );
     let (idle, ((layers, varies), (recording, (programs, steps)))) = rayon::join(
-        || idle(trace, &busy),
+        || idle(trace, &busy, &compiles),
         || {
             rayon::join(
                 || (layers(&work, &kernels, &options.rules), variations(&work, &kernels)),
