@@ -23,6 +23,8 @@ pub(crate) enum Contender {
     OpStats(PathBuf),
     /// `xscope analyze --json` with everything.
     Analyze(PathBuf),
+    /// `xscope analyze`, for a reader.
+    FirstPage(PathBuf),
     /// Everything loaded, nothing computed.
     Load(PathBuf),
     XprofRs(PathBuf),
@@ -51,7 +53,11 @@ pub(crate) fn all(args: &BenchArgs) -> Result<Vec<Contender>> {
     let xscope = args.xscope.clone().unwrap_or(beside);
     let mut all = vec![Contender::Pass(own.clone()), Contender::Md5];
     if xscope.exists() {
-        all.extend([Contender::OpStats(xscope.clone()), Contender::Analyze(xscope)]);
+        all.extend([
+            Contender::OpStats(xscope.clone()),
+            Contender::Analyze(xscope.clone()),
+            Contender::FirstPage(xscope),
+        ]);
     } else {
         eprintln!("skipped xscope analyze: {} is not there; build it", xscope.display());
     }
@@ -74,6 +80,7 @@ impl Contender {
             Self::Md5 => "md5sum",
             Self::OpStats(_) => "xscope: device figures",
             Self::Analyze(_) => "xscope: everything",
+            Self::FirstPage(_) => "xscope: first page",
             Self::Load(_) => "xscope: load only",
             Self::XprofRs(_) => "xprof-rs: op stats",
             Self::Xprof(_) => "XProf: op stats",
@@ -100,6 +107,7 @@ impl Contender {
                 process::run(&mut command(path, &["analyze", "--json", "--memory-limit", "0"]))
             }
             Self::Analyze(path) => process::run(&mut command(path, &["analyze", "--json"])),
+            Self::FirstPage(path) => process::run(&mut command(path, &["analyze"])),
             Self::Load(path) => process::run(&mut command(path, &["read"])),
             Self::XprofRs(path) => process::ask(
                 |port| {
@@ -131,6 +139,12 @@ impl Contender {
             Self::Load(_) => str::from_utf8(&answer)?.trim().parse()?,
             Self::OpStats(_) | Self::Analyze(_) => {
                 serde_json::from_slice::<Report>(&answer)?.events
+            }
+            Self::FirstPage(_) => {
+                let page = str::from_utf8(&answer)?;
+                let before = page.split_once(" events in ").map(|(before, _)| before);
+                let number = before.and_then(|before| before.rsplit(' ').next());
+                number.context("its page does not say how many events there are")?.parse()?
             }
             Self::XprofRs(_) | Self::Xprof(_) => {
                 serde_json::from_slice::<IgnoredAny>(&answer)

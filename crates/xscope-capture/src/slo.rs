@@ -114,9 +114,9 @@ impl Slo {
     pub fn figure<'p>(&self, point: &'p PointResult) -> Option<&'p Figure> {
         let durations: &Durations = match self.of {
             Of::Latency => &point.latency,
-            Of::Ttft => point.ttft.as_ref()?,
-            Of::Tpot => point.tpot.as_ref()?,
-            Of::Itl => point.itl.as_ref()?,
+            Of::Ttft => point.stream.ttft.as_ref()?,
+            Of::Tpot => point.stream.tpot.as_ref()?,
+            Of::Itl => point.stream.itl.as_ref()?,
         };
         Some(match self.statistic {
             Statistic::P50 => &durations.p50_ms,

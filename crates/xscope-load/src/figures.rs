@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use xscope_trace::Nanos;
 use xscope_trace::results::{
-    ClientAudit, CompileSplit, Durations, Figure, PointResult, Trial, Verdict, WarmupReport,
-    count_to_f64,
+    ClientAudit, CompileSplit, Durations, Figure, PointResult, StreamTimes, Trial, Verdict,
+    WarmupReport, count_to_f64,
 };
 
 use crate::record::{Sample, Window};
@@ -46,7 +46,6 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
     let (requests, ok) = (samples().count() as u64, right().count() as u64);
     let latency = Durations::of(right().map(Sample::latency).collect());
     let rate = |unit, of: fn(&Sample) -> u64| rate(windows, unit, of);
-    let is_stream = right().any(|sample| sample.first_token.is_some());
     PointResult {
         point: plan.name().to_owned(),
         shape: plan.shape(),
@@ -66,11 +65,7 @@ pub fn point_result(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Poi
         requests_per_sec: rate("1/s", |_| 1),
         input_tokens_per_sec: rate("1/s", |sample| sample.prompt_tokens),
         output_tokens_per_sec: rate("1/s", |sample| sample.output_tokens),
-        ttft: is_stream.then(|| {
-            Durations::of(right().filter_map(|s| Some(s.first_token? - s.intended)).collect())
-        }),
-        tpot: is_stream.then(|| Durations::of(right().filter_map(Sample::token_time).collect())),
-        itl: is_stream.then(|| Durations::of(right().flat_map(|s| s.gaps.clone()).collect())),
+        stream: stream_times(right()),
         client: audit(windows),
         compile: (!detected_by.is_empty()).then(|| split_of(windows, evidence, detected_by)),
         warmup: evidence.warmup.clone(),
@@ -102,14 +97,32 @@ fn split_of(windows: &[Window], evidence: &Evidence, detected_by: String) -> Com
 fn trial(window: &Window) -> Trial {
     let one = std::slice::from_ref(window);
     let latency = Durations::of(window.latencies());
+    let right = || window.samples.iter().filter(|sample| sample.failure.is_none());
+    let generates = right().any(|sample| sample.output_tokens > 0);
     Trial {
         trial: window.trial,
         started: window.started,
         ended: window.ended,
         throughput_items_per_sec: rate(one, "1/s", |sample| u64::from(sample.items)),
         requests_per_sec: rate(one, "1/s", |_| 1),
+        output_tokens_per_sec: generates.then(|| rate(one, "1/s", |sample| sample.output_tokens)),
+        stream: stream_times(right()),
         failed: window.samples.len() as u64 - latency.n,
         latency,
+    }
+}
+
+fn stream_times<'s>(right: impl Iterator<Item = &'s Sample> + Clone) -> StreamTimes {
+    if !right.clone().any(|sample| sample.first_token.is_some()) {
+        return StreamTimes::default();
+    }
+    let first = right.clone().filter_map(|sample| Some(sample.first_token? - sample.intended));
+    let tokens = right.clone().filter_map(Sample::token_time);
+    let gaps = right.flat_map(|sample| sample.gaps.iter().copied());
+    StreamTimes {
+        ttft: Some(Durations::of(first.collect())),
+        tpot: Some(Durations::of(tokens.collect())),
+        itl: Some(Durations::of(gaps.collect())),
     }
 }
 

@@ -225,10 +225,10 @@ pub fn one_batch(model: &Model, batch: OneBatch, plan: &Repeat, seed: u64) -> Re
     };
     point.input_tokens_per_sec = each_run(batch.input_len);
     point.output_tokens_per_sec = each_run(batch.output_len);
-    point.ttft = Some(Durations::of(runs.iter().map(|run| run.prefill).collect()));
+    point.stream.ttft = Some(Durations::of(runs.iter().map(|run| run.prefill).collect()));
     if batch.output_len > 1 {
         let steps = runs.iter().flat_map(|run| run.steps.iter().copied());
-        point.itl = Some(Durations::of(steps.collect()));
+        point.stream.itl = Some(Durations::of(steps.collect()));
     }
     if wrong > 0 {
         let detail = format!("{wrong} runs of equal prompts gave other tokens than the first");

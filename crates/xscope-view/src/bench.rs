@@ -80,12 +80,12 @@ fn columns(results: &Results) -> Vec<Cell> {
         figure("p99 ms", |point| number(&point.latency.p99_ms, 2)),
         figure("mean ms", |point| number(&point.latency.mean_ms, 2)),
     ];
-    if has(|point| point.ttft.is_some()) {
+    if has(|point| point.stream.ttft.is_some()) {
         columns.push(figure("TTFT p50", |point| {
-            point.ttft.as_ref().map_or_else(String::new, |ttft| number(&ttft.p50_ms, 2))
+            point.stream.ttft.as_ref().map_or_else(String::new, |ttft| number(&ttft.p50_ms, 2))
         }));
         columns.push(figure("ITL p50", |point| {
-            point.itl.as_ref().map_or_else(String::new, |itl| number(&itl.p50_ms, 2))
+            point.stream.itl.as_ref().map_or_else(String::new, |itl| number(&itl.p50_ms, 2))
         }));
     }
     if has(|point| point.throughput_items_per_sec.value().is_some()) {
@@ -175,12 +175,12 @@ pub fn bench_csv(results: &Results) -> String {
             figure(&point.requests_per_sec),
             figure(&point.input_tokens_per_sec),
             figure(&point.output_tokens_per_sec),
-            stream(&point.ttft, |ttft| &ttft.p50_ms),
-            stream(&point.ttft, |ttft| &ttft.p99_ms),
-            stream(&point.tpot, |tpot| &tpot.p50_ms),
-            stream(&point.tpot, |tpot| &tpot.p99_ms),
-            stream(&point.itl, |itl| &itl.p50_ms),
-            stream(&point.itl, |itl| &itl.p99_ms),
+            stream(&point.stream.ttft, |ttft| &ttft.p50_ms),
+            stream(&point.stream.ttft, |ttft| &ttft.p99_ms),
+            stream(&point.stream.tpot, |tpot| &tpot.p50_ms),
+            stream(&point.stream.tpot, |tpot| &tpot.p99_ms),
+            stream(&point.stream.itl, |itl| &itl.p50_ms),
+            stream(&point.stream.itl, |itl| &itl.p99_ms),
             figure(&point.peak_hbm_mb),
             quoted(point.trace_path.as_deref().unwrap_or_default()),
             verdict(point).to_lowercase(),

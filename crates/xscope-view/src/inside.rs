@@ -168,10 +168,10 @@ pub fn batches_text(results: &Results) -> String {
             };
             format!("{name} latency: {secs:9.5} s, throughput: {:9.2} token/s\n", tokens / secs)
         };
-        if let Some(prefill) = &point.ttft {
+        if let Some(prefill) = &point.stream.ttft {
             out += &line("Prefill.", &prefill.p50_ms, rows * input);
         }
-        if let Some(step) = &point.itl {
+        if let Some(step) = &point.stream.itl {
             out += &line("Decode.  median", &step.p50_ms, rows);
         }
         out += &line("Total.", &point.latency.p50_ms, rows * (input + output));

@@ -67,7 +67,12 @@ fn statistics(of: &Durations) -> [(&'static str, &'static str, &Figure); 5] {
 
 /// What has a distribution, in the order of [`SPREADS`]; `None` where nothing was streamed.
 fn spreads(point: &PointResult) -> [Option<&Durations>; 4] {
-    [Some(&point.latency), point.ttft.as_ref(), point.tpot.as_ref(), point.itl.as_ref()]
+    [
+        Some(&point.latency),
+        point.stream.ttft.as_ref(),
+        point.stream.tpot.as_ref(),
+        point.stream.itl.as_ref(),
+    ]
 }
 
 /// A block for each point; empty if there are too many points to read them one after the other.
@@ -139,7 +144,7 @@ fn count(whole: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use xscope_trace::Nanos;
-    use xscope_trace::results::Trial;
+    use xscope_trace::results::{StreamTimes, Trial};
 
     use super::*;
 
@@ -151,8 +156,11 @@ mod tests {
             point: "in8_out4_c2".to_owned(),
             ok: 4,
             latency: ms(&[400, 500, 600, 500]),
-            ttft: Some(ms(&[100, 200])),
-            tpot: Some(ms(&[20, 40])),
+            stream: StreamTimes {
+                ttft: Some(ms(&[100, 200])),
+                tpot: Some(ms(&[20, 40])),
+                ..StreamTimes::default()
+            },
             requests_per_sec: Figure::Value(2.0),
             input_tokens_per_sec: Figure::Value(16.0),
             output_tokens_per_sec: Figure::Value(8.0),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xscope_trace::results::{Durations, Judgement, PointResult, Results, Trial};
+use xscope_trace::results::{Durations, Figure, Judgement, PointResult, Results, Trial};
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
 use xscope_trace::{Nanos, Trace};
 
@@ -251,13 +251,16 @@ fn figures(point: &PointResult) -> BTreeMap<String, Vec<f64>> {
             figures.entry(name.to_owned()).or_default().push(value);
         }
     };
-    let whole = [Trial {
+    let whole = Trial {
         latency: point.latency.clone(),
         throughput_items_per_sec: point.throughput_items_per_sec.clone(),
         requests_per_sec: point.requests_per_sec.clone(),
+        output_tokens_per_sec: Some(point.output_tokens_per_sec.clone()),
+        stream: point.stream.clone(),
         ..Trial::default()
-    }];
-    let trials = if point.trials.is_empty() { &whole[..] } else { &point.trials };
+    };
+    let whole = std::slice::from_ref(&whole);
+    let trials = if point.trials.is_empty() { whole } else { &point.trials };
     for trial in trials {
         durations(&mut add, "", &trial.latency);
         match trial.throughput_items_per_sec.value() {
@@ -266,12 +269,17 @@ fn figures(point: &PointResult) -> BTreeMap<String, Vec<f64>> {
             None => add("requests_per_sec", trial.requests_per_sec.value()),
         }
     }
-    for (prefix, part) in [("ttft.", &point.ttft), ("itl.", &point.itl)] {
-        if let Some(part) = part {
-            durations(&mut add, prefix, part);
+    // Trials of earlier versions do not say it.
+    let says = |trial: &Trial| trial.output_tokens_per_sec.is_some() || trial.stream.ttft.is_some();
+    for trial in if trials.iter().any(says) { trials } else { whole } {
+        for (prefix, part) in [("ttft.", &trial.stream.ttft), ("itl.", &trial.stream.itl)] {
+            if let Some(part) = part {
+                durations(&mut add, prefix, part);
+            }
         }
+        let rate = trial.output_tokens_per_sec.as_ref();
+        add("output_tokens_per_sec", rate.and_then(Figure::value));
     }
-    add("output_tokens_per_sec", point.output_tokens_per_sec.value());
     add("goodput_per_sec", point.goodput_per_sec.as_ref().and_then(|figure| figure.value()));
     add("peak_hbm_mb", point.peak_hbm_mb.value());
     figures
@@ -326,6 +334,26 @@ mod tests {
         assert_eq!(second.point, "b4_l2");
         assert_eq!(second.invalid.as_deref(), Some("2 of 9 requests failed"));
         assert_eq!(third.invalid.as_deref(), Some("TypeError"));
+    }
+
+    #[test]
+    fn streams_are_compared_by_trial_or_else_as_a_whole() {
+        let trial = |ttft: f64| {
+            json!({"p50_ms": 5.0, "requests_per_sec": 2.0, "output_tokens_per_sec": 10.0 * ttft,
+                   "ttft": {"p50_ms": ttft}, "itl": {"mean_ms": 0.5}})
+        };
+        let figures = |trials: &[serde_json::Value]| {
+            let point = json!({"point": "gen", "trials": trials, "output_tokens_per_sec": 90.0,
+                               "ttft": {"p50_ms": 9.0}});
+            measured(&json!({"results": [point]})).points.remove(0).figures
+        };
+        let by_trial = figures(&[trial(1.0), trial(2.0)]);
+        assert_eq!(by_trial["ttft.p50_ms"], [1.0, 2.0]);
+        assert_eq!(by_trial["itl.mean_ms"], [0.5, 0.5]);
+        assert_eq!(by_trial["output_tokens_per_sec"], [10.0, 20.0]);
+        let earlier = figures(&[json!({"p50_ms": 5.0}), json!({"p50_ms": 6.0})]);
+        assert_eq!(earlier["ttft.p50_ms"], [9.0]);
+        assert_eq!((&earlier["output_tokens_per_sec"], earlier["p50_ms"].len()), (&vec![90.0], 2));
     }
 
     #[test]

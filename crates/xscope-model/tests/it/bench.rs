@@ -13,10 +13,10 @@ fn a_batch_has_a_prefill_and_a_step_for_each_further_token() {
     let batch = OneBatch { batch_size: 2, input_len: 4, output_len: 3 };
     let point = one_batch(&model, batch, &ONCE, 1).unwrap();
     assert_eq!((point.latency.n, point.trials.len()), (6, 6));
-    assert_eq!(point.ttft.as_ref().unwrap().n, 6);
-    assert_eq!(point.itl.as_ref().unwrap().n, 12);
+    assert_eq!(point.stream.ttft.as_ref().unwrap().n, 6);
+    assert_eq!(point.stream.itl.as_ref().unwrap().n, 12);
     let scoring = one_batch(&model, OneBatch { output_len: 1, ..batch }, &ONCE, 1).unwrap();
-    assert!(scoring.itl.is_none());
+    assert!(scoring.stream.itl.is_none());
     let most = model.max_prompt_tokens();
     for batch in [OneBatch { input_len: most, ..batch }, OneBatch { output_len: 0, ..batch }] {
         assert!(batch.check(&model).is_err(), "{batch:?}");

@@ -120,15 +120,8 @@ pub struct PointResult {
     pub requests_per_sec: Figure,
     pub input_tokens_per_sec: Figure,
     pub output_tokens_per_sec: Figure,
-    /// Time to the first token; in streams only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttft: Option<Durations>,
-    /// Time for each token after the first, one sample a request; in streams only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tpot: Option<Durations>,
-    /// Time between tokens after the first; in streams only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub itl: Option<Durations>,
+    #[serde(flatten)]
+    pub stream: StreamTimes,
     /// Of a kernel only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Box<KernelFigures>>,
@@ -194,7 +187,27 @@ pub struct Trial {
     pub latency: Durations,
     pub throughput_items_per_sec: Figure,
     pub requests_per_sec: Figure,
+    /// Of requests that generate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens_per_sec: Option<Figure>,
+    #[serde(flatten)]
+    pub stream: StreamTimes,
     pub failed: u64,
+}
+
+/// When tokens came; absent where answers are no streams.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamTimes {
+    /// Time to the first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft: Option<Durations>,
+    /// Time for each token after the first, one sample a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Durations>,
+    /// Time between tokens after the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub itl: Option<Durations>,
 }
 
 /// What the client itself did to the measurement.

@@ -77,8 +77,8 @@ fn cells(point: &PointResult) -> Vec<String> {
         figure(&latency.mean_ms),
         figure(&point.throughput_items_per_sec),
         figure(&point.requests_per_sec),
-        p50(&point.ttft),
-        p50(&point.itl),
+        p50(&point.stream.ttft),
+        p50(&point.stream.itl),
         judgement(point.verdict.status).to_owned(),
     ]
 }

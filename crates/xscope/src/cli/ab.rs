@@ -22,13 +22,18 @@ pub(crate) struct AbArgs {
     /// Where B runs already
     #[arg(long, value_name = "URL")]
     pub b_url: Option<String>,
-    /// The figures that must have an answer before it is over
+    /// The figures that must have an answer before it is over [default: p50_ms and items per second;
+    /// of requests that generate p50_ms, ttft.p50_ms where they stream, and tokens per second]
     #[arg(
         long,
         value_name = "FIGURE,...",
         value_delimiter = ',',
-        value_parser = ["mean_ms", "p50_ms", "p95_ms", "p99_ms", "throughput_items_per_sec"],
-        default_value = "p50_ms,throughput_items_per_sec"
+        value_parser = [
+            "mean_ms", "p50_ms", "p95_ms", "p99_ms",
+            "ttft.mean_ms", "ttft.p50_ms", "ttft.p95_ms", "ttft.p99_ms",
+            "itl.mean_ms", "itl.p50_ms", "itl.p95_ms", "itl.p99_ms",
+            "throughput_items_per_sec", "requests_per_sec", "output_tokens_per_sec",
+        ],
     )]
     pub decide: Vec<String>,
     /// Differences of those figures below this do not matter, in percent [default: what the rules

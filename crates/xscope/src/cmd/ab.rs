@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::rules::{Action, Rule, Rules};
 use xscope_analysis::compare::{CompareReport, Options, compare};
 use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget};
-use xscope_load::{Cancel, LoadEvent};
+use xscope_load::{Ask, Cancel, LoadEvent};
 use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
@@ -20,8 +20,12 @@ use crate::output::{self, Progress};
 pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let most_pairs = args.max_pairs as usize;
     let plan = looks(most_pairs);
+    let load = load_options(&args.workload.requests);
+    let warmup_rounds = args.workload.warmup;
+    let matrix = profile::matrix(args.workload)?;
+    let decide_by = decide_by(args.decide, &matrix.workload.ask)?;
     let options = Options {
-        rules: within(rules(&args.judge)?, args.within, &args.decide),
+        rules: within(rules(&args.judge)?, args.within, &decide_by),
         paired: true,
         ..Options::default()
     };
@@ -39,9 +43,9 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let measure = AbOptions {
         output_dir: args.output_dir,
         targets: [target(&args.a, &args.a_url), target(&args.b, &args.b_url)],
-        warmup_rounds: args.workload.warmup,
-        load: load_options(&args.workload.requests),
-        matrix: profile::matrix(args.workload)?,
+        warmup_rounds,
+        load,
+        matrix,
         ready: Duration::from_secs(args.ready_timeout_secs),
         most_pairs,
         budget: Duration::from_secs(args.budget_secs),
@@ -55,7 +59,7 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let decide = |sides: &AbSides, pairs: usize| {
         is_invalid(sides)
             || plan.contains(&pairs)
-                && judge(sides, &options).is_ok_and(|report| is_decided(&report, &args.decide))
+                && judge(sides, &options).is_ok_and(|report| is_decided(&report, &decide_by))
     };
     let ran = runtime.block_on(take(
         measure,
@@ -65,11 +69,37 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let report = judge(&ran.sides, &options).context("the blocks cannot be compared")?;
     ran.run.write_json(&ran.run.report_path(), &report)?;
     show(&report, &args.output)?;
-    output::progress(&ending(&ran, &report, &args.decide));
+    output::progress(&ending(&ran, &report, &decide_by));
     Ok(match ran.end {
         AbEnd::Cancelled => Exit::Interrupted,
         _ => exit(&report, &args.judge),
     })
+}
+
+/// The figures that decide: those that were asked for, if requests like these have them.
+fn decide_by(asked: Vec<String>, ask: &Ask) -> Result<Vec<String>> {
+    let (rate, streams) = match ask {
+        Ask::Generate(generate) => ("output_tokens_per_sec", generate.stream),
+        Ask::Fixed(_) => ("requests_per_sec", false),
+        _ => ("throughput_items_per_sec", false),
+    };
+    if asked.is_empty() {
+        let first_token = streams.then_some("ttft.p50_ms");
+        let usual = ["p50_ms"].into_iter().chain(first_token).chain([rate]);
+        return Ok(usual.map(str::to_owned).collect());
+    }
+    for figure in &asked {
+        let has_rate =
+            *figure == rate || *figure == "requests_per_sec" && rate != "throughput_items_per_sec";
+        let is_known = match figure.rsplit_once("per_sec") {
+            Some(_) => has_rate,
+            None => streams || !figure.contains('.'),
+        };
+        if !is_known {
+            bail!("--decide {figure}: these requests have no such figure; their rate is {rate}");
+        }
+    }
+    Ok(asked)
 }
 
 /// Whether a figure must not be used, which more blocks do not change.
@@ -146,4 +176,34 @@ fn ending(ran: &AbRun, report: &CompareReport, decide: &[String]) -> String {
         AbEnd::Pairs => "no more pairs (--max-pairs)",
     };
     format!("ended after {} pairs: {how}; the run is {}", ran.pairs, ran.run.path().display())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use xscope_load::Ask;
+
+    use super::decide_by;
+
+    #[test]
+    fn only_figures_that_requests_have_can_decide() {
+        let asks = [
+            json!({"score": {"labels": 2}}),
+            json!({"generate": {}}),
+            json!({"generate": {"stream": false}}),
+            json!({"fixed": {"path": "/"}}),
+        ];
+        let [score, streamed, whole, fixed] = asks.map(|ask| serde_json::from_value(ask).unwrap());
+        let usual = |ask: &Ask| decide_by(Vec::new(), ask).unwrap().join(" ");
+        assert_eq!(usual(&score), "p50_ms throughput_items_per_sec");
+        assert_eq!(usual(&streamed), "p50_ms ttft.p50_ms output_tokens_per_sec");
+        assert_eq!(usual(&whole), "p50_ms output_tokens_per_sec");
+        assert_eq!(usual(&fixed), "p50_ms requests_per_sec");
+
+        let may = |figure: &str, ask: &Ask| decide_by(vec![figure.to_owned()], ask).is_ok();
+        assert!(may("itl.p99_ms", &streamed) && !may("itl.p99_ms", &whole));
+        assert!(may("requests_per_sec", &streamed) && may("p95_ms", &whole));
+        assert!(!may("requests_per_sec", &score) && may("p95_ms", &score));
+        assert!(!may("throughput_items_per_sec", &streamed));
+    }
 }

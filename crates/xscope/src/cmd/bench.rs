@@ -205,11 +205,19 @@ fn read_profiles(benched: &mut Benched, memory: bool) {
     let wall_offset = benched.run.manifest.clock.wall_offset;
     for point in &mut benched.results.results {
         let Some(folder) = &point.trace_path else { continue };
-        let trace = match xscope_trace::load(&[benched.run.path().join(folder)]) {
+        let folder = benched.run.path().join(folder);
+        let trace = match xscope_trace::load(std::slice::from_ref(&folder)) {
             Ok(trace) => trace,
             Err(error) => {
-                let error = anyhow::Error::from(error);
-                let why = format!("the profile cannot be read: {error:#}");
+                let why = match folder.exists() {
+                    true => format!("the profile cannot be read: {:#}", anyhow::Error::from(error)),
+                    false => format!(
+                        "no profile is in {}: the profiled server wrote none, or on another \
+                         machine's disk: look at its log, copy its files there, and run `xscope \
+                         analyze` on them",
+                        folder.display()
+                    ),
+                };
                 output::progress(&format!("{}: {why}", point.point));
                 if memory {
                     point.peak_hbm_mb = Figure::unavailable("MB", why);

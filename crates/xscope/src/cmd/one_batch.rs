@@ -54,7 +54,7 @@ fn line(run_name: &str, batch: OneBatch, point: &PointResult) -> Value {
     let secs = |figure: &Figure| figure.value().map(|ms| ms / 1e3);
     let rate = |tokens: usize, secs: Option<f64>| secs.map(|secs| as_f64(tokens) / secs);
     let OneBatch { batch_size, input_len, output_len } = batch;
-    let prefill = point.ttft.as_ref().and_then(|prefill| secs(&prefill.p50_ms));
+    let prefill = point.stream.ttft.as_ref().and_then(|prefill| secs(&prefill.p50_ms));
     let total = secs(&point.latency.p50_ms);
     let mut line = json!({
         "run_name": run_name,
@@ -66,7 +66,7 @@ fn line(run_name: &str, batch: OneBatch, point: &PointResult) -> Value {
         "total_latency": total,
         "overall_throughput": rate(batch_size * (input_len + output_len), total),
     });
-    if let Some(step) = point.itl.as_ref().and_then(|step| secs(&step.p50_ms)) {
+    if let Some(step) = point.stream.itl.as_ref().and_then(|step| secs(&step.p50_ms)) {
         line["median_decode_latency"] = json!(step);
         line["median_decode_throughput"] = json!(rate(batch_size, Some(step)));
     }
