@@ -137,7 +137,10 @@ fn rows(report: &CompareReport) -> Grid {
             figure(row.b.value, &row.b.unit),
             format!("{}{degraded}", signed(row.change_percent.value.unwrap_or_default())),
             format!("{} .. {}", signed(row.low_percent), signed(row.high_percent)),
-            format!("{:.1} %", row.detectable_percent),
+            match row.detectable_percent > MOST_PERCENT {
+                true => format!("over {MOST_PERCENT:.0} %"),
+                false => format!("{:.1} %", row.detectable_percent),
+            },
             format!("{}/{}", row.samples_a, row.samples_b),
             verdict_text(row),
         ]
@@ -167,8 +170,14 @@ fn figure(value: Option<f64>, unit: &str) -> String {
     }
 }
 
+/// From here on a change is no more than noise or another thing altogether.
+const MOST_PERCENT: f64 = 10_000.0;
+
 fn signed(percent: f64) -> String {
-    format!("{percent:+.1} %")
+    match percent > MOST_PERCENT {
+        true => format!("over +{MOST_PERCENT:.0} %"),
+        false => format!("{percent:+.1} %"),
+    }
 }
 
 /// The verdict in words, with what the gate makes of it.

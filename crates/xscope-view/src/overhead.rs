@@ -57,10 +57,13 @@ fn row(row: &OverheadRow) -> Vec<String> {
 
 /// What the table does not say.
 pub(crate) fn overhead_notes(report: &OverheadReport) -> Vec<String> {
+    let counted = [(report.batch_size, "item"), (report.label_count, "label")];
+    let counted = counted.iter().filter(|(count, _)| *count > 0);
+    let shape: String = counted
+        .map(|(count, of)| format!("{count} {of}{}, ", if *count == 1 { "" } else { "s" }))
+        .collect();
     let mut notes = vec![format!(
-        "{} items, {} labels, {} at once; p50 {} ms with no more than the probes recording",
-        report.batch_size,
-        report.label_count,
+        "{shape}{} at once; p50 {} ms with no more than the probes recording",
         report.concurrency,
         metric(&report.p50_ms, 2),
     )];
