@@ -31,10 +31,14 @@ pub fn targets_text(checks: &[TargetCheck], style: Style) -> String {
         Column::Text("outcome"),
     ];
     let mut out = render(&Grid { title: "Targets", columns, rows }, style);
-    if !unknown.is_empty() {
-        let mut names: Vec<&str> = unknown.iter().map(|check| &*check.name).collect();
-        names.dedup();
-        out += &format!("Targets that this run does not measure: {}\n", names.join(", "));
+    let mut names: Vec<&str> = unknown.iter().map(|check| &*check.name).collect();
+    names.dedup();
+    let is_known = |name: &&str| known.iter().any(|check| check.name == *name);
+    let (at_some, nowhere): (Vec<&str>, Vec<&str>) = names.into_iter().partition(is_known);
+    for (whose, names) in [("this run does", nowhere), ("some of its points do", at_some)] {
+        if !names.is_empty() {
+            out += &format!("Targets that {whose} not measure: {}\n", names.join(", "));
+        }
     }
     out
 }
@@ -87,11 +91,15 @@ mod tests {
             check("a", 0.5, CheckOutcome::Met),
             check("b", 7.0, CheckOutcome::Alert),
             check("c", 0.1, CheckOutcome::Met),
+            check("d", 0.0, CheckOutcome::Unknown),
+            TargetCheck { name: "peak_hbm".to_owned(), ..check("d", 0.0, CheckOutcome::Unknown) },
         ];
         let markdown = targets_text(&checks, Style::Markdown);
         for line in [
             "| softmax_share | b | 7.0 | \\< 1 % | > 5 % | ALERT |",
             "| softmax_share | 2 points | 0.1 to 0.5 | \\< 1 % | > 5 % | met |",
+            "Targets that this run does not measure: peak_hbm",
+            "Targets that some of its points do not measure: softmax_share",
         ] {
             assert!(markdown.contains(line), "{line}:\n{markdown}");
         }
