@@ -36,6 +36,11 @@ impl Live {
         *self = Self { phase: phase.to_owned(), total, ..Self::default() };
     }
 
+    /// The phase has so many requests more.
+    pub fn go_on(&mut self, more: Option<u64>) {
+        self.total = self.total.zip(more).map(|(before, more)| before + more);
+    }
+
     /// A request ended.
     pub fn ended(&mut self, due: Nanos, end: Nanos, ok: bool, stages: &BTreeMap<String, f64>) {
         self.done += 1;
@@ -154,6 +159,8 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
+        live.go_on(Some(50));
+        assert!(live.text().contains("100 of 250  "), "{}", live.text());
         assert!(!live.is_over());
         assert!(Live::default().text().contains("0 0 failed"));
     }

@@ -139,9 +139,12 @@ impl Progress {
 
     /// As [`Self::begin`], but silent where the phase only goes on: rounds of warm-up are many.
     pub(crate) fn begin_again(&mut self, phase: &str, total: Option<u64>) {
-        match phase == self.phase {
-            true => self.total = self.total.zip(total).map(|(before, more)| before + more),
-            false => self.begin(phase, total),
+        if phase != self.phase {
+            return self.begin(phase, total);
+        }
+        self.total = self.total.zip(total).map(|(before, more)| before + more);
+        if let Shown::Page(page) = &mut self.shown {
+            page.live.go_on(total);
         }
     }
 
