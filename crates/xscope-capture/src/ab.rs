@@ -264,7 +264,9 @@ impl Turns<'_> {
         let ready = ready.await?;
         let mut matrix = self.options.matrix.clone();
         let mut points = matrix.fit(ready.server_info.as_ref())?;
-        let mut load = Load::new(&url, self.options.load.clone(), self.cancel.clone())?;
+        let pulse = server.as_ref().map(Server::pulse);
+        let options = LoadOptions { pulse, ..self.options.load.clone() };
+        let mut load = Load::new(&url, options, self.cancel.clone())?;
         let mut rows = JsonlWriter::open(&folder.join("requests.jsonl"))?;
         let mut error = None;
         for point in points.iter_mut().filter(|_| self.options.warmup_rounds > 0) {

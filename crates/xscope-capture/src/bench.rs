@@ -213,6 +213,7 @@ async fn measure(
     on_event: &mut impl FnMut(BenchEvent<'_>),
 ) -> Result<Outcome, CaptureError> {
     let ready = get_ready(url, server, options.ready, cancel).await?;
+    options.load.pulse = server.as_ref().map(Server::pulse);
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     let points = options.matrix.fit(ready.server_info.as_ref())?;
     run.manifest.workload = json!(options.matrix.workload);

@@ -168,6 +168,7 @@ async fn measure_own(
         status = server.wait() => return Err(server.died(status?)),
         () = cancel.cancelled() => return Err(CaptureError::Cancelled),
     };
+    options.load.pulse = Some(server.pulse());
     let mut loaded = Loaded::new(url, &mut options, &ready, cancel)?;
     run.manifest.other.insert("server_info".to_owned(), json!(ready.server_info));
     run.manifest.workload = json!(options.matrix.workload);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use xscope_load::{LoadError, wait_ready};
-use xscope_trace::run::RunDir;
+use xscope_load::{LoadError, Pulse, wait_ready};
+use xscope_trace::run::{ProcessId, RunDir};
 
 use crate::error::CaptureError;
 use crate::probes::{Installed, ProbeTable};
@@ -122,6 +122,16 @@ impl Server {
         self.child.id()
     }
 
+    /// What tells whether one of the processes ends that it has now, which is not for the first one to
+    /// notice: a front without its scheduler answers nothing and lives on.
+    pub(crate) fn pulse(&self) -> Pulse {
+        let processes = self.id().map(ProcessId::of_group).unwrap_or_default();
+        Pulse::new(move || {
+            let (ended, name) = processes.iter().find(|(process, _)| !process.is_alive())?;
+            Some(format!("process {} ({name}) of the server has ended", ended.pid))
+        })
+    }
+
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
@@ -197,5 +207,49 @@ fn tail(log: &Path) -> String {
     match text.split_once('\n') {
         Some((_, rest)) if bytes.len() > LOG_TAIL => rest.to_owned(),
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::time::Duration;
+
+    use xscope_load::{
+        Ask, AskFixed, Backend, Cancel, Load, LoadOptions, Plan, Point, Pulse, Span, Workload,
+    };
+
+    use super::{ProcessId, Server};
+
+    /// What a pulse says, which only a load asks.
+    async fn ended(pulse: Pulse) -> String {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let ask = Ask::Fixed(AskFixed { path: "/".to_owned(), body: String::new() });
+        let workload = Workload { requests: Some(1), ..Workload::new(ask) };
+        let mut point = Point::new(Plan::new("p", workload, Backend::Fixed).unwrap());
+        let quiet = Duration::from_millis(50);
+        let options = LoadOptions { pulse: Some(pulse), quiet, ..LoadOptions::default() };
+        let mut load = Load::new(&url, options, Cancel::new()).unwrap();
+        let span = Span::measured(point.plan(), 0);
+        load.run(&span, &mut point, |_| ()).await.unwrap().gone.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_behind_the_first_one_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["sh", "-c", "sleep 60 & sleep 1 & wait"].map(OsString::from);
+        let server = Server::words(&words, &folder.path().join("log")).unwrap();
+        let all = || ProcessId::of_group(server.id().unwrap());
+        while all().iter().filter(|(_, name)| name == "sleep").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let pulse = server.pulse();
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended(pulse)).await.unwrap();
+        assert!(
+            ended.starts_with("process ") && ended.contains("(sleep) of the server"),
+            "{ended}"
+        );
+        assert!(server.id().is_some(), "the first process lives on");
     }
 }

@@ -50,7 +50,7 @@ pub use figures::{Evidence, point_result, profiled_split};
 pub use lengths::Lengths;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
 pub use record::{Phase, RequestRow, Sample, Window};
-pub use run::{Load, LoadEvent, LoadOptions, Point, Span};
+pub use run::{Load, LoadEvent, LoadOptions, Point, Pulse, Span};
 pub use verdict::CompileSign;
 pub use warm::{CompileSigns, WarmUp, warm_up};
 pub use workload::{

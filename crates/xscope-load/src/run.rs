@@ -1,6 +1,7 @@
 //! The load: sends a point's requests as its arrivals say, checks the answers, and gives a row for
 //! each.
 
+use std::fmt;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub struct LoadOptions {
     /// that one that hangs costs this many times the limit of a request. One that cannot be
     /// connected to counts as gone at once.
     pub give_up_after: u32,
+    /// Says whether the server's processes live, when no answer came for as long as `quiet`: one that
+    /// lost a process may hold its requests for ever.
+    pub pulse: Option<Pulse>,
+    pub quiet: Duration,
     /// How long what is under way may take to end when the load is cancelled; then it is dropped, and has
     /// no row.
     pub drain: Duration,
@@ -57,9 +62,27 @@ impl Default for LoadOptions {
             warmup_request: Duration::from_mins(10),
             tolerance: Tolerance::default(),
             give_up_after: 2,
+            pulse: None,
+            quiet: Duration::from_secs(10),
             drain: Duration::ZERO,
             request_id_prefix: None,
         }
+    }
+}
+
+/// Knows which process of a server has ended, in words, if one has.
+#[derive(Clone)]
+pub struct Pulse(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl Pulse {
+    pub fn new(ended: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ended))
+    }
+}
+
+impl fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulse").finish_non_exhaustive()
     }
 }
 
@@ -301,6 +324,11 @@ impl Load {
                         return None;
                     }
                 }
+                () = tokio::time::sleep(self.options.quiet), if self.options.pulse.is_some() => {
+                    if let Some(gone) = self.ended() {
+                        return Some(gone);
+                    }
+                }
             }
             let mut gone = None;
             for ended in batch.drain(..) {
@@ -411,6 +439,13 @@ impl Load {
             }
             _ => None,
         }
+    }
+
+    /// Why nobody answers any more, if a process of the server has ended.
+    fn ended(&self) -> Option<String> {
+        let Pulse(ended) = self.options.pulse.as_ref()?;
+        let quiet = self.options.quiet.as_secs_f64();
+        Some(format!("{}, and no request was answered for {quiet} s", ended()?))
     }
 
     /// The error of a server that is gone.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 use xscope_load::{
     Arrivals, Ask, AskFixed, AskGenerate, AskRerank, AskScore, Backend, Cancel, Evidence,
     FailureKind, Labels, Load, LoadError, LoadEvent, LoadOptions, Matrix, Phase, Plan, Point,
-    PromptForm, RequestRow, Span, Window, Workload, point_result,
+    PromptForm, Pulse, RequestRow, Span, Window, Workload, point_result,
 };
 use xscope_trace::Nanos;
 use xscope_trace::results::{CauseKind, Figure, Judgement, PointResult};
@@ -420,6 +421,23 @@ async fn a_server_that_never_answers_ends_the_load() {
     assert!((4..=6).contains(&rows.len()), "{} rows", rows.len());
     assert!(rows.iter().all(|row| row.failure == Some(FailureKind::Timeout)));
     assert!(rows.iter().all(|row| row.latency_ms >= 20.0 && row.first_byte.is_none()));
+}
+
+#[tokio::test]
+async fn a_server_that_lost_a_process_and_holds_its_requests_ends_the_load() {
+    let server = Server::start(|_| Reply::Never).await;
+    let felt = Arc::new(AtomicU32::new(0));
+    let pulse = {
+        let felt = Arc::clone(&felt);
+        let lives = move || felt.fetch_add(1, Ordering::Relaxed) < 2;
+        Pulse::new(move || (!lives()).then(|| "its scheduler has ended".to_owned()))
+    };
+    let quiet = Duration::from_millis(20);
+    let options = LoadOptions { pulse: Some(pulse), quiet, ..options() };
+    let (window, rows) = load(&server.url, closed(2, 1000), options).await;
+    let gone = window.gone.unwrap();
+    assert_eq!(gone, "its scheduler has ended, and no request was answered for 0.02 s");
+    assert_eq!((rows.len(), window.abandoned, felt.load(Ordering::Relaxed)), (0, 2, 3));
 }
 
 #[tokio::test]

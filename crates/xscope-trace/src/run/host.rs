@@ -68,8 +68,23 @@ pub struct ProcessId {
 impl ProcessId {
     /// This process.
     pub fn current() -> Self {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process that has this id now.
+    pub fn of(pid: u32) -> Self {
         Self { pid, start_ticks: start_ticks(pid).unwrap_or(0), boot_id: boot_id() }
+    }
+
+    /// The processes of a group with their names, as far as `/proc` shows.
+    pub fn of_group(wanted: u32) -> Vec<(Self, String)> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let named = |pid: u32| {
+            let name = read_line(&format!("/proc/{pid}/comm")).unwrap_or_default();
+            (Self::of(pid), name)
+        };
+        pids.filter(|&pid| group(pid) == Some(wanted)).map(named).collect()
     }
 
     /// Whether it runs on this machine, as far as `/proc` shows.
@@ -84,16 +99,24 @@ fn boot_id() -> String {
     read_line("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
-/// Field 22 of `/proc/<pid>/stat`; `None` if there is no such process, or only its remains.
-fn start_ticks(pid: u32) -> Option<u64> {
+/// The fields of `/proc/<pid>/stat` behind the command, which may hold both blanks and parentheses:
+/// from the third on. `None` if there is no such process, or only its remains.
+fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-    // The second field is the command in parentheses and may hold both blanks and parentheses.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let fields: Vec<String> =
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().map(str::to_owned).collect();
+    let is_there = fields.first().is_some_and(|state| state != "Z" && state != "X");
+    is_there.then_some(fields)
+}
+
+/// Field 22.
+fn start_ticks(pid: u32) -> Option<u64> {
+    stat(pid)?.get(22 - 3)?.parse().ok()
+}
+
+/// Field 5.
+fn group(pid: u32) -> Option<u32> {
+    stat(pid)?.get(5 - 3)?.parse().ok()
 }
 
 fn read_line(path: &str) -> Option<String> {
