@@ -75,11 +75,19 @@ fn activity(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Activ
     for slices in tracks() {
         for (row, &meta) in slices.meta.iter().enumerate() {
             if let Some(class) = class(meta) {
-                activity[class as usize].push((slices.start[row], slices.end(row)));
+                join(&mut activity[class as usize], (slices.start[row], slices.end(row)));
             }
         }
     }
     activity.map(Intervals::of)
+}
+
+/// Adds an interval, to the last one if it begins in that: on many devices most do, and take no memory.
+fn join(intervals: &mut Vec<(Picos, Picos)>, (start, end): (Picos, Picos)) {
+    match intervals.last_mut() {
+        Some((from, to)) if (*from..=*to).contains(&start) => *to = (*to).max(end),
+        _ => intervals.push((start, end)),
+    }
 }
 
 /// The breakdown of every device, and when it did anything, in the trace's order.

@@ -69,8 +69,12 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
     for (index, track) in trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
         let name = trace.device_label(device);
+        let own = || (0_u32..).zip(kernels).filter(|(_, kernel)| kernel.device == name);
+        if own().next().is_none() {
+            continue;
+        }
         let mut places: Vec<Option<u32>> = vec![None; trace.metas.len()];
-        for (at, kernel) in (0..).zip(kernels).filter(|(_, kernel)| kernel.device == name) {
+        for (at, kernel) in own() {
             places[kernel.meta.0 as usize] = Some(at);
         }
         let is_copy = |at: usize| kernels[at].category == "copy";
