@@ -149,7 +149,10 @@ async fn rounds(
             };
             let window = window(load, point, round, recording).await;
             let stopped = match profiler {
-                Some(profiler) => profiler.stop().await.map(drop),
+                Some(profiler) => {
+                    let stopped = profiler::stopped(window.is_err(), profiler.stop()).await;
+                    stopped.flatten().map(drop)
+                }
                 None => Ok(()),
             };
             record.windows.push(window?);

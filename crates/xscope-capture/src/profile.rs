@@ -18,7 +18,7 @@ use xscope_trace::run::{
 
 use crate::error::CaptureError;
 use crate::overhead::{self, Before, OverheadOptions};
-use crate::profiler::{ProfilerOptions, absolute};
+use crate::profiler::{self, ProfilerOptions, absolute};
 use crate::run;
 use crate::server::{Server, ServerCommand, must_be_free};
 use crate::session::{self, Session};
@@ -283,7 +283,11 @@ impl Loaded {
         let result = self.measure_points(|event| record(event, on_event)).await;
         let measured = begun.elapsed();
         if let Some(mut session) = session {
-            for warning in session.stop(run).await? {
+            let warnings = match profiler::stopped(result.is_err(), session.stop(run)).await {
+                Ok(warnings) => warnings?,
+                Err(why) => vec![format!("the profiler may still be running: {why}")],
+            };
+            for warning in warnings {
                 on_event(ProfileEvent::Warning(warning));
             }
             warn_of_distance(run, on_event);
@@ -297,9 +301,8 @@ impl Loaded {
         let rate = first.requests_per_sec.value().unwrap_or(0.0);
         let how = (options, Before { measured, requests_per_sec: rate }, watchdog);
         let load = Load::new(&self.url, self.options.clone(), self.cancel.clone())?;
-        let windows =
-            overhead::alternate(&self.url, load, run, point.plan(), how, &self.cancel).await?;
-        Ok(run.write_json(&run.overhead_path(), &windows)?)
+        let windows = overhead::alternate(&self.url, load, run, point.plan(), how, &self.cancel);
+        Ok(run.write_json(&run.overhead_path(), &Box::pin(windows).await?)?)
     }
 
     async fn warm_up(&mut self, mut on_event: impl FnMut(LoadEvent)) -> Result<(), CaptureError> {

@@ -212,6 +212,21 @@ pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
     Err(NotStarted::Refused(refusal("/start_profile", &answer, &why)))
 }
 
+/// How long the profiler of a server that is gone is waited for: a front without its scheduler takes
+/// the request and never answers.
+const GONE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What `stopping` ends with; of a server that is gone, why the profiler may still be on if that takes
+/// long.
+pub(crate) async fn stopped<T>(
+    is_gone: bool,
+    stopping: impl Future<Output = T>,
+) -> Result<T, String> {
+    let limit = if is_gone { GONE_LIMIT } else { Duration::MAX };
+    let stopped = tokio::time::timeout(limit, stopping).await.ok();
+    stopped.ok_or_else(|| "the server, which is gone, does not answer to /stop_profile".to_owned())
+}
+
 /// Stops a profiler and waits until its files are written.
 ///
 /// # Errors
