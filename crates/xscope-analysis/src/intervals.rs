@@ -68,12 +68,8 @@ impl Intervals {
     }
 
     /// Adds an interval that starts at or after the start of the last one.
-    pub(crate) fn push(&mut self, (start, end): (Picos, Picos)) {
-        match self.0.last_mut() {
-            Some((_, last)) if start <= *last => *last = (*last).max(end),
-            _ if end > start => self.0.push((start, end)),
-            _ => {}
-        }
+    pub(crate) fn push(&mut self, interval: (Picos, Picos)) {
+        join(&mut self.0, interval);
     }
 
     /// An empty set with room for the most that two can make: memory that is never touched costs
@@ -179,6 +175,15 @@ impl Intervals {
 
     pub(crate) fn total(&self) -> Picos {
         self.0.iter().fold(Picos::ZERO, |sum, &(start, end)| sum.saturating_add(end - start))
+    }
+}
+
+/// Adds an interval, to the last one if it begins in that: on many devices most do, and take no memory.
+pub(crate) fn join(intervals: &mut Vec<(Picos, Picos)>, (start, end): (Picos, Picos)) {
+    match intervals.last_mut() {
+        Some((from, to)) if (*from..=*to).contains(&start) => *to = (*to).max(end),
+        _ if end > start => intervals.push((start, end)),
+        _ => {}
     }
 }
 

@@ -24,7 +24,7 @@ use crate::capture::{CaptureServer, names};
 use crate::error::CaptureError;
 use crate::log_watch::{Signs, last_words};
 use crate::profile::{info, model_of};
-use crate::profiler::{self, Order, ProfilerOptions, absolute};
+use crate::profiler::{Order, ProfilerOptions, absolute, stop_limit};
 use crate::server::{Server, free_port, must_be_free};
 use crate::watchdog::Watched;
 
@@ -440,7 +440,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         }
         let result = self.run(index, &span).await;
         for profiler in started {
-            match profiler::stopped(self.died.is_some(), profiler.stop()).await.flatten() {
+            match profiler.stop(stop_limit(self.died.is_some())).await {
                 Ok(_) => self.points[index].trace = Some(folder.clone()),
                 Err(why) => self.warn(format!("the profiler may still be running: {why}")),
             }

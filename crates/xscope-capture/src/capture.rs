@@ -426,7 +426,7 @@ async fn take(
         own.drained.cancelled().await;
     }
     say(events, "stopping; servers answer nobody while they write".to_owned());
-    for warning in session.stop(run).await? {
+    for warning in session.stop(run, profiler::STOP_LIMIT).await? {
         warn(events, warning);
     }
     Ok(true)

@@ -150,8 +150,7 @@ async fn rounds(
             let window = window(load, point, round, recording).await;
             let stopped = match profiler {
                 Some(profiler) => {
-                    let stopped = profiler::stopped(window.is_err(), profiler.stop()).await;
-                    stopped.flatten().map(drop)
+                    profiler.stop(profiler::stop_limit(window.is_err())).await.map(drop)
                 }
                 None => Ok(()),
             };

@@ -18,7 +18,7 @@ use xscope_trace::run::{
 
 use crate::error::CaptureError;
 use crate::overhead::{self, Before, OverheadOptions};
-use crate::profiler::{self, ProfilerOptions, absolute};
+use crate::profiler::{ProfilerOptions, absolute, stop_limit};
 use crate::run;
 use crate::server::{Server, ServerCommand, must_be_free};
 use crate::session::{self, Session};
@@ -283,11 +283,7 @@ impl Loaded {
         let result = self.measure_points(|event| record(event, on_event)).await;
         let measured = begun.elapsed();
         if let Some(mut session) = session {
-            let warnings = match profiler::stopped(result.is_err(), session.stop(run)).await {
-                Ok(warnings) => warnings?,
-                Err(why) => vec![format!("the profiler may still be running: {why}")],
-            };
-            for warning in warnings {
+            for warning in session.stop(run, stop_limit(result.is_err())).await? {
                 on_event(ProfileEvent::Warning(warning));
             }
             warn_of_distance(run, on_event);

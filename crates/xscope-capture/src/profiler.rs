@@ -18,7 +18,9 @@ use crate::error::CaptureError;
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Stopping takes as long as writing the files does, minutes for a large profile.
-const STOP_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(600);
+/// One that is gone may hold the request for ever, as a front without its scheduler does.
+const GONE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a server may take to say whether it is profiling.
 const STATUS_LIMIT: Duration = Duration::from_secs(20);
@@ -212,27 +214,17 @@ pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
     Err(NotStarted::Refused(refusal("/start_profile", &answer, &why)))
 }
 
-/// How long the profiler of a server that is gone is waited for: a front without its scheduler takes
-/// the request and never answers.
-const GONE_LIMIT: Duration = Duration::from_secs(10);
-
-/// What `stopping` ends with; of a server that is gone, why the profiler may still be on if that takes
-/// long.
-pub(crate) async fn stopped<T>(
-    is_gone: bool,
-    stopping: impl Future<Output = T>,
-) -> Result<T, String> {
-    let limit = if is_gone { GONE_LIMIT } else { Duration::MAX };
-    let stopped = tokio::time::timeout(limit, stopping).await.ok();
-    stopped.ok_or_else(|| "the server, which is gone, does not answer to /stop_profile".to_owned())
+/// How long a server may take to stop its profiler.
+pub(crate) fn stop_limit(is_gone: bool) -> Duration {
+    if is_gone { GONE_LIMIT } else { STOP_LIMIT }
 }
 
 /// Stops a profiler and waits until its files are written.
 ///
 /// # Errors
 /// Why it may still be on, as a sentence.
-pub(crate) async fn stop(url: &str) -> Result<Stopped, String> {
-    let answer = post_json(url, "/stop_profile", &json!({}), STOP_LIMIT).await;
+pub(crate) async fn stop(url: &str, limit: Duration) -> Result<Stopped, String> {
+    let answer = post_json(url, "/stop_profile", &json!({}), limit).await;
     let answer = answer.map_err(|error| error.to_string())?;
     if answer.is_success() {
         return Ok(Stopped::Yes);

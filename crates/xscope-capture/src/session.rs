@@ -94,7 +94,7 @@ pub(crate) async fn start(
     match failed {
         None => Ok(session),
         Some(error) => {
-            for warning in session.stop(run).await? {
+            for warning in session.stop(run, profiler::STOP_LIMIT).await? {
                 say(warning);
             }
             Err(error)
@@ -148,19 +148,23 @@ impl Session {
         }
     }
 
-    /// Stops all that are on, at once, and waits until their files are there. What is not as it
+    /// Stops all that are on, at once, each within `limit`, and waits for their files. What is not as it
     /// should be is returned, in sentences.
     ///
     /// # Errors
     /// The manifest cannot be written.
-    pub(crate) async fn stop(&mut self, run: &mut RunDir) -> Result<Vec<String>, CaptureError> {
+    pub(crate) async fn stop(
+        &mut self,
+        run: &mut RunDir,
+        limit: Duration,
+    ) -> Result<Vec<String>, CaptureError> {
         let mut tasks = JoinSet::new();
         for (index, server) in run.manifest.servers.iter().enumerate() {
             if server.profiler == ProfilerState::On {
                 let url = server.url.clone();
                 tasks.spawn(async move {
                     let sent = clock::wall();
-                    let answer = profiler::stop(&url).await;
+                    let answer = profiler::stop(&url, limit).await;
                     (index, (index, answer, (sent, clock::wall())))
                 });
             }
@@ -309,7 +313,7 @@ async fn stop_orphan(run: &Path, url: &str) -> Option<PathBuf> {
         let index = run.manifest.servers.iter().position(is_left)?;
         (run.manifest.status != RunStatus::Running).then_some((run, index))
     })?;
-    profiler::stop(url).await.ok()?;
+    profiler::stop(url, profiler::STOP_LIMIT).await.ok()?;
     let server = &orphan.manifest.servers[index];
     let state = match settled(&orphan.server_trace_dir(server), STILL_LOOKS).await {
         true => ProfilerState::Collected,
@@ -326,7 +330,7 @@ async fn stop_orphan(run: &Path, url: &str) -> Option<PathBuf> {
 /// # Errors
 /// It may still be on.
 pub async fn stop_profiler(url: &str) -> Result<bool, CaptureError> {
-    let stopped = profiler::stop(url).await;
+    let stopped = profiler::stop(url, profiler::STOP_LIMIT).await;
     let stopped = stopped.map_err(|why| CaptureError::Profiler { url: url.to_owned(), why });
     Ok(stopped? == Stopped::Yes)
 }

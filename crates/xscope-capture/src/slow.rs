@@ -205,7 +205,7 @@ impl Watch {
 
     async fn disarm(&mut self, on_event: &mut impl FnMut(SlowEvent)) {
         let Some(armed) = self.armed.take() else { return };
-        if let Err(why) = armed.profiler.stop().await {
+        if let Err(why) = armed.profiler.stop(profiler::STOP_LIMIT).await {
             on_event(SlowEvent::Warning(format!("the profiler may still be running: {why}")));
         }
         if armed.has_come {

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::profiler::{self, NotStarted, Order, Stopped};
 
@@ -80,8 +81,8 @@ impl Watched {
     ///
     /// # Errors
     /// Why it may still be on, as a sentence; the watchdog then tries once more.
-    pub(crate) async fn stop(mut self) -> Result<Stopped, String> {
-        let stopped = profiler::stop(&self.url).await?;
+    pub(crate) async fn stop(mut self, limit: Duration) -> Result<Stopped, String> {
+        let stopped = profiler::stop(&self.url, limit).await?;
         self.dismiss();
         Ok(stopped)
     }
@@ -102,7 +103,7 @@ pub async fn watch_over(urls: &[String]) {
     if said != ALL_OFF {
         for url in urls {
             // Nobody listens any more; the next capture finds what is still on.
-            profiler::stop(url).await.ok();
+            profiler::stop(url, profiler::STOP_LIMIT).await.ok();
         }
     }
 }

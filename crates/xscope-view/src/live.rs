@@ -36,9 +36,9 @@ impl Live {
         *self = Self { phase: phase.to_owned(), total, ..Self::default() };
     }
 
-    /// The phase has so many requests more.
-    pub fn go_on(&mut self, more: Option<u64>) {
-        self.total = self.total.zip(more).map(|(before, more)| before + more);
+    /// The phase goes on, up to so many requests.
+    pub fn go_on(&mut self, total: Option<u64>) {
+        self.total = total;
     }
 
     /// A request ended.
@@ -159,7 +159,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
-        live.go_on(Some(50));
+        live.go_on(Some(250));
         assert!(live.text().contains("100 of 250  "), "{}", live.text());
         assert!(!live.is_over());
         assert!(Live::default().text().contains("0 0 failed"));

@@ -144,7 +144,7 @@ impl Progress {
         }
         self.total = self.total.zip(total).map(|(before, more)| before + more);
         if let Shown::Page(page) = &mut self.shown {
-            page.live.go_on(total);
+            page.live.go_on(self.total);
         }
     }
 

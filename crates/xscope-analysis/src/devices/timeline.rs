@@ -11,7 +11,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
 use crate::devices::device_id;
-use crate::intervals::Intervals;
+use crate::intervals::{Intervals, join};
 use crate::kernels::KernelRow;
 
 /// The breakdown of one device's window.
@@ -80,14 +80,6 @@ fn activity(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Activ
         }
     }
     activity.map(Intervals::of)
-}
-
-/// Adds an interval, to the last one if it begins in that: on many devices most do, and take no memory.
-fn join(intervals: &mut Vec<(Picos, Picos)>, (start, end): (Picos, Picos)) {
-    match intervals.last_mut() {
-        Some((from, to)) if (*from..=*to).contains(&start) => *to = (*to).max(end),
-        _ => intervals.push((start, end)),
-    }
 }
 
 /// The breakdown of every device, and when it did anything, in the trace's order.

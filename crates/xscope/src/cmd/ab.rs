@@ -88,18 +88,18 @@ fn decide_by(asked: Vec<String>, ask: &Ask) -> Result<Vec<String>> {
         let usual = ["p50_ms"].into_iter().chain(first_token).chain([rate]);
         return Ok(usual.map(str::to_owned).collect());
     }
-    for figure in &asked {
-        let has_rate =
-            *figure == rate || *figure == "requests_per_sec" && rate != "throughput_items_per_sec";
-        let is_known = match figure.rsplit_once("per_sec") {
-            Some(_) => has_rate,
-            None => streams || !figure.contains('.'),
-        };
-        if !is_known {
-            bail!("--decide {figure}: these requests have no such figure; their rate is {rate}");
+    // The rate of requests is not compared where that of their items is.
+    let has_items = rate == "throughput_items_per_sec";
+    let is_known = |figure: &&String| match figure.ends_with("per_sec") {
+        true => *figure == rate || *figure == "requests_per_sec" && !has_items,
+        false => streams || !figure.contains('.'),
+    };
+    match asked.iter().find(|figure| !is_known(figure)) {
+        Some(figure) => {
+            bail!("--decide {figure}: these requests have no such figure; their rate is {rate}")
         }
+        None => Ok(asked),
     }
-    Ok(asked)
 }
 
 /// Whether a figure must not be used, which more blocks do not change.
