@@ -24,7 +24,8 @@ use xscope_trace::Nanos;
 use crate::check::{Failure, FailureKind, Scores, excerpt};
 use crate::client::Exchange;
 use crate::error::LoadError;
-use crate::workload::{Ask, Prompt, PromptForm, Request, Workload};
+use crate::plan::{Prompt, Request};
+use crate::workload::{Ask, PromptForm, Workload};
 
 /// The language of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

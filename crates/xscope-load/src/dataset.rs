@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::LoadError;
-use crate::workload::Prompt;
+use crate::plan::Prompt;
 
 /// Characters of a token, about, where an answer's length has to be guessed.
 const CHARS_PER_TOKEN: usize = 4;

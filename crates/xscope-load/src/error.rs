@@ -60,3 +60,8 @@ pub enum LoadError {
     #[error("a worker of the load died, which is a defect of xscope: please report it")]
     Worker { source: tokio::task::JoinError },
 }
+
+/// What is wrong with a field of a workload, as an error.
+pub(crate) fn refused<T>(field: &'static str, reason: impl Into<String>) -> Result<T, LoadError> {
+    Err(LoadError::Workload { field, reason: reason.into() })
+}

@@ -8,9 +8,9 @@ use xscope_trace::results::{
     WarmupReport, count_to_f64,
 };
 
+use crate::plan::Plan;
 use crate::record::{Sample, Window};
 use crate::verdict::{self, CompileSign};
-use crate::workload::Plan;
 
 /// Evidence that is kept word for word.
 const MAX_EVIDENCE: usize = 5;

@@ -31,6 +31,7 @@ pub mod error;
 pub mod figures;
 pub mod lengths;
 pub mod metrics;
+pub mod plan;
 pub mod probe;
 mod random;
 pub mod record;
@@ -48,12 +49,10 @@ pub use client::ClientLimits;
 pub use error::LoadError;
 pub use figures::{Evidence, point_result, profiled_split};
 pub use lengths::Lengths;
+pub use plan::{Matrix, Plan, Prompt, Request};
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
 pub use record::{Phase, RequestRow, Sample, Window};
 pub use run::{Load, LoadEvent, LoadOptions, Point, Pulse, Span};
 pub use verdict::CompileSign;
 pub use warm::{CompileSigns, WarmUp, warm_up};
-pub use workload::{
-    Ask, AskFixed, AskGenerate, AskRerank, AskScore, Labels, Matrix, Plan, Prompt, PromptForm,
-    Request, Workload,
-};
+pub use workload::{Ask, AskFixed, AskGenerate, AskRerank, AskScore, Labels, PromptForm, Workload};

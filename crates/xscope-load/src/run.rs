@@ -20,9 +20,10 @@ use crate::check::{
 };
 use crate::client::{BaseUrl, Client, ClientLimits};
 use crate::error::LoadError;
+use crate::plan::Plan;
 use crate::record::{Phase, RequestRow, Sample, Window};
 use crate::send::{Ended, Endpoint, Maker, MakerThread, Sender};
-use crate::workload::{Ask, AskGenerate, Plan};
+use crate::workload::{Ask, AskGenerate};
 
 /// Connections that one client opens at most.
 pub(crate) const MAX_CONNECTIONS: u32 = 4096;

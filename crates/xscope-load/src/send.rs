@@ -21,8 +21,8 @@ use xscope_trace::{Nanos, clock::monotonic};
 use crate::alarm::Alarm;
 use crate::check::Failure;
 use crate::client::{BaseUrl, Call, Client, ClientLimits, Exchange};
+use crate::plan::{Plan, Request};
 use crate::record::Phase;
-use crate::workload::{Plan, Request};
 
 /// Jobs that are handed over together at most, so that threads do not wake each other for each.
 const CHUNK: usize = 512;

@@ -5,8 +5,8 @@ use xscope_trace::Nanos;
 use xscope_trace::results::{Cause, CauseKind, Durations, Figure, count_to_f64, samples_for};
 
 use crate::figures::{Evidence, audit};
+use crate::plan::Plan;
 use crate::record::{Sample, Window};
-use crate::workload::Plan;
 
 /// A schedule that was later than this on average ...
 const LAG_MS: f64 = 0.1;
