@@ -40,6 +40,11 @@ pub fn as_f64(value: u64) -> f64 {
     value as f64
 }
 
+/// So many of something that takes an `s` in the plural.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Milliseconds.
 pub fn millis(time: Picos) -> f64 {
     time.as_micros() / 1e3
@@ -57,13 +62,13 @@ pub fn stddev_micros(samples: &[Picos]) -> f64 {
     if samples.len() < 2 {
         return 0.0;
     }
-    let count = samples.len() as u128;
+    let count = samples.len() as i128;
     let total = samples.iter().fold(0_i128, |sum, sample| sum + i128::from(sample.0));
     // To a picosecond, and whole numbers have one sum.
-    let mean = total / i128::try_from(count).unwrap_or(i128::MAX);
+    let mean = i64::try_from(total / count).unwrap_or(i64::MAX);
     let squares = samples.iter().fold(0_u128, |sum, sample| {
-        let off = (i128::from(sample.0) - mean).unsigned_abs();
-        sum.saturating_add(off.saturating_mul(off))
+        let off = u128::from(sample.0.abs_diff(mean));
+        sum.saturating_add(off * off)
     });
     (squares as f64 / count as f64).sqrt() / 1e6
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use xscope_analysis::stats::counted;
 use xscope_trace::metric::Status;
 use xscope_trace::results::{
     Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
@@ -44,9 +45,9 @@ pub fn bench_text(results: &Results, style: Style) -> String {
 fn compile_text(split: &CompileSplit) -> String {
     let ms = |figure: &Figure| number(figure, 2);
     format!(
-        "without the {} requests that met a compilation (known from the {}): n {}  p50 {}  p95 {}  \
+        "without the {} that met a compilation (known from the {}): n {}  p50 {}  p95 {}  \
          p99 {} ms; of those that did: p50 {}  max {} ms",
-        split.hit.n,
+        counted(split.hit.n, "request"),
         split.detected_by,
         split.clean.n,
         ms(&split.clean.p50_ms),

@@ -489,9 +489,14 @@ fn time(us: &Metric) -> String {
 
 fn compiles(report: &AnalyzeReport) -> Grid {
     let rows = report.compiles.iter().map(|row| {
+        // A log says it to the second.
+        let moment = |us: f64| match row.seen_in {
+            "log" => format!("{:.0} s", us / 1e6),
+            _ => duration(us),
+        };
         vec![
-            duration(row.start_us),
-            duration(row.duration_us),
+            moment(row.start_us),
+            moment(row.duration_us),
             shorten(&row.program, 40),
             shorten(&row.thread, 24),
             row.batch.map_or_else(|| "-".to_owned(), |batch| batch.to_string()),

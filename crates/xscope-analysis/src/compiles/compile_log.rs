@@ -12,6 +12,8 @@ use xscope_trace::model::LogRow;
 use xscope_trace::server_log::{LogEvent, Pass};
 use xscope_trace::{Picos, Trace};
 
+use crate::stats::counted;
+
 /// How exact the times of a log are: a second.
 pub(crate) const RESOLUTION: Picos = Picos(1_000_000_000_000);
 
@@ -116,8 +118,7 @@ impl Known {
             };
         };
         let bucket = self.bucket(tokens);
-        let plural = if sequences == 1 { "" } else { "s" };
-        let of = format!("a batch of {sequences} sequence{plural} and {tokens} tokens");
+        let of = format!("a batch of {} and {tokens} tokens", counted(sequences, "sequence"));
         if self.tokens.is_empty() {
             return format!(
                 "{of}: nothing was compiled ahead as far as the log says: start the server without \

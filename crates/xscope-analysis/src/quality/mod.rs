@@ -17,7 +17,7 @@ use crate::devices::{DeviceRow, busy, devices};
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
 use crate::programs::Execution;
-use crate::stats::share;
+use crate::stats::{counted, share};
 
 /// Idle share above which a profile says little about the work.
 const MOSTLY_IDLE: f64 = 0.9;
@@ -161,8 +161,9 @@ fn compilation(compiles: &[CompileRow]) -> Option<Finding> {
             "compile.in_window",
             Severity::Warning,
             format!(
-                "{count} compilations ran inside the window and took {:.3} s; requests that \
-                 waited for them are slow for that reason: warm up with the same shapes first",
+                "{} ran inside the window and took {:.3} s; requests that waited for that are slow \
+                 for that reason: warm up with the same shapes first",
+                counted(count, "compilation"),
                 time.as_micros() / 1e6
             ),
         )
@@ -269,7 +270,9 @@ fn missing_hlo(blind: &[&KernelRow], whole: Picos) -> Option<Finding> {
     let which = match (largest.is_empty(), programs.len()) {
         (true, _) => "the programs that ran".to_owned(),
         (false, 1) => (*largest).to_owned(),
-        (false, count) => format!("{largest} and {} more programs", count - 1),
+        (false, count) => {
+            format!("{largest} and {}", counted(count as u64 - 1, "more program"))
+        }
     };
     Some(Finding::new(
         "hlo.missing",

@@ -8,7 +8,7 @@ use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::programs::Execution;
-use crate::stats::{percentile, sum};
+use crate::stats::{counted, percentile, sum};
 
 /// How many executions of a program there must be to call its first one an exception.
 const ENOUGH: usize = 5;
@@ -26,10 +26,10 @@ pub(super) fn slow_first_runs(executions: &[Execution]) -> Option<Finding> {
     let lost: Vec<Picos> = durations.into_values().filter_map(|times| excess(&times)).collect();
     (!lost.is_empty()).then(|| {
         let message = format!(
-            "the first execution of {} programs took over {MUCH_SLOWER} times as long as the slowest \
+            "the first execution of {} took over {MUCH_SLOWER} times as long as the slowest \
              later one, {:.3} ms more than the others in all: the window began before they were warm; \
              capture later, or look at it with --from",
-            lost.len(),
+            counted(lost.len() as u64, "program"),
             sum(&lost).as_micros() / 1e3
         );
         Finding::new("warm_up.in_window", Severity::Warning, message).times(lost.len() as u64)
@@ -58,8 +58,9 @@ pub(super) fn warm_up_requests(trace: &Trace) -> Option<Finding> {
     let count = warm_up.filter(|request| inside(request.end)).count() as u64;
     (count > 0).then(|| {
         let message = format!(
-            "{count} requests of the warm-up ran inside the window of the device profile: kernels, \
-             layers and busy time have their work in them, the requests' figures do not"
+            "{} of the warm-up ran inside the window of the device profile: kernels, \
+             layers and busy time have their work in them, the requests' figures do not",
+            counted(count, "request")
         );
         Finding::new("warm_up.requests", Severity::Warning, message).times(count)
     })

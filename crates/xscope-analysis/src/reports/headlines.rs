@@ -7,6 +7,7 @@ use xscope_trace::quality::Severity;
 
 use crate::analyze::AnalyzeReport;
 use crate::components::UNKNOWN;
+use crate::stats::counted;
 
 /// How many findings a first page has.
 pub const HEADLINES: usize = 3;
@@ -142,8 +143,8 @@ fn compiles(report: &AnalyzeReport) -> Option<Headline> {
         section: "compiles",
         share: (total.as_micros() / report.window_us.max(1.0)).min(1.0),
         text: format!(
-            "{} compilations took {:.3} s of the window, the longest {:.3} s for {}",
-            report.compiles.len(),
+            "{} took {:.3} s of the window, the longest {:.3} s for {}",
+            counted(report.compiles.len() as u64, "compilation"),
             total.as_micros() / 1e6,
             longest.duration_us / 1e6,
             if longest.program.is_empty() { "an unknown program" } else { &longest.program }
