@@ -11,13 +11,10 @@ use xscope_trace::model::Slices;
 pub(crate) struct Intervals(pub Vec<(Picos, Picos)>);
 
 impl Intervals {
-    /// The union of intervals in any order, in their own memory; quick for a few ordered runs of them.
+    /// The union of intervals in any order.
     pub(crate) fn of(mut intervals: Vec<(Picos, Picos)>) -> Self {
         intervals.retain(|&(start, end)| start < end);
-        if !intervals.is_sorted() {
-            // Stable sorting makes use of what is in order.
-            intervals.sort();
-        }
+        let mut intervals = in_order(intervals, |interval| interval.0);
         intervals.dedup_by(|next, last| {
             let joins = next.0 <= last.1;
             if joins {
@@ -178,6 +175,43 @@ impl Intervals {
     }
 }
 
+/// Sorts by time what is spread over it, as the operations of a device are: into as many buckets as
+/// there are items, so that most have few.
+pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> Vec<T> {
+    let starts = || items.iter().map(&start);
+    let Some((first, last)) = starts().min().zip(starts().max()) else { return items };
+    if starts().is_sorted() {
+        return items;
+    }
+    // A bucket is a power of 2 of picoseconds wide.
+    let width = last.0.abs_diff(first.0) / items.len() as u64;
+    let shift = width.checked_ilog2().map_or(0, |power| power + 1);
+    let bucket =
+        |time: Picos| usize::try_from(time.0.abs_diff(first.0) >> shift).unwrap_or(usize::MAX);
+    // Where the next item of each bucket goes; in the end, where the bucket ends.
+    let mut places = vec![0_usize; bucket(last) + 2];
+    for time in starts() {
+        places[bucket(time) + 1] += 1;
+    }
+    let mut before = 0;
+    for place in &mut places {
+        before += *place;
+        *place = before;
+    }
+    let mut sorted = items.clone();
+    for &item in &items {
+        let place = &mut places[bucket(start(&item))];
+        sorted[*place] = item;
+        *place += 1;
+    }
+    let mut from = 0;
+    for end in places {
+        sorted[from..end].sort_by_key(&start);
+        from = end;
+    }
+    sorted
+}
+
 /// Adds an interval, to the last one if it begins in that: on many devices most do, and take no memory.
 pub(crate) fn join(intervals: &mut Vec<(Picos, Picos)>, (start, end): (Picos, Picos)) {
     match intervals.last_mut() {
@@ -199,12 +233,23 @@ pub(crate) fn ahead<T>(items: &[T], is_ahead: impl Fn(&T) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Strategy as _, prop_assert_eq, proptest};
+    use proptest::prelude::{Just, Strategy as _, prop_assert_eq, proptest};
     use xscope_trace::Picos;
 
-    use super::{Intervals, ahead};
+    use super::{Intervals, ahead, in_order};
 
     proptest! {
+        #[test]
+        fn items_are_sorted_by_time(times in proptest::collection::vec(
+            proptest::prop_oneof![-9_i64..9, proptest::num::i64::ANY, Just(i64::MIN), Just(i64::MAX)],
+            0..40,
+        )) {
+            let items: Vec<(Picos, usize)> = times.into_iter().map(Picos).zip(0..).collect();
+            let mut sorted = items.clone();
+            sorted.sort();
+            prop_assert_eq!(in_order(items, |item| item.0), sorted);
+        }
+
         #[test]
         fn what_is_ahead_is_counted(count in 0_usize..70, of in 0_usize..70) {
             let items: Vec<usize> = (0..of).collect();

@@ -122,7 +122,7 @@ fn runs<'a>(
     let rendezvous = Rendezvous::of(trace);
     let of_track = |track: &Track| match track.device.filter(|_| track.kind == TrackKind::Ops) {
         Some(device) => {
-            let computation = &activities[device.0 as usize][Class::Computation as usize];
+            let computation = &activities[device.0 as usize].computation;
             runs_of_track((track, device), classes, &rendezvous, computation)
         }
         None => Vec::new(),

@@ -6,12 +6,12 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, TrackKind};
+use xscope_trace::model::{DeviceId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
 use crate::devices::device_id;
-use crate::intervals::{Intervals, join};
+use crate::intervals::{Intervals, in_order};
 use crate::kernels::KernelRow;
 
 /// The breakdown of one device's window.
@@ -29,7 +29,7 @@ pub struct TimelineRow {
     pub copy_us: f64,
 }
 
-/// What an operation is to the timeline, in the order of the sets of an [`Activity`].
+/// What an operation is to the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Computation,
@@ -46,8 +46,16 @@ pub(crate) fn class(category: &str) -> Class {
     }
 }
 
-/// The time that operations of each [`Class`] cover on one device.
-pub(crate) type Activity = [Intervals; 3];
+/// When one device did what.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    pub computation: Intervals,
+    /// Operations of any class.
+    pub any: Intervals,
+}
+
+/// An operation, or several of one class that touch: start, end and class.
+type Stretch = (Picos, Picos, Class);
 
 /// The class of each operation that has a row, by its meta.
 pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>> {
@@ -58,56 +66,83 @@ pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>
     classes
 }
 
-/// What every device did when, in the trace's order; only operations with a class count.
-pub(crate) fn activities(trace: &Trace, classes: &[Option<Class>]) -> Vec<Activity> {
-    let of_device = |(index, _)| activity(trace, device_id(index), classes);
-    trace.devices.par_iter().enumerate().map(of_device).collect()
+/// The breakdown of every device and when it did what, in the trace's order; only operations with a
+/// class count.
+pub(crate) fn timeline(
+    trace: &Trace,
+    classes: &[Option<Class>],
+) -> (Vec<TimelineRow>, Vec<Activity>) {
+    let of_device = |(index, _)| {
+        let stretches = stretches(trace, device_id(index), classes);
+        row(trace.device_label(device_id(index)), &stretches)
+    };
+    trace.devices.par_iter().enumerate().map(of_device).unzip()
 }
 
-fn activity(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Activity {
+/// The operations of a device that have a class, in order of their start.
+fn stretches(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Vec<Stretch> {
     let tracks = || trace.device_tracks(device, TrackKind::Ops).map(|track| &track.slices);
-    let class = |meta: MetaId| classes[meta.0 as usize];
-    let mut counts = [0; 3];
-    for class in tracks().flat_map(|slices| &slices.meta).filter_map(|&meta| class(meta)) {
-        counts[class as usize] += 1;
-    }
-    let mut activity = counts.map(Vec::with_capacity);
+    // Room that is not used is never touched, and costs nothing.
+    let mut stretches: Vec<Stretch> = Vec::with_capacity(tracks().map(Slices::len).sum());
     for slices in tracks() {
         for (row, &meta) in slices.meta.iter().enumerate() {
-            if let Some(class) = class(meta) {
-                join(&mut activity[class as usize], (slices.start[row], slices.end(row)));
+            let Some(class) = classes[meta.0 as usize] else { continue };
+            let (start, end) = (slices.start[row], slices.end(row));
+            match stretches.last_mut() {
+                Some((from, to, last)) if *last == class && (*from..=*to).contains(&start) => {
+                    *to = (*to).max(end);
+                }
+                _ if end > start => stretches.push((start, end, class)),
+                _ => {}
             }
         }
     }
-    activity.map(Intervals::of)
+    in_order(stretches, |stretch| stretch.0)
 }
 
-/// The breakdown of every device, and when it did anything, in the trace's order.
-pub(crate) fn timeline(
-    trace: &Trace,
-    activities: &[Activity],
-) -> (Vec<TimelineRow>, Vec<Intervals>) {
-    let row = |(index, did)| row(trace.device_label(device_id(index)), did);
-    activities.par_iter().enumerate().map(row).unzip()
+/// How much time is covered by intervals that come in order of their start.
+struct Covered {
+    total: Picos,
+    until: Picos,
 }
 
-fn row(device: &str, [computation, communication, copies]: &Activity) -> (TimelineRow, Intervals) {
-    let with_communication = computation.union(communication);
-    let communicated = with_communication.total();
-    let all = match copies.extent().is_none() {
-        true => with_communication,
-        false => with_communication.union(copies),
-    };
-    let window = all.extent().map_or(Picos::ZERO, |(start, end)| end - start);
+impl Covered {
+    const NONE: Self = Self { total: Picos::ZERO, until: Picos(i64::MIN) };
+
+    fn add(&mut self, (start, end): (Picos, Picos)) {
+        let from = start.max(self.until);
+        if end > from {
+            self.total = self.total.saturating_add(end - from);
+            self.until = end;
+        }
+    }
+}
+
+fn row(device: &str, stretches: &[Stretch]) -> (TimelineRow, Activity) {
+    let (mut computation, mut any) = (Intervals::default(), Intervals::default());
+    let [mut communication, mut copies, mut not_copies] = [const { Covered::NONE }; 3];
+    for &(start, end, class) in stretches {
+        any.push((start, end));
+        match class {
+            Class::Computation => computation.push((start, end)),
+            Class::Communication => communication.add((start, end)),
+            Class::Copy => copies.add((start, end)),
+        }
+        if class != Class::Copy {
+            not_copies.add((start, end));
+        }
+    }
+    let window = any.extent().map_or(Picos::ZERO, |(start, end)| end - start);
+    let (computed, busy) = (computation.total(), any.total());
     let row = TimelineRow {
         device: device.to_owned(),
-        computation_us: computation.total().as_micros(),
-        exposed_communication_us: (communicated - computation.total()).as_micros(),
-        exposed_copy_us: (all.total() - communicated).as_micros(),
-        idle_us: (window - all.total()).as_micros(),
+        computation_us: computed.as_micros(),
+        exposed_communication_us: (not_copies.total - computed).as_micros(),
+        exposed_copy_us: (busy - not_copies.total).as_micros(),
+        idle_us: (window - busy).as_micros(),
         window_us: window.as_micros(),
-        communication_us: communication.total().as_micros(),
-        copy_us: copies.total().as_micros(),
+        communication_us: communication.total.as_micros(),
+        copy_us: copies.total.as_micros(),
     };
-    (row, all)
+    (row, Activity { computation, any })
 }

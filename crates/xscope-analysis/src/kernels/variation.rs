@@ -6,9 +6,8 @@
 //! durations is named, with its fastest and slowest group; the variance that it explains is corrected
 //! for the number of groups, so that many small groups explain nothing.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::model::TrackKind;
@@ -132,23 +131,29 @@ fn variation(mut runs: Vec<Run>) -> Option<Variation> {
 
 /// What grouping by `keys` explains of the squares around the mean.
 fn explained(with: &'static str, keys: &[u64], times: &[f64], squares: f64) -> Option<Variation> {
-    let mut groups: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-    for (&key, &time) in keys.iter().zip(times) {
-        groups.entry(key).or_default().push(time);
-    }
-    let (n, count) = (times.len(), groups.len());
+    let mut places: FxHashMap<u64, usize> = FxHashMap::default();
+    let mut sums: Vec<(f64, u64)> = Vec::new();
+    let groups: Vec<usize> = keys
+        .iter()
+        .zip(times)
+        .map(|(&key, time)| {
+            let place = *places.entry(key).or_insert(sums.len());
+            if place == sums.len() {
+                sums.push((0.0, 0));
+            }
+            let (sum, count) = &mut sums[place];
+            (*sum, *count) = (*sum + time, *count + 1);
+            place
+        })
+        .collect();
+    let (n, count) = (times.len(), sums.len());
     if count < 2 || count >= n || squares <= 0.0 {
         return None;
     }
-    let within: f64 = groups
-        .values()
-        .map(|group| {
-            let mean = mean(group);
-            group.iter().map(|time| (time - mean).powi(2)).sum::<f64>()
-        })
-        .sum();
+    let means: Vec<f64> = sums.iter().map(|&(sum, count)| sum / as_f64(count)).collect();
+    let within: f64 =
+        groups.iter().zip(times).map(|(&group, time)| (time - means[group]).powi(2)).sum();
     let freedom = as_f64((n - 1) as u64) / as_f64((n - count) as u64);
-    let means: Vec<f64> = groups.values().map(|group| mean(group)).collect();
     Some(Variation {
         with,
         explains: (1.0 - within / squares * freedom).max(0.0),

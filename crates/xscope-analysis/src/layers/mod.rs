@@ -72,11 +72,10 @@ struct Node {
     children: BTreeMap<String, Self>,
 }
 
-/// Times by scope while they are added up.
+/// Times by scope and category while they are added up.
+#[derive(Default)]
 struct Sums<'a> {
-    rules: &'a [Rule],
-    by_path: BTreeMap<PathId, Picos>,
-    by_component: BTreeMap<String, Picos>,
+    times: BTreeMap<(PathId, &'a str), Picos>,
     split: Picos,
     ambiguous: Picos,
 }
@@ -86,13 +85,7 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
     let trace = work.trace;
     let mut attribution = Attribution::new(trace);
     let mut unrolled: FxHashMap<ProgramId, Unrolled> = FxHashMap::default();
-    let mut sums = Sums {
-        rules,
-        by_path: BTreeMap::new(),
-        by_component: BTreeMap::new(),
-        split: Picos::ZERO,
-        ambiguous: Picos::ZERO,
-    };
+    let mut sums = Sums::default();
     let mut scopes: FxHashMap<MetaId, String> = FxHashMap::default();
     let mut looped: FxHashMap<MetaId, (ProgramId, u32, LoopFacts)> = FxHashMap::default();
     for kernel in kernels {
@@ -114,7 +107,7 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
             attribution.paths.parts(path).join("/")
         });
         if !looped.contains_key(&kernel.meta) {
-            sums.add(kernel.self_time, &votes, &kernel.category, &attribution.paths);
+            sums.add(kernel.self_time, &votes, &kernel.category);
         }
     }
     let categories: FxHashMap<MetaId, &str> = kernels
@@ -128,13 +121,13 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
         for (path, _) in &mut votes {
             *path = with_iteration(*path, facts, iteration, &mut attribution.paths);
         }
-        sums.add(time, &votes, categories[&meta], &attribution.paths);
+        sums.add(time, &votes, categories[&meta]);
     }
-    sums.report(&attribution.paths, scopes)
+    sums.report(&attribution.paths, rules, scopes)
 }
 
-impl Sums<'_> {
-    fn add(&mut self, time: Picos, votes: &Votes, category: &str, paths: &Paths) {
+impl<'a> Sums<'a> {
+    fn add(&mut self, time: Picos, votes: &Votes, category: &'a str) {
         if votes.len() > 1 && !is_unknown(votes) {
             self.split = self.split.saturating_add(time);
         }
@@ -142,27 +135,29 @@ impl Sums<'_> {
             if at > 0 {
                 self.ambiguous = self.ambiguous.saturating_add(time);
             }
-            let sum = self.by_path.entry(path).or_default();
+            let sum = self.times.entry((path, category)).or_default();
             *sum = sum.saturating_add(time);
-            let name = component(&paths.parts(path), category, self.rules);
-            match self.by_component.get_mut(name) {
-                Some(sum) => *sum = sum.saturating_add(time),
-                None => {
-                    self.by_component.insert(name.to_owned(), time);
-                }
-            }
         }
     }
 
-    fn report(self, paths: &Paths, scopes: FxHashMap<MetaId, String>) -> LayersReport {
+    fn report(
+        self,
+        paths: &Paths,
+        rules: &[Rule],
+        scopes: FxHashMap<MetaId, String>,
+    ) -> LayersReport {
         let mut root = Node::default();
-        let mut backward = Picos::ZERO;
-        for (&path, &time) in &self.by_path {
+        let (mut backward, mut unscoped) = (Picos::ZERO, Picos::ZERO);
+        let mut components: BTreeMap<String, Picos> = BTreeMap::new();
+        for ((path, category), time) in self.times {
             let mut parts = paths.parts(path);
+            let sum = components.entry(component(&parts, category, rules).to_owned()).or_default();
+            *sum = sum.saturating_add(time);
             if parts.contains(&BACKWARD) {
                 backward = backward.saturating_add(time);
             }
             if parts.is_empty() {
+                unscoped = unscoped.saturating_add(time);
                 parts.push(NO_SCOPE);
             }
             let mut node = &mut root;
@@ -172,14 +167,13 @@ impl Sums<'_> {
             node.own = node.own.saturating_add(time);
         }
         let root = finish("device".to_owned(), root);
-        let unscoped = self.by_path.get(&Paths::ROOT).copied().unwrap_or_default();
         LayersReport {
             split_us: self.split.as_micros(),
             ambiguous_us: self.ambiguous.as_micros(),
             ambiguous_share: share(self.ambiguous, root.total),
             scoped_share: share(root.total - unscoped, root.total),
             backward_us: backward.as_micros(),
-            components: rows(self.by_component),
+            components: rows(components),
             scopes,
             ambiguous: self.ambiguous,
             root,

@@ -24,7 +24,7 @@ use crate::quality::quality;
 use crate::recording::{RecordingReport, recording};
 use crate::request_report::{RequestsReport, request_report};
 use crate::steps::{StepsReport, steps_of};
-use crate::timeline::{TimelineRow, activities, classes, timeline};
+use crate::timeline::{TimelineRow, classes, timeline};
 use crate::variation::variations;
 use crate::work::Work;
 
@@ -120,18 +120,18 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         || rayon::join(|| compiles(trace, window), || (allocations(trace), trace.extent())),
     );
     let (first, last) = extent.unwrap_or_default();
-    let is_filtered = options.filter != Filter::default();
     let classes = classes(trace, &kernels);
     // What each device did when takes as much memory as why it idled, so one is gone before the other.
     let ((collectives, (timeline, busy)), memory) = rayon::join(
         || {
-            let activities = activities(trace, &classes);
-            let (collectives, (timeline, active)) = rayon::join(
-                || collectives(trace, &kernels, (&classes, &activities)),
-                || timeline(trace, &activities),
-            );
+            let (timeline, activities) = timeline(trace, &classes);
+            let collectives = collectives(trace, &kernels, (&classes, &activities));
             // Without a filter every operation counts in the time lines.
-            (collectives, (timeline, if is_filtered { busy(trace) } else { active }))
+            let busy = match options.filter == Filter::default() {
+                true => activities.into_iter().map(|activity| activity.any).collect(),
+                false => busy(trace),
+            };
+            (collectives, (timeline, busy))
         },
         || memory(trace, &executions, &allocations),
     );
