@@ -70,8 +70,10 @@ class Runtime:
     ):
         self.control = control
         self._ring = ring
+        # Whether notes are numbered.
+        self.counts = ring is not None
         # Wrappers hold on to it.
-        self.recorder = Recorder(control, self.spool, self.failed)
+        self.recorder = Recorder(self._open, self.failed)
         self._memory_at = (memory, request)
         self._directory, self._max_bytes = directory, max_bytes
         # For tests, and looked at by whoever calls `fault`.
@@ -85,7 +87,6 @@ class Runtime:
         atexit.register(self._at_exit)
 
     def _fresh(self):
-        self._spool = None
         self._off = False
         self._errors, self._first_error = 0, None
         self._memory = Memory(*self._memory_at) if self._memory_at[0] else None
@@ -94,16 +95,16 @@ class Runtime:
     def _after_fork(self):
         """A child writes a file of its own."""
         try:
-            spool = self._spool
             self._fresh()
-            self.recorder.forget()
-            # The thread has got another id.
-            if here() is not None:
-                self.recorder.know(here())
-            if spool is not None:
-                spool.forget()
+            self.recorder.let_go()
+            self._know_again()  # the thread has got another id
         except Exception:
             self._off = True
+
+    def _know_again(self):
+        """Makes the place of the running code one that the recorder knows."""
+        if here() is not None:
+            self.recorder.know(here())
 
     def add(self, tables):
         for table in tables:
@@ -168,38 +169,33 @@ class Runtime:
     def new_request(self):
         return next(self._requests)
 
-    def spool(self):
-        """Where spans go, for one caller at a time; None if nothing is recorded any more."""
-        if self._off:
-            return None
-        self.fault("write", "")
-        if self._spool is None:
-            self._spool = self._open()
-        return self._spool
-
     def _measure_cost(self):
         """Records into a file that nobody sees; what cannot be measured is not known."""
         scratch = copy.copy(self)
         scratch.faulty, scratch._fault, scratch._off = False, None, False
-        scratch.recorder = Recorder(b"\1", scratch.spool, scratch.failed, threaded=False)
         try:
-            scratch._spool = Spool(self._directory)
+            spool = Spool(self._directory)
         except OSError:
             return ()
-        os.unlink(scratch._spool.path)
+        os.unlink(spool.path)
+        scratch.recorder = Recorder(lambda: spool, scratch.failed)
         try:
             return cost_of_recording(scratch)
         finally:
-            scratch._spool.close()
+            spool.close()
+            self._know_again()
 
     def _open(self):
+        """Where notes go; None if nothing is recorded any more."""
+        if self._off:
+            return None
+        self.fault("write", "")
         self.fault("open", "")
         try:
             if self._ring:
-                return Ring(self._ring, self._max_bytes, self._cost)
+                return Ring(self._ring, self._max_bytes, self.recorder.count, self._cost)
             return Spool(self._directory, self._max_bytes, cost=self._cost)
         except OSError:
-            # The folder or the disk has no room: it will not have at the next call either.
             self._off = True
             raise
 
@@ -213,7 +209,7 @@ class Runtime:
         start = time.monotonic_ns()
         memory.watch(self.failed)
         if memory.snapshot(stage):
-            self.recorder.put("xscope.memory", start, time.monotonic_ns(), ("stage", stage))
+            self.recorder.put("xscope.memory", start, time.monotonic_ns(), stage)
 
     # Failing.
 
@@ -230,6 +226,7 @@ class Runtime:
                 self._first_error = f"{label}: {type(error).__name__}: {error}"
             if self._errors >= _MOST_ERRORS:
                 self._off = True
+                self.recorder.stop()
             if self._errors in (1, _MOST_ERRORS):
                 self._write_note()
         except Exception:
@@ -257,13 +254,9 @@ class Runtime:
 
     def _at_exit(self):
         try:
-            self.recorder.finish()
             if self._installed or self._errors:
                 self._write_note()
-            # Not under the thread that writes.
-            with self.recorder.lock:
-                spool, self._off = self._spool, True
-                if spool is not None:
-                    spool.close()
+            self._off = True
+            self.recorder.close()
         except Exception:
             pass

@@ -22,28 +22,25 @@ _ROW = {"module": "xscope", "name": "cost", "span": "cost", "request": "key", "a
 def cost_of_recording(runtime):
     """Nanoseconds of a span with one argument, and of each further record that a span needs."""
 
-    flush = runtime.recorder.flush
-
     def per_call(row):
-        return _per_call(wrap(_call, Probe(runtime, row)), flush)
+        return _per_call(wrap(_call, Probe(runtime, row)))
 
     plain = per_call(_ROW)
     many = per_call({**_ROW, "rids": "rids"})
-    return max(0, round(plain - _per_call(_call, flush))), max(0, round((many - plain) / _FURTHER))
+    return max(0, round(plain - _per_call(_call))), max(0, round((many - plain) / _FURTHER))
 
 
 def _call(key, size, rids):
     return None
 
 
-def _per_call(function, flush):
-    return min(_loop(function, flush, number) for number in range(_LOOPS)) / _CALLS
+def _per_call(function):
+    return min(_loop(function, number) for number in range(_LOOPS)) / _CALLS
 
 
-def _loop(function, flush, number):
+def _loop(function, number):
     calls = [(key, 1, [f"{number}-{key // _USES}-{n}" for n in range(_RIDS)]) for key in range(_CALLS)]
     begun = time.thread_time_ns()
     for call in calls:
         function(*call)
-    flush()
     return time.thread_time_ns() - begun

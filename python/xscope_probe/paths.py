@@ -61,8 +61,9 @@ def _scalar(value):
     """What can be recorded of a value: an int, a float, a str; None if nothing can."""
     if isinstance(value, enum.Enum):
         return value.name
-    if isinstance(value, (int, float, str)):
-        return value
+    for kind in (str, float, int):
+        if isinstance(value, kind):
+            return kind(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     index = getattr(type(value), "__index__", None)

@@ -8,6 +8,8 @@ _PLACE = contextvars.ContextVar("xscope_place", default=None)
 
 here = _PLACE.get
 
+_MOST_RIDS = 4096
+
 
 class Request:
     """An HTTP request under way: its key, what its items are called, moments to remember."""
@@ -19,15 +21,22 @@ class Request:
         self.rids = []
         self.marks = {}
 
+    def link(self, found):
+        """Takes what its items are called."""
+        found = found if isinstance(found, (list, tuple)) else (found,)
+        self.rids += [rid for rid in found if isinstance(rid, str)]
+        del self.rids[_MOST_RIDS:]
+
 
 class Place:
-    """A thread, as Python (`ident`) and as spans (id and name) know it, and a request."""
+    """A thread, as Python (`ident`) and as spans know it, and a request with its key."""
 
-    __slots__ = ("ident", "thread", "request", "_before")
+    __slots__ = ("ident", "thread", "request", "key", "_before")
 
     def __init__(self, thread, request, before=None):
         self.ident = threading.get_ident()
         self.thread, self.request, self._before = thread, request, before
+        self.key = None if request is None else request.key
         _PLACE.set(self)
 
     def close(self):

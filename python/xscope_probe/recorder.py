@@ -1,248 +1,139 @@
-"""From what a call left behind to spans in a file.
+"""From what a call leaves behind to bytes in a file.
 
-The thread of a call only takes a note: between two calls the model runs and takes the caches, and
-each further function that the thread had to go through would cost it microseconds. A thread of ours
-makes spans of the notes, many at a time; a kill loses those of the last `_PAUSE`.
+The thread of a call writes one note of it, and no more: between two calls the model runs and takes the
+caches, and each further function that the thread had to go through would cost it microseconds. What
+notes mean is found out by whoever reads them (docs/xspan.md).
 """
 
-import collections
-import sys
+import itertools
+import marshal
 import threading
-import time
 
 from .place import Place
 
-# Long, because what wakes up finds its caches taken, too.
-_PAUSE = 0.2
-# After so many pauses without a note the thread sleeps until there is one.
-_LINGER = 5
-# With more notes than this, whoever takes one has to make spans of them.
-_MOST_NOTES = 4096
-# As many notes as there may be without the thread's knowledge, while it sleeps.
-_ASLEEP = 0
-_MOST_PENDING = 8
-_MOST_RIDS = 4096
-_MOST_STAMPS = 65536
+# The format in which all Pythons write text and numbers in one way.
+FORMAT = 2
+
 _MOST_THREADS = 4096
+# The probe of spans that are no call's.
+_OWN = 0
 
 
 class Recorder:
-    """The notes of a process: (probe, start, end, place, facts, error's class)."""
+    """Where the notes of a process go: to `write`, which raises `ValueError` if they do not fit."""
 
-    __slots__ = (
-        "notes", "room", "lock", "_names", "_control", "_spool", "_span", "_failed", "_awake",
-        "_thread", "_threaded", "_stamps", "_pending",
-    )  # fmt: skip
+    __slots__ = ("write", "count", "_open", "_failed", "_notes", "_lock", "_opening", "_probes", "_threads")
 
-    def __init__(self, control, spool, failed, threaded=True):
-        self.notes = collections.deque()
-        # Of threads, by their ids.
-        self._names = {}
-        self._control, self._spool, self._failed = control, spool, failed
-        self._threaded = threaded
+    def __init__(self, open_notes, failed):
+        # `open_notes()` gives an object as `Spool`, or None if nothing is recorded any more.
+        self._open, self._failed = open_notes, failed
+        # What notes say first, as values; both are written once more into each file.
+        self._probes = [("probe", _OWN, {"keys": ["stage"], "facts": ["span", "arg"], "overlaps": True})]
+        self._threads = {}
+        # Of the notes of a ring.
+        self.count = itertools.count()
         self.forget()
 
     def forget(self):
-        """As if nothing had happened; for a new process, whose notes those of its parent are not."""
-        self.notes.clear()
-        self._names.clear()
-        # With more notes than this, whoever takes one has to call `wake`.
-        self.room = _ASLEEP if self._threaded else _MOST_NOTES
-        # Held by whoever writes. Reentrant: a signal handler or a finalizer may record while its thread is in here.
-        self.lock = threading.RLock()
-        # Writes a span, while there is somewhere to write to.
-        self._span = None
-        self._awake = threading.Event()
-        self._thread = None
-        # When something happened to a key, and a thread's spans that wait for a batch.
-        self._stamps, self._pending = {}, {}
+        """As if nothing had been written; for a new process, whose file is not that of its parent."""
+        self.write, self._notes = _full, None
+        self._threads.clear()
+        # Reentrant: a signal handler or a finalizer may record while its thread is in here.
+        self._lock, self._opening = threading.RLock(), False
+
+    def define(self, definition):
+        """The number of a probe, which its notes begin with."""
+        with self._lock:
+            value = ("probe", len(self._probes), definition)
+            self._probes.append(value)
+            if self._notes is not None:
+                self._put(value)
+            return value[1]
 
     def know(self, place):
         """The place of the running code, where `place` is None or of another thread."""
         return Place(self.thread(), None if place is None else place.request)
 
     def thread(self):
-        """The running thread, as spans know it."""
+        """The id of the running thread, which is written down with its name when it is new."""
         thread = threading.get_native_id()
-        name = self._names.get(thread)
-        if name is None:
-            if len(self._names) >= _MOST_THREADS:
-                self._names.clear()
-            name = self._names[thread] = _name_of(threading.current_thread())
-        return thread, name
+        if thread not in self._threads:
+            if len(self._threads) >= _MOST_THREADS:
+                self._threads.clear()
+            self._threads[thread] = _name_of(threading.current_thread())
+            if self._notes is not None:
+                self._put(("thread", thread, self._threads[thread]))
+        return thread
 
-    def wake(self):
-        if self.room == _ASLEEP:
-            self._start()
-        if len(self.notes) > _MOST_NOTES:
-            self.flush()
+    def put(self, span, start, end, arg):
+        """A span of the running thread that is no call's."""
+        self._put((_OWN, start, end, self.thread(), None, span, arg, None))
 
-    def flush(self):
-        """Makes spans of the notes that there are; whether there were any."""
-        with self.lock:
-            some = bool(self.notes)
-            if some:
-                self._with_spool(self._settle_notes)
-            return some
+    def _put(self, value):
+        note = marshal.dumps(value, FORMAT)
+        try:
+            self.write(note)
+        except ValueError:
+            self.make_room(note)
 
-    def put(self, name, start, end, *args):
-        """Writes a span of the running thread, now."""
-        thread = self.thread()
-        self._with_spool(lambda: self._span(name, start, end, thread, None, None, args, True))
-
-    def finish(self):
-        """Makes spans of all there is, for there will be no more."""
-        self.flush()
-        if self._pending:
-            self._with_spool(lambda: [self._give(thread, None, None) for thread in list(self._pending)])
-
-    def _with_spool(self, write):
-        with self.lock:
-            if self._span is not None:  # by this thread, which was interrupted
+    def make_room(self, note):
+        """Writes a note that did not fit where notes are written now."""
+        with self._lock:
+            if self._opening:  # by this thread, which was interrupted
                 return
+            self._opening = True
             try:
-                spool = self._spool()
-                if spool is None:
-                    self.notes.clear()
-                    return
-                self._span = spool.span
-                write()
-                spool.commit()
+                self._make_room(note)
             except Exception as error:
-                self.notes.clear()
+                # The folder or the disk has no room, and will not have at the next call either.
+                if isinstance(error, OSError):
+                    self.stop()
                 self._failed("spool", error)
             finally:
-                self._span = None
+                self._opening = False
 
-    def _settle_notes(self):
-        notes = self.notes
-        for _ in range(len(notes)):
-            note = notes.popleft()
-            try:
-                self._settle(*note)
-            except Exception as error:
-                self._failed(note[0].label, error)
-
-    def _start(self):
-        with self.lock:
-            self.room = _MOST_NOTES
-            self._awake.set()
-            if self._thread is not None:
+    def _make_room(self, note):
+        if self._notes is None:
+            self._notes = self._open()
+            if self._notes is None:
+                self.stop()
                 return
-            try:
-                self._thread = threading.Thread(target=self._run, name="xscope", daemon=True)
-                self._thread.start()
-            except RuntimeError:  # no more threads, or the interpreter ends
-                self._thread, self.room = None, _ASLEEP
-                self.flush()
-                return
-            # A child of `multiprocessing` may end without what `atexit` knows.
-            util = sys.modules.get("multiprocessing.util")
-            if util is not None:
-                util.Finalize(None, self.finish, exitpriority=0)
-
-    def _run(self):
-        idle = 0
-        while True:
-            time.sleep(_PAUSE)
-            # While recording is off for a moment the notes wait, so that whoever compares times with and
-            # without it finds all of its cost on one side.
-            if (self._control[0] or idle == _LINGER) and self.flush():
-                idle = 0
-            else:
-                idle += 1
-            if idle > _LINGER:
-                self._awake.clear()
-                self.room = _ASLEEP
-                if not self.notes:
-                    self._awake.wait()
-                self.room, idle = _MOST_NOTES, 0
-
-    def _settle(self, probe, start, end, place, facts, error):
-        thread, opened = place.thread, place.request
-        kind, request, batch, rids, _, stamped, waited, linked, *values = facts
-        if opened is not None and probe.head:
-            self._gap(probe.head, opened, start, thread)
-        # A call that was broken off has no span, but for a request.
-        if error is not None and not probe.opens and not issubclass(error, Exception):
-            return
-        if error is None and (stamped or waited):
-            self._stamp(probe, thread, stamped, waited, start, end)
-        if opened is not None:
-            if probe.tail:
-                self._gap(probe.tail, opened, end, thread)
-            if probe.mark_end:
-                opened.marks[probe.mark_end] = end
-            if linked:
-                opened.rids += [rid for rid in _each(linked) if isinstance(rid, str)]
-                del opened.rids[_MOST_RIDS:]
-        if batch is not None and self._pending:
-            self._give(thread, start, batch)
-        if probe.span is None:
-            return
-        args = []
-        if values:
-            for key, value in zip(probe.keys, values):
-                if value.__class__ is list:
-                    args += [(key, one) for one in value if one is not None]
-                elif value is not None:
-                    args.append((key, value))
-        if rids:
-            rids = [rid for rid in _each(rids) if isinstance(rid, str)]
-            args += [("rid", rid) for rid in rids]
-            if rids and request is None and batch is None and not probe.batch_of:
-                request = rids[0]
-        if opened is not None:
-            if request is None:
-                request = opened.key
-            if probe.opens:
-                args += [("rid", rid) for rid in opened.rids]
-        if error is not None:
-            args.append(("error", error.__name__))
-        name = probe.span if probe.spans is None else probe.spans.get(kind, probe.span)
-        if probe.batch_of is None:
-            self._span(name, start, end, thread, request, batch, args, opened is not None)
         else:
-            self._hold(probe.batch_of, name, start, end, thread, request, args, opened is not None)
+            try:  # another thread has made room meanwhile
+                self.write(note)
+                return
+            except ValueError:
+                pass
+        threads = [("thread", *thread) for thread in list(self._threads.items())]
+        first = [marshal.dumps(value, FORMAT) for value in (*self._probes, *threads)]
+        self.write = self._notes.room_for(note, first)
 
-    def _stamp(self, probe, thread, stamped, waited, start, end):
-        """Remembers when something happened to keys; writes how long those waited that were remembered."""
-        for key in _each(stamped):
-            if len(self._stamps) >= _MOST_STAMPS:
-                self._stamps.pop(next(iter(self._stamps)))
-            self._stamps[probe.stamp["name"], key] = end
-        for key in _each(waited):
-            since = self._stamps.pop((probe.wait["since"], key), None)
-            if since is not None:
-                self._span(probe.wait["span"], since, max(since, start), thread, key, None, (), True)
+    def stop(self):
+        """Nothing is recorded any more."""
+        self.write = len
 
-    def _gap(self, gap, opened, end, thread):
-        """A span from a moment of the request to this one."""
-        start = opened.marks.get(gap["since"])
-        if start is not None and start < end:
-            self._span(gap["span"], start, end, thread, opened.key, None, (), True)
+    def close(self):
+        with self._lock:
+            self.stop()
+            notes, self._notes = self._notes, None
+            if notes is not None:
+                notes.close()
 
-    def _hold(self, batch_of, *span):
-        """Keeps a span until its batch is known: its thread's next one, or that of the call around it."""
-        _, _, _, thread, *_ = span
-        if thread not in self._pending and len(self._pending) >= _MOST_THREADS:
-            self._pending.clear()
-        if len(self._pending.get(thread, ())) >= _MOST_PENDING:
-            self._give(thread, None, None)
-        self._pending.setdefault(thread, []).append((batch_of, *span))
-
-    def _give(self, thread, start, batch):
-        """Writes what a thread's call with this batch, begun at `start`, decides the batch of."""
-        for batch_of, name, begun, end, _, request, args, overlaps in self._pending.pop(thread, ()):
-            its = batch is not None and (batch_of == "next" or begun >= start)
-            self._span(name, begun, end, thread, request, batch if its else None, args, overlaps)
+    def let_go(self):
+        """Leaves the parent's file alone, in a forked child."""
+        notes = self._notes
+        self.forget()
+        if notes is not None:
+            notes.forget()
 
 
-def _each(found):
-    """What a path for one or more values found, as a sequence."""
-    if found is None:
-        return ()
-    return found if isinstance(found, (list, tuple)) else (found,)
+def _full(note):
+    raise ValueError("no file is open")
+
+
+def error_of(error):
+    """What a note says of the class of an exception: its name, in a tuple if the call was broken off."""
+    return error.__name__ if issubclass(error, Exception) else (error.__name__,)
 
 
 def _name_of(thread):

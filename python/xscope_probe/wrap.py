@@ -8,11 +8,13 @@ error is counted, and after too many of them nothing is recorded any more.
 
 import functools
 import inspect
+from marshal import dumps
 from threading import get_ident
 
 from . import paths
 from .generators import AsyncGenerator, Generator
 from .place import here, open_request
+from .recorder import FORMAT, error_of
 from .signature import anything, names_of, signature_of
 from .spool import now
 
@@ -37,13 +39,30 @@ class Probe:
         self.mark_start, self.mark_end = row.get("mark_start"), row.get("mark_end")
         memory, args = row.get("memory", {}), row.get("args", {})
         self.memory_start, self.memory_end = memory.get("start"), memory.get("end")
-        self.keys = list(args)
-        # In the order in which the recorder takes what they find.
-        self.paths = [
-            row.get("span_by"), row.get("request"), None if self.batch_of else batch, row.get("rids"),
-            memory.get("size"), self.stamp and self.stamp["keys"], self.wait and self.wait["keys"],
-            row.get("link"), *args.values(),
+        self.size, self.link, self.keys = memory.get("size"), row.get("link"), list(args)
+        # What a note says of a call beside times, thread and request: what it is to the reader, and its path.
+        found = [
+            ("kind", row.get("span_by")), ("request", row.get("request")),
+            ("batch", None if self.batch_of else batch), ("rids", row.get("rids")),
+            ("stamped", self.stamp and self.stamp["keys"]), ("waited", self.wait and self.wait["keys"]),
+            *(("arg", path) for path in args.values()),
         ]  # fmt: skip
+        self.found = [(fact, path) for fact, path in found if path is not None]
+
+    def definition(self, further):
+        """What a reader of notes has to know; `further` facts stand behind what is found by paths."""
+        return {
+            "span": self.span,
+            "spans": self.spans,
+            "opens": self.opens,
+            "batch": self.batch_of,
+            "head": self.head and self.head["span"],
+            "tail": self.tail and self.tail["span"],
+            "stamp": self.stamp and self.stamp["name"],
+            "wait": self.wait and [self.wait["span"], self.wait["since"]],
+            "keys": self.keys,
+            "facts": [fact for fact, _ in self.found] + further,
+        }
 
 
 def wrap(function, probe):
@@ -177,19 +196,39 @@ def _leave(probe, signature):
         ]
     if probe.runtime.faulty:
         lines.append("xs_runtime.fault('leave', xs_label)")
-    for number, path in enumerate(probe.paths):
-        if path is not None:
-            lines += paths.lookup(f"xs_value_{number}", path, signature.root)
-        facts.append("None" if path is None else f"xs_value_{number}")
+    for number, (_, path) in enumerate(probe.found):
+        lines += paths.lookup(f"xs_value_{number}", path, signature.root)
+        facts.append(f"xs_value_{number}")
+    further = {}
+    for gap, name in ((probe.head, "head"), (probe.tail, "tail")):
+        if gap:
+            lines.append(f"xs_{name} = xs_place.request and xs_place.request.marks.get({gap['since']!r})")
+            further[name] = f"xs_{name}"
+    if probe.opens:
+        further["own"] = "xs_place.request.rids"
+    if probe.runtime.counts:
+        further["count"] = "xs_count()"
+    in_request = []
+    if probe.link:
+        lines += paths.lookup("xs_linked", probe.link, signature.root)
+        in_request.append("if xs_linked is not None: xs_place.request.link(xs_linked)")
+    if probe.mark_end:
+        in_request.append(f"xs_place.request.marks[{probe.mark_end!r}] = xs_end")
+    if in_request:
+        lines += ["if xs_place.request is not None:", *_indented(in_request)]
+    number = probe.runtime.recorder.define(probe.definition(list(further)))
+    note = [str(number), "xs_start", "xs_end", "xs_place.thread", "xs_place.key", *facts, *further.values()]
     lines += [
-        f"xs_note((xs_probe, xs_start, xs_end, xs_place, ({', '.join(facts)}), xs_error))",
-        "if len(xs_notes) > xs_recorder.room: xs_recorder.wake()",
+        f"xs_note = xs_dumps(({', '.join(note)}, xs_error and xs_error_of(xs_error)), {FORMAT})",
+        "try: xs_recorder.write(xs_note)",
+        "except ValueError: xs_recorder.make_room(xs_note)",
     ]
     then = []
     if probe.after and signature.first:
         then.append(f"xs_runtime.wrap_attributes({signature.first}, xs_probe.after, xs_label)")
     if probe.memory_end:
-        then.append(f"xs_runtime.remember_memory(xs_probe.memory_end, {facts[4]})")
+        then += paths.lookup("xs_size", probe.size, signature.root) if probe.size else ["xs_size = None"]
+        then.append("xs_runtime.remember_memory(xs_probe.memory_end, xs_size)")
     if then:
         lines += ["if xs_error is None:", *_indented(then)]
     if probe.drop:
@@ -229,8 +268,9 @@ def _compiled(lines, function, probe, signature):
         "xs_ident": get_ident,
         "xs_is_full": _is_full,
         "xs_label": probe.label,
-        "xs_note": recorder.notes.append,
-        "xs_notes": recorder.notes,
+        "xs_count": recorder.count.__next__,
+        "xs_dumps": dumps,
+        "xs_error_of": error_of,
         "xs_now": now,
         "xs_open": open_request,
         "xs_probe": probe,

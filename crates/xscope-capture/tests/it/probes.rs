@@ -278,10 +278,10 @@ fn empty_polls_are_not_recorded() {
 fn a_full_file_stays_bounded_and_counts_what_it_lost() {
     let Some(place) = Place::new() else { return };
     let mut command = place.with_probes("many");
-    command.env("XSCOPE_PROBE_MAX_BYTES", "262144");
+    command.env("XSCOPE_PROBE_MAX_BYTES", "131072");
     finish(command);
     let bytes = place.only_file();
-    assert_eq!(bytes.len(), 262_144);
+    assert!(bytes.len() <= 131_072, "{} bytes", bytes.len());
     let (file, issues) = span::read(&bytes);
     assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["dropped"]);
     assert_eq!(file.spans.len() as u64 + file.header.dropped, 5000);

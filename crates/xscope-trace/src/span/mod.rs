@@ -11,6 +11,8 @@
 //!
 #![doc = include_str!("../../../../docs/xspan.md")]
 
+mod marshal;
+mod notes;
 mod read;
 mod recorded;
 mod write;
@@ -30,7 +32,9 @@ const PART_BYTES: usize = 52;
 /// The longest text that a writer stores, in bytes; longer ones are cut.
 pub const MAX_TEXT_BYTES: usize = 4096;
 
+/// The first bytes of a file of records, and of one of notes; the last is the version.
 const MAGIC: [u8; 8] = *b"XSPAN\0\0\x01";
+const NOTES_MAGIC: [u8; 8] = *b"XSPAN\0\0\x02";
 
 const WORDS: usize = RECORD_BYTES / 8;
 

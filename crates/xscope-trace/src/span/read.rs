@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::span::{
-    Counter, Fields, MAGIC, NameId, PART_BYTES, RECORD_BYTES, RecordIndex, STATE_CLOSED, Span,
-    ThreadId, VALUE_SHIFT, Value, WORDS, Words, halves, kind,
+    Counter, Fields, MAGIC, MAX_TEXT_BYTES, NOTES_MAGIC, NameId, PART_BYTES, RECORD_BYTES,
+    RecordIndex, STATE_CLOSED, Span, ThreadId, VALUE_SHIFT, Value, WORDS, Words, halves, kind,
+    notes,
 };
 use crate::time::Nanos;
 
@@ -87,13 +88,37 @@ impl Strings<'_> {
     }
 }
 
+/// Gives texts their ids.
+#[derive(Debug, Default)]
+pub(super) struct Texts<'a> {
+    ids: FxHashMap<Cow<'a, str>, NameId>,
+}
+
+impl<'a> Texts<'a> {
+    /// The id of a text, which is cut to what a writer of records would store.
+    pub(super) fn id(&mut self, text: Cow<'a, str>) -> NameId {
+        let end = text.floor_char_boundary(MAX_TEXT_BYTES);
+        let text = match text {
+            text if text.len() == end => text,
+            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+            Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
+        };
+        let next = NameId(u32::try_from(self.ids.len() + 1).unwrap_or(u32::MAX));
+        *self.ids.entry(text).or_insert(next)
+    }
+
+    pub(super) fn finish(self) -> Strings<'a> {
+        Strings { texts: self.ids.into_iter().map(|(text, id)| (id, text)).collect() }
+    }
+}
+
 /// Something wrong with a file. At most one for each code: the message counts the cases, the
 /// offset is that of the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpanIssue {
     /// A stable word: `not_xspan`, `truncated`, `not_closed`, `dropped`, `hole`,
-    /// `unknown_kind`, `incomplete_string`, `invalid_utf8`, `undefined_string`,
+    /// `damaged_note`, `unknown_kind`, `incomplete_string`, `invalid_utf8`, `undefined_string`,
     /// `missing_value`, `negative_duration`, `dangling_arg`, `bad_record_size`.
     pub code: &'static str,
     pub message: String,
@@ -111,7 +136,10 @@ pub fn read(bytes: &[u8]) -> (SpanFile<'_>, Vec<SpanIssue>) {
 }
 
 fn read_file<'a>(bytes: &'a [u8], issues: &mut Issues) -> Option<SpanFile<'a>> {
-    let (header, record_bytes) = read_header(bytes, issues)?;
+    let (header, record_bytes, has_notes) = read_header(bytes, issues)?;
+    if has_notes {
+        return Some(notes::read(bytes, header, record_bytes, issues));
+    }
     let mut reader = Reader {
         bytes,
         file: SpanFile { header, ..SpanFile::default() },
@@ -138,17 +166,19 @@ fn read_file<'a>(bytes: &'a [u8], issues: &mut Issues) -> Option<SpanFile<'a>> {
     Some(reader.file)
 }
 
-fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize)> {
+/// The header, the size of a record or a segment, and whether notes stand behind it.
+fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize, bool)> {
     let Some((head, _)) = bytes.split_first_chunk::<RECORD_BYTES>() else {
         issues.add("not_xspan", 0, "file is shorter than a header");
         return None;
     };
     let words = words(head);
-    if head[..MAGIC.len() - 1] != MAGIC[..MAGIC.len() - 1] {
+    let (magic, has_notes) = (&head[..MAGIC.len()], head[..MAGIC.len()] == NOTES_MAGIC);
+    if magic[..MAGIC.len() - 1] != MAGIC[..MAGIC.len() - 1] {
         issues.add("not_xspan", 0, "file does not begin with the magic of a span file");
         return None;
     }
-    if head[MAGIC.len() - 1] != MAGIC[MAGIC.len() - 1] {
+    if magic != MAGIC && !has_notes {
         issues.add("not_xspan", 7, "file has a format version that this reader does not know");
         return None;
     }
@@ -176,7 +206,7 @@ fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize)> {
     if header.dropped > 0 {
         issues.add_many("dropped", 32, header.dropped, "record was dropped: the file was full");
     }
-    Some((header, record_bytes))
+    Some((header, record_bytes, has_notes))
 }
 
 /// One part of a string, as found.
@@ -389,12 +419,12 @@ impl Unused {
 
 /// Counts issues by their code, so that a broken file of a gigabyte gives ten lines.
 #[derive(Default)]
-struct Issues {
+pub(super) struct Issues {
     by_code: BTreeMap<&'static str, (usize, u64, &'static str)>,
 }
 
 impl Issues {
-    fn add(&mut self, code: &'static str, offset: usize, what: &'static str) {
+    pub(super) fn add(&mut self, code: &'static str, offset: usize, what: &'static str) {
         self.add_many(code, offset, 1, what);
     }
 

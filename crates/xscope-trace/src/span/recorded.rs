@@ -5,8 +5,8 @@ use crate::time::Nanos;
 
 /// Counters with which a writer says what recording costs it, in nanoseconds of CPU time: a span,
 /// and each further record of one.
-const SPAN_COST: &str = "xscope.span_nanos";
-const RECORD_COST: &str = "xscope.record_nanos";
+pub(super) const SPAN_COST: &str = "xscope.span_nanos";
+pub(super) const RECORD_COST: &str = "xscope.record_nanos";
 
 /// What a process recorded, and what that took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,6 +14,8 @@ mod gotchas;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod notes;
+#[cfg(test)]
 mod pprof;
 #[cfg(test)]
 mod run;
