@@ -10,9 +10,7 @@ import marshal
 import threading
 
 from .place import Place
-
-# The format in which all Pythons write text and numbers in one way.
-FORMAT = 2
+from .spool import FORMAT
 
 _MOST_THREADS = 4096
 # The probe of spans that are no call's.

@@ -11,6 +11,9 @@ import os
 import struct
 import time
 
+# The format of `marshal` in which all Pythons write text and numbers in one way.
+FORMAT = 2
+
 _MAGIC = b"XSPAN\0\0\2"
 _HEADER = struct.Struct("<8sIIqqQQqQ")
 _DROPPED_AT = 32
@@ -52,7 +55,7 @@ class Spool:
         header = (_MAGIC, self._segment, os.getpid(), offset, error, gone, self._most, now(), 0)
         self._maps[0].write(_HEADER.pack(*header))
         self._is_new = True
-        self._cost = marshal.dumps(("cost", *(cost or (None, None))), 2)
+        self._cost = marshal.dumps(("cost", *(cost or (None, None))), FORMAT)
 
     @staticmethod
     def _create(directory):

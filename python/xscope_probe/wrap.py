@@ -2,7 +2,7 @@
 
 A wrapper is Python that is written for its function: between two calls the model runs and takes the
 caches, so that every further function on the way, and every step of one, comes from memory. It reads
-the clock and what the call is about, takes a note of that for the `Recorder`, and never raises: an
+the clock and what the call is about, writes a note of that to the `Recorder`, and never raises: an
 error is counted, and after too many of them nothing is recorded any more.
 """
 
@@ -14,13 +14,13 @@ from threading import get_ident
 from . import paths
 from .generators import AsyncGenerator, Generator
 from .place import here, open_request
-from .recorder import FORMAT, error_of
+from .recorder import error_of
 from .signature import anything, names_of, signature_of
-from .spool import now
+from .spool import FORMAT, now
 
 
 class Probe:
-    """One row of a table: what is to be found out of a call, and what the recorder makes of it."""
+    """One row of a table: what is to be found out of a call, and what notes of it mean."""
 
     def __init__(self, runtime, row):
         self.runtime = runtime

@@ -1,10 +1,11 @@
 //! The `.xspan` file: spans, counters and names that a process leaves behind while it runs.
 //!
-//! One process writes one file, through a shared memory mapping, in records of a fixed size. What
-//! is in the mapping belongs to the kernel's page cache, so a process that dies by `SIGKILL`
-//! loses at most the records that its threads were writing at that instant. (A machine that
-//! loses power may lose more: nothing is synced.) Nothing is ever rewritten in place except two
-//! header words, so a file can be read while it grows.
+//! One process writes one file, through a shared memory mapping: records of a fixed size, or (the
+//! probes in a Python server) notes of calls, of which [`read`] makes spans. What is in the mapping
+//! belongs to the kernel's page cache, so a process that dies by `SIGKILL` loses at most what its
+//! threads were writing at that instant. (A machine that loses power may lose more: nothing is
+//! synced.) Nothing is ever rewritten in place except two header words, so a file can be read while
+//! it grows.
 //!
 //! This module knows bytes and nothing of requests or stages; joining spans into a waterfall is
 //! the work of the readers above it.
