@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::span::Value;
+
 /// How deep lists may lie in each other.
 const DEEPEST: u32 = 8;
 
@@ -26,6 +28,14 @@ impl<'a> Py<'a> {
     pub(super) fn text(&self) -> Option<&Cow<'a, str>> {
         match self {
             Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn number(&self) -> Option<Value> {
+        match *self {
+            Self::Int(number) => Some(Value::Int(number)),
+            Self::Float(number) => Some(Value::Float(number)),
             _ => None,
         }
     }
@@ -147,43 +157,43 @@ impl<'a> Parser<'a> {
 mod tests {
     use super::{Parser, Py};
 
-    fn check(bytes: &[u8], expected: Option<Py<'_>>) {
+    fn check(bytes: &[u8], expected: &Option<Py<'_>>) {
         let mut parser = Parser::new(bytes, 0);
-        assert_eq!(parser.value(), expected, "{bytes:?}");
+        assert_eq!(&parser.value(), expected, "{bytes:?}");
     }
 
     #[test]
     fn values_are_as_python_writes_them() {
         // marshal.dumps(value, 2)
-        check(b"i\xff\xff\xff\xff", Some(Py::Int(-1)));
+        check(b"i\xff\xff\xff\xff", &Some(Py::Int(-1)));
         check(
             b"l\x04\x00\x00\x00\x00\x40\x00\x40\x00\x40\x01\x00",
-            Some(Py::Int((1 << 45) + (1 << 44) + (1 << 29) + (1 << 14))),
+            &Some(Py::Int((1 << 45) + (1 << 44) + (1 << 29) + (1 << 14))),
         );
-        check(b"l\xfe\xff\xff\xff\x01\x00\x00\x40", Some(Py::Int(-(1 << 29) - 1)));
-        check(b"g\x00\x00\x00\x00\x00\x00\xf8?", Some(Py::Float(1.5)));
-        check(b"u\x02\x00\x00\x00\xc3\xa9", Some(Py::Text("é".into())));
+        check(b"l\xfe\xff\xff\xff\x01\x00\x00\x40", &Some(Py::Int(-(1 << 29) - 1)));
+        check(b"g\x00\x00\x00\x00\x00\x00\xf8?", &Some(Py::Float(1.5)));
+        check(b"u\x02\x00\x00\x00\xc3\xa9", &Some(Py::Text("é".into())));
         let list = vec![Py::Int(1), Py::None, Py::List(Vec::new())];
-        check(b"(\x03\x00\x00\x00TN[\x00\x00\x00\x00", Some(Py::List(list)));
-        check(b"{u\x01\x00\x00\x00aF0", Some(Py::Dict(vec![(Py::Text("a".into()), Py::Int(0))])));
+        check(b"(\x03\x00\x00\x00TN[\x00\x00\x00\x00", &Some(Py::List(list)));
+        check(b"{u\x01\x00\x00\x00aF0", &Some(Py::Dict(vec![(Py::Text("a".into()), Py::Int(0))])));
     }
 
     #[test]
     fn what_is_too_large_is_the_nearest() {
         let mut bytes = b"l\x09\x00\x00\x00".to_vec();
         bytes.extend([1, 0].repeat(9));
-        check(&bytes, Some(Py::Int(i64::MAX)));
+        check(&bytes, &Some(Py::Int(i64::MAX)));
         bytes[1..5].copy_from_slice(&(-9_i32).to_le_bytes());
-        check(&bytes, Some(Py::Int(i64::MIN)));
+        check(&bytes, &Some(Py::Int(i64::MIN)));
     }
 
     #[test]
     fn damage_is_no_value() {
-        check(b"", None);
-        check(b"i\x01", None);
-        check(b"(\xff\xff\xff\xffN", None);
-        check(b"?", None);
-        check(&b"(\x01\x00\x00\x00".repeat(100), None);
-        check(&[&b"(\x00\x00\x10\x00"[..], &[b'N'; 1 << 20]].concat(), None);
+        check(b"", &None);
+        check(b"i\x01", &None);
+        check(b"(\xff\xff\xff\xffN", &None);
+        check(b"?", &None);
+        check(&b"(\x01\x00\x00\x00".repeat(100), &None);
+        check(&[&b"(\x00\x00\x10\x00"[..], &[b'N'; 1 << 20]].concat(), &None);
     }
 }

@@ -4,7 +4,7 @@
 //! notes: how long a request waited, of which batch a span is. It is found out here.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
@@ -31,7 +31,7 @@ pub(super) fn read<'a>(
     while let Some(&first) = bytes.get(at) {
         let mut parser = Parser::new(bytes, at);
         let value = if first == 0 { None } else { parser.value() };
-        let settled = value.and_then(|value| settling.take(at, value));
+        let settled = value.and_then(|value| settling.take(at, &value));
         if first != 0 && settled.is_none() {
             let what =
                 "note is damaged, or its process was killed in it; went on at the next segment";
@@ -109,10 +109,62 @@ struct Definition {
     head: Option<NameId>,
     tail: Option<NameId>,
     stamp: Option<NameId>,
-    wait: Option<(NameId, NameId)>,
+    wait: Option<Wait>,
     keys: Vec<NameId>,
     facts: Vec<Fact>,
     overlaps: bool,
+}
+
+/// The span of what waited, and the stamp that it begins with.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    span: NameId,
+    since: NameId,
+}
+
+/// A call, as its note tells of it.
+struct Call<'n, 'a> {
+    definition: &'n Definition,
+    start: Nanos,
+    end: Nanos,
+    thread: ThreadId,
+    /// The HTTP request under way.
+    opened: Option<Value>,
+    facts: &'n [Py<'a>],
+    /// None, its name, or its name in a list if the call was broken off.
+    error: &'n Py<'a>,
+}
+
+impl<'n, 'a> Call<'n, 'a> {
+    fn of(definition: &'n Definition, items: &'n [Py<'a>]) -> Option<Self> {
+        let [_, Py::Int(start), Py::Int(end), Py::Int(thread), opened, facts @ .., error] = items
+        else {
+            return None;
+        };
+        Some(Self {
+            definition,
+            start: Nanos(*start),
+            end: Nanos(*end),
+            thread: thread_id(*thread),
+            opened: opened.number(),
+            facts,
+            error,
+        })
+    }
+
+    fn all(&self, wanted: Fact) -> impl Iterator<Item = &'n Py<'a>> + use<'n, 'a> {
+        let facts = self.definition.facts.iter().zip(self.facts);
+        facts.filter(move |&(&fact, _)| fact == wanted).map(|(_, value)| value)
+    }
+
+    fn fact(&self, wanted: Fact) -> Option<&'n Py<'a>> {
+        self.all(wanted).next()
+    }
+
+    fn span(&self, name: NameId, (start, end): (Nanos, Nanos), request: Option<Value>) -> Span {
+        let dur = (end - start).max(Nanos::ZERO);
+        Span { name, thread: self.thread, start, dur, request, ..Span::default() }
+    }
 }
 
 /// A span with all of its arguments.
@@ -129,7 +181,9 @@ type Key = (u8, u64);
 struct Settling<'a> {
     file: SpanFile<'a>,
     texts: Texts<'a>,
-    definitions: FxHashMap<i64, Definition>,
+    definitions: FxHashMap<i64, Rc<Definition>>,
+    /// Where the next span of the note in hand stands.
+    next: u64,
     /// When something happened to what, by the name of what happened.
     stamps: FxHashMap<(NameId, Key), Nanos>,
     /// Spans of threads that wait for a batch.
@@ -142,20 +196,21 @@ impl<'a> Settling<'a> {
             file: SpanFile { header, ..SpanFile::default() },
             texts: Texts::default(),
             definitions: FxHashMap::default(),
+            next: 0,
             stamps: FxHashMap::default(),
             pending: FxHashMap::default(),
         }
     }
 
     /// Takes a value of the file; `None` if it is none that a writer writes.
-    fn take(&mut self, offset: usize, value: Py<'a>) -> Option<()> {
+    fn take(&mut self, offset: usize, value: &Py<'a>) -> Option<()> {
         let items = value.list()?;
         match items.first()? {
             Py::Int(number) => self.note(offset, *number, items),
             Py::Text(word) => match (word.as_ref(), &items[1..]) {
                 ("probe", [Py::Int(number), definition]) => {
                     let definition = self.definition(definition)?;
-                    self.definitions.insert(*number, definition);
+                    self.definitions.insert(*number, Rc::new(definition));
                     Some(())
                 }
                 ("thread", [Py::Int(thread), Py::Text(name)]) => {
@@ -213,8 +268,9 @@ impl<'a> Settling<'a> {
                 "stamp" => definition.stamp = name(&mut self.texts),
                 "wait" => {
                     if let Some([Py::Text(span), Py::Text(since)]) = value.list() {
-                        let span = self.texts.id(span.clone());
-                        definition.wait = Some((span, self.texts.id(since.clone())));
+                        let (span, since) = (span.clone(), since.clone());
+                        let (span, since) = (self.texts.id(span), self.texts.id(since));
+                        definition.wait = Some(Wait { span, since });
                     }
                 }
                 "keys" => {
@@ -232,122 +288,118 @@ impl<'a> Settling<'a> {
         Some(definition)
     }
 
-    /// Makes spans of a note: number, start, end, thread, key of the request, facts, error.
+    /// Makes spans of a note.
     fn note(&mut self, offset: usize, number: i64, items: &[Py<'a>]) -> Option<()> {
-        let Some((number, definition)) = self.definitions.remove_entry(&number) else {
-            return None;
-        };
-        let settled = self.settle(offset, &definition, items);
-        self.definitions.insert(number, definition);
-        settled
-    }
-
-    fn settle(&mut self, offset: usize, definition: &Definition, items: &[Py<'a>]) -> Option<()> {
-        let [_, Py::Int(start), Py::Int(end), Py::Int(thread), opened, facts @ .., error] = items
-        else {
-            return None;
-        };
-        let (start, end) = (Nanos(*start), Nanos(*end));
-        let opened = self.value(opened);
-        let facts = || definition.facts.iter().copied().zip(facts);
-        let fact = |wanted: Fact| facts().find(|&(fact, _)| fact == wanted).map(|(_, value)| value);
-        let moment = |wanted: Fact| match fact(wanted) {
-            Some(Py::Int(nanos)) => Some(Nanos(*nanos)),
-            _ => None,
-        };
-        let mut records = (offset as u64..).map(RecordIndex);
-        let mut of_call = |name, (start, end): (Nanos, Nanos), request, batch, overlaps| Found {
-            record: records.next().unwrap_or_default(),
-            span: Span {
-                name,
-                thread: thread_id(*thread),
-                start,
-                dur: (end - start).max(Nanos::ZERO),
-                request,
-                batch,
-                arg: None,
-                overlaps,
-            },
-            args: Vec::new(),
-        };
-        if let (Some(name), Some(since)) =
-            (definition.head.filter(|_| opened.is_some()), moment(Fact::Head))
-            && since < start
-        {
-            self.emit(of_call(name, (since, start), opened, None, true));
-        }
+        let definition = Rc::clone(self.definitions.get(&number)?);
+        let call = Call::of(&definition, items)?;
+        self.next = offset as u64;
+        self.gap(&call, definition.head, Fact::Head, call.start);
         // A call that was broken off has no span, but for a request.
-        if error.list().is_some() && !definition.opens {
+        if call.error.list().is_some() && !definition.opens {
             return Some(());
         }
-        if matches!(error, Py::None) {
-            if let Some((stamp, keys)) = definition.stamp.zip(fact(Fact::Stamped)) {
-                for key in keys.each() {
-                    if let Some(key) = self.value(key) {
-                        self.stamps.insert((stamp, bits(key)), end);
-                    }
-                }
-            }
-            if let Some(((name, since), keys)) = definition.wait.zip(fact(Fact::Waited)) {
-                for key in keys.each() {
-                    let Some(key) = self.value(key) else { continue };
-                    let Some(since) = self.stamps.remove(&(since, bits(key))) else { continue };
-                    let until = since.max(start);
-                    self.emit(of_call(name, (since, until), Some(key), None, true));
-                }
-            }
+        if matches!(call.error, Py::None) {
+            self.stamp(&call);
+            self.wait(&call);
         }
-        if let (Some(name), Some(since)) =
-            (definition.tail.filter(|_| opened.is_some()), moment(Fact::Tail))
-            && since < end
-        {
-            self.emit(of_call(name, (since, end), opened, None, true));
-        }
-        let batch = fact(Fact::Batch).and_then(|batch| self.value(batch));
+        self.gap(&call, definition.tail, Fact::Tail, call.end);
+        let batch = self.found(&call, Fact::Batch);
         if batch.is_some() {
-            self.give(thread_id(*thread), start, batch);
+            self.give(call.thread, call.start, batch);
         }
-        let named = match fact(Fact::Span) {
-            Some(name) => name.text().map(|name| self.texts.id(name.clone())),
-            None => {
-                let kind = fact(Fact::Kind).and_then(Py::text);
-                let of_kind = kind.and_then(|kind| definition.spans.get(kind.as_ref()));
-                of_kind.copied().or(definition.span)
-            }
-        };
-        let Some(name) = named else { return Some(()) };
-        let mut request = fact(Fact::Request).and_then(|request| self.value(request));
-        let mut args = Vec::new();
-        let values = facts().filter(|&(fact, _)| fact == Fact::Arg).map(|(_, value)| value);
-        for (&key, value) in definition.keys.iter().zip(values) {
-            args.extend(value.each().filter_map(|one| Some((key, self.value(one)?))));
-        }
-        let rid = self.texts.id(Cow::Borrowed("rid"));
-        let link = |args: &mut Vec<_>, fact: Option<&Py<'a>>, texts: &mut Texts<'a>| {
-            let rids = fact.into_iter().flat_map(Py::each).filter_map(Py::text);
-            let rids: Vec<Value> = rids.map(|rid| Value::Text(texts.id(rid.clone()))).collect();
-            args.extend(rids.iter().map(|&value| (rid, value)));
-            rids.first().copied()
-        };
-        let first = link(&mut args, fact(Fact::Rids), &mut self.texts);
-        if batch.is_none() && definition.batch_of.is_none() {
-            request = request.or(first);
-        }
-        request = request.or(opened);
-        if definition.opens {
-            link(&mut args, fact(Fact::Own), &mut self.texts);
-        }
-        if let Some(name) = error.each().find_map(Py::text) {
-            let name = Value::Text(self.texts.id(name.clone()));
-            args.push((self.texts.id(Cow::Borrowed("error")), name));
-        }
-        let overlaps = opened.is_some() || definition.overlaps;
-        let found = Found { args, ..of_call(name, (start, end), request, batch, overlaps) };
+        let Some(name) = self.name(&call) else { return Some(()) };
+        let found = self.span_of(&call, name, batch);
         match definition.batch_of {
             Some(batch_of) => self.hold(batch_of, found),
             None => self.emit(found),
         }
         Some(())
+    }
+
+    /// A span of the request under way, from a moment that the call knows to `end`.
+    fn gap(&mut self, call: &Call<'_, 'a>, name: Option<NameId>, fact: Fact, end: Nanos) {
+        let Some((name, &Py::Int(since))) = name.zip(call.fact(fact)) else { return };
+        if call.opened.is_some() && since < end.0 {
+            let record = self.record();
+            let span = call.span(name, (Nanos(since), end), call.opened);
+            self.emit(Found { record, span: Span { overlaps: true, ..span }, args: Vec::new() });
+        }
+    }
+
+    /// Remembers when something happened to keys.
+    fn stamp(&mut self, call: &Call<'_, 'a>) {
+        let Some((stamp, keys)) = call.definition.stamp.zip(call.fact(Fact::Stamped)) else {
+            return;
+        };
+        for key in keys.each() {
+            if let Some(key) = self.value(key) {
+                self.stamps.insert((stamp, bits(key)), call.end);
+            }
+        }
+    }
+
+    /// Spans of how long keys had waited for the call.
+    fn wait(&mut self, call: &Call<'_, 'a>) {
+        let Some((wait, keys)) = call.definition.wait.zip(call.fact(Fact::Waited)) else { return };
+        for key in keys.each() {
+            let Some(key) = self.value(key) else { continue };
+            let Some(since) = self.stamps.remove(&(wait.since, bits(key))) else { continue };
+            let record = self.record();
+            let span = call.span(wait.span, (since, since.max(call.start)), Some(key));
+            self.emit(Found { record, span: Span { overlaps: true, ..span }, args: Vec::new() });
+        }
+    }
+
+    fn name(&mut self, call: &Call<'_, 'a>) -> Option<NameId> {
+        if let Some(name) = call.fact(Fact::Span) {
+            return name.text().map(|name| self.texts.id(name.clone()));
+        }
+        let kind = call.fact(Fact::Kind).and_then(Py::text);
+        let of_kind = kind.and_then(|kind| call.definition.spans.get(kind.as_ref()));
+        of_kind.copied().or(call.definition.span)
+    }
+
+    /// The span of the call itself.
+    fn span_of(&mut self, call: &Call<'_, 'a>, name: NameId, batch: Option<Value>) -> Found {
+        let definition = call.definition;
+        let mut args = Vec::new();
+        for (&key, value) in definition.keys.iter().zip(call.all(Fact::Arg)) {
+            args.extend(value.each().filter_map(|one| Some((key, self.value(one)?))));
+        }
+        let rids = self.rids(call, Fact::Rids);
+        args.extend_from_slice(&rids);
+        // What is of no batch is of the first sequence in it.
+        let first = rids.first().filter(|_| batch.is_none() && definition.batch_of.is_none());
+        let request = self.found(call, Fact::Request).or(first.map(|&(_, rid)| rid));
+        if definition.opens {
+            args.extend(self.rids(call, Fact::Own));
+        }
+        if let Some(name) = call.error.each().find_map(Py::text) {
+            let error = self.texts.id(Cow::Borrowed("error"));
+            args.push((error, Value::Text(self.texts.id(name.clone()))));
+        }
+        let span = call.span(name, (call.start, call.end), request.or(call.opened));
+        let overlaps = call.opened.is_some() || definition.overlaps;
+        Found { record: self.record(), span: Span { batch, overlaps, ..span }, args }
+    }
+
+    /// What sequences are called, as arguments.
+    fn rids(&mut self, call: &Call<'_, 'a>, fact: Fact) -> Vec<(NameId, Value)> {
+        let key = self.texts.id(Cow::Borrowed("rid"));
+        let rids = call.fact(fact).into_iter().flat_map(Py::each).filter_map(Py::text);
+        rids.map(|rid| (key, Value::Text(self.texts.id(rid.clone())))).collect()
+    }
+
+    fn found(&mut self, call: &Call<'_, 'a>, fact: Fact) -> Option<Value> {
+        call.fact(fact).and_then(|value| self.value(value))
+    }
+
+    /// Where the next span of the note stands: the bytes of the note are more than its spans, so that
+    /// the place is the same however much of the file there is yet.
+    fn record(&mut self) -> RecordIndex {
+        let record = RecordIndex(self.next);
+        self.next += 1;
+        record
     }
 
     /// Keeps a span until its batch is known.
@@ -378,17 +430,14 @@ impl<'a> Settling<'a> {
 
     fn value(&mut self, value: &Py<'a>) -> Option<Value> {
         match value {
-            Py::Int(number) => Some(Value::Int(*number)),
-            Py::Float(number) => Some(Value::Float(*number)),
             Py::Text(text) => Some(Value::Text(self.texts.id(text.clone()))),
-            Py::None | Py::List(_) | Py::Dict(_) => None,
+            other => other.number(),
         }
     }
 
     fn finish(mut self) -> SpanFile<'a> {
-        let mut threads: Vec<ThreadId> = self.pending.keys().copied().collect();
-        threads.sort_unstable_by_key(|&thread| Reverse(thread));
-        while let Some(thread) = threads.pop() {
+        let threads: Vec<ThreadId> = self.pending.keys().copied().collect();
+        for thread in threads {
             self.give(thread, Nanos::ZERO, None);
         }
         let Self { mut file, texts, .. } = self;
