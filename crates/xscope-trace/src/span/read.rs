@@ -21,9 +21,9 @@ pub struct Header {
     pub wall_offset: Nanos,
     /// Error of `wall_offset`, ±.
     pub wall_offset_error: Nanos,
-    /// Records lost because the file was full.
+    /// Records, or notes, lost because the file was full.
     pub dropped: u64,
-    /// The most records that the file may hold.
+    /// The most records that the file may hold; the most bytes of one of notes.
     pub capacity: u64,
     /// When the file was created, on the monotonic clock.
     pub created: Nanos,
