@@ -189,7 +189,6 @@ class Runtime:
         """Where notes go; None if nothing is recorded any more."""
         if self._off:
             return None
-        self.fault("write", "")
         self.fault("open", "")
         try:
             if self._ring:

@@ -44,8 +44,7 @@ class Recorder:
         with self._lock:
             value = ("probe", len(self._probes), definition)
             self._probes.append(value)
-            if self._notes is not None:
-                self._put(value)
+            self._say(value)
             return value[1]
 
     def know(self, place):
@@ -59,9 +58,13 @@ class Recorder:
             if len(self._threads) >= _MOST_THREADS:
                 self._threads.clear()
             self._threads[thread] = _name_of(threading.current_thread())
-            if self._notes is not None:
-                self._put(("thread", thread, self._threads[thread]))
+            self._say(("thread", thread, self._threads[thread]))
         return thread
+
+    def _say(self, value):
+        """Writes what further notes need, unless no file is open: each begins with all of that."""
+        if self._notes is not None:
+            self._put(value)
 
     def put(self, span, start, end, arg):
         """A span of the running thread that is no call's."""
@@ -102,9 +105,12 @@ class Recorder:
                 return
             except ValueError:
                 pass
+        self.write = self._notes.room_for(note, self._first)
+
+    def _first(self):
+        """What each file begins with, as bytes."""
         threads = [("thread", *thread) for thread in list(self._threads.items())]
-        first = [marshal.dumps(value, FORMAT) for value in (*self._probes, *threads)]
-        self.write = self._notes.room_for(note, first)
+        return [marshal.dumps(value, FORMAT) for value in (*self._probes, *threads)]
 
     def stop(self):
         """Nothing is recorded any more."""

@@ -90,11 +90,11 @@ class Spool:
         return self._begin + len(self._maps[-1]) if self._maps else 0
 
     def room_for(self, note, first):
-        """Writes a note behind what is new to the file; returns what writes further ones.
+        """Writes a note, in a new file behind what `first()` gives; returns what writes further ones.
 
         What finds no room counts as dropped.
         """
-        for value in (self._cost, *first, note) if self._is_new else (note,):
+        for value in (self._cost, *first(), note) if self._is_new else (note,):
             self._write(value)
         self._is_new = False
         return self._maps[-1].write if self._maps else len

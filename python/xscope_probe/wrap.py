@@ -218,6 +218,8 @@ def _leave(probe, signature):
         lines += ["if xs_place.request is not None:", *_indented(in_request)]
     number = probe.runtime.recorder.define(probe.definition(list(further)))
     note = [str(number), "xs_start", "xs_end", "xs_place.thread", "xs_place.key", *facts, *further.values()]
+    if probe.runtime.faulty:
+        lines.append("xs_runtime.fault('write', xs_label)")
     lines += [
         f"xs_note = xs_dumps(({', '.join(note)}, xs_error and xs_error_of(xs_error)), {FORMAT})",
         "try: xs_recorder.write(xs_note)",

@@ -65,8 +65,12 @@ impl Intervals {
     }
 
     /// Adds an interval that starts at or after the start of the last one.
-    pub(crate) fn push(&mut self, interval: (Picos, Picos)) {
-        join(&mut self.0, interval);
+    pub(crate) fn push(&mut self, (start, end): (Picos, Picos)) {
+        match self.0.last_mut() {
+            Some((_, last)) if start <= *last => *last = (*last).max(end),
+            _ if end > start => self.0.push((start, end)),
+            _ => {}
+        }
     }
 
     /// An empty set with room for the most that two can make: memory that is never touched costs
@@ -179,10 +183,10 @@ impl Intervals {
 /// there are items, so that most have few.
 pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> Vec<T> {
     let starts = || items.iter().map(&start);
-    let Some((first, last)) = starts().min().zip(starts().max()) else { return items };
     if starts().is_sorted() {
         return items;
     }
+    let Some((first, last)) = starts().min().zip(starts().max()) else { return items };
     // A bucket is a power of 2 of picoseconds wide.
     let width = last.0.abs_diff(first.0) / items.len() as u64;
     let shift = width.checked_ilog2().map_or(0, |power| power + 1);
@@ -210,15 +214,6 @@ pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> V
         from = end;
     }
     sorted
-}
-
-/// Adds an interval, to the last one if it begins in that: on many devices most do, and take no memory.
-pub(crate) fn join(intervals: &mut Vec<(Picos, Picos)>, (start, end): (Picos, Picos)) {
-    match intervals.last_mut() {
-        Some((from, to)) if (*from..=*to).contains(&start) => *to = (*to).max(end),
-        _ if end > start => intervals.push((start, end)),
-        _ => {}
-    }
 }
 
 /// How many items at the beginning are as asked; none of the others is. Looks at few where few are.

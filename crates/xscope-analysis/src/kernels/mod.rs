@@ -89,17 +89,17 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     let trace = work.trace;
     let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
     let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
-    let rows: Vec<KernelRow> =
+    let mut rows: Vec<KernelRow> =
         ids.par_iter().flat_map_iter(|&device| device_rows(work, device)).collect();
-    // Rows are large, so their places are sorted.
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_unstable_by(|&a, &b| {
-        let (a, b) = (&rows[a], &rows[b]);
-        let names = || (&a.name, &a.device, &a.program).cmp(&(&b.name, &b.device, &b.program));
-        b.self_time.cmp(&a.self_time).then_with(names)
+    rows.sort_unstable_by(|a, b| {
+        (b.self_time, &a.name, &a.device, &a.program).cmp(&(
+            a.self_time,
+            &b.name,
+            &b.device,
+            &b.program,
+        ))
     });
-    let mut rows: Vec<Option<KernelRow>> = rows.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| rows[at].take()).collect()
+    rows
 }
 
 fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {

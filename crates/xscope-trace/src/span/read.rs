@@ -99,9 +99,11 @@ impl<'a> Texts<'a> {
     pub(super) fn id(&mut self, text: Cow<'a, str>) -> NameId {
         let end = text.floor_char_boundary(MAX_TEXT_BYTES);
         let text = match text {
-            text if text.len() == end => text,
             Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-            Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                Cow::Owned(text)
+            }
         };
         let next = NameId(u32::try_from(self.ids.len() + 1).unwrap_or(u32::MAX));
         *self.ids.entry(text).or_insert(next)
