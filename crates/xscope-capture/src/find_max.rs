@@ -205,7 +205,7 @@ impl Hunt<'_> {
         (held, ended): (Option<PointResult>, String),
         probes: Vec<ProbeRow>,
     ) -> Found {
-        let figure = |value: Option<f64>, unit: &str| match value {
+        let figure = |value: Option<f64>, unit: &'static str| match value {
             None => Figure::unavailable(unit, ended.clone()),
             Some(value) if search.is_confirmed() => Figure::Value(value),
             Some(value) => Figure::Value(value).degraded(unit, "not confirmed by a longer run"),

@@ -135,7 +135,7 @@ fn failures(windows: &[Window]) -> BTreeMap<String, u64> {
 }
 
 /// Right answers per second over the windows, each from its first intended send to its last end.
-fn rate(windows: &[Window], unit: &str, count: fn(&Sample) -> u64) -> Figure {
+fn rate(windows: &[Window], unit: &'static str, count: fn(&Sample) -> u64) -> Figure {
     let right = windows.iter().flat_map(|window| &window.samples);
     let right = right.filter(|sample| sample.failure.is_none());
     let counted: u64 = right.clone().map(count).sum();

@@ -1,5 +1,7 @@
 //! Numbers that say whether they can be trusted.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// Whether a [`Metric`] can be trusted.
@@ -18,31 +20,31 @@ pub enum Status {
 pub struct Metric {
     /// Present unless the status is unavailable.
     pub value: Option<f64>,
-    pub unit: String,
+    pub unit: Cow<'static, str>,
     pub status: Status,
     /// Why the status is not valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'static, str>>,
 }
 
 impl Metric {
-    pub fn valid(value: f64, unit: &str) -> Self {
-        Self { value: Some(value), unit: unit.to_owned(), status: Status::Valid, reason: None }
+    pub fn valid(value: f64, unit: &'static str) -> Self {
+        Self { value: Some(value), unit: Cow::Borrowed(unit), status: Status::Valid, reason: None }
     }
 
-    pub fn degraded(value: f64, unit: &str, reason: impl Into<String>) -> Self {
+    pub fn degraded(value: f64, unit: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             value: Some(value),
-            unit: unit.to_owned(),
+            unit: Cow::Borrowed(unit),
             status: Status::Degraded,
             reason: Some(reason.into()),
         }
     }
 
-    pub fn unavailable(unit: &str, reason: impl Into<String>) -> Self {
+    pub fn unavailable(unit: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             value: None,
-            unit: unit.to_owned(),
+            unit: Cow::Borrowed(unit),
             status: Status::Unavailable,
             reason: Some(reason.into()),
         }
@@ -55,13 +57,13 @@ impl Metric {
         }
         self.status = Status::Degraded;
         self.reason = Some(match self.reason.take() {
-            Some(known) => format!("{known}; {reason}"),
-            None => reason.to_owned(),
+            Some(known) => format!("{known}; {reason}").into(),
+            None => reason.to_owned().into(),
         });
     }
 
     /// Valid if there is a value, else unavailable for `reason`.
-    pub fn known(value: Option<f64>, unit: &str, reason: &str) -> Self {
+    pub fn known(value: Option<f64>, unit: &'static str, reason: &'static str) -> Self {
         match value {
             Some(value) => Self::valid(value, unit),
             None => Self::unavailable(unit, reason),

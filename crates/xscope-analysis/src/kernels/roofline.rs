@@ -47,10 +47,8 @@ pub(crate) fn roofline(
     seconds: f64,
     peaks: Option<Peaks>,
 ) -> Roofline {
-    let rate = |cost: &Metric, unit: &str| match cost.value.filter(|_| seconds > 0.0) {
-        Some(value) => {
-            Metric { value: Some(value / seconds), unit: unit.to_owned(), ..cost.clone() }
-        }
+    let rate = |cost: &Metric, unit: &'static str| match cost.value.filter(|_| seconds > 0.0) {
+        Some(value) => Metric { value: Some(value / seconds), unit: unit.into(), ..cost.clone() },
         None => Metric::unavailable(unit, NO_COST),
     };
     let (flops_per_sec, bytes_per_sec) = (rate(flops, "FLOP/s"), rate(bytes, "B/s"));
@@ -96,7 +94,7 @@ pub(crate) fn roofline(
 
 /// Says of a kernel whose work is known how near it comes to `peaks` at its median time.
 pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Peaks>) {
-    let cost = |value: u64, unit: &str| Metric::valid(as_f64(value), unit);
+    let cost = |value: u64, unit: &'static str| Metric::valid(as_f64(value), unit);
     let (flops, bytes) = (cost(kernel.flops, "FLOP"), cost(kernel.bytes, "B"));
     let seconds = p50_ms.value().unwrap_or(0.0) / 1e3;
     let rates = roofline(&flops, &bytes, seconds, peaks);

@@ -8,6 +8,7 @@
 
 pub mod recording;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -129,7 +130,7 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
                 [with, without].contains(recording) && ratios.len() < FEWEST_ROUNDS
             });
             match left_out {
-                Some((_, why)) => not_measured(name, what, budget_percent, why),
+                Some((_, why)) => not_measured(name, what, budget_percent, why.clone()),
                 None => row(name, what, budget_percent, ratios),
             }
         })
@@ -189,7 +190,7 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
         );
         return OverheadRow {
             rounds: ratios.len() as u64,
-            ..not_measured(name, what, budget, &why)
+            ..not_measured(name, what, budget, why)
         };
     };
     // Half of the interval is so many standard errors; the power to see a change takes some more.
@@ -229,7 +230,12 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
     }
 }
 
-fn not_measured(name: &'static str, what: &'static str, budget: f64, why: &str) -> OverheadRow {
+fn not_measured(
+    name: &'static str,
+    what: &'static str,
+    budget: f64,
+    why: impl Into<Cow<'static, str>>,
+) -> OverheadRow {
     OverheadRow {
         name,
         what,

@@ -371,7 +371,7 @@ pub(crate) fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
 }
 
 fn no_request() -> Profiled {
-    let none = |unit: &str| Metric::unavailable(unit, "no request was measured");
+    let none = |unit: &'static str| Metric::unavailable(unit, "no request was measured");
     Profiled {
         request_id: String::new(),
         total_latency_ms: 0.0,

@@ -1,5 +1,7 @@
 //! Statistics of durations, and figures that may be missing.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::metric::{Metric, Status};
@@ -40,7 +42,7 @@ impl Figure {
 
     /// The same number, with what is wrong with it.
     #[must_use]
-    pub fn degraded(self, unit: &str, reason: impl Into<String>) -> Self {
+    pub fn degraded(self, unit: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         match self {
             Self::Value(value) => Self::Qualified(Metric::degraded(value, unit, reason)),
             qualified @ Self::Qualified(_) => qualified,
@@ -48,7 +50,7 @@ impl Figure {
     }
 
     /// Unavailable, in `unit`, for `reason`.
-    pub fn unavailable(unit: &str, reason: impl Into<String>) -> Self {
+    pub fn unavailable(unit: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Qualified(Metric::unavailable(unit, reason))
     }
 }
