@@ -8,13 +8,21 @@ pub fn percentile(sorted: &[Picos], percent: u32) -> Picos {
     sorted.get(index_of(percent, sorted.len())).copied().unwrap_or(Picos::ZERO)
 }
 
-/// Several [percentiles](percentile) of samples in any order; puts some of them in order, which takes
-/// less than to sort all.
+/// Several [percentiles](percentile) of samples in any order, the largest first; puts some of them in
+/// order, which takes less than to sort all.
 pub fn percentiles<const N: usize>(samples: &mut [Picos], percents: [u32; N]) -> [Picos; N] {
-    if samples.is_empty() {
-        return [Picos::ZERO; N];
-    }
-    percents.map(|percent| *samples.select_nth_unstable(index_of(percent, samples.len())).1)
+    debug_assert!(percents.is_sorted_by(|a, b| a >= b), "what is more is put in order first");
+    let count = samples.len();
+    let mut not_more = samples;
+    percents.map(|percent| {
+        let index = index_of(percent, count);
+        if index >= not_more.len() {
+            return Picos::ZERO;
+        }
+        let found = *not_more.select_nth_unstable(index).1;
+        not_more = &mut std::mem::take(&mut not_more)[..=index];
+        found
+    })
 }
 
 /// Which of so many sorted samples a percentile is.

@@ -73,10 +73,18 @@ pub struct CategoryRow {
     pub share: f64,
 }
 
-/// Durations and self times of one operation on one device.
+/// The executions of one operation on one device.
 struct Group {
-    durations: Vec<Picos>,
+    device: DeviceId,
+    meta: MetaId,
+    count: u64,
     own: Picos,
+    total: Picos,
+    min: Picos,
+    p50: Picos,
+    p99: Picos,
+    max: Picos,
+    stddev_us: f64,
     /// What the executions of a copy moved together; `None` for all else, and where one of them
     /// does not say.
     copied: Option<u64>,
@@ -89,20 +97,20 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     let trace = work.trace;
     let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
     let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
-    let mut rows: Vec<KernelRow> =
-        ids.par_iter().flat_map_iter(|&device| device_rows(work, device)).collect();
-    rows.sort_unstable_by(|a, b| {
-        (b.self_time, &a.name, &a.device, &a.program).cmp(&(
-            a.self_time,
-            &b.name,
-            &b.device,
-            &b.program,
-        ))
-    });
-    rows
+    let mut groups: Vec<Group> =
+        ids.par_iter().flat_map_iter(|&device| groups(work, device)).collect();
+    let names = |group: &Group| {
+        let name = trace.label(group.meta);
+        (name, trace.device_label(group.device), program_name(trace, group.meta))
+    };
+    groups.sort_unstable_by(|a, b| b.own.cmp(&a.own).then_with(|| names(a).cmp(&names(b))));
+    let peaks: Vec<Option<Peaks>> =
+        trace.devices.iter().map(|device| peaks(trace, device, work.given)).collect();
+    let row = |group: &Group| kernel_row(trace, peaks[group.device.0 as usize], group);
+    groups.par_iter().map(row).collect()
 }
 
-fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
+fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
     let trace = work.trace;
     let of_device = || {
         let tracks = trace.tracks.iter().enumerate();
@@ -110,28 +118,50 @@ fn device_rows(work: &Work<'_>, device: DeviceId) -> Vec<KernelRow> {
     };
     let rows = of_device().flat_map(|(_, track)| track.slices.meta.iter().copied());
     let (metas, places) = places(trace.metas.len(), rows);
-    let group = |(meta, count)| {
-        let copied = is_copy(trace, device, meta).then_some(0);
-        (meta, Group { durations: Vec::with_capacity(count), own: Picos::ZERO, copied })
-    };
-    let mut groups: Vec<(MetaId, Group)> = metas.into_iter().map(group).collect();
+    let copied = |&(meta, _): &(MetaId, usize)| is_copy(trace, device, meta).then_some(0);
+    let mut copied: Vec<Option<u64>> = metas.iter().map(copied).collect();
+    let mut own = vec![Picos::ZERO; metas.len()];
+    // The durations of all, those of an operation together; where its next one goes, in the end where
+    // they end.
+    let mut durations = vec![Picos::ZERO; metas.iter().map(|&(_, count)| count).sum()];
+    let mut ends = begins(&metas);
     for (index, track) in of_device() {
-        let durations = work.durations(index);
-        for (row, &own) in work.own[index].iter().enumerate() {
-            let group = &mut groups[places[track.slices.meta[row].0 as usize] as usize].1;
-            if let Some(bytes) = group.copied {
-                group.copied =
+        let (slices, times) = (&track.slices, work.durations(index));
+        for (row, (&meta, time)) in slices.meta.iter().zip(work.own(index)).enumerate() {
+            let place = places[meta.0 as usize] as usize;
+            if let Some(bytes) = copied[place] {
+                copied[place] =
                     copied_bytes(trace, track, row).map(|more| bytes.saturating_add(more));
             }
-            group.durations.push(durations[row].max(Picos::ZERO));
-            group.own = group.own.saturating_add(own);
+            own[place] = own[place].saturating_add(time);
+            durations[ends[place]] = times[row].max(Picos::ZERO);
+            ends[place] += 1;
         }
     }
-    let peaks = peaks(trace, &trace.devices[device.0 as usize], work.given);
-    groups
-        .into_iter()
-        .map(|(meta, group)| kernel_row(trace, (device, peaks), meta, group))
-        .collect()
+    let group = |(place, &(meta, count)): (usize, &(MetaId, usize))| {
+        let durations = &mut durations[ends[place] - count..ends[place]];
+        let [p99, p50] = percentiles(durations, [99, 50]);
+        Group {
+            device,
+            meta,
+            count: count as u64,
+            own: own[place],
+            total: sum(durations),
+            min: durations.iter().copied().min().unwrap_or_default(),
+            p50,
+            p99,
+            max: durations.iter().copied().max().unwrap_or_default(),
+            stddev_us: stddev_micros(durations),
+            copied: copied[place],
+        }
+    };
+    metas.iter().enumerate().map(group).collect()
+}
+
+/// The name of the program that an operation belongs to; empty if unknown.
+fn program_name(trace: &Trace, meta: MetaId) -> &str {
+    let program = trace.meta(meta).program;
+    program.map_or("", |program| trace.strings.get(trace.programs[program.0 as usize].name))
 }
 
 /// The metas of some rows in order, with how many rows each has; and by meta, of `of`, its place among
@@ -149,6 +179,15 @@ pub(crate) fn places(
         places[meta.0 as usize] = place;
     }
     (metas, places)
+}
+
+/// Where the rows of each meta begin, if those of one are put together.
+pub(crate) fn begins(counts: &[(MetaId, usize)]) -> Vec<usize> {
+    let begin = |before: &mut usize, &(_, count): &(MetaId, usize)| {
+        *before += count;
+        Some(*before - count)
+    };
+    counts.iter().scan(0, begin).collect()
 }
 
 /// Whether executions of this operation say one by one how much they copy.
@@ -172,18 +211,9 @@ pub(crate) fn copied_bytes(trace: &Trace, track: &Track, row: usize) -> Option<u
     })
 }
 
-fn kernel_row(
-    trace: &Trace,
-    (device, peaks): (DeviceId, Option<Peaks>),
-    meta: MetaId,
-    mut group: Group,
-) -> KernelRow {
-    let (total, stddev_us) = (sum(&group.durations), stddev_micros(&group.durations));
-    let [p99, p50] = percentiles(&mut group.durations, [99, 50]);
-    let time_of = |found: Option<&Picos>| found.map_or(0.0, |time| time.as_micros());
-    let count = group.durations.len() as u64;
-    let event = trace.meta(meta);
-    let text = |id| trace.strings.get(id).to_owned();
+fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Group) -> KernelRow {
+    let meta = group.meta;
+    let count = group.count;
     let (flops, bytes) = match group.copied {
         Some(copied) => {
             (Metric::valid(0.0, "FLOP"), Metric::valid(as_f64(copied) / as_f64(count), "B"))
@@ -194,20 +224,18 @@ fn kernel_row(
     KernelRow {
         name: trace.label(meta).to_owned(),
         category: category(trace, meta),
-        scope: text(trace.scope_of(meta)),
-        program: event
-            .program
-            .map_or_else(String::new, |program| text(trace.programs[program.0 as usize].name)),
-        device: trace.device_label(device).to_owned(),
+        scope: trace.strings.get(trace.scope_of(meta)).to_owned(),
+        program: program_name(trace, meta).to_owned(),
+        device: trace.device_label(group.device).to_owned(),
         count,
-        total_us: total.as_micros(),
+        total_us: group.total.as_micros(),
         self_us: group.own.as_micros(),
-        mean_us: mean_micros(total, count),
-        min_us: time_of(group.durations.iter().min()),
-        p50_us: p50.as_micros(),
-        p99_us: p99.as_micros(),
-        max_us: time_of(group.durations.iter().max()),
-        stddev_us,
+        mean_us: mean_micros(group.total, count),
+        min_us: group.min.as_micros(),
+        p50_us: group.p50.as_micros(),
+        p99_us: group.p99.as_micros(),
+        max_us: group.max.as_micros(),
+        stddev_us: group.stddev_us,
         roofline: match is_async_half(trace, meta) {
             true => of_async_half(),
             false => {
@@ -220,7 +248,7 @@ fn kernel_row(
         varies: None,
         meta,
         self_time: group.own,
-        total,
+        total: group.total,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceKind, Track, TrackKind};
+use xscope_trace::model::{DeviceKind, Slices, Track, TrackKind};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
@@ -13,8 +13,9 @@ use crate::peaks::GivenPeaks;
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
     pub trace: &'a Trace,
-    /// Self time of every row of each track of operations; empty for other tracks.
-    pub own: Vec<Vec<Picos>>,
+    /// Self time of every row of each track of operations; empty where nothing is nested, so that all
+    /// time is.
+    own: Vec<Vec<Picos>>,
     /// Durations on the device's own clock, where a track has them; else empty.
     device_dur: Vec<Vec<Picos>>,
     /// Peaks that a user knows.
@@ -28,12 +29,22 @@ impl<'a> Work<'a> {
         let times = |(index, track): (usize, &Track)| match track.kind {
             TrackKind::Ops => match device_clock(trace, track, cut_rows(window, index)) {
                 Some(rows) => (ordered_self_times(&rows), rows.iter().map(|row| row.1).collect()),
+                None if is_flat(&track.slices) => (Vec::new(), Vec::new()),
                 None => (self_times(&track.slices.start, &track.slices.dur), Vec::new()),
             },
             _ => (Vec::new(), Vec::new()),
         };
         let (own, device_dur) = trace.tracks.par_iter().enumerate().map(times).unzip();
         Self { trace, own, device_dur, given: GivenPeaks::default(), window }
+    }
+
+    /// Self times of the rows of a track of operations.
+    pub(crate) fn own(&self, track: usize) -> impl Iterator<Item = Picos> {
+        let own = match self.own[track].is_empty() {
+            true => self.durations(track),
+            false => &self.own[track],
+        };
+        own.iter().map(|&own| own.max(Picos::ZERO))
     }
 
     /// Durations of the rows of a track.
@@ -43,6 +54,11 @@ impl<'a> Work<'a> {
             false => &self.device_dur[track],
         }
     }
+}
+
+/// Whether each row ends before the next starts.
+fn is_flat(slices: &Slices) -> bool {
+    (1..slices.len()).all(|row| slices.end(row - 1) <= slices.start[row])
 }
 
 /// Rows of a track that the window cut, with start and duration before.
@@ -117,4 +133,32 @@ fn ordered_self_times(rows: &[(Picos, Picos)]) -> Vec<Picos> {
         own[row] = time;
     }
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, prop_assume, proptest};
+    use xscope_trace::Picos;
+    use xscope_trace::model::Slices;
+
+    use super::{is_flat, self_times};
+
+    proptest! {
+        #[test]
+        fn all_time_is_self_time_where_nothing_is_nested(
+            rows in proptest::collection::vec((0_i64..3, -1_i64..3), 0..6)
+        ) {
+            let mut slices = Slices::default();
+            let mut at = Picos::ZERO;
+            for (step, dur) in rows {
+                at = at + Picos(step);
+                slices.start.push(at);
+                slices.dur.push(Picos(dur));
+            }
+            prop_assume!(is_flat(&slices));
+            let durations: Vec<Picos> =
+                slices.dur.iter().map(|&dur| dur.max(Picos::ZERO)).collect();
+            prop_assert_eq!(self_times(&slices.start, &slices.dur), durations);
+        }
+    }
 }

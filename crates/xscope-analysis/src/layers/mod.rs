@@ -218,7 +218,7 @@ fn iterations(
     let mut executions: BTreeMap<Key, Vec<(Picos, Picos)>> = BTreeMap::new();
     for (index, track) in work.trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
-        for (row, &own) in work.own[index].iter().enumerate() {
+        for (row, own) in work.own(index).enumerate() {
             let meta = track.slices.meta[row];
             if looped.contains_key(&meta) {
                 let key = (device, track.slices.run_of(row).unwrap_or(0), meta);
