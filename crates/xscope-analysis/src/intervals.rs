@@ -1,6 +1,8 @@
 //! Sets of time intervals.
 
 use std::borrow::Borrow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use rayon::prelude::*;
 use xscope_trace::Picos;
@@ -73,10 +75,15 @@ impl Intervals {
         }
     }
 
-    /// An empty set with room for the most that two can make: memory that is never touched costs
+    /// An empty set with room for the most that it can have: memory that is never touched costs
     /// nothing, and to grow is to copy.
+    pub(crate) fn with_room(most: usize) -> Self {
+        Self(Vec::with_capacity(most))
+    }
+
+    /// An empty set with room for the most that two can make.
     fn room_with(&self, other: &Self) -> Self {
-        Self(Vec::with_capacity(self.0.len() + other.0.len()))
+        Self::with_room(self.0.len() + other.0.len())
     }
 
     /// What lies in either.
@@ -179,8 +186,8 @@ impl Intervals {
     }
 }
 
-/// Sorts by time what is spread over it, as the operations of a device are: into as many buckets as
-/// there are items, so that most have few.
+/// Sorts by time what is spread over it: into as many buckets as there are items, so that most have
+/// few.
 pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> Vec<T> {
     let starts = || items.iter().map(&start);
     if starts().is_sorted() {
@@ -216,6 +223,56 @@ pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> V
     sorted
 }
 
+/// What several sources have in order of time, all in order of time.
+pub(crate) struct Merged<S: Iterator, K> {
+    sources: Vec<S>,
+    /// What each source has next.
+    next: Vec<Option<S::Item>>,
+    /// The source whose next is the earliest: mostly the same as before.
+    current: usize,
+    /// When the next of the others are, the earliest on top.
+    others: BinaryHeap<Reverse<(Picos, usize)>>,
+    time: K,
+}
+
+impl<S: Iterator, K: Fn(&S::Item) -> Picos> Merged<S, K> {
+    pub(crate) fn of(mut sources: Vec<S>, time: K) -> Self {
+        let next: Vec<Option<S::Item>> = sources.iter_mut().map(Iterator::next).collect();
+        let begun = next.iter().enumerate();
+        let times =
+            begun.filter_map(|(source, item)| Some(Reverse((time(item.as_ref()?), source))));
+        let mut others: BinaryHeap<_> = times.collect();
+        let current = others.pop().map_or(0, |Reverse((_, source))| source);
+        Self { sources, next, current, others, time }
+    }
+}
+
+impl<S: Iterator, K: Fn(&S::Item) -> Picos> Iterator for Merged<S, K> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        let next = self.next.get_mut(self.current)?;
+        let item = std::mem::replace(next, self.sources[self.current].next());
+        match next.as_ref().map(&self.time) {
+            Some(time) => {
+                if self.others.peek().is_some_and(|Reverse(first)| first.0 < time)
+                    && let Some(mut first) = self.others.peek_mut()
+                {
+                    let Reverse((_, source)) = *first;
+                    *first = Reverse((time, self.current));
+                    self.current = source;
+                }
+            }
+            None => {
+                if let Some(Reverse((_, source))) = self.others.pop() {
+                    self.current = source;
+                }
+            }
+        }
+        item
+    }
+}
+
 /// How many items at the beginning are as asked; none of the others is. Looks at few where few are.
 pub(crate) fn ahead<T>(items: &[T], is_ahead: impl Fn(&T) -> bool) -> usize {
     let mut end = 1;
@@ -231,7 +288,7 @@ mod tests {
     use proptest::prelude::{Just, Strategy as _, prop_assert_eq, proptest};
     use xscope_trace::Picos;
 
-    use super::{Intervals, ahead, in_order};
+    use super::{Intervals, Merged, ahead, in_order};
 
     proptest! {
         #[test]
@@ -243,6 +300,17 @@ mod tests {
             let mut sorted = items.clone();
             sorted.sort();
             prop_assert_eq!(in_order(items, |item| item.0), sorted);
+        }
+
+        #[test]
+        fn what_several_have_in_order_is_merged_in_order(
+            mut sources in proptest::collection::vec(proptest::collection::vec(0_i64..30, 0..9), 0..6)
+        ) {
+            sources.iter_mut().for_each(|times| times.sort_unstable());
+            let mut all = sources.concat();
+            all.sort_unstable();
+            let sources = sources.into_iter().map(Vec::into_iter).collect();
+            prop_assert_eq!(Merged::of(sources, |&time| Picos(time)).collect::<Vec<_>>(), all);
         }
 
         #[test]

@@ -15,10 +15,10 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::intervals::{Intervals, ahead};
-use crate::kernels::{KernelRow, places};
+use crate::intervals::{Intervals, Merged, ahead};
+use crate::kernels::{KernelRow, begins, places};
 use crate::stats::{as_f64, sum};
-use crate::timeline::{Activity, Class};
+use crate::timeline::Class;
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -71,6 +71,8 @@ struct Run {
     dur: Picos,
     /// Waiting that the runtime recorded in it.
     waited: Option<Picos>,
+    /// What other operations of the device hide of it.
+    hidden: Picos,
 }
 
 impl Run {
@@ -79,33 +81,37 @@ impl Run {
     }
 }
 
-/// The executions of a collective on one track.
-struct Runs {
-    meta: MetaId,
+/// The executions of the collectives on one device, those of one together and in order.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    device: DeviceId,
+    /// How many each has.
+    counts: Vec<(MetaId, usize)>,
     runs: Vec<Run>,
-    /// What other operations of the device hide of them.
-    hidden: Picos,
 }
 
 /// What identifies a collective: its file, name and program's name.
 type Key<'a> = (SourceId, &'a str, &'a str);
 
-/// All collectives, by total time; `activities` are of the operations with `classes`.
+/// All collectives, by total time, from what ran of them on all devices.
 pub(crate) fn collectives(
     trace: &Trace,
     kernels: &[KernelRow],
-    (classes, activities): (&[Option<Class>], &[Activity]),
+    devices: &[Runs],
 ) -> Vec<CollectiveRow> {
     let categories: FxHashMap<MetaId, &str> =
         kernels.iter().map(|kernel| (kernel.meta, kernel.category.as_str())).collect();
-    let row = |((_, name, program), runs): (Key<'_>, Vec<Runs>)| {
-        let mut row = summarise(trace, &runs);
+    let row = |((_, name, program), (meta, runs)): (Key<'_>, (MetaId, Vec<&[Run]>))| {
+        let mut runs = runs.concat();
+        // Those of one device are in order, which makes this little work.
+        runs.sort_by_key(|run| (run.execution, run.number, run.device));
+        let mut row = summarise(trace, meta, &runs);
         name.clone_into(&mut row.name);
         program.clone_into(&mut row.program);
         row
     };
-    let runs = runs(trace, classes, activities);
-    let mut rows: Vec<CollectiveRow> = runs.into_par_iter().map(row).collect();
+    let mut rows: Vec<CollectiveRow> =
+        by_collective(trace, devices).into_par_iter().map(row).collect();
     for row in &mut rows {
         row.category = categories.get(&row.meta).map_or_else(String::new, |&name| name.to_owned());
     }
@@ -113,88 +119,89 @@ pub(crate) fn collectives(
     rows
 }
 
-/// What ran of each collective, by its key, from one track after the other.
-fn runs<'a>(
+/// What ran of each collective, by its key, from one device after the other.
+fn by_collective<'a>(
     trace: &'a Trace,
-    classes: &[Option<Class>],
-    activities: &[Activity],
-) -> BTreeMap<Key<'a>, Vec<Runs>> {
-    let rendezvous = Rendezvous::of(trace);
-    let of_track = |track: &Track| match track.device.filter(|_| track.kind == TrackKind::Ops) {
-        Some(device) => {
-            let computation = &activities[device.0 as usize].computation;
-            runs_of_track((track, device), classes, &rendezvous, computation)
-        }
-        None => Vec::new(),
-    };
-    let tracks: Vec<Vec<Runs>> = trace.tracks.par_iter().map(of_track).collect();
-    let key = |source: SourceId, meta: MetaId| -> Key<'a> {
+    devices: &'a [Runs],
+) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [Run]>)> {
+    let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
         let program = trace.meta(meta).program;
         let program =
             program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
-        (source, trace.label(meta), program)
+        (trace.devices[device.0 as usize].source, trace.label(meta), program)
     };
-    let mut groups: BTreeMap<Key<'a>, Vec<Runs>> = BTreeMap::new();
-    for (track, all) in trace.tracks.iter().zip(tracks) {
-        for runs in all {
-            groups.entry(key(track.source, runs.meta)).or_default().push(runs);
+    let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[Run]>)> = BTreeMap::new();
+    for Runs { device, counts, runs } in devices {
+        let mut rest = runs.as_slice();
+        for &(meta, count) in counts {
+            let (runs, others) = rest.split_at(count);
+            groups.entry(key(*device, meta)).or_insert((meta, Vec::new())).1.push(runs);
+            rest = others;
         }
     }
     groups
 }
 
-fn runs_of_track(
-    (track, device): (&Track, DeviceId),
+/// What ran of collectives on a device, which computed at some times.
+pub(crate) fn runs<'t>(
+    trace: &'t Trace,
+    device: DeviceId,
     classes: &[Option<Class>],
-    rendezvous: &Rendezvous<'_>,
+    rendezvous: &'t Rendezvous<'_>,
     computation: &Intervals,
-) -> Vec<Runs> {
-    let slices = &track.slices;
-    let wanted = |meta: MetaId| classes[meta.0 as usize] == Some(Class::Communication);
-    let rows = || slices.meta.iter().copied().enumerate().filter(|&(_, meta)| wanted(meta));
-    let (metas, places) = places(classes.len(), rows().map(|(_, meta)| meta));
-    let none = |(meta, count)| Runs { meta, runs: Vec::with_capacity(count), hidden: Picos::ZERO };
-    let mut all: Vec<Runs> = metas.into_iter().map(none).collect();
-    let host = rendezvous.on(track);
-    let (mut computed, mut met) = (0, 0);
-    for (row, meta) in rows() {
-        let (start, end) = (slices.start[row], slices.end(row));
-        let found = &mut all[places[meta.0 as usize] as usize];
-        found.hidden =
-            found.hidden.saturating_add(computation.within_from(&mut computed, start, end));
-        found.runs.push(Run {
-            execution: slices.run_of(row).unwrap_or(0),
-            number: 0,
-            device,
-            start,
-            dur: end - start,
-            waited: host.and_then(|host| rendezvous.waited(host, &mut met, start, end)),
-        });
+) -> Runs {
+    let is_wanted = |meta: MetaId| classes[meta.0 as usize] == Some(Class::Communication);
+    let tracks = || trace.device_tracks(device, TrackKind::Ops);
+    let metas = tracks().flat_map(|track| track.slices.meta.iter().copied());
+    let (counts, places) = places(classes.len(), metas.filter(|&meta| is_wanted(meta)));
+    let none = Run {
+        execution: 0,
+        number: 0,
+        device,
+        start: Picos::ZERO,
+        dur: Picos::ZERO,
+        waited: None,
+        hidden: Picos::ZERO,
+    };
+    let of_track = |track: &'t Track| {
+        let (slices, host) = (&track.slices, rendezvous.on(track));
+        let mut met = 0;
+        let rows = slices.meta.iter().copied().enumerate();
+        rows.filter(|&(_, meta)| is_wanted(meta)).map(move |(row, meta)| {
+            let (start, end) = (slices.start[row], slices.end(row));
+            let waited = host.and_then(|host| rendezvous.waited(host, &mut met, start, end));
+            let execution = slices.run_of(row).unwrap_or(0);
+            (meta, Run { execution, start, dur: end - start, waited, ..none })
+        })
+    };
+    let mut runs = vec![none; counts.iter().map(|&(_, count)| count).sum()];
+    let mut next = begins(&counts);
+    let mut computed = 0;
+    for (meta, run) in Merged::of(tracks().map(of_track).collect(), |(_, run)| run.start) {
+        let place = &mut next[places[meta.0 as usize] as usize];
+        let hidden = computation.within_from(&mut computed, run.start, run.end());
+        runs[*place] = Run { hidden, ..run };
+        *place += 1;
     }
-    all
+    for (end, &(_, count)) in next.into_iter().zip(&counts) {
+        number(&mut runs[end - count..end]);
+    }
+    Runs { device, counts, runs }
 }
 
-/// The executions of one collective in order, those of one on all devices together.
-fn by_execution(all: &[Runs]) -> Vec<Run> {
-    let mut runs = Vec::with_capacity(all.iter().map(|runs| runs.runs.len()).sum());
-    for more in all {
-        runs.extend_from_slice(&more.runs);
+/// Brings the executions of a collective on one device in order and counts them in each module
+/// execution.
+fn number(runs: &mut [Run]) {
+    runs.sort_unstable_by_key(|run| (run.execution, run.start, run.dur));
+    for same in runs.chunk_by_mut(|a, b| a.execution == b.execution) {
+        for (number, run) in (0..).zip(same) {
+            run.number = number;
+        }
     }
-    runs.sort_unstable_by_key(|run| (run.execution, run.device, run.start, run.dur));
-    let mut before = None;
-    let mut number = 0;
-    for run in &mut runs {
-        let this = (run.execution, run.device);
-        number = if before == Some(this) { number + 1 } else { 0 };
-        before = Some(this);
-        run.number = number;
-    }
-    runs.sort_unstable_by_key(|run| (run.execution, run.number, run.device));
-    runs
 }
 
 /// What JAX's CPU backend records of the rendezvous of collectives, by thread.
-struct Rendezvous<'a> {
+pub(crate) struct Rendezvous<'a> {
     threads: FxHashMap<(SourceId, i64), &'a Slices>,
     /// By meta: whether it is a rendezvous, and whether it is waiting for devices in one.
     kinds: Vec<(bool, bool)>,
@@ -209,7 +216,7 @@ pub(crate) fn is_rendezvous(name: &str) -> bool {
 }
 
 impl<'a> Rendezvous<'a> {
-    fn of(trace: &'a Trace) -> Self {
+    pub(crate) fn of(trace: &'a Trace) -> Self {
         if trace.strings.find(RENDEZVOUS).is_none() {
             return Self { threads: FxHashMap::default(), kinds: Vec::new() };
         }
@@ -267,11 +274,10 @@ fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
     (waited.collect(), vec![arrival.device])
 }
 
-/// What the executions of one collective say.
-fn summarise(trace: &Trace, all: &[Runs]) -> CollectiveRow {
-    let runs = by_execution(all);
+/// What the executions of one collective say, those of one execution together.
+fn summarise(trace: &Trace, meta: MetaId, runs: &[Run]) -> CollectiveRow {
     let total = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.dur));
-    let hidden = all.iter().fold(Picos::ZERO, |sum, runs| sum.saturating_add(runs.hidden));
+    let hidden = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.hidden));
     let executions = || runs.chunk_by(|a, b| (a.execution, a.number) == (b.execution, b.number));
     let mut wait = Picos::ZERO;
     let mut moving = Vec::new();
@@ -288,7 +294,6 @@ fn summarise(trace: &Trace, all: &[Runs]) -> CollectiveRow {
             moving.push(run.dur - waited);
         }
     }
-    let meta = all[0].meta;
     let instruction = trace.instruction(meta);
     let bytes = instruction.map(|found| as_f64(found.result_bytes.0)).filter(|bytes| *bytes > 0.0);
     let secs = sum(&moving).as_micros() / 1e6 / as_f64(moving.len().max(1) as u64);

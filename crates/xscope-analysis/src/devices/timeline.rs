@@ -4,14 +4,12 @@
 //! Communication is exposed where no computation runs beside it, a copy where neither of them does.
 //! The three and the idle time add up to the device's window.
 
-use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
-use crate::devices::device_id;
-use crate::intervals::{Intervals, in_order};
+use crate::intervals::{Intervals, Merged};
 use crate::kernels::KernelRow;
 
 /// The breakdown of one device's window.
@@ -54,7 +52,7 @@ pub(crate) struct Activity {
     pub any: Intervals,
 }
 
-/// An operation, or several of one class that touch: start, end and class.
+/// An operation: start, end and class.
 type Stretch = (Picos, Picos, Class);
 
 /// The class of each operation that has a row, by its meta.
@@ -66,38 +64,29 @@ pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>
     classes
 }
 
-/// The breakdown of every device and when it did what, in the trace's order; only operations with a
-/// class count.
+/// The breakdown of a device and when it did what; only operations with a class count.
 pub(crate) fn timeline(
     trace: &Trace,
+    device: DeviceId,
     classes: &[Option<Class>],
-) -> (Vec<TimelineRow>, Vec<Activity>) {
-    let of_device = |(index, _)| {
-        let stretches = stretches(trace, device_id(index), classes);
-        row(trace.device_label(device_id(index)), &stretches)
-    };
-    trace.devices.par_iter().enumerate().map(of_device).unzip()
+) -> (TimelineRow, Activity) {
+    let tracks: Vec<&Slices> =
+        trace.device_tracks(device, TrackKind::Ops).map(|track| &track.slices).collect();
+    let most = tracks.iter().map(|slices| slices.len()).sum();
+    row(trace.device_label(device), stretches(tracks, classes), most)
 }
 
-/// The operations of a device that have a class, in order of their start.
-fn stretches(trace: &Trace, device: DeviceId, classes: &[Option<Class>]) -> Vec<Stretch> {
-    let tracks = || trace.device_tracks(device, TrackKind::Ops).map(|track| &track.slices);
-    // Room that is not used is never touched, and costs nothing.
-    let mut stretches: Vec<Stretch> = Vec::with_capacity(tracks().map(Slices::len).sum());
-    for slices in tracks() {
-        for (row, &meta) in slices.meta.iter().enumerate() {
-            let Some(class) = classes[meta.0 as usize] else { continue };
-            let (start, end) = (slices.start[row], slices.end(row));
-            match stretches.last_mut() {
-                Some((from, to, last)) if *last == class && (*from..=*to).contains(&start) => {
-                    *to = (*to).max(end);
-                }
-                _ if end > start => stretches.push((start, end, class)),
-                _ => {}
-            }
-        }
-    }
-    in_order(stretches, |stretch| stretch.0)
+/// The operations of several tracks that have a class, in order of their start.
+fn stretches<'a>(
+    tracks: Vec<&'a Slices>,
+    classes: &'a [Option<Class>],
+) -> impl Iterator<Item = Stretch> + 'a {
+    let of_track = |slices: &'a Slices| {
+        let class = |row: usize| classes[slices.meta[row].0 as usize];
+        let stretch = move |row| Some((slices.start[row], slices.end(row), class(row)?));
+        (0..slices.len()).filter_map(stretch)
+    };
+    Merged::of(tracks.into_iter().map(of_track).collect(), |stretch| stretch.0)
 }
 
 /// How much time is covered by intervals that come in order of their start.
@@ -118,10 +107,15 @@ impl Covered {
     }
 }
 
-fn row(device: &str, stretches: &[Stretch]) -> (TimelineRow, Activity) {
-    let (mut computation, mut any) = (Intervals::default(), Intervals::default());
+/// The breakdown of a device with at most so many stretches, which come in order of their start.
+fn row(
+    device: &str,
+    stretches: impl Iterator<Item = Stretch>,
+    most: usize,
+) -> (TimelineRow, Activity) {
+    let (mut computation, mut any) = (Intervals::with_room(most), Intervals::with_room(most));
     let [mut communication, mut copies, mut not_copies] = [const { Covered::NONE }; 3];
-    for &(start, end, class) in stretches {
+    for (start, end, class) in stretches {
         any.push((start, end));
         match class {
             Class::Computation => computation.push((start, end)),

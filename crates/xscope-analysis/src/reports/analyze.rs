@@ -1,5 +1,6 @@
 //! The report on any profile: what is in it, what is wrong, where the time goes.
 
+use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::quality::Finding;
@@ -8,11 +9,11 @@ use xscope_trace::{Picos, Trace};
 
 use crate::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::allocators::{AllocatorRow, allocators};
-use crate::collectives::{CollectiveRow, collectives, is_rendezvous};
+use crate::collectives::{CollectiveRow, Rendezvous, collectives, is_rendezvous, runs};
 use crate::compiles::{CompileRow, compiles, is_compile};
 use crate::components::Rule;
 use crate::degraded::{DegradedRow, degrade};
-use crate::devices::{DeviceRow, busy, devices};
+use crate::devices::{DeviceRow, busy, device_id, devices};
 use crate::headlines::{Headline, headlines};
 use crate::idle::{IdleRow, idle, is_transfer};
 use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
@@ -24,7 +25,7 @@ use crate::quality::quality;
 use crate::recording::{RecordingReport, recording};
 use crate::request_report::{RequestsReport, request_report};
 use crate::steps::{StepsReport, steps_of};
-use crate::timeline::{TimelineRow, classes, timeline};
+use crate::timeline::{Activity, TimelineRow, classes, timeline};
 use crate::variation::variations;
 use crate::work::Work;
 
@@ -124,14 +125,20 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     // What each device did when takes as much memory as why it idled, so one is gone before the other.
     let ((collectives, (timeline, busy)), memory) = rayon::join(
         || {
-            let (timeline, activities) = timeline(trace, &classes);
-            let collectives = collectives(trace, &kernels, (&classes, &activities));
+            let rendezvous = Rendezvous::of(trace);
+            let of_device = |(index, _)| {
+                let device = device_id(index);
+                let (row, Activity { computation, any }) = timeline(trace, device, &classes);
+                (row, (any, runs(trace, device, &classes, &rendezvous, &computation)))
+            };
+            let (timeline, (busy_with, runs)): (Vec<_>, (Vec<_>, Vec<_>)) =
+                trace.devices.par_iter().enumerate().map(of_device).unzip();
             // Without a filter every operation counts in the time lines.
             let busy = match options.filter == Filter::default() {
-                true => activities.into_iter().map(|activity| activity.any).collect(),
+                true => busy_with,
                 false => busy(trace),
             };
-            (collectives, (timeline, busy))
+            (collectives(trace, &kernels, &runs), (timeline, busy))
         },
         || memory(trace, &executions, &allocations),
     );
