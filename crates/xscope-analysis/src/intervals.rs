@@ -29,10 +29,7 @@ impl Intervals {
 
     /// The union of the slices of several tracks; each track's rows are sorted by start.
     pub(crate) fn of_tracks<'a>(tracks: impl Iterator<Item = &'a Slices>) -> Self {
-        let of_track = |slices: &Slices| {
-            Self::of_ordered((0..slices.len()).map(|row| (slices.start[row], slices.end(row))))
-        };
-        Self::of_sets(tracks.map(of_track).collect())
+        Self::of_sets(tracks.map(|slices| Self::of_ordered(slices.times())).collect())
     }
 
     /// The union of intervals in order of their start.

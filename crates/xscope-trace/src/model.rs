@@ -289,6 +289,14 @@ impl Slices {
         self.start[row].saturating_add(self.dur[row].max(Picos::ZERO))
     }
 
+    /// Start and [end](Self::end) of each row.
+    #[inline]
+    pub fn times(&self) -> impl Iterator<Item = (Picos, Picos)> {
+        let time =
+            |(&start, &dur): (&Picos, &Picos)| (start, start.saturating_add(dur.max(Picos::ZERO)));
+        self.start.iter().zip(&self.dur).map(time)
+    }
+
     /// The execution of row `row`, if it belongs to one.
     #[inline]
     pub fn run_of(&self, row: usize) -> Option<i64> {
@@ -298,7 +306,7 @@ impl Slices {
     /// Start of the first and end of the last slice.
     pub fn extent(&self) -> Option<(Picos, Picos)> {
         let first = *self.start.first()?;
-        let last = (0..self.len()).map(|row| self.end(row)).max()?;
+        let last = self.times().map(|(_, end)| end).max()?;
         Some((first, last))
     }
 

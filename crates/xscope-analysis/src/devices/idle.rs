@@ -159,9 +159,9 @@ fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
     let accepted = accepted(trace, wanted);
     let hosts = trace.tracks.par_iter().filter(|track| track.kind == TrackKind::HostThread);
     let of_track = |track: &Track| {
-        let slices = &track.slices;
-        let rows = (0..slices.len()).filter(|&row| accepted[slices.meta[row].0 as usize]);
-        Intervals::of_ordered(rows.map(|row| (slices.start[row], slices.end(row))))
+        let rows = track.slices.meta.iter().zip(track.slices.times());
+        let rows = rows.filter(|(meta, _)| accepted[meta.0 as usize]);
+        Intervals::of_ordered(rows.map(|(_, times)| times))
     };
     Intervals::of_sets(hosts.map(of_track).collect())
 }

@@ -82,9 +82,8 @@ fn stretches<'a>(
     classes: &'a [Option<Class>],
 ) -> impl Iterator<Item = Stretch> + 'a {
     let of_track = |slices: &'a Slices| {
-        let class = |row: usize| classes[slices.meta[row].0 as usize];
-        let stretch = move |row| Some((slices.start[row], slices.end(row), class(row)?));
-        (0..slices.len()).filter_map(stretch)
+        let rows = slices.times().zip(&slices.meta);
+        rows.filter_map(|((start, end), meta)| Some((start, end, classes[meta.0 as usize]?)))
     };
     Merged::of(tracks.into_iter().map(of_track).collect(), |stretch| stretch.0)
 }
