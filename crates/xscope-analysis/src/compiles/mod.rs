@@ -207,6 +207,9 @@ fn busy(trace: &Trace) -> Intervals {
 /// one is part of it.
 fn recorded(trace: &Trace) -> Vec<CompileRow> {
     let flags = compile_flags(trace);
+    if !flags.contains(&true) {
+        return Vec::new();
+    }
     let mut found: Vec<(Picos, Picos, &Track, usize)> = Vec::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
         let rows = outermost(&flags, track).into_iter();

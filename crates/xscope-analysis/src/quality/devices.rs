@@ -52,6 +52,9 @@ pub(super) fn command_buffers(trace: &Trace) -> Option<Finding> {
         .map(|index| MetaId(u32::try_from(index).unwrap_or(u32::MAX)))
         .map(|meta| GRAPH_LAUNCHES.iter().any(|name| trace.label(meta).starts_with(name)))
         .collect();
+    if !is_launch.contains(&true) {
+        return None;
+    }
     let of_host = |track: &&Track| track.kind == TrackKind::HostThread;
     let launches: u64 = trace
         .tracks

@@ -7,7 +7,8 @@ mod warm_up;
 
 use std::collections::BTreeMap;
 
-use xscope_trace::model::{EventMeta, Format, ProgramId, TrackKind};
+use rayon::prelude::*;
+use xscope_trace::model::{EventMeta, Format, ProgramId, Track, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
@@ -46,12 +47,10 @@ pub(crate) fn quality(
     compiles: &[CompileRow],
     layers: &LayersReport,
 ) -> Vec<Finding> {
-    let (python_tracer, command_buffers) =
-        rayon::join(|| python_tracer(trace), || devices::command_buffers(trace));
     let mut findings = trace.findings.clone();
     findings.extend(missing_devices(trace, devices));
     findings.extend(idle(trace, window, devices));
-    findings.extend(python_tracer);
+    findings.extend(python_tracer(trace));
     findings.extend(compilation(compiles));
     findings.extend(capped(trace, window));
     findings.extend(duplicate_hosts(trace));
@@ -60,7 +59,7 @@ pub(crate) fn quality(
     findings.extend(unscoped(trace, layers, sum_of(&blind)));
     findings.extend(clocks::inverted(trace));
     findings.extend(devices::lost_operations(trace));
-    findings.extend(command_buffers);
+    findings.extend(devices::command_buffers(trace));
     findings.extend(devices::missing_counters(trace));
     findings.extend(warm_up::slow_first_runs(executions));
     findings.extend(warm_up::warm_up_requests(trace));
@@ -123,22 +122,21 @@ fn python_tracer(trace: &Trace) -> Option<Finding> {
         let sum = dropped.entry(rows.track as usize).or_insert((0, rows.first, rows.last));
         *sum = (sum.0 + calls, sum.1.min(rows.first), sum.2.max(rows.last));
     }
-    let (mut count, mut extent) = (0, Picos::ZERO);
-    for (index, track) in trace.tracks.iter().enumerate() {
-        if track.kind != TrackKind::HostThread {
-            continue;
-        }
+    // How many calls a thread has, and from the first to the last.
+    let of_thread = |(index, track): (usize, &Track)| {
         let kept = track.slices.meta.iter().filter(|meta| python[meta.0 as usize]).count() as u64;
         let dropped = dropped.get(&index).copied();
-        let here = kept + dropped.map_or(0, |(calls, ..)| calls);
-        if here > 0 {
-            count += here;
-            let ends = dropped.map(|(_, first, last)| (first, last)).into_iter();
-            let ends = ends.chain(track.slices.extent());
-            let whole = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            extent = extent.max(whole.map_or(Picos::ZERO, |(first, last)| last - first));
+        let count = kept + dropped.map_or(0, |(calls, ..)| calls);
+        if count == 0 {
+            return (0, Picos::ZERO);
         }
-    }
+        let ends = dropped.map(|(_, first, last)| (first, last)).into_iter();
+        let whole = ends.chain(track.slices.extent()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        (count, whole.map_or(Picos::ZERO, |(first, last)| last - first))
+    };
+    let threads = trace.tracks.par_iter().enumerate();
+    let threads = threads.filter(|(_, track)| track.kind == TrackKind::HostThread).map(of_thread);
+    let (count, extent) = threads.reduce(|| (0, Picos::ZERO), |a, b| (a.0 + b.0, a.1.max(b.1)));
     (count > 0).then(|| {
         Finding::new(
             "python_tracer.on",
