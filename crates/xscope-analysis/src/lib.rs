@@ -26,7 +26,7 @@ pub use reports::profile::{ProfileReport, RunFacts, profile};
 use compiles::compile_log;
 use devices::{collectives, idle, programs, steps, timeline};
 use kernels::{category, nesting, peaks, roofline, variation, work};
-use layers::{attribution, components, scope, unroll};
+use layers::{attribution, components, modules, scope, unroll};
 use memory::{allocations, allocators, hbm_usage, planned, snapshots};
 use overhead::recording;
 use reports::{analyze, degraded, headlines, profile, targets};

@@ -58,6 +58,8 @@ pub struct KernelRow {
     #[serde(skip)]
     pub meta: MetaId,
     #[serde(skip)]
+    pub device_id: DeviceId,
+    #[serde(skip)]
     pub self_time: Picos,
     #[serde(skip)]
     pub total: Picos,
@@ -247,6 +249,7 @@ fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Group) -> KernelRow {
         bytes,
         varies: None,
         meta,
+        device_id: group.device,
         self_time: group.own,
         total: group.total,
     }

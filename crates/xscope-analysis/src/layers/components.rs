@@ -18,13 +18,15 @@ pub const COLLECTIVES: &str = "collectives";
 
 /// Parts of scope names, in lower case, and the component that they stand for. The first that a
 /// part contains counts, so what is more telling comes first.
-const RULES: [(&str, &str); 40] = [
+const RULES: [(&str, &str); 42] = [
     ("layernorm", "norm"),
     ("layer_norm", "norm"),
     ("rms_norm", "norm"),
     ("rmsnorm", "norm"),
     ("log_softmax", "logits"),
     ("lm_head", "logits"),
+    ("mlmhead", "logits"),
+    ("lmprediction", "logits"),
     ("logits", "logits"),
     ("logprob", "logits"),
     ("unembed", "logits"),
@@ -63,6 +65,10 @@ const RULES: [(&str, &str); 40] = [
 
 /// Parts that must match as a whole.
 const WHOLE: [(&str, &str); 2] = [("sgd", "optimizer"), ("head", "logits")];
+
+/// What the names of classes of PyTorch's modules end with, as in `BertOutput_3`.
+const CLASSES: [(&str, &str); 3] =
+    [("SelfOutput", "attention"), ("Output", "mlp"), ("Intermediate", "mlp")];
 
 /// A user's rule: scopes that contain `pattern` are `component`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +114,10 @@ pub fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
 /// The component that the built-in rules see in one part of a path.
 pub(crate) fn of_part(part: &str) -> Option<&'static str> {
     let lower = part.to_ascii_lowercase();
-    let whole = WHOLE.iter().find(|(name, _)| *name == lower);
-    let rule = whole.or_else(|| RULES.iter().find(|(pattern, _)| lower.contains(pattern)));
+    let class = part.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    let rule = WHOLE.iter().find(|(name, _)| *name == lower);
+    let rule = rule.or_else(|| RULES.iter().find(|(pattern, _)| lower.contains(pattern)));
+    let rule = rule.or_else(|| CLASSES.iter().find(|(end, _)| class.ends_with(end)));
     rule.map(|&(_, component)| component)
 }
 
@@ -183,6 +191,9 @@ mod tests {
         check("layer_0/mlp", "all-reduce", "collectives");
         check("LogitsProcessor", "matmul", "logits");
         check("train_step/sgd", "loop fusion", "optimizer");
+        check("BertLayer_0/BertOutput_0/Linear_5", "matmul", "mlp");
+        check("BertLayer_0/BertAttention_0/BertSelfOutput_0", "matmul", "attention");
+        check("attention/output", "matmul", "attention");
         check("decoder", "copy", "copies");
         check("my_stuff", "loop fusion", "unknown");
     }

@@ -1,12 +1,13 @@
 //! The layer tree: device time by named scope, and by component of the model.
 //!
-//! Scopes come from the op names of HLO metadata; an operation that XLA
-//! made of several is split among theirs by cost; layers that the scopes do not number are told
+//! Scopes come from the op names of HLO metadata, or are the modules of PyTorch that launched an
+//! operation; an operation that XLA made of several is split among theirs by cost; layers that the scopes do not number are told
 //! apart by loop iteration or by order. What was split, and how much of that is uncertain, is part
 //! of the report.
 
 pub(crate) mod attribution;
 pub mod components;
+pub(crate) mod modules;
 pub(crate) mod scope;
 pub(crate) mod unroll;
 
@@ -20,6 +21,7 @@ use xscope_trace::{Picos, Trace};
 use crate::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
 use crate::components::{ComponentRow, Rule, component, rows};
 use crate::kernels::KernelRow;
+use crate::modules::launched;
 use crate::scope::{BACKWARD, PathId, Paths};
 use crate::stats::share;
 use crate::unroll::{LoopFacts, Unrolled};
@@ -88,8 +90,19 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
     let mut sums = Sums::default();
     let mut scopes: FxHashMap<MetaId, String> = FxHashMap::default();
     let mut looped: FxHashMap<MetaId, (ProgramId, u32, LoopFacts)> = FxHashMap::default();
+    let launched = launched(work, &mut attribution.paths);
     for kernel in kernels {
         let mut votes = attribution.of(kernel.meta);
+        if let Some(times) =
+            launched.get(&(kernel.meta, kernel.device_id)).filter(|_| is_unknown(&votes))
+        {
+            sums.add_known(kernel, times);
+            scopes.entry(kernel.meta).or_insert_with(|| match times.first_key_value() {
+                Some((&path, _)) if times.len() == 1 => attribution.paths.parts(path).join("/"),
+                _ => String::new(),
+            });
+            continue;
+        }
         if let Some((program, index)) = instruction_of(trace, kernel.meta) {
             let layers = unrolled
                 .entry(program)
@@ -127,6 +140,19 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
 }
 
 impl<'a> Sums<'a> {
+    /// Adds a kernel of whose self time it is known how much belongs to which scope; what is left has
+    /// none.
+    fn add_known(&mut self, kernel: &'a KernelRow, times: &BTreeMap<PathId, Picos>) {
+        let known = times.values().fold(Picos::ZERO, |sum, &time| sum.saturating_add(time));
+        for (path, time) in times
+            .iter()
+            .map(|(&path, &time)| (path, time))
+            .chain([(Paths::ROOT, kernel.self_time - known)])
+        {
+            self.add(time, &vec![(path, 1)], &kernel.category);
+        }
+    }
+
     fn add(&mut self, time: Picos, votes: &Votes, category: &'a str) {
         if votes.len() > 1 && !is_unknown(votes) {
             self.split = self.split.saturating_add(time);

@@ -223,7 +223,8 @@ fn unscoped(trace: &Trace, layers: &LayersReport, blind: Picos) -> Option<Findin
             "the file carries no HLO, which has the scopes: give the XPlane file of the same profile"
         }
         (false, true) => {
-            "PyTorch's profiles say no scopes of kernels: components are told by the kernels' names"
+            "PyTorch says which modules launch kernels if it profiles with `with_stack=True`; a backward \
+             pass has none; else components are told by the kernels' names"
         }
     };
     let total = layers.root.total;

@@ -2,7 +2,7 @@
 
 use xscope_analysis::layers::{LayerNode, layer_tree};
 use xscope_trace::Trace;
-use xscope_trace::model::TrackKind;
+use xscope_trace::model::{Flow, SliceRef, TrackKind};
 
 use crate::build::{Made, device, made, program, track};
 use crate::real;
@@ -70,6 +70,57 @@ fn iterations_of_a_loop_over_layers_are_its_layers() {
             ("layer_2/mlp", 10.0),
         ],
     );
+}
+
+#[test]
+fn an_operation_belongs_to_the_modules_that_launched_it() {
+    let mut trace = Trace::default();
+    let gpus = ["gpu:0", "gpu:1"].map(|name| device(&mut trace, name));
+    let host = [
+        (("nn.Module: Model_0", 0, 100), 0),
+        (("nn.Module: Layer_0", 10, 20), 0),
+        (("launch", 12, 5), 0),
+        (("nn.Module: Layer_1", 30, 20), 0),
+        (("launch", 30, 5), 0),
+        (("launch", 60, 5), 0),
+        (("launch", 100, 5), 0),
+    ];
+    track(&mut trace, TrackKind::HostThread, None, None, &host);
+    // Of one kernel on one device, what no module launched, and what nothing says the launch of.
+    let first =
+        [(("gemm", 20, 7), 0), (("gemm", 40, 11), 0), (("gemm", 105, 1), 0), (("gemm", 110, 2), 0)];
+    track(&mut trace, TrackKind::Ops, Some(gpus[0]), None, &first);
+    track(&mut trace, TrackKind::Ops, Some(gpus[1]), None, &[(("gemm", 70, 13), 0)]);
+    let at = |track, row| SliceRef { track, row };
+    let launches = [(2, at(1, 0)), (4, at(1, 1)), (6, at(1, 2)), (5, at(2, 0))];
+    trace.flows = launches.map(|(row, to)| Flow { from: at(0, row), to }).into();
+    let report = layer_tree(&trace);
+    let path = |path: &str| time(&report.root, path);
+    let found = ["Model_0", "Model_0/Layer_0", "Model_0/Layer_1", "(no scope)"].map(path);
+    assert_eq!(found, [31.0, 7.0, 11.0, 3.0]);
+    assert_eq!((report.root.total_us, report.ambiguous_us), (34.0, 0.0));
+}
+
+#[test]
+fn modules_of_real_models_are_layers() {
+    for (name, layer, layers) in [
+        (
+            "h100_timesformer",
+            "TimesformerForVideoClassification_0/TimesformerModel_0/TimesformerEncoder_0/TimesformerLayer",
+            12,
+        ),
+        ("mi300_bert", "BertLMHeadModel_0/BertModel_0/BertEncoder_0/BertLayer", 4),
+        ("mi300_nsfw_image_detection", "ViTModel_0/ViTEncoder_0/ViTLayer", 12),
+    ] {
+        let Some(trace) = real(&format!("kineto/{name}.json.gz")) else { return };
+        let report = layer_tree(&trace);
+        assert!(report.scoped_share > 0.97, "{name}: {}", report.scoped_share);
+        for layer in (0..layers).map(|number| format!("{layer}_{number}")) {
+            assert!(time(&report.root, &layer) > 0.0, "{name}: {layer}");
+        }
+        let unknown = report.components.iter().find(|row| row.name == "unknown");
+        assert!(unknown.is_none_or(|row| row.share < 0.1), "{name}: {:?}", report.components);
+    }
 }
 
 /// A model of two layers whose scopes carry no number, in the order of `names`.
