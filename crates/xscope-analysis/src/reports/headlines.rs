@@ -213,6 +213,9 @@ fn layers(report: &AnalyzeReport) -> Option<Headline> {
         next: match unknown > first.share {
             true if report.layers.scoped_share < 0.5 => "see `quality` for why they have no scope",
             true => "see `quality` for why, and name the model's parts with --rules FILE",
+            false if report.kernels.iter().all(|kernel| kernel.scope.is_empty()) => {
+                "see `layers` for which modules"
+            }
             false => "see `layers` for which layers, and `kernels --scope` for which operations",
         }
         .to_owned(),
