@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use xscope_trace::model::{DeviceId, Flow, MetaId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::scope::{PathId, Paths};
+use crate::scope::{MAX_DEPTH, PathId, Paths};
 use crate::work::Work;
 
 /// What the names of calls of modules begin with.
@@ -44,7 +44,9 @@ pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
                 }
                 if let Some(name) = module(slices.meta[row]) {
                     let outer = open.last().map_or(Paths::ROOT, |&(_, path)| path);
-                    open.push((slices.end(row), paths.child(outer, name)));
+                    let path =
+                        if open.len() < MAX_DEPTH { paths.child(outer, name) } else { outer };
+                    open.push((slices.end(row), path));
                 }
                 row += 1;
             }

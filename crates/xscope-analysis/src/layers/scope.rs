@@ -16,7 +16,7 @@ pub const NO_SCOPE: &str = "(no scope)";
 pub(crate) const BACKWARD: &str = "backward";
 
 /// The deepest path that is followed; deeper ones come from recursion, not from a model.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 
 /// The named scopes of an op name, outermost first; `(no scope)` if it has none. Of several
 /// joined names, the part that they agree on.

@@ -102,6 +102,20 @@ fn an_operation_belongs_to_the_modules_that_launched_it() {
 }
 
 #[test]
+fn modules_that_call_themselves_for_ever_are_followed_only_so_far() {
+    let mut trace = Trace::default();
+    let gpu = device(&mut trace, "gpu:0");
+    let mut host: Vec<_> =
+        (0..50_000).map(|at| (("nn.Module: Self_0", at, 100_000 - at), 0)).collect();
+    host.push((("launch", 50_000, 1), 0));
+    track(&mut trace, TrackKind::HostThread, None, None, &host);
+    track(&mut trace, TrackKind::Ops, Some(gpu), None, &[(("gemm", 50_001, 7), 0)]);
+    let at = |track, row| SliceRef { track, row };
+    trace.flows = vec![Flow { from: at(0, 50_000), to: at(1, 0) }];
+    assert_eq!(time(&layer_tree(&trace).root, &["Self_0"; 32].join("/")), 7.0);
+}
+
+#[test]
 fn modules_of_real_models_are_layers() {
     for (name, layer, layers) in [
         (
