@@ -16,7 +16,7 @@ use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, 
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::{Intervals, Merged, ahead};
-use crate::kernels::{KernelRow, begins, places};
+use crate::kernels::{KernelRow, begins, places, program_name};
 use crate::stats::{as_f64, sum};
 use crate::timeline::Class;
 
@@ -125,10 +125,8 @@ fn by_collective<'a>(
     devices: &'a [Runs],
 ) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [Run]>)> {
     let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
-        let program = trace.meta(meta).program;
-        let program =
-            program.map_or("", |id| trace.strings.get(trace.programs[id.0 as usize].name));
-        (trace.devices[device.0 as usize].source, trace.label(meta), program)
+        let source = trace.devices[device.0 as usize].source;
+        (source, trace.label(meta), program_name(trace, meta))
     };
     let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[Run]>)> = BTreeMap::new();
     for Runs { device, counts, runs } in devices {

@@ -92,6 +92,31 @@ struct Group {
     copied: Option<u64>,
 }
 
+impl Group {
+    /// Puts the durations in another order.
+    fn of(
+        (device, meta): (DeviceId, MetaId),
+        durations: &mut [Picos],
+        own: Picos,
+        copied: Option<u64>,
+    ) -> Self {
+        let [p99, p50] = percentiles(durations, [99, 50]);
+        Self {
+            device,
+            meta,
+            count: durations.len() as u64,
+            own,
+            total: sum(durations),
+            min: durations.iter().copied().min().unwrap_or_default(),
+            p50,
+            p99,
+            max: durations.iter().copied().max().unwrap_or_default(),
+            stddev_us: stddev_micros(durations),
+            copied,
+        }
+    }
+}
+
 /// All operations of all devices, ordered by self time, then by name.
 ///
 /// Operations are one row if they have the same name, program and device.
@@ -142,26 +167,13 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
     }
     let group = |(place, &(meta, count)): (usize, &(MetaId, usize))| {
         let durations = &mut durations[ends[place] - count..ends[place]];
-        let [p99, p50] = percentiles(durations, [99, 50]);
-        Group {
-            device,
-            meta,
-            count: count as u64,
-            own: own[place],
-            total: sum(durations),
-            min: durations.iter().copied().min().unwrap_or_default(),
-            p50,
-            p99,
-            max: durations.iter().copied().max().unwrap_or_default(),
-            stddev_us: stddev_micros(durations),
-            copied: copied[place],
-        }
+        Group::of((device, meta), durations, own[place], copied[place])
     };
     metas.iter().enumerate().map(group).collect()
 }
 
 /// The name of the program that an operation belongs to; empty if unknown.
-fn program_name(trace: &Trace, meta: MetaId) -> &str {
+pub(crate) fn program_name(trace: &Trace, meta: MetaId) -> &str {
     let program = trace.meta(meta).program;
     program.map_or("", |program| trace.strings.get(trace.programs[program.0 as usize].name))
 }
