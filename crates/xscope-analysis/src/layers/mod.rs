@@ -61,7 +61,8 @@ pub struct LayersReport {
     /// Time in scopes of the backward pass.
     pub backward_us: f64,
     pub components: Vec<ComponentRow>,
-    /// Scope of each operation that is in one only, by its meta; absent from JSON.
+    /// Scope of each operation as a whole, by its meta: the heaviest of its members', or what all modules
+    /// that launched it are in; absent from JSON.
     #[serde(skip)]
     pub scopes: FxHashMap<MetaId, String>,
     #[serde(skip)]
@@ -97,9 +98,10 @@ pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> 
             launched.get(&(kernel.meta, kernel.device_id)).filter(|_| is_unknown(&votes))
         {
             sums.add_known(kernel, times);
-            scopes.entry(kernel.meta).or_insert_with(|| match times.first_key_value() {
-                Some((&path, _)) if times.len() == 1 => attribution.paths.parts(path).join("/"),
-                _ => String::new(),
+            scopes.entry(kernel.meta).or_insert_with(|| {
+                let paths = times.keys().copied();
+                let path = paths.reduce(|a, b| attribution.paths.shared(a, b));
+                attribution.paths.parts(path.unwrap_or(Paths::ROOT)).join("/")
             });
             continue;
         }

@@ -209,6 +209,19 @@ impl Paths {
         inner == outer
     }
 
+    /// The innermost path that both are in.
+    pub(crate) fn shared(&self, mut a: PathId, mut b: PathId) -> PathId {
+        while a != b {
+            let (in_a, in_b) = (&self.nodes[a as usize], &self.nodes[b as usize]);
+            if in_a.depth < in_b.depth {
+                b = in_b.parent;
+            } else {
+                a = in_a.parent;
+            }
+        }
+        a
+    }
+
     /// `path` with `part` put in after its first `depth` parts.
     pub(crate) fn with_part(&mut self, path: PathId, depth: usize, part: &str) -> PathId {
         let mut parts: Vec<String> = self.parts(path).into_iter().map(str::to_owned).collect();
@@ -273,6 +286,10 @@ mod tests {
         assert_eq!(paths.intern(&["a", "b", "c"]), deep);
         assert!(paths.includes(outer, deep) && paths.includes(Paths::ROOT, outer));
         assert!(!paths.includes(deep, outer) && !paths.includes(deep, deep));
+        let other = paths.intern(&["a", "b", "d", "e"]);
+        let shared = [(deep, other), (other, deep), (outer, other), (Paths::ROOT, deep)]
+            .map(|(a, b)| paths.parts(paths.shared(a, b)).join("/"));
+        assert_eq!(shared, ["a/b", "a/b", "a", ""]);
         let layered = paths.with_part(deep, 1, "layer_0");
         assert_eq!(paths.parts(layered), ["a", "layer_0", "b", "c"]);
     }
