@@ -16,7 +16,7 @@ impl Intervals {
     /// The union of intervals in any order.
     pub(crate) fn of(mut intervals: Vec<(Picos, Picos)>) -> Self {
         intervals.retain(|&(start, end)| start < end);
-        let mut intervals = in_order(intervals, |interval| interval.0);
+        intervals.sort_unstable();
         intervals.dedup_by(|next, last| {
             let joins = next.0 <= last.1;
             if joins {
@@ -183,43 +183,6 @@ impl Intervals {
     }
 }
 
-/// Sorts by time what is spread over it: into as many buckets as there are items, so that most have
-/// few.
-pub(crate) fn in_order<T: Copy>(items: Vec<T>, start: impl Fn(&T) -> Picos) -> Vec<T> {
-    let starts = || items.iter().map(&start);
-    if starts().is_sorted() {
-        return items;
-    }
-    let Some((first, last)) = starts().min().zip(starts().max()) else { return items };
-    // A bucket is a power of 2 of picoseconds wide.
-    let width = last.0.abs_diff(first.0) / items.len() as u64;
-    let shift = width.checked_ilog2().map_or(0, |power| power + 1);
-    let bucket =
-        |time: Picos| usize::try_from(time.0.abs_diff(first.0) >> shift).unwrap_or(usize::MAX);
-    // Where the next item of each bucket goes; in the end, where the bucket ends.
-    let mut places = vec![0_usize; bucket(last) + 2];
-    for time in starts() {
-        places[bucket(time) + 1] += 1;
-    }
-    let mut before = 0;
-    for place in &mut places {
-        before += *place;
-        *place = before;
-    }
-    let mut sorted = items.clone();
-    for &item in &items {
-        let place = &mut places[bucket(start(&item))];
-        sorted[*place] = item;
-        *place += 1;
-    }
-    let mut from = 0;
-    for end in places {
-        sorted[from..end].sort_by_key(&start);
-        from = end;
-    }
-    sorted
-}
-
 /// What several sources have in order of time, all in order of time.
 pub(crate) struct Merged<S: Iterator, K> {
     sources: Vec<S>,
@@ -282,23 +245,12 @@ pub(crate) fn ahead<T>(items: &[T], is_ahead: impl Fn(&T) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{Just, Strategy as _, prop_assert_eq, proptest};
+    use proptest::prelude::{Strategy as _, prop_assert_eq, proptest};
     use xscope_trace::Picos;
 
-    use super::{Intervals, Merged, ahead, in_order};
+    use super::{Intervals, Merged, ahead};
 
     proptest! {
-        #[test]
-        fn items_are_sorted_by_time(times in proptest::collection::vec(
-            proptest::prop_oneof![-9_i64..9, proptest::num::i64::ANY, Just(i64::MIN), Just(i64::MAX)],
-            0..40,
-        )) {
-            let items: Vec<(Picos, usize)> = times.into_iter().map(Picos).zip(0..).collect();
-            let mut sorted = items.clone();
-            sorted.sort();
-            prop_assert_eq!(in_order(items, |item| item.0), sorted);
-        }
-
         #[test]
         fn what_several_have_in_order_is_merged_in_order(
             mut sources in proptest::collection::vec(proptest::collection::vec(0_i64..30, 0..9), 0..6)

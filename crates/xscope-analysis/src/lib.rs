@@ -25,7 +25,7 @@ pub use reports::profile::{ProfileReport, RunFacts, profile};
 // Inside of the crate every analysis is named from here, whichever room it lives in.
 use compiles::compile_log;
 use devices::{collectives, idle, programs, steps, timeline};
-use kernels::{category, nesting, peaks, roofline, variation, work};
+use kernels::{by_meta, category, nesting, peaks, roofline, variation, work};
 use layers::{attribution, components, modules, scope, unroll};
 use memory::{allocations, allocators, hbm_usage, planned, snapshots};
 use overhead::recording;

@@ -286,15 +286,13 @@ impl Slices {
     /// End of row `row`, saturating; an unfinished slice ends where it starts.
     #[inline]
     pub fn end(&self, row: usize) -> Picos {
-        self.start[row].saturating_add(self.dur[row].max(Picos::ZERO))
+        end_of(self.start[row], self.dur[row])
     }
 
     /// Start and [end](Self::end) of each row.
     #[inline]
     pub fn times(&self) -> impl Iterator<Item = (Picos, Picos)> {
-        let time =
-            |(&start, &dur): (&Picos, &Picos)| (start, start.saturating_add(dur.max(Picos::ZERO)));
-        self.start.iter().zip(&self.dur).map(time)
+        self.start.iter().zip(&self.dur).map(|(&start, &dur)| (start, end_of(start, dur)))
     }
 
     /// The execution of row `row`, if it belongs to one.
@@ -635,6 +633,12 @@ impl StackProfile {
     pub fn labels_of(&self, sample: usize) -> &[StackLabel] {
         self.labels.get(range_of(&self.label_ends, sample)).unwrap_or_default()
     }
+}
+
+/// When a slice ends; one that never did, where it starts.
+#[inline]
+fn end_of(start: Picos, dur: Picos) -> Picos {
+    start.saturating_add(dur.max(Picos::ZERO))
 }
 
 /// Where row `row` of a column lies whose rows end at `ends`.

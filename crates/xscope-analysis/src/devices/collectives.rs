@@ -8,6 +8,7 @@
 //! the time after the last arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -15,8 +16,9 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::by_meta::ByMeta;
 use crate::intervals::{Intervals, Merged, ahead};
-use crate::kernels::{KernelRow, begins, places, program_name};
+use crate::kernels::{KernelRow, program_name};
 use crate::stats::{as_f64, sum};
 use crate::timeline::Class;
 
@@ -85,8 +87,8 @@ impl Run {
 #[derive(Debug)]
 pub(crate) struct Runs {
     device: DeviceId,
-    /// How many each has.
-    counts: Vec<(MetaId, usize)>,
+    /// Where those of each are.
+    ranges: Vec<(MetaId, Range<usize>)>,
     runs: Vec<Run>,
 }
 
@@ -129,12 +131,10 @@ fn by_collective<'a>(
         (source, trace.label(meta), program_name(trace, meta))
     };
     let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[Run]>)> = BTreeMap::new();
-    for Runs { device, counts, runs } in devices {
-        let mut rest = runs.as_slice();
-        for &(meta, count) in counts {
-            let (runs, others) = rest.split_at(count);
-            groups.entry(key(*device, meta)).or_insert((meta, Vec::new())).1.push(runs);
-            rest = others;
+    for Runs { device, ranges, runs } in devices {
+        for (meta, range) in ranges {
+            let group = groups.entry(key(*device, *meta)).or_insert((*meta, Vec::new()));
+            group.1.push(&runs[range.clone()]);
         }
     }
     groups
@@ -151,7 +151,7 @@ pub(crate) fn runs<'t>(
     let is_wanted = |meta: MetaId| classes[meta.0 as usize] == Some(Class::Communication);
     let tracks = || trace.device_tracks(device, TrackKind::Ops);
     let metas = tracks().flat_map(|track| track.slices.meta.iter().copied());
-    let (counts, places) = places(classes.len(), metas.filter(|&meta| is_wanted(meta)));
+    let mut by_meta = ByMeta::of(classes.len(), metas.filter(|&meta| is_wanted(meta)));
     let none = Run {
         execution: 0,
         number: 0,
@@ -172,19 +172,16 @@ pub(crate) fn runs<'t>(
             (meta, Run { execution, start, dur: end - start, waited, ..none })
         })
     };
-    let mut runs = vec![none; counts.iter().map(|&(_, count)| count).sum()];
-    let mut next = begins(&counts);
+    let mut runs = vec![none; by_meta.rows()];
     let mut computed = 0;
     for (meta, run) in Merged::of(tracks().map(of_track).collect(), |(_, run)| run.start) {
-        let place = &mut next[places[meta.0 as usize] as usize];
         let hidden = computation.within_from(&mut computed, run.start, run.end());
-        runs[*place] = Run { hidden, ..run };
-        *place += 1;
+        runs[by_meta.put(meta).1] = Run { hidden, ..run };
     }
-    for (end, &(_, count)) in next.into_iter().zip(&counts) {
-        number(&mut runs[end - count..end]);
+    for (_, range) in &by_meta.ranges {
+        number(&mut runs[range.clone()]);
     }
-    Runs { device, counts, runs }
+    Runs { device, ranges: by_meta.ranges, runs }
 }
 
 /// Brings the executions of a collective on one device in order and counts them in each module

@@ -1,6 +1,7 @@
 //! Every operation that ran on a device: how often, how long, at what cost.
 
 pub mod annotated;
+pub(crate) mod by_meta;
 pub mod category;
 pub mod nesting;
 pub mod peaks;
@@ -10,6 +11,7 @@ pub mod variation;
 pub(crate) mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -18,7 +20,9 @@ use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind, short_device};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::by_meta::ByMeta;
 use crate::category::{category, is_async_half};
+use crate::devices::device_id;
 use crate::peaks::{Peaks, peaks};
 use crate::roofline::{Roofline, of_async_half, roofline};
 use crate::stats::{as_f64, mean_micros, percentiles, share, stddev_micros, sum};
@@ -122,10 +126,9 @@ impl Group {
 /// Operations are one row if they have the same name, program and device.
 pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     let trace = work.trace;
-    let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    let ids: Vec<DeviceId> = ids.map(DeviceId).collect();
+    let devices = (0..trace.devices.len()).into_par_iter();
     let mut groups: Vec<Group> =
-        ids.par_iter().flat_map_iter(|&device| groups(work, device)).collect();
+        devices.flat_map_iter(|index| groups(work, device_id(index))).collect();
     let names = |group: &Group| {
         let name = trace.label(group.meta);
         (name, trace.device_label(group.device), program_name(trace, group.meta))
@@ -144,64 +147,33 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
         tracks.filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops)
     };
     let rows = of_device().flat_map(|(_, track)| track.slices.meta.iter().copied());
-    let (metas, places) = places(trace.metas.len(), rows);
-    let copied = |&(meta, _): &(MetaId, usize)| is_copy(trace, device, meta).then_some(0);
-    let mut copied: Vec<Option<u64>> = metas.iter().map(copied).collect();
-    let mut own = vec![Picos::ZERO; metas.len()];
-    // The durations of all, those of an operation together; where its next one goes, in the end where
-    // they end.
-    let mut durations = vec![Picos::ZERO; metas.iter().map(|&(_, count)| count).sum()];
-    let mut ends = begins(&metas);
+    let mut by_meta = ByMeta::of(trace.metas.len(), rows);
+    let copied = |(meta, _): &(MetaId, Range<usize>)| is_copy(trace, device, *meta).then_some(0);
+    let mut copied: Vec<Option<u64>> = by_meta.ranges.iter().map(copied).collect();
+    let mut own = vec![Picos::ZERO; copied.len()];
+    let mut durations = vec![Picos::ZERO; by_meta.rows()];
     for (index, track) in of_device() {
         let (slices, times) = (&track.slices, work.durations(index));
         for (row, (&meta, time)) in slices.meta.iter().zip(work.own(index)).enumerate() {
-            let place = places[meta.0 as usize] as usize;
+            let (place, at) = by_meta.put(meta);
             if let Some(bytes) = copied[place] {
                 copied[place] =
                     copied_bytes(trace, track, row).map(|more| bytes.saturating_add(more));
             }
             own[place] = own[place].saturating_add(time);
-            durations[ends[place]] = times[row].max(Picos::ZERO);
-            ends[place] += 1;
+            durations[at] = times[row].max(Picos::ZERO);
         }
     }
-    let group = |(place, &(meta, count)): (usize, &(MetaId, usize))| {
-        let durations = &mut durations[ends[place] - count..ends[place]];
-        Group::of((device, meta), durations, own[place], copied[place])
+    let group = |((meta, range), (own, copied))| {
+        Group::of((device, meta), &mut durations[range], own, copied)
     };
-    metas.iter().enumerate().map(group).collect()
+    by_meta.ranges.into_iter().zip(own.into_iter().zip(copied)).map(group).collect()
 }
 
 /// The name of the program that an operation belongs to; empty if unknown.
 pub(crate) fn program_name(trace: &Trace, meta: MetaId) -> &str {
     let program = trace.meta(meta).program;
     program.map_or("", |program| trace.strings.get(trace.programs[program.0 as usize].name))
-}
-
-/// The metas of some rows in order, with how many rows each has; and by meta, of `of`, its place among
-/// them, which means nothing for one without rows.
-pub(crate) fn places(
-    of: usize,
-    rows: impl Iterator<Item = MetaId>,
-) -> (Vec<(MetaId, usize)>, Vec<u32>) {
-    let mut counts = vec![0_usize; of];
-    rows.for_each(|meta| counts[meta.0 as usize] += 1);
-    let mut places = vec![0; of];
-    let counted = (0..).map(MetaId).zip(counts).filter(|&(_, count)| count > 0);
-    let metas: Vec<(MetaId, usize)> = counted.collect();
-    for (place, &(meta, _)) in (0..).zip(&metas) {
-        places[meta.0 as usize] = place;
-    }
-    (metas, places)
-}
-
-/// Where the rows of each meta begin, if those of one are put together.
-pub(crate) fn begins(counts: &[(MetaId, usize)]) -> Vec<usize> {
-    let begin = |before: &mut usize, &(_, count): &(MetaId, usize)| {
-        *before += count;
-        Some(*before - count)
-    };
-    counts.iter().scan(0, begin).collect()
 }
 
 /// Whether executions of this operation say one by one how much they copy.
@@ -226,8 +198,7 @@ pub(crate) fn copied_bytes(trace: &Trace, track: &Track, row: usize) -> Option<u
 }
 
 fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Group) -> KernelRow {
-    let meta = group.meta;
-    let count = group.count;
+    let (meta, count) = (group.meta, group.count);
     let (flops, bytes) = match group.copied {
         Some(copied) => {
             (Metric::valid(0.0, "FLOP"), Metric::valid(as_f64(copied) / as_f64(count), "B"))

@@ -67,8 +67,7 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
         .collect();
     for (index, track) in trace.tracks.iter().enumerate() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
-        let name = trace.device_label(device);
-        let own = || (0_u32..).zip(kernels).filter(|(_, kernel)| kernel.device == name);
+        let own = || (0_u32..).zip(kernels).filter(|(_, kernel)| kernel.device_id == device);
         if own().next().is_none() {
             continue;
         }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
-use xscope_trace::model::{DeviceId, Flow, MetaId, TrackKind};
+use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::scope::{MAX_DEPTH, PathId, Paths};
@@ -24,41 +24,59 @@ pub(crate) type Launched = FxHashMap<(MetaId, DeviceId), BTreeMap<PathId, Picos>
 /// What modules launched.
 pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
     let trace = work.trace;
-    let module = |meta| trace.strings.get(trace.meta(meta).name).strip_prefix(MODULE);
     let mut launched = Launched::default();
-    if (0..).map(MetaId).take(trace.metas.len()).all(|meta| module(meta).is_none()) {
+    if !trace.metas.iter().any(|meta| trace.strings.get(meta.name).starts_with(MODULE)) {
         return launched;
     }
     let own = own_times(work);
-    let flows = launches(trace);
-    for flows in flows.chunk_by(|a, b| a.from.track == b.from.track) {
-        let slices = &trace.tracks[flows[0].from.track as usize].slices;
-        // The modules that are open, with their ends.
-        let mut open: Vec<(Picos, PathId)> = Vec::new();
-        let mut row = 0;
+    for flows in launches(trace).chunk_by(|a, b| a.from.track == b.from.track) {
+        let mut modules = Modules::of(trace, flows[0].from.track);
         for flow in flows {
-            while row <= flow.from.row as usize {
-                let start = slices.start[row];
-                while open.last().is_some_and(|&(end, _)| end <= start) {
-                    open.pop();
-                }
-                if let Some(name) = module(slices.meta[row]) {
-                    let outer = open.last().map_or(Paths::ROOT, |&(_, path)| path);
-                    let path =
-                        if open.len() < MAX_DEPTH { paths.child(outer, name) } else { outer };
-                    open.push((slices.end(row), path));
-                }
-                row += 1;
-            }
-            let Some(&(_, path)) = open.last() else { continue };
             let (track, row) = (flow.to.track as usize, flow.to.row as usize);
             let Some(device) = trace.tracks[track].device else { continue };
+            let Some(path) = modules.at(flow.from.row, paths) else { continue };
             let times = launched.entry((trace.tracks[track].slices.meta[row], device)).or_default();
             let time = times.entry(path).or_default();
             *time = time.saturating_add(own[track][row]);
         }
     }
     launched
+}
+
+/// The modules of a thread that are open at some row, for questions in order of their rows.
+struct Modules<'a> {
+    trace: &'a Trace,
+    slices: &'a Slices,
+    /// The first row that was not looked at.
+    row: usize,
+    /// Ends and paths, the innermost last.
+    open: Vec<(Picos, PathId)>,
+}
+
+impl<'a> Modules<'a> {
+    fn of(trace: &'a Trace, track: u32) -> Self {
+        let slices = &trace.tracks[track as usize].slices;
+        Self { trace, slices, row: 0, open: Vec::new() }
+    }
+
+    /// The path of the modules that are open where `row` begins.
+    fn at(&mut self, row: u32, paths: &mut Paths) -> Option<PathId> {
+        while self.row <= row as usize {
+            let start = self.slices.start[self.row];
+            while self.open.last().is_some_and(|&(end, _)| end <= start) {
+                self.open.pop();
+            }
+            let name = self.trace.strings.get(self.trace.meta(self.slices.meta[self.row]).name);
+            if let Some(name) = name.strip_prefix(MODULE) {
+                let outer = self.open.last().map_or(Paths::ROOT, |&(_, path)| path);
+                let is_deep = self.open.len() >= MAX_DEPTH;
+                let path = if is_deep { outer } else { paths.child(outer, name) };
+                self.open.push((self.slices.end(self.row), path));
+            }
+            self.row += 1;
+        }
+        self.open.last().map(|&(_, path)| path)
+    }
 }
 
 /// The flow to each operation that has one, in the order of launches.
