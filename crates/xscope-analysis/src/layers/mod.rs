@@ -1,9 +1,9 @@
 //! The layer tree: device time by named scope, and by component of the model.
 //!
 //! Scopes come from the op names of HLO metadata, or are the modules of PyTorch that launched an
-//! operation; an operation that XLA made of several is split among theirs by cost; layers that the scopes do not number are told
-//! apart by loop iteration or by order. What was split, and how much of that is uncertain, is part
-//! of the report.
+//! operation; an operation that XLA made of several is split among theirs by cost; layers that the
+//! scopes do not number are told apart by loop iteration or by order. What was split, and how much of
+//! that is uncertain, is part of the report.
 
 pub(crate) mod attribution;
 pub mod components;
@@ -145,13 +145,13 @@ impl<'a> Sums<'a> {
     /// Adds a kernel of whose self time it is known how much belongs to which scope; what is left has
     /// none.
     fn add_known(&mut self, kernel: &'a KernelRow, times: &BTreeMap<PathId, Picos>) {
-        let known = times.values().fold(Picos::ZERO, |sum, &time| sum.saturating_add(time));
-        for (path, time) in times
-            .iter()
-            .map(|(&path, &time)| (path, time))
-            .chain([(Paths::ROOT, kernel.self_time - known)])
-        {
-            self.add(time, &vec![(path, 1)], &kernel.category);
+        let mut rest = kernel.self_time;
+        for (&path, &time) in times {
+            self.add_to(path, &kernel.category, time);
+            rest = rest - time;
+        }
+        if rest > Picos::ZERO {
+            self.add_to(Paths::ROOT, &kernel.category, rest);
         }
     }
 
@@ -163,9 +163,13 @@ impl<'a> Sums<'a> {
             if at > 0 {
                 self.ambiguous = self.ambiguous.saturating_add(time);
             }
-            let sum = self.times.entry((path, category)).or_default();
-            *sum = sum.saturating_add(time);
+            self.add_to(path, category, time);
         }
+    }
+
+    fn add_to(&mut self, path: PathId, category: &'a str, time: Picos) {
+        let sum = self.times.entry((path, category)).or_default();
+        *sum = sum.saturating_add(time);
     }
 
     fn report(
