@@ -17,6 +17,7 @@ pub mod overhead;
 pub mod quality;
 pub mod reports;
 pub mod requests;
+pub mod section;
 pub mod stats;
 
 pub use reports::analyze::{AnalyzeReport, analyze};

@@ -6,11 +6,12 @@ use std::path::Path;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
 use xscope_analysis::layers::{LayerNode, LayersReport};
+use xscope_analysis::section::Section;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::memory::snapshot_grids;
-use crate::sections::{Grid, Section, Style, render};
+use crate::sections::{Grid, Style, render};
 use crate::text::{Column, bar, duration, percent, shorten, si, table};
 
 /// How many rows a table of the first page has.
@@ -33,7 +34,7 @@ pub fn analyze_text(report: &AnalyzeReport) -> String {
         let grids = grids.iter().filter(|grid| !grid.rows.is_empty());
         out.extend(grids.map(|grid| render(grid, Style::Terminal)));
     }
-    let names: Vec<&str> = Section::ALL.iter().map(|&(name, _)| name).collect();
+    let names: Vec<&str> = Section::ALL.iter().map(|section| section.name()).collect();
     line(&mut out, &format!("more: xscope analyze PATH {}", names.join("|")));
     out
 }
@@ -42,7 +43,10 @@ pub fn analyze_text(report: &AnalyzeReport) -> String {
 fn headlines_text(report: &AnalyzeReport, out: &mut String) {
     for (number, headline) in (1..).zip(&report.headlines) {
         line(out, &format!("{number}. {}", shorten(&headline.text, 500)));
-        line(out, &format!("   next: {} [{}]", shorten(&headline.next, 500), headline.section));
+        line(
+            out,
+            &format!("   next: {} [{}]", shorten(&headline.next, 500), headline.section.name()),
+        );
     }
 }
 

@@ -36,7 +36,7 @@ pub use inside::{batches_text, kernels_csv, kernels_text, server_batch_secs, ser
 pub use live::Live;
 pub use profile::profile_text;
 pub use search::{found_text, sweep_text};
-pub use sections::{Section, Style, groups_text, section_text};
+pub use sections::{Style, groups_text, section_text};
 pub use serving::{serving_jsonl, serving_text};
 pub use targets::targets_text;
 pub use tasks::tasks_text;

@@ -6,6 +6,7 @@ use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::reports::grouping::GroupRow;
+use xscope_analysis::section::Section;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 
@@ -15,50 +16,6 @@ use crate::memory::memory_grids;
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::requests::request_grids;
 use crate::text::{Column, bar, duration, metric, percent, shorten, si, table};
-
-/// A part of the report on a profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Section {
-    Layers,
-    Kernels,
-    Devices,
-    Idle,
-    Collectives,
-    Compiles,
-    Programs,
-    Steps,
-    Requests,
-    Memory,
-    Overhead,
-    Quality,
-}
-
-impl Section {
-    pub const ALL: [(&'static str, Self); 12] = [
-        ("layers", Self::Layers),
-        ("kernels", Self::Kernels),
-        ("devices", Self::Devices),
-        ("idle", Self::Idle),
-        ("collectives", Self::Collectives),
-        ("compiles", Self::Compiles),
-        ("programs", Self::Programs),
-        ("steps", Self::Steps),
-        ("requests", Self::Requests),
-        ("memory", Self::Memory),
-        ("overhead", Self::Overhead),
-        ("quality", Self::Quality),
-    ];
-
-    /// The section of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|&(_, section)| section)
-    }
-
-    /// The name of a section.
-    pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, section)| *section == self).map_or("", |&(name, _)| name)
-    }
-}
 
 /// How text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +160,7 @@ pub fn groups_text(groups: &[GroupRow], style: Style) -> String {
 
 /// What findings make doubtful in a section.
 fn degraded(report: &AnalyzeReport, section: Section) -> Vec<String> {
-    let rows = report.degraded.iter().filter(|row| row.sections.contains(&section.name()));
+    let rows = report.degraded.iter().filter(|row| row.sections.contains(&section));
     rows.map(|row| format!("degraded: {} [{}]", row.figures.name(), row.code)).collect()
 }
 
@@ -661,7 +618,8 @@ mod tests {
             ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto", "run", "pprof", "sglang_jax/server.log"]
         {
             let report = analyze(&xscope_trace::load(&[fixtures.join(name)]).unwrap());
-            for (title, section) in Section::ALL {
+            for &section in Section::ALL {
+                let title = section.name();
                 let text = section_text(&report, section, Style::Markdown);
                 let at = |line: &str| format!("{name} {title}: {line}");
                 assert!(text.starts_with(&format!("\n## {title}\n\n")), "{}", at(&text));

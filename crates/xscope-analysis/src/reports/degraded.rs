@@ -11,6 +11,7 @@ use xscope_trace::quality::{Finding, Severity};
 use crate::analyze::AnalyzeReport;
 use crate::profile::Profiled;
 use crate::request_report::RequestsReport;
+use crate::section::Section;
 
 /// A kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,16 +57,17 @@ impl Figures {
     }
 
     /// The sections that show such figures.
-    pub fn sections(self) -> &'static [&'static str] {
+    pub fn sections(self) -> &'static [Section] {
+        use Section::{
+            Collectives, Compiles, Devices, Idle, Kernels, Layers, Memory, Programs, Requests,
+        };
         match self {
-            Self::Operations => {
-                &["layers", "kernels", "devices", "idle", "collectives", "programs"]
-            }
-            Self::Costs => &["layers", "kernels", "collectives"],
-            Self::Averages => &["devices", "idle"],
-            Self::HostTimes => &["idle", "compiles", "requests"],
-            Self::Stages | Self::Joins => &["requests"],
-            Self::Memory => &["memory"],
+            Self::Operations => &[Layers, Kernels, Devices, Idle, Collectives, Programs],
+            Self::Costs => &[Layers, Kernels, Collectives],
+            Self::Averages => &[Devices, Idle],
+            Self::HostTimes => &[Idle, Compiles, Requests],
+            Self::Stages | Self::Joins => &[Requests],
+            Self::Memory => &[Memory],
         }
     }
 
@@ -97,7 +99,7 @@ pub struct DegradedRow {
     /// The code of the finding.
     pub code: String,
     /// The sections that show such figures.
-    pub sections: &'static [&'static str],
+    pub sections: &'static [Section],
 }
 
 /// Degrades every metric that a warning or an error of the report touches, and says which kinds of

@@ -7,6 +7,7 @@ use xscope_trace::quality::Severity;
 
 use crate::analyze::AnalyzeReport;
 use crate::components::UNKNOWN;
+use crate::section::Section;
 use crate::stats::counted;
 
 /// How many findings a first page has.
@@ -18,9 +19,8 @@ const LONGEST_NAME: usize = 80;
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Headline {
-    /// What it is about: `idle`, `communication`, `compiles`, `kernels`, `layers`, `quality`. Also
-    /// the section that has the details.
-    pub section: &'static str,
+    /// What it is about, and the section that has the details.
+    pub section: Section,
     /// Share of the devices' windows that it is about.
     pub share: f64,
     pub text: String,
@@ -57,7 +57,7 @@ fn percent(share: f64) -> String {
 fn quality(report: &AnalyzeReport) -> Option<Headline> {
     let worst = report.quality.iter().find(|finding| finding.severity == Severity::Error)?;
     Some(Headline {
-        section: "quality",
+        section: Section::Quality,
         share: 1.0,
         text: worst.message.clone(),
         next: "mend the capture before the figures are used".to_owned(),
@@ -96,7 +96,7 @@ fn idle(report: &AnalyzeReport) -> Option<Headline> {
     };
     let detail = if cause == "host" { format!(" (most of it in `{code}`)") } else { String::new() };
     (idle > 0.0 && whole > 0.0).then(|| Headline {
-        section: "idle",
+        section: Section::Idle,
         share: idle / whole,
         text: format!(
             "devices idled {} of their time; in {} of that {what}{detail}",
@@ -118,7 +118,7 @@ fn communication(report: &AnalyzeReport) -> Option<Headline> {
         false => format!("; {} came last most often in the largest one", first.last),
     };
     (exposed > 0.0).then(|| Headline {
-        section: "collectives",
+        section: Section::Collectives,
         share: exposed / whole,
         text: format!(
             "{} of device time is communication that nothing hides; {} waiting for peers{late}",
@@ -140,7 +140,7 @@ fn compiles(report: &AnalyzeReport) -> Option<Headline> {
     let total =
         report.compiles.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(row.duration));
     Some(Headline {
-        section: "compiles",
+        section: Section::Compiles,
         share: (total.as_micros() / report.window_us.max(1.0)).min(1.0),
         text: format!(
             "{} took {:.3} s of the window, the longest {:.3} s for {}",
@@ -166,7 +166,7 @@ fn kernels(report: &AnalyzeReport) -> Option<Headline> {
         format!("; it reaches {} of the peak of {}", percent(share), first.roofline.bound_by)
     });
     (whole > 0.0).then(|| Headline {
-        section: "kernels",
+        section: Section::Kernels,
         share: time / whole,
         text: format!(
             "the largest kernel is {} ({}){place} with {} of device time{reached}",
@@ -194,7 +194,7 @@ fn layers(report: &AnalyzeReport) -> Option<Headline> {
     let unknown = components().find(|row| row.name == UNKNOWN).map_or(0.0, |row| row.share);
     let whole = windows_us(report);
     (whole > 0.0).then(|| Headline {
-        section: "layers",
+        section: Section::Layers,
         share: first.self_us / whole,
         text: match unknown > first.share {
             true => format!(

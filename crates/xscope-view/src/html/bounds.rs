@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use xscope_analysis::ProfileReport;
 use xscope_analysis::layers::LayerNode;
-
-use crate::sections::Section;
+use xscope_analysis::section::Section;
 
 /// Rows of a table.
 pub(crate) const ROWS: usize = 2000;

@@ -1,6 +1,7 @@
 //! The pages of a report, below the first screen.
 
 use maud::{Markup, html};
+use xscope_analysis::section::Section;
 use xscope_analysis::stats::as_f64;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::run::{RunManifest, Utc};
@@ -12,7 +13,7 @@ use crate::html::parts::{chart, figure, findings, grid, table};
 use crate::html::summary::summary;
 use crate::html::{Page, Side};
 use crate::overhead::{overhead_grid, overhead_notes};
-use crate::sections::{Section, grids};
+use crate::sections::grids;
 use crate::text::{Column, percent, shorten, si};
 
 /// All pages in order; each is there, with a word if it is empty.
@@ -112,7 +113,7 @@ fn why_empty(section: Section) -> &'static str {
 /// What findings make doubtful in a section.
 fn degraded(analysis: &AnalyzeReport, section: Section) -> Markup {
     html! {
-        @for row in analysis.degraded.iter().filter(|row| row.sections.contains(&section.name())) {
+        @for row in analysis.degraded.iter().filter(|row| row.sections.contains(&section)) {
             p.notice { "Not to be relied on: " (row.figures.name()) ", see " a href="#quality" { (row.code) } }
         }
     }

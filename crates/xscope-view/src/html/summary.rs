@@ -125,7 +125,7 @@ fn headlines(report: &ProfileReport) -> Markup {
                             (shorten(&headline.text, 400))
                             div.note {
                                 "Next: " (shorten(&headline.next, 300)) " "
-                                a href={ "#" (headline.section) } { (headline.section) }
+                                a href={ "#" (headline.section.name()) } { (headline.section.name()) }
                             }
                         }
                     }

@@ -14,6 +14,7 @@ use xscope_analysis::layers::components::parse_rules;
 use xscope_analysis::reports::analyze::{Options, analyze_with, needs_host_slice};
 use xscope_analysis::reports::grouping::grouped;
 use xscope_analysis::reports::memory_files::memory_files;
+use xscope_analysis::section::Section;
 use xscope_engine::measure_cpu;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
@@ -21,7 +22,7 @@ use xscope_trace::model::DeviceKind;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::window::clip;
 use xscope_trace::{Bytes, Picos, Trace};
-use xscope_view::{Section, Style, analyze_text, groups_text, section_text};
+use xscope_view::{Style, analyze_text, groups_text, section_text};
 
 use crate::cli::AnalyzeArgs;
 use crate::cmd::Exit;
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         }
         (Some(section), false) => output::page(&section_text(&report, section, style))?,
         (None, false) if args.markdown => {
-            for (_, section) in Section::ALL {
+            for &section in Section::ALL {
                 output::text(&section_text(&report, section, style))?;
             }
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::quality::no_work;
 use xscope_analysis::reports::analyze::analyze;
+use xscope_analysis::section::Section;
 use xscope_capture::{
     CaptureEvent, CaptureOptions, CaptureServer, ProfilerOptions, ServerDir, StartWhen,
     TracerLevels, copy_commands,
@@ -16,7 +17,7 @@ use xscope_capture::{
 use xscope_load::{Cancel, LoadEvent};
 use xscope_trace::Picos;
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
-use xscope_view::{Section, Style, analyze_text, section_text};
+use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
 use crate::cmd::bench::load_options;

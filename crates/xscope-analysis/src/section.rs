@@ -1,0 +1,48 @@
+//! The parts of a report on a profile.
+
+use serde::Serialize;
+
+/// Makes the sections and their names from one list, in the order in which a report has them.
+macro_rules! sections {
+    ($($section:ident = $name:literal,)+) => {
+        /// A part of a report on a profile.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub enum Section {
+            $(#[serde(rename = $name)] $section,)+
+        }
+
+        impl Section {
+            /// All of them, in the order in which a report has them.
+            pub const ALL: &'static [Self] = &[$(Self::$section),+];
+
+            /// What it is called in JSON, on the command line and in headings.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$section => $name,)+
+                }
+            }
+        }
+    };
+}
+
+sections! {
+    Layers = "layers",
+    Kernels = "kernels",
+    Devices = "devices",
+    Idle = "idle",
+    Collectives = "collectives",
+    Compiles = "compiles",
+    Programs = "programs",
+    Steps = "steps",
+    Requests = "requests",
+    Memory = "memory",
+    Overhead = "overhead",
+    Quality = "quality",
+}
+
+impl Section {
+    /// The section of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|section| section.name() == name)
+    }
+}
