@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xscope_load::{
-    Cancel, Evidence, Load, LoadError, LoadEvent, LoadOptions, Matrix, Point, Span, Window,
-    point_result, wait_ready,
+    Cancel, Evidence, Load, LoadError, LoadEvent, Matrix, Point, SendOptions, Stretch,
+    TrialSamples, point_result, wait_ready,
 };
 use xscope_trace::clock;
 use xscope_trace::results::{self, BenchConfig, Metadata, Results};
@@ -36,7 +36,7 @@ pub struct AbOptions {
     pub targets: [AbTarget; 2],
     /// One block of a side.
     pub matrix: Matrix,
-    pub load: LoadOptions,
+    pub load: SendOptions,
     /// Rounds of warm-up after each start.
     pub warmup_rounds: u32,
     /// How long a server may take to get ready.
@@ -164,7 +164,7 @@ const NAMES: [&str; 2] = ["a", "b"];
 struct Up {
     load: Load,
     /// With what was measured of them since the start.
-    points: Vec<(Point, Vec<Window>)>,
+    points: Vec<(Point, Vec<TrialSamples>)>,
     server: Option<Server>,
     rows: JsonlWriter,
 }
@@ -265,13 +265,13 @@ impl Turns<'_> {
         let mut matrix = self.options.matrix.clone();
         let mut points = matrix.fit(ready.server_info.as_ref())?;
         let pulse = server.as_ref().map(Server::pulse);
-        let options = LoadOptions { pulse, ..self.options.load.clone() };
+        let options = SendOptions { pulse, ..self.options.load.clone() };
         let mut load = Load::new(&url, options, self.cancel.clone())?;
         let mut rows = JsonlWriter::open(&folder.join("requests.jsonl"))?;
         let mut error = None;
         for point in points.iter_mut().filter(|_| self.options.warmup_rounds > 0) {
-            let span = Span::warm_up(point.plan(), self.options.warmup_rounds);
-            let warm = run(&mut load, point, &span, |event| {
+            let stretch = Stretch::warm_up(point.plan(), self.options.warmup_rounds);
+            let warm = run(&mut load, point, &stretch, |event| {
                 record(&mut rows, &mut error, side, event, on_event);
             });
             while_alive(&mut server, self.cancel, warm).await?;
@@ -297,8 +297,8 @@ impl Turns<'_> {
         for (point, windows) in points {
             let mut error = None;
             let trial = u32::try_from(pair).unwrap_or(u32::MAX);
-            let span = Span::measured(point.plan(), trial);
-            let measure = run(load, point, &span, |event| {
+            let stretch = Stretch::measured(point.plan(), trial);
+            let measure = run(load, point, &stretch, |event| {
                 record(rows, &mut error, side, event, on_event);
             });
             windows.push(while_alive(server, self.cancel, measure).await?);
@@ -344,10 +344,10 @@ fn record(
 async fn run(
     load: &mut Load,
     point: &mut Point,
-    span: &Span,
+    stretch: &Stretch,
     on_event: impl FnMut(LoadEvent),
-) -> Result<Window, LoadError> {
-    let mut window = load.run(span, point, on_event).await?;
+) -> Result<TrialSamples, LoadError> {
+    let mut window = load.run(stretch, point, on_event).await?;
     match window.gone.take() {
         Some(reason) => Err(load.server_gone(reason)),
         None => Ok(window),

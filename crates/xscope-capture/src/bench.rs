@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use xscope_load::{
-    Cancel, CompileSigns as _, Evidence, Load, LoadError, LoadEvent, LoadOptions, Matrix, Point,
-    Ready, Span, WarmUp, Window, point_result, wait_ready, warm_up,
+    Cancel, CompileSigns as _, Evidence, Load, LoadError, LoadEvent, Matrix, Point, Ready,
+    SendOptions, Stretch, TrialSamples, WarmUp, Warmed, point_result, wait_ready, warm_up,
 };
 use xscope_trace::clock;
 use xscope_trace::results::{
@@ -49,7 +49,7 @@ pub struct BenchOptions {
     /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
     /// behind it; profilers outlive a `kill -9` without one.
     pub watchdog: Vec<OsString>,
-    pub load: LoadOptions,
+    pub load: SendOptions,
     /// What was asked for, as far as the results should repeat it.
     pub config: BenchConfig,
     pub git_commit: Option<String>,
@@ -96,7 +96,7 @@ pub struct Benched {
     pub run: RunDir,
     pub results: Results,
     /// Points whose profile was taken, with the requests that were sent meanwhile.
-    pub profiled: Vec<(String, Window)>,
+    pub profiled: Vec<(String, TrialSamples)>,
     /// Why the server is gone, if it is.
     pub died: Option<String>,
 }
@@ -199,7 +199,7 @@ pub(crate) async fn start(
 
 struct Outcome {
     results: Results,
-    profiled: Vec<(String, Window)>,
+    profiled: Vec<(String, TrialSamples)>,
     died: Option<String>,
 }
 
@@ -291,10 +291,10 @@ async fn get_ready(
 struct Measured {
     point: Point,
     warmup: WarmupReport,
-    windows: Vec<Window>,
-    checks: Vec<Window>,
+    windows: Vec<TrialSamples>,
+    checks: Vec<TrialSamples>,
     trace: Option<String>,
-    profiled: Option<Window>,
+    profiled: Option<TrialSamples>,
 }
 
 impl Measured {
@@ -370,16 +370,16 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         }
         let on_event = |event| record(rows, row_error, event, on_event);
         let warm = warm_up(load, &mut measured.point, options.warm_up, signs, on_event);
-        let (report, gone) = warm.await?;
+        let Warmed { report, gone } = warm.await?;
         measured.warmup = report;
         self.died = gone;
         Ok(())
     }
 
-    async fn run(&mut self, index: usize, span: &Span) -> Result<Window, LoadError> {
+    async fn run(&mut self, index: usize, stretch: &Stretch) -> Result<TrialSamples, LoadError> {
         let Self { load, points, rows, row_error, on_event, .. } = self;
         let on_event = |event| record(rows, row_error, event, on_event);
-        let window = load.run(span, &mut points[index].point, on_event).await?;
+        let window = load.run(stretch, &mut points[index].point, on_event).await?;
         self.died.clone_from(&window.gone);
         Ok(window)
     }
@@ -389,15 +389,15 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         if self.is_over() || !self.points[index].point.plan().has_scores() {
             return Ok(());
         }
-        let span = Span::check();
-        let window = self.run(index, &span).await?;
+        let stretch = Stretch::check();
+        let window = self.run(index, &stretch).await?;
         self.points[index].checks.push(window);
         Ok(())
     }
 
     async fn trial(&mut self, index: usize, trial: u32) -> Result<(), CaptureError> {
-        let span = Span::measured(self.points[index].point.plan(), trial);
-        let window = self.run(index, &span).await?;
+        let stretch = Stretch::measured(self.points[index].point.plan(), trial);
+        let window = self.run(index, &stretch).await?;
         self.points[index].windows.push(window);
         self.check(index).await?;
         self.judge();
@@ -418,7 +418,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         servers: &[CaptureServer],
     ) -> Result<(), CaptureError> {
         let plan = self.points[index].point.plan();
-        let (name, span) = (plan.name().to_owned(), Span::profiled(plan));
+        let (name, stretch) = (plan.name().to_owned(), Stretch::profiled(plan));
         let folder = format!("trace/{name}");
         let mut started = Vec::new();
         for (CaptureServer { url, .. }, own) in servers.iter().zip(names(servers)) {
@@ -438,7 +438,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         if started.is_empty() {
             return Ok(());
         }
-        let result = self.run(index, &span).await;
+        let result = self.run(index, &stretch).await;
         for profiler in started {
             match profiler.stop(stop_limit(self.died.is_some())).await {
                 Ok(_) => self.points[index].trace = Some(folder.clone()),
@@ -462,7 +462,7 @@ impl<F: FnMut(BenchEvent<'_>)> Bench<'_, F> {
         let points = points.filter(|(_, measured)| !measured.windows.is_empty());
         let results = points.map(|(index, measured)| {
             // The others had been measured when it ended.
-            let is_cut = |window: &Window| window.gone.is_some() || window.abandoned > 0;
+            let is_cut = |window: &TrialSamples| window.gone.is_some() || window.abandoned > 0;
             let was_there = Some(index) == last || measured.windows.iter().any(is_cut);
             let evidence = Evidence {
                 warmup: measured.warmup.clone(),

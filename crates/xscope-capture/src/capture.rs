@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use xscope_load::{
-    Cancel, Load, LoadEvent, LoadOptions, Matrix, Phase, Point, Ready, Span, wait_ready,
+    Cancel, Load, LoadEvent, Matrix, Phase, Point, Ready, SendOptions, Stretch, wait_ready,
 };
 use xscope_trace::load::LoadOptions as TraceOptions;
 use xscope_trace::quality::Finding;
@@ -79,7 +79,7 @@ pub enum StartWhen {
     /// as it gets.
     Busy { in_flight: Option<u32>, limit: Duration },
     /// When xscope's own load is in full swing; `None` sends it to the first server.
-    OwnLoad { url: Option<String>, matrix: Box<Matrix>, load: LoadOptions, warmup_rounds: u32 },
+    OwnLoad { url: Option<String>, matrix: Box<Matrix>, load: SendOptions, warmup_rounds: u32 },
 }
 
 /// A directory on a server's disk: absolute there, or in a bucket.
@@ -291,14 +291,14 @@ fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
 async fn under_own_load(
     run: &mut RunDir,
     options: &CaptureOptions,
-    ((url, load), mut points, rounds): ((&str, LoadOptions), Vec<Point>, u32),
+    ((url, load), mut points, rounds): ((&str, SendOptions), Vec<Point>, u32),
     cancel: &Cancel,
     events: &Events<'_, '_>,
 ) -> Result<bool, CaptureError> {
     let at_once = |point: &Point| point.plan().workload().arrivals.concurrency().unwrap_or(1);
     let wanted = points.iter().map(at_once).max().unwrap_or(1) * WARM_ANSWERS;
     let (over, drained) = (Cancel::new(), Cancel::new());
-    let mut load = Load::new(url, LoadOptions { drain: DRAIN, ..load }, over.clone())?;
+    let mut load = Load::new(url, SendOptions { drain: DRAIN, ..load }, over.clone())?;
     let mut rows = JsonlWriter::open(&run.requests_path())?;
     let (answered, ended) = (Cell::new(0), Cell::new(0));
     let row_error = Cell::new(None);
@@ -316,14 +316,14 @@ async fn under_own_load(
     let sending = async {
         if rounds > 0 {
             for point in &mut points {
-                let span = Span::warm_up(point.plan(), rounds);
-                send(&mut load, &span, point, &mut record).await?;
+                let stretch = Stretch::warm_up(point.plan(), rounds);
+                send(&mut load, &stretch, point, &mut record).await?;
             }
         }
         while !over.is_cancelled() {
             for point in &mut points {
-                let span = Span::measured(point.plan(), 0);
-                send(&mut load, &span, point, &mut record).await?;
+                let stretch = Stretch::measured(point.plan(), 0);
+                send(&mut load, &stretch, point, &mut record).await?;
             }
         }
         Ok::<_, CaptureError>(())
@@ -363,11 +363,11 @@ async fn under_own_load(
 /// Sends a stretch of load; that the server has gone is an error.
 async fn send(
     load: &mut Load,
-    span: &Span,
+    stretch: &Stretch,
     point: &mut Point,
     record: &mut impl FnMut(LoadEvent),
 ) -> Result<(), CaptureError> {
-    let window = load.run(span, point, record).await?;
+    let window = load.run(stretch, point, record).await?;
     match window.gone {
         Some(reason) => Err(load.server_gone(reason).into()),
         None => Ok(()),

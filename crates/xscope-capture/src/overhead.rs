@@ -13,7 +13,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xscope_load::{Cancel, FailureKind, Load, LoadError, LoadEvent, Plan, Point, Span, Workload};
+use xscope_load::{
+    Cancel, FailureKind, Load, LoadError, LoadEvent, Plan, Point, Stretch, Workload,
+};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
 
@@ -182,8 +184,8 @@ async fn window(
         }
         window.differ += u64::from(differs);
     };
-    let span = Span::measured(point.plan(), round);
-    match load.run(&span, point, note).await?.gone {
+    let stretch = Stretch::measured(point.plan(), round);
+    match load.run(&stretch, point, note).await?.gone {
         Some(reason) => Err(load.server_gone(reason)),
         None => Ok(window),
     }

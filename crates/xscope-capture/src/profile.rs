@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use xscope_load::probe::{Ready, wait_ready};
 use xscope_load::{
-    Cancel, Evidence, Load, LoadEvent, LoadOptions, Matrix, Point, Span, Window, point_result,
+    Cancel, Evidence, Load, LoadEvent, Matrix, Point, SendOptions, Stretch, TrialSamples,
+    point_result,
 };
 use xscope_trace::clock;
 use xscope_trace::results::{BenchConfig, Ended, Results, SCHEMA, WarmupReport};
@@ -31,7 +32,7 @@ pub struct ProfileOptions {
     /// Starts the server, with probes inside, and ends it; one that runs already if `None`.
     pub server: Option<ServerCommand>,
     pub matrix: Matrix,
-    pub load: LoadOptions,
+    pub load: SendOptions,
     /// Rounds of warm-up of each point.
     pub warmup_rounds: u32,
     /// What windows with more and less recording are compared after the measurement; none if
@@ -233,8 +234,8 @@ fn warn_of_distance(run: &RunDir, on_event: &mut impl FnMut(ProfileEvent<'_>)) {
 struct Loaded {
     url: String,
     load: Load,
-    options: LoadOptions,
-    points: Vec<(Point, Vec<Window>)>,
+    options: SendOptions,
+    points: Vec<(Point, Vec<TrialSamples>)>,
     warmup_rounds: u32,
     warmups: Vec<WarmupReport>,
     cancel: Cancel,
@@ -306,8 +307,8 @@ impl Loaded {
             return Ok(());
         }
         for (point, _) in &mut self.points {
-            let span = Span::warm_up(point.plan(), self.warmup_rounds);
-            let window = self.load.run(&span, point, &mut on_event).await?;
+            let stretch = Stretch::warm_up(point.plan(), self.warmup_rounds);
+            let window = self.load.run(&stretch, point, &mut on_event).await?;
             let (requests, right) = (window.samples.len() as u64, window.latencies().len() as u64);
             self.warmups.push(WarmupReport {
                 requests,
@@ -327,8 +328,8 @@ impl Loaded {
         mut on_event: impl FnMut(LoadEvent),
     ) -> Result<(), CaptureError> {
         for (point, windows) in &mut self.points {
-            let span = Span::measured(point.plan(), 0);
-            let window = self.load.run(&span, point, &mut on_event).await?;
+            let stretch = Stretch::measured(point.plan(), 0);
+            let window = self.load.run(&stretch, point, &mut on_event).await?;
             let gone = window.gone.clone();
             windows.push(window);
             if let Some(reason) = gone {
@@ -339,7 +340,7 @@ impl Loaded {
     }
 
     fn results(&self, url: &str, matrix: &Matrix, is_ok: bool) -> Results {
-        let measured = |windows: &[Window]| windows.iter().any(|w| !w.samples.is_empty());
+        let measured = |windows: &[TrialSamples]| windows.iter().any(|w| !w.samples.is_empty());
         let interrupted = self.cancel.is_cancelled();
         let points = self.points.iter().enumerate().filter(|(_, (_, windows))| measured(windows));
         let results = points.map(|(index, (point, windows))| {

@@ -216,7 +216,7 @@ mod tests {
     use std::time::Duration;
 
     use xscope_load::{
-        Ask, AskFixed, Backend, Cancel, Load, LoadOptions, Plan, Point, Pulse, Span, Workload,
+        Ask, AskFixed, Backend, Cancel, Load, Plan, Point, Pulse, SendOptions, Stretch, Workload,
     };
 
     use super::{ProcessId, Server};
@@ -229,10 +229,10 @@ mod tests {
         let workload = Workload { requests: Some(1), ..Workload::new(ask) };
         let mut point = Point::new(Plan::new("p", workload, Backend::Fixed).unwrap());
         let quiet = Duration::from_millis(50);
-        let options = LoadOptions { pulse: Some(pulse), quiet, ..LoadOptions::default() };
+        let options = SendOptions { pulse: Some(pulse), quiet, ..SendOptions::default() };
         let mut load = Load::new(&url, options, Cancel::new()).unwrap();
-        let span = Span::measured(point.plan(), 0);
-        load.run(&span, &mut point, |_| ()).await.unwrap().gone.unwrap()
+        let stretch = Stretch::measured(point.plan(), 0);
+        load.run(&stretch, &mut point, |_| ()).await.unwrap().gone.unwrap()
     }
 
     #[tokio::test]

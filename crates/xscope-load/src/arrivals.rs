@@ -10,11 +10,9 @@ use serde::{Deserialize, Serialize};
 use xscope_trace::Nanos;
 use xscope_trace::run::read_jsonl;
 
-use crate::error::LoadError;
+use crate::error::{LoadError, SpellingError};
+use crate::limits::{MAX_CONNECTIONS, MAX_PER_SEC, MAX_SECS};
 use crate::random::Random;
-
-/// The fastest schedule: one request each microsecond.
-const MAX_PER_SEC: f64 = 1e6;
 
 /// How requests arrive.
 ///
@@ -90,9 +88,9 @@ impl Arrivals {
     /// Why nothing can arrive like this, if so.
     pub(crate) fn problem(&self) -> Option<String> {
         let rate = |rate: f64| rate > 0.0 && rate <= MAX_PER_SEC;
-        let secs = |secs: f64| secs > 0.0 && secs <= 1e6;
+        let secs = |secs: f64| secs > 0.0 && secs <= MAX_SECS;
         let is_usable = match self {
-            Self::Closed(concurrency) => (1..=crate::run::MAX_CONNECTIONS).contains(concurrency),
+            Self::Closed(concurrency) => (1..=MAX_CONNECTIONS).contains(concurrency),
             Self::Constant { per_sec } | Self::Poisson { per_sec } => rate(*per_sec),
             Self::Gamma { per_sec, burstiness } => {
                 rate(*per_sec) && (0.01..=1000.0).contains(burstiness)
@@ -112,9 +110,8 @@ impl Arrivals {
         };
         (!is_usable).then(|| {
             format!(
-                "is {self}: concurrency is from 1 to {}, rates are above 0 and at most 1000000/s, \
-                 times above 0",
-                crate::run::MAX_CONNECTIONS
+                "is {self}: concurrency is from 1 to {MAX_CONNECTIONS}, rates are above 0 and at most \
+                 {MAX_PER_SEC}/s, times above 0"
             )
         })
     }
@@ -144,16 +141,10 @@ impl fmt::Display for Arrivals {
 }
 
 impl FromStr for Arrivals {
-    type Err = String;
+    type Err = SpellingError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        parse(text.trim()).ok_or_else(|| {
-            format!(
-                "{text:?} is no way to arrive: write closed:4, constant:20/s, poisson:20/s, \
-                 gamma:20/s,0.5, ramp:1-50/s,60s, stages:10/s*30s+20/s*30s or \
-                 replay:FILE (requests.jsonl of a run)"
-            )
-        })
+    fn from_str(text: &str) -> Result<Self, SpellingError> {
+        parse(text.trim()).ok_or_else(|| SpellingError::Arrivals { text: text.to_owned() })
     }
 }
 
@@ -188,9 +179,9 @@ fn parse(text: &str) -> Option<Arrivals> {
 }
 
 impl TryFrom<String> for Arrivals {
-    type Error = String;
+    type Error = SpellingError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, SpellingError> {
         text.parse()
     }
 }
@@ -278,7 +269,7 @@ impl Iterator for Schedule {
             Arrivals::Replay(_) => self.recorded.get(self.count as usize)?.offset,
             _ => {
                 self.at = self.next_secs()?;
-                nanos(self.at)
+                Nanos::from_secs(self.at)
             }
         };
         self.count += 1;
@@ -308,12 +299,6 @@ fn staged(stages: &[Stage], mut index: f64) -> Option<f64> {
         start += stage.secs;
     }
     None
-}
-
-pub(crate) fn nanos(secs: f64) -> Nanos {
-    #[expect(clippy::cast_possible_truncation, reason = "a float saturates as an integer")]
-    let nanos = (secs * 1e9).round() as i64;
-    Nanos(nanos)
 }
 
 #[cfg(test)]
@@ -383,7 +368,10 @@ mod tests {
             assert!(text.parse::<Arrivals>().unwrap().problem().is_some(), "{text}");
         }
         for text in ["", "poisson", "often:2", "constant:NaNs", "ramp:1/s", "replay:"] {
-            assert!(text.parse::<Arrivals>().unwrap_err().contains("write closed:4"), "{text}");
+            assert!(
+                text.parse::<Arrivals>().unwrap_err().to_string().contains("write closed:4"),
+                "{text}"
+            );
         }
     }
 }

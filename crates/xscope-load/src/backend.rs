@@ -23,9 +23,9 @@ use xscope_trace::Nanos;
 
 use crate::check::{Failure, FailureKind, Scores, excerpt};
 use crate::client::Exchange;
-use crate::error::LoadError;
-use crate::plan::{Prompt, Request};
-use crate::workload::{Ask, PromptForm, Workload};
+use crate::error::{LoadError, SpellingError};
+use crate::request::{Prompt, Request};
+use crate::workload::{Ask, AskGenerate, PromptForm, Workload};
 
 /// The language of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,21 +149,14 @@ impl Backend {
                 Self::VllmScore => json!({"model": model, "text_1": query, "text_2": items}),
                 _ => json!({"model": model, "query": query, "documents": items}),
             },
-            Ask::Generate(ask) => {
-                self.generation(model, query, *output_tokens, (ask.stream, ask.ignore_eos))
-            }
+            Ask::Generate(ask) => self.generation(ask, model, query, *output_tokens),
             Ask::Fixed(fixed) => return Bytes::copy_from_slice(fixed.body.as_bytes()),
         };
         Bytes::from(body.to_string())
     }
 
-    fn generation(
-        self,
-        model: &str,
-        prompt: &Prompt,
-        tokens: u32,
-        (stream, ignore_eos): (bool, bool),
-    ) -> Value {
+    fn generation(self, ask: &AskGenerate, model: &str, prompt: &Prompt, tokens: u32) -> Value {
+        let AskGenerate { stream, ignore_eos, .. } = *ask;
         if self == Self::SglangGenerate {
             let field = match prompt {
                 Prompt::Text(_) => "text",
@@ -231,10 +224,10 @@ impl fmt::Display for Backend {
 }
 
 impl FromStr for Backend {
-    type Err = String;
+    type Err = SpellingError;
 
     /// Also takes the names that `bench_serving` has for them.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, SpellingError> {
         let own = Self::ALL.into_iter().find(|backend| backend.name() == text);
         own.or(match text {
             "sgl-jax" | "sglang-native" => Some(Self::SglangGenerate),
@@ -242,9 +235,9 @@ impl FromStr for Backend {
             "sglang-oai-chat" | "vllm-chat" | "lmdeploy-chat" => Some(Self::OpenaiChat),
             _ => None,
         })
-        .ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("{text:?} is no backend: there are {names}")
+        .ok_or_else(|| SpellingError::Backend {
+            text: text.to_owned(),
+            known: Self::ALL.map(Self::name).join(", "),
         })
     }
 }

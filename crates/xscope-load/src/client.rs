@@ -414,19 +414,28 @@ impl Wake for Bell {
     }
 }
 
-async fn open(base: &BaseUrl, limit: Duration) -> Result<Connection, String> {
+/// Why one attempt to connect failed.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Handshake(#[from] hyper::Error),
+    #[error("no connection within {:.1} s", limit.as_secs_f64())]
+    Late { limit: Duration },
+}
+
+async fn open(base: &BaseUrl, limit: Duration) -> Result<Connection, NotConnected> {
     let connect = async {
         let stream = TcpStream::connect((base.host.as_str(), base.port)).await?;
         stream.set_nodelay(true)?;
         Ok::<_, std::io::Error>(stream)
     };
     let stream = match tokio::time::timeout(limit, connect).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no connection within {:.1} s", limit.as_secs_f64())),
+        Ok(stream) => stream?,
+        Err(_) => return Err(NotConnected::Late { limit }),
     };
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     Ok(Connection { sender, wire: Wire { connection: Some(Box::new(connection)), bell: None } })
 }
 

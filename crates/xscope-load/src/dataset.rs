@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::LoadError;
-use crate::plan::Prompt;
+use crate::request::Prompt;
 
 /// Characters of a token, about, where an answer's length has to be guessed.
 const CHARS_PER_TOKEN: usize = 4;
@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<(Arc<[Example]>, Vec<u8>), LoadError> 
     };
     let examples = match serde_json::from_slice::<Vec<Value>>(&bytes) {
         Ok(conversations) => conversations.iter().filter_map(conversation).collect(),
-        Err(_) => lines(&bytes).map_err(wrong)?,
+        Err(_) => lines(&bytes).map_err(|(line, error)| wrong(format!("line {line}: {error}")))?,
     };
     let is_empty = |prompt: &Prompt| prompt.is_empty();
     if let Some(at) =
@@ -51,13 +51,12 @@ pub(crate) fn read(path: &Path) -> Result<(Arc<[Example]>, Vec<u8>), LoadError> 
     }
 }
 
-fn lines(bytes: &[u8]) -> Result<Vec<Example>, String> {
+/// The requests, or the number of the first line that is none, and why.
+fn lines(bytes: &[u8]) -> Result<Vec<Example>, (usize, serde_json::Error)> {
     let lines = bytes.split(|&byte| byte == b'\n').enumerate();
     let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
     lines
-        .map(|(index, line)| {
-            serde_json::from_slice(line).map_err(|error| format!("line {}: {error}", index + 1))
-        })
+        .map(|(index, line)| serde_json::from_slice(line).map_err(|error| (index + 1, error)))
         .collect()
 }
 

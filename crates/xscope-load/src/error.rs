@@ -1,5 +1,5 @@
-//! What can go wrong with a load as a whole. A single request that fails is not an error of this
-//! type: it is a row with a [`Failure`].
+//! What can go wrong with a load as a whole, and how words are spelled that say what it is. A single
+//! request that fails is not an error of these types: it is a row with a [`Failure`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +59,26 @@ pub enum LoadError {
     /// A task of the load itself died: a defect of xscope.
     #[error("a worker of the load died, which is a defect of xscope: please report it")]
     Worker { source: tokio::task::JoinError },
+}
+
+/// Why a word is no part of a workload; the message says how to write one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpellingError {
+    #[error(
+        "{text:?} is no length: write 20, [10,20,40], uniform:10-30, normal:20,5, lognormal:20,0.5 \
+         or zipf:1.2,100"
+    )]
+    Length { text: String },
+    #[error(
+        "{text:?} is no way to arrive: write closed:4, constant:20/s, poisson:20/s, gamma:20/s,0.5, \
+         ramp:1-50/s,60s, stages:10/s*30s+20/s*30s or replay:FILE (requests.jsonl of a run)"
+    )]
+    Arrivals { text: String },
+    #[error("{text:?} is no backend: there are {known}")]
+    Backend { text: String, known: String },
+    #[error("give exactly one of the tables [score], [generate], [rerank], [fixed]")]
+    Tables,
 }
 
 /// What is wrong with a field of a workload, as an error.

@@ -5,10 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::SpellingError;
+use crate::limits::MAX_LENGTH;
 use crate::random::Random;
-
-/// The longest prompt or list that a workload makes.
-pub(crate) const MAX_LENGTH: u32 = 1 << 20;
 
 /// A length, or how it is drawn. All that is drawn is at least 1.
 ///
@@ -85,15 +84,10 @@ impl fmt::Display for Lengths {
 }
 
 impl FromStr for Lengths {
-    type Err = String;
+    type Err = SpellingError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is no length: write 20, [10,20,40], uniform:10-30, normal:20,5, \
-                 lognormal:20,0.5 or zipf:1.2,100"
-            )
-        };
+    fn from_str(text: &str) -> Result<Self, SpellingError> {
+        let wrong = || SpellingError::Length { text: text.to_owned() };
         if let Ok(length) = text.trim().parse() {
             return Ok(Self::Fixed(length));
         }
@@ -130,7 +124,9 @@ impl Lengths {
                 (1.0..=f64::from(MAX_LENGTH)).contains(mean) && (0.0..=1e6).contains(deviation)
             }
             Self::Zipf { exponent, max } => (1.01..=100.0).contains(exponent) && within(*max),
-            Self::Unreadable(text) => return text.parse::<Self>().err(),
+            Self::Unreadable(text) => {
+                return text.parse::<Self>().err().map(|error| error.to_string());
+            }
         };
         (!is_usable).then(|| {
             format!("is {self}: lengths are from 1 to {MAX_LENGTH}, exponents of zipf above 1")

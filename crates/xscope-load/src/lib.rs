@@ -6,15 +6,15 @@
 //! with an error. Nothing is printed; rows and progress go to the caller's function.
 //!
 //! ```no_run
-//! use xscope_load::{Backend, Cancel, Evidence, Load, LoadOptions, Plan, Point, Span, Workload};
+//! use xscope_load::{Backend, Cancel, Evidence, Load, Plan, Point, SendOptions, Stretch, Workload};
 //!
 //! # async fn example() -> Result<(), xscope_load::LoadError> {
 //! let workload = Workload::read("workload.toml".as_ref())?;
 //! let mut point = Point::new(Plan::new("p", workload, Backend::Sglang)?);
-//! let mut load = Load::new("http://127.0.0.1:30000", LoadOptions::default(), Cancel::new())?;
-//! load.run(&Span::warm_up(point.plan(), 5), &mut point, |_| ()).await?;
-//! let window = load.run(&Span::measured(point.plan(), 0), &mut point, |_| ()).await?;
-//! let result = xscope_load::point_result(point.plan(), &[window], &Evidence::default());
+//! let mut load = Load::new("http://127.0.0.1:30000", SendOptions::default(), Cancel::new())?;
+//! load.run(&Stretch::warm_up(point.plan(), 5), &mut point, |_| ()).await?;
+//! let trial = load.run(&Stretch::measured(point.plan(), 0), &mut point, |_| ()).await?;
+//! let result = xscope_load::point_result(point.plan(), &[trial], &Evidence::default());
 //! println!("{:?} {:?}", result.latency.p50_ms, result.verdict);
 //! # Ok(())
 //! # }
@@ -22,22 +22,32 @@
 
 mod alarm;
 pub mod arrivals;
+mod audit;
 pub mod backend;
 pub mod cancel;
 pub mod check;
 pub mod client;
+mod content;
 mod dataset;
 pub mod error;
+mod evidence;
 pub mod figures;
 pub mod lengths;
+mod limits;
+mod matrix;
 pub mod metrics;
+mod options;
 pub mod plan;
+mod point;
 pub mod probe;
 mod random;
 pub mod record;
+mod request;
 pub mod run;
 mod send;
-pub mod verdict;
+mod stretch;
+mod verdict;
+mod verify;
 pub mod warm;
 pub mod workload;
 
@@ -46,13 +56,18 @@ pub use backend::Backend;
 pub use cancel::Cancel;
 pub use check::{Failure, FailureKind, Tolerance};
 pub use client::ClientLimits;
-pub use error::LoadError;
-pub use figures::{Evidence, point_result, profiled_split};
+pub use error::{LoadError, SpellingError};
+pub use evidence::{CompileSign, Evidence};
+pub use figures::{point_result, profiled_split};
 pub use lengths::Lengths;
-pub use plan::{Matrix, Plan, Prompt, Request};
+pub use matrix::{Matrix, score_points};
+pub use options::{Pulse, SendOptions};
+pub use plan::Plan;
+pub use point::Point;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
-pub use record::{Phase, RequestRow, Sample, Window};
-pub use run::{Load, LoadEvent, LoadOptions, Point, Pulse, Span};
-pub use verdict::CompileSign;
-pub use warm::{CompileSigns, WarmUp, warm_up};
+pub use record::{Phase, RequestRow, Sample, TrialSamples};
+pub use request::{Prompt, Request};
+pub use run::{Load, LoadEvent};
+pub use stretch::Stretch;
+pub use warm::{CompileSigns, WarmUp, Warmed, warm_up};
 pub use workload::{Ask, AskFixed, AskGenerate, AskRerank, AskScore, Labels, PromptForm, Workload};

@@ -1,89 +1,17 @@
-//! What is sent: requests made from a seed, or from a file.
-//!
-//! The same workload gives the same bytes on every machine. Requests of one point differ from
-//! each other unless told otherwise, because a server with a prefix cache answers a repeated
-//! prompt without computing it; the label list of a point is the same in all of its requests,
-//! because servers compile for it.
+//! A plan: one point's workload, checked, for one backend. It makes the point's requests.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use xscope_trace::results::PointShape;
 
-use crate::arrivals::{Arrivals, Recorded, Schedule, read_recorded};
+use crate::arrivals::{Arrivals, Schedule};
 use crate::backend::Backend;
-use crate::dataset::{self, Example};
-use crate::error::{LoadError, refused};
+use crate::content::Content;
+use crate::error::LoadError;
 use crate::lengths::Lengths;
-use crate::random::Random;
 use crate::record::Phase;
-use crate::run::Point;
-use crate::workload::{
-    Ask, AskScore, LAST_SPECIAL_ID, Labels, PromptForm, SAFE_VOCAB, Workload, check,
-};
-
-/// Common words, each one token in most vocabularies.
-#[rustfmt::skip] // it would put one on a line
-const WORDS: [&str; 64] = [
-    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
-    "school", "state", "family", "student", "group", "country", "problem", "hand", "part",
-    "place", "case", "week", "company", "system", "program", "question", "work", "government",
-    "number", "night", "point", "home", "water", "room", "mother", "area", "money", "story",
-    "fact", "month", "lot", "right", "study", "book", "eye", "job", "word", "business", "issue",
-    "side", "kind", "head", "house", "service", "friend", "father", "power", "hour", "game",
-    "line", "end", "member", "law",
-];
-
-/// Text or token ids, as the endpoints take either.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Prompt {
-    Text(String),
-    TokenIds(Vec<u32>),
-}
-
-impl Prompt {
-    pub(crate) fn is_empty(&self) -> bool {
-        match self {
-            Self::Text(text) => text.is_empty(),
-            Self::TokenIds(ids) => ids.is_empty(),
-        }
-    }
-
-    /// Its tokens, if they are counted.
-    fn tokens(&self) -> Option<u64> {
-        match self {
-            Self::Text(_) => None,
-            Self::TokenIds(ids) => Some(ids.len() as u64),
-        }
-    }
-}
-
-/// One request, whatever server it goes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// The prompt, if something is generated.
-    pub query: Prompt,
-    /// Items or documents.
-    pub items: Vec<Prompt>,
-    pub labels: Vec<u32>,
-    /// Tokens to generate.
-    pub output_tokens: u32,
-}
-
-impl Request {
-    /// Prompt tokens, if the prompts are ids: every item comes behind its own copy of the query.
-    pub(crate) fn prompt_tokens(&self) -> Option<u64> {
-        let query = self.query.tokens()?;
-        if self.items.is_empty() {
-            return Some(query);
-        }
-        self.items.iter().map(|item| Some(query + item.tokens()?)).sum()
-    }
-}
+use crate::request::Request;
+use crate::workload::{Ask, SAFE_VOCAB, Workload, check};
 
 /// One point: a workload that has been checked. It makes requests.
 #[derive(Debug, Clone)]
@@ -92,12 +20,8 @@ pub struct Plan {
     shape: PointShape,
     workload: Workload,
     backend: Backend,
-    labels: Vec<u32>,
-    examples: Arc<[Example]>,
-    recorded: Arc<[Recorded]>,
+    content: Content,
     hash: String,
-    /// Of the hash: requests of different points have different content.
-    stream: u64,
 }
 
 impl Plan {
@@ -117,28 +41,13 @@ impl Plan {
         }
         check(&workload)?;
         backend.check(&workload)?;
-        let (examples, bytes) = match &workload.dataset {
-            Some(path) => dataset::read(path)?,
-            None => ([].into(), Vec::new()),
-        };
-        let recorded = match &workload.arrivals {
-            Arrivals::Replay(path) => read_recorded(path)?,
-            _ => [].into(),
-        };
-        check_files(&workload, &examples, &recorded)?;
-        let labels = match &workload.ask {
-            Ask::Score(AskScore { labels: Labels::Ids(ids), .. }) => ids.clone(),
-            Ask::Score(AskScore { labels: Labels::Drawn(n), .. }) => draw_labels(&workload, *n),
-            _ => Vec::new(),
-        };
-        let digest = content_digest(&workload, &bytes, &recorded);
-        let hash = digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let content = Content::read(&workload)?;
+        let hash = content.digest().iter().fold("sha256:".to_owned(), |mut text, byte| {
             write!(text, "{byte:02x}").expect("writing to a string cannot fail");
             text
         });
-        let stream = digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
         let (name, shape) = (name.into(), shape(&workload));
-        Ok(Self { name, shape, workload, backend, labels, examples, recorded, hash, stream })
+        Ok(Self { name, shape, workload, backend, content, hash })
     }
 
     pub fn name(&self) -> &str {
@@ -174,13 +83,13 @@ impl Plan {
 
     /// The labels that are scored.
     pub(crate) fn labels(&self) -> &[u32] {
-        &self.labels
+        self.content.labels()
     }
 
-    /// Times at which requests are due, from the start of a window; none in a closed loop.
-    pub(crate) fn schedule(&self, arrivals: &Arrivals, window: u64) -> Schedule {
-        let seed = self.workload.seed ^ (window << 32);
-        Schedule::new(arrivals.clone(), Arc::clone(&self.recorded), seed)
+    /// Times at which requests are due, from the start of the `nth` stretch of load; none in a
+    /// closed loop.
+    pub(crate) fn schedule(&self, arrivals: &Arrivals, nth: u64) -> Schedule {
+        self.content.schedule(arrivals, self.workload.seed ^ (nth << 32))
     }
 
     /// The request at this place of a phase. Equal phases and places have equal requests.
@@ -189,79 +98,7 @@ impl Plan {
             (Phase::Measure, Some(distinct)) => place % u64::from(distinct),
             _ => place,
         };
-        // Warm-up prompts differ from measured ones, so that they leave nothing useful in a
-        // prefix cache.
-        let mut random = Random::new(&[self.stream, phase.stream(), place]);
-        let nth = usize::try_from(place).unwrap_or(0);
-        if !self.examples.is_empty() {
-            return self.example(&self.examples[nth % self.examples.len()], &mut random);
-        }
-        let recorded = match self.recorded.is_empty() {
-            true => None,
-            false => self.recorded[nth % self.recorded.len()].items,
-        };
-        let (query, items, item_tokens, output_tokens) = match &self.workload.ask {
-            Ask::Score(ask) => (&ask.query_tokens, Some(&ask.items), Some(&ask.item_tokens), 0),
-            Ask::Rerank(ask) => {
-                (&ask.query_tokens, Some(&ask.documents), Some(&ask.document_tokens), 0)
-            }
-            Ask::Generate(ask) => {
-                let output = ask.output_tokens.as_ref().map_or(1, |n| n.draw(&mut random));
-                (&ask.input_tokens, None, None, output)
-            }
-            Ask::Fixed(_) => (&Lengths::Fixed(0), None, None, 0),
-        };
-        let query = self.query(&mut random, query);
-        let count = items.map_or(0, |items| recorded.unwrap_or_else(|| items.draw(&mut random)));
-        let items = (0..count).filter_map(|_| {
-            let tokens = item_tokens?.draw(&mut random);
-            Some(self.prompt(&mut random, tokens))
-        });
-        Request { items: items.collect(), query, labels: self.labels.clone(), output_tokens }
-    }
-
-    fn example(&self, example: &Example, random: &mut Random) -> Request {
-        let stated = match &self.workload.ask {
-            Ask::Generate(ask) => ask.output_tokens.as_ref().map(|tokens| tokens.draw(random)),
-            _ => Some(0),
-        };
-        Request {
-            query: example.query.clone(),
-            items: example.items.clone(),
-            labels: self.labels.clone(),
-            output_tokens: stated.or(example.output_tokens).unwrap_or(1),
-        }
-    }
-
-    /// A prompt behind the prefix of its group.
-    fn query(&self, random: &mut Random, tokens: &Lengths) -> Prompt {
-        let Workload { prefix_tokens, prefix_groups, .. } = self.workload;
-        let own = tokens.draw(random);
-        if prefix_tokens == 0 {
-            return self.prompt(random, own);
-        }
-        let group = random.below(prefix_groups);
-        let mut of_group = Random::new(&[self.stream, 4, u64::from(group)]);
-        match (self.prompt(&mut of_group, prefix_tokens), self.prompt(random, own)) {
-            (Prompt::TokenIds(mut prefix), Prompt::TokenIds(own)) => {
-                prefix.extend(own);
-                Prompt::TokenIds(prefix)
-            }
-            (Prompt::Text(prefix), Prompt::Text(own)) => Prompt::Text(format!("{prefix} {own}")),
-            (_, own) => own,
-        }
-    }
-
-    fn prompt(&self, random: &mut Random, tokens: u32) -> Prompt {
-        match self.workload.form {
-            PromptForm::TokenIds => Prompt::TokenIds(
-                (0..tokens).map(|_| draw_id(random, self.workload.vocab_size)).collect(),
-            ),
-            PromptForm::Text => {
-                let words = (0..tokens).map(|_| *random.pick(&WORDS).unwrap_or(&WORDS[0]));
-                Prompt::Text(words.collect::<Vec<_>>().join(" "))
-            }
-        }
+        self.content.request(&self.workload, phase, place)
     }
 }
 
@@ -280,117 +117,11 @@ fn shape(workload: &Workload) -> PointShape {
     PointShape { batch_size, label_count, input_len, output_len }
 }
 
-/// SHA-256 of all that makes the content and the timing of the requests. `json!` sorts its keys.
-fn content_digest(workload: &Workload, dataset: &[u8], recorded: &[Recorded]) -> Vec<u8> {
-    let file = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
-    let arrivals = match &workload.arrivals {
-        Arrivals::Replay(_) => {
-            json!(recorded.iter().map(|row| (row.offset.0, row.items)).collect::<Vec<_>>())
-        }
-        other => json!(other),
-    };
-    let content = json!({
-        "ask": workload.ask,
-        "arrivals": arrivals,
-        "dataset": workload.dataset.as_ref().map(|_| file(dataset)),
-        "distinct": workload.distinct,
-        "form": workload.form,
-        "prefix": (workload.prefix_tokens, workload.prefix_groups),
-        "seed": workload.seed,
-        "vocab_size": workload.vocab_size,
-    });
-    file(content.to_string().as_bytes())
-}
-
-/// Points that are measured one after the other.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Matrix {
-    /// What the points have in common.
-    pub workload: Workload,
-    /// Each with its name.
-    pub points: Vec<(String, Workload)>,
-    pub backend: Backend,
-}
-
-impl Matrix {
-    /// A score matrix.
-    pub fn score(workload: Workload, batch_sizes: &[u32], label_counts: &[u32]) -> Self {
-        let points = workload.score_matrix(batch_sizes, label_counts);
-        Self { workload, points, backend: Backend::Sglang }
-    }
-
-    /// Takes from the server what is left open, and checks every point.
-    ///
-    /// # Errors
-    ///
-    /// A point cannot be made.
-    pub fn fit(
-        &mut self,
-        server_info: Option<&serde_json::Value>,
-    ) -> Result<Vec<Point>, LoadError> {
-        self.workload = self.workload.clone().fitted(server_info);
-        if self.points.is_empty() {
-            return refused("points", "is empty: give at least one");
-        }
-        for (_, workload) in &mut self.points {
-            *workload = workload.clone().fitted(server_info);
-        }
-        let points = self.points.iter();
-        let plans = points.map(|(name, workload)| {
-            Ok(Point::new(Plan::new(name.as_str(), workload.clone(), self.backend)?))
-        });
-        plans.collect()
-    }
-}
-
-/// What only the files show.
-fn check_files(
-    workload: &Workload,
-    examples: &[Example],
-    recorded: &[Recorded],
-) -> Result<(), LoadError> {
-    let needs_items = matches!(workload.ask, Ask::Score(_) | Ask::Rerank(_));
-    if needs_items && examples.iter().any(|example| example.items.is_empty()) {
-        return refused("dataset", "has lines without items, and there is nothing to score");
-    }
-    let ids = examples.iter().flat_map(|e| e.items.iter().chain([&e.query]));
-    let ids = ids.filter_map(|prompt| match prompt {
-        Prompt::TokenIds(ids) => ids.iter().max(),
-        Prompt::Text(_) => None,
-    });
-    if let Some(id) = ids.max().filter(|&&id| id >= workload.vocab_size) {
-        return refused(
-            "dataset",
-            format!("has id {id}, outside vocab_size: give the model's own"),
-        );
-    }
-    let most = recorded.iter().filter_map(|row| row.items).max().unwrap_or(1);
-    match most > crate::lengths::MAX_LENGTH {
-        true => refused("arrivals", "replays a request of more than a million items"),
-        false => Ok(()),
-    }
-}
-
-fn draw_labels(workload: &Workload, count: u32) -> Vec<u32> {
-    let mut random = Random::new(&[workload.seed, 0]);
-    let mut labels: Vec<u32> = Vec::new();
-    while labels.len() < count as usize {
-        let id = draw_id(&mut random, workload.vocab_size);
-        if !labels.contains(&id) {
-            labels.push(id);
-        }
-    }
-    labels
-}
-
-fn draw_id(random: &mut Random, vocab_size: u32) -> u32 {
-    let first = LAST_SPECIAL_ID + 1;
-    first + random.below(vocab_size.saturating_sub(first))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Prompt;
+    use crate::workload::{AskScore, Labels, PromptForm};
 
     const TOML: &str = r#"
         model = "m"
@@ -475,17 +206,6 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert!(ids.len() > 300, "{} different ids", ids.len());
-    }
-
-    #[test]
-    fn a_matrix_has_labels_that_are_prefixes_of_each_other() {
-        let mut matrix = Matrix::score(workload(|_| ()), &[1, 3], &[2, 4]);
-        let points = matrix.fit(None).unwrap();
-        let names: Vec<_> = points.iter().map(|point| point.plan().name()).collect();
-        assert_eq!(names, ["b1_l2", "b1_l4", "b3_l2", "b3_l4"]);
-        let [two, four] = [0, 3].map(|index: usize| points[index].plan().labels());
-        assert_eq!(two, &four[..2]);
-        assert_eq!(points[3].plan().shape().batch_size, Some(3));
     }
 
     #[test]

@@ -1,11 +1,10 @@
-//! What the client saw: one row per request, and a window of them.
+//! What the client saw: one row per request, and the samples of a stretch of load.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xscope_trace::{Bytes, Nanos};
 
-use crate::arrivals::nanos;
 use crate::check::FailureKind;
 
 /// Whether a request counts.
@@ -91,9 +90,9 @@ pub struct RequestRow {
     pub server_ms: BTreeMap<String, f64>,
 }
 
-/// What an uninterrupted stretch of load gave: the raw samples of figures and verdicts.
+/// What a trial, or any other stretch of load, gave: the raw samples of figures and verdicts.
 #[derive(Debug, Clone, Default)]
-pub struct Window {
+pub struct TrialSamples {
     pub trial: u32,
     /// In the order in which they ended.
     pub samples: Vec<Sample>,
@@ -102,14 +101,16 @@ pub struct Window {
     pub ended: Nanos,
     /// Rate that the schedule asked for, if it asked for one.
     pub requested_per_sec: Option<f64>,
-    /// Requests that were due and not sent when the window was cut short.
+    /// Requests that were due and not sent when it was cut short.
     pub unsent: u64,
     /// Requests under way then; they have no sample.
     pub abandoned: u64,
     pub most_in_flight: u32,
-    /// Processor time of the client meanwhile, and how long that was.
+    /// Processor time of the client meanwhile, how long that was, and the cores that it might use; 0
+    /// if unknown.
     pub cpu: Nanos,
     pub wall: Nanos,
+    pub cores: u32,
     /// Share of that time in which the busiest of the sending threads had something to do.
     pub sender_busy: f64,
     /// Why the server is gone, if it is.
@@ -122,7 +123,7 @@ pub struct Window {
     pub server_ms: BTreeMap<String, (f64, u64)>,
 }
 
-/// One request of a window.
+/// One request of a trial.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sample {
     pub intended: Nanos,
@@ -153,7 +154,7 @@ impl Sample {
 impl RequestRow {
     /// Mean time for each token after the first, in streams of several.
     pub fn token_time(&self) -> Option<Nanos> {
-        let gaps: Vec<Nanos> = self.itl_ms.iter().map(|ms| nanos(ms / 1e3)).collect();
+        let gaps: Vec<Nanos> = self.itl_ms.iter().map(|ms| Nanos::from_secs(ms / 1e3)).collect();
         token_time(self.output_tokens.unwrap_or(0), &gaps)
     }
 }
@@ -165,7 +166,7 @@ fn token_time(output_tokens: u64, gaps: &[Nanos]) -> Option<Nanos> {
     (tokens > 0 && !gaps.is_empty()).then(|| Nanos(sum / tokens))
 }
 
-impl Window {
+impl TrialSamples {
     pub(crate) fn add(&mut self, sample: Sample, row: &RequestRow) {
         if self.samples.is_empty() || sample.intended < self.started {
             self.started = sample.intended;

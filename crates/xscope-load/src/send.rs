@@ -21,8 +21,9 @@ use xscope_trace::{Nanos, clock::monotonic};
 use crate::alarm::Alarm;
 use crate::check::Failure;
 use crate::client::{BaseUrl, Call, Client, ClientLimits, Exchange};
-use crate::plan::{Plan, Request};
+use crate::plan::Plan;
 use crate::record::Phase;
+use crate::request::Request;
 
 /// Jobs that are handed over together at most, so that threads do not wake each other for each.
 const CHUNK: usize = 512;
@@ -36,7 +37,7 @@ const CHUNKS: usize = 2;
 pub(crate) struct Job {
     pub(crate) index: u64,
     pub(crate) place: u64,
-    /// When it is due, from the start of the window; in a closed loop nobody knows before a
+    /// When it is due, from the start of the stretch; in a closed loop nobody knows before a
     /// connection is free.
     pub(crate) offset: Option<Nanos>,
     pub(crate) request_id: String,

@@ -4,9 +4,10 @@
 use xscope_trace::Nanos;
 use xscope_trace::results::{Cause, CauseKind, Durations, Figure, count_to_f64, samples_for};
 
-use crate::figures::{Evidence, audit};
+use crate::audit::{audit, due_per_sec};
+use crate::evidence::Evidence;
 use crate::plan::Plan;
-use crate::record::{Sample, Window};
+use crate::record::{Sample, TrialSamples};
 
 /// A schedule that was later than this on average ...
 const LAG_MS: f64 = 0.1;
@@ -34,16 +35,6 @@ const RATES: [&str; 4] = [
 ];
 const PERCENTILES: [(&str, u64); 3] = [("p50_ms", 500), ("p95_ms", 950), ("p99_ms", 990)];
 
-/// A compilation that was seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CompileSign {
-    /// It ended somewhere in this stretch of time.
-    pub from: Nanos,
-    pub to: Nanos,
-    /// What said so, word for word.
-    pub text: String,
-}
-
 /// Latencies of right answers that did and did not meet a compilation.
 #[derive(Debug, Default)]
 pub(crate) struct Split {
@@ -53,20 +44,20 @@ pub(crate) struct Split {
 }
 
 /// Where compilations would have been seen: nowhere, if empty.
-pub(crate) fn detected_by(windows: &[Window], evidence: &Evidence) -> String {
-    let mut samples = windows.iter().flat_map(|window| &window.samples);
+pub(crate) fn detected_by(trials: &[TrialSamples], evidence: &Evidence) -> String {
+    let mut samples = trials.iter().flat_map(|trial| &trial.samples);
     match evidence.detected_by.as_str() {
         "" if samples.any(|sample| sample.compiled.is_some()) => "header".to_owned(),
         known => known.to_owned(),
     }
 }
 
-pub(crate) fn split(windows: &[Window], evidence: &Evidence) -> Split {
+pub(crate) fn split(trials: &[TrialSamples], evidence: &Evidence) -> Split {
     let mut split = Split::default();
     let met = |sample: &Sample| {
         evidence.compiles.iter().find(|sign| sign.from <= sample.end && sample.intended <= sign.to)
     };
-    for sample in windows.iter().flat_map(|window| &window.samples) {
+    for sample in trials.iter().flat_map(|trial| &trial.samples) {
         let sign = met(sample);
         let is_hit = sign.is_some() || sample.compiled == Some(true);
         if let Some(sign) = sign.filter(|sign| split.evidence.last() != Some(&sign.text)) {
@@ -92,8 +83,8 @@ pub(crate) fn asked(plan: &Plan, evidence: &Evidence) -> Vec<String> {
 }
 
 /// All that is wrong with a point.
-pub(crate) fn causes(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Vec<Cause> {
-    let gone = || windows.iter().find_map(|window| window.gone.clone());
+pub(crate) fn causes(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) -> Vec<Cause> {
+    let gone = || trials.iter().find_map(|trial| trial.gone.clone());
     let mut causes = Vec::new();
     let mut add = |cause, detail, spoils: &[&str]| {
         let spoils = spoils.iter().map(|&name| name.to_owned()).collect();
@@ -107,19 +98,19 @@ pub(crate) fn causes(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Ve
     if evidence.interrupted {
         add(CauseKind::Interrupted, "stopped by the user before its end".to_owned(), &[]);
     }
-    if let Some(detail) = failed(windows, true).or_else(|| failed(&evidence.checks, true)) {
+    if let Some(detail) = failed(trials, true).or_else(|| failed(&evidence.checks, true)) {
         add(CauseKind::WrongAnswers, detail, &[]);
     }
-    if let Some(detail) = failed(windows, false) {
+    if let Some(detail) = failed(trials, false) {
         add(CauseKind::FailedRequests, detail, &[]);
     }
-    let limited = client_limited(windows, is_cut);
-    let overloaded = overloaded(windows);
+    let limited = client_limited(trials, is_cut);
+    let overloaded = overloaded(trials);
     let is_open = plan.workload().arrivals.concurrency().is_none();
     if let Some((detail, spoils)) = &limited {
         add(CauseKind::ClientLimited, detail.clone(), spoils);
     }
-    let Split { hit, evidence: lines, .. } = split(windows, evidence);
+    let Split { hit, evidence: lines, .. } = split(trials, evidence);
     if !hit.is_empty() {
         let line = lines.first().map_or_else(String::new, |line| format!(": {line}"));
         let detail = format!("{} requests met a compilation{line}", hit.len());
@@ -137,7 +128,7 @@ pub(crate) fn causes(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Ve
         }
         _ => {}
     }
-    let right = windows.iter().flat_map(|window| &window.samples);
+    let right = trials.iter().flat_map(|trial| &trial.samples);
     let n = right.filter(|sample| sample.failure.is_none()).count() as u64;
     let few = PERCENTILES.map(|(name, permille)| (name, samples_for(permille)));
     let few: Vec<(&str, u64)> = few.into_iter().filter(|(_, needed)| n < *needed).collect();
@@ -151,9 +142,9 @@ pub(crate) fn causes(plan: &Plan, windows: &[Window], evidence: &Evidence) -> Ve
 }
 
 /// Failed requests, of those that gave a wrong answer or of the others.
-fn failed(windows: &[Window], is_wrong: bool) -> Option<String> {
-    let all: usize = windows.iter().map(|window| window.samples.len()).sum();
-    let kinds = windows.iter().flat_map(|window| &window.failures);
+fn failed(trials: &[TrialSamples], is_wrong: bool) -> Option<String> {
+    let all: usize = trials.iter().map(|trial| trial.samples.len()).sum();
+    let kinds = trials.iter().flat_map(|trial| &trial.failures);
     let mut kinds = kinds.filter(|(kind, _)| kind.is_wrong_answer() == is_wrong).peekable();
     let (_, (_, first)) = kinds.peek().copied()?;
     let count: u64 = kinds.map(|(_, (count, _))| count).sum();
@@ -162,9 +153,12 @@ fn failed(windows: &[Window], is_wrong: bool) -> Option<String> {
 }
 
 /// Why the client was what limited the load, if it was, and which figures that spoils.
-fn client_limited(windows: &[Window], is_cut: bool) -> Option<(String, &'static [&'static str])> {
-    let audit = audit(windows);
-    let samples = || windows.iter().flat_map(|window| &window.samples);
+fn client_limited(
+    trials: &[TrialSamples],
+    is_cut: bool,
+) -> Option<(String, &'static [&'static str])> {
+    let audit = audit(trials);
+    let samples = || trials.iter().flat_map(|trial| &trial.samples);
     let latency = Durations::of(samples().map(Sample::latency).collect());
     let lag = &audit.schedule_lag;
     let value = |figure: &Figure| figure.value().unwrap_or(0.0);
@@ -175,21 +169,21 @@ fn client_limited(windows: &[Window], is_cut: bool) -> Option<(String, &'static 
         return Some((detail, &[]));
     }
     let delivered = value(&audit.delivered_per_sec);
-    if let (Some(_), Some(due)) = (audit.requested_per_sec, due_per_sec(windows))
+    if let (Some(_), Some(due)) = (audit.requested_per_sec, due_per_sec(trials))
         && delivered < DELIVERED * due
         && !is_cut
     {
         let detail = format!("{delivered:.1} requests/s were sent of {due:.1} that were due");
         return Some((detail, &[]));
     }
-    let busy = windows.iter().map(|window| window.sender_busy).fold(0.0, f64::max);
+    let busy = trials.iter().map(|trial| trial.sender_busy).fold(0.0, f64::max);
     if busy > BUSY {
         let percent = busy * 100.0;
         let detail = format!("the thread that sends was busy for {percent:.0} % of the time");
         return Some((detail, &[]));
     }
     let cpu = value(&audit.cpu_cores);
-    if cpu > BUSY * f64::from(audit.cores) {
+    if audit.cores > 0 && cpu > BUSY * f64::from(audit.cores) {
         let cores = audit.cores;
         let detail = format!("the client took {cpu:.1} of {cores} cores: nothing is left for more");
         return Some((detail, &[]));
@@ -201,25 +195,12 @@ fn client_limited(windows: &[Window], is_cut: bool) -> Option<(String, &'static 
     })
 }
 
-/// The rate at which the requests that were sent were due.
-fn due_per_sec(windows: &[Window]) -> Option<f64> {
-    let (mut gaps, mut secs) = (0, 0.0);
-    for window in windows {
-        let due = || window.samples.iter().filter(|s| s.sent.is_some()).map(|s| s.intended);
-        if let (Some(first), Some(last)) = (due().min(), due().max()) {
-            gaps += due().count() as u64 - 1;
-            secs += (last - first).as_millis() / 1e3;
-        }
-    }
-    (gaps > 0 && secs > 0.0).then(|| count_to_f64(gaps) / secs)
-}
-
 /// Whether requests in flight became ever more, in any window: between the second and the last
 /// quarter of the arrivals by more than chance explains.
-fn overloaded(windows: &[Window]) -> Option<String> {
-    windows.iter().find_map(|window| {
-        let mut due: Vec<Nanos> = window.samples.iter().map(|sample| sample.intended).collect();
-        let mut ends: Vec<Nanos> = window.samples.iter().map(|sample| sample.end).collect();
+fn overloaded(trials: &[TrialSamples]) -> Option<String> {
+    trials.iter().find_map(|trial| {
+        let mut due: Vec<Nanos> = trial.samples.iter().map(|sample| sample.intended).collect();
+        let mut ends: Vec<Nanos> = trial.samples.iter().map(|sample| sample.end).collect();
         due.sort_unstable();
         ends.sort_unstable();
         let n = due.len();

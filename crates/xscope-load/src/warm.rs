@@ -5,9 +5,11 @@ use xscope_trace::Nanos;
 use xscope_trace::results::WarmupReport;
 
 use crate::error::LoadError;
-use crate::record::{Phase, Window};
-use crate::run::{Load, LoadEvent, Point, Span};
-use crate::verdict::CompileSign;
+use crate::evidence::CompileSign;
+use crate::point::Point;
+use crate::record::TrialSamples;
+use crate::run::{Load, LoadEvent};
+use crate::stretch::Stretch;
 
 /// So many rounds in a row have to be alike.
 const STEADY_ROUNDS: usize = 3;
@@ -51,7 +53,15 @@ impl CompileSigns for () {
     }
 }
 
-/// Warms a point up. The second value says why, if the server is gone.
+/// A point that was warmed up.
+#[derive(Debug, Clone)]
+pub struct Warmed {
+    pub report: WarmupReport,
+    /// Why the server is gone, if it is.
+    pub gone: Option<String>,
+}
+
+/// Warms a point up.
 ///
 /// # Errors
 ///
@@ -62,20 +72,19 @@ pub async fn warm_up(
     rules: WarmUp,
     signs: &mut impl CompileSigns,
     mut on_event: impl FnMut(LoadEvent),
-) -> Result<(WarmupReport, Option<String>), LoadError> {
+) -> Result<Warmed, LoadError> {
     let mut rounds = Rounds::default();
     let (mut requests, mut right) = (0, 0);
     let mut gone = None;
     signs.take();
     while rounds.count() < rules.at_most as usize {
-        let span = Span { phase: Phase::Warmup, ..Span::warm_up(point.plan(), 1) };
-        let window = load.run(&span, point, &mut on_event).await?;
-        let latencies = window.latencies();
-        requests += window.samples.len() as u64;
-        right += latencies.len() as u64;
-        rounds.add(&window, !signs.take().is_empty());
-        gone.clone_from(&window.gone);
-        if gone.is_some() || window.samples.is_empty() {
+        let stretch = Stretch::warm_up(point.plan(), 1);
+        let round = load.run(&stretch, point, &mut on_event).await?;
+        requests += round.samples.len() as u64;
+        right += round.latencies().len() as u64;
+        rounds.add(&round, !signs.take().is_empty());
+        gone.clone_from(&round.gone);
+        if gone.is_some() || round.samples.is_empty() {
             break;
         }
         if rounds.count() >= rules.at_least as usize && rounds.are_steady() {
@@ -88,7 +97,7 @@ pub async fn warm_up(
         warm: rounds.count() >= rules.at_least as usize && rounds.are_steady(),
         evidence: rounds.evidence(signs.seen_by()),
     };
-    Ok((report, gone))
+    Ok(Warmed { report, gone })
 }
 
 /// What the rounds so far were like. Pure.
@@ -105,12 +114,12 @@ impl Rounds {
         self.medians.len()
     }
 
-    fn add(&mut self, window: &Window, compiled: bool) {
-        let mut latencies = window.latencies();
+    fn add(&mut self, round: &TrialSamples, compiled: bool) {
+        let mut latencies = round.latencies();
         latencies.sort_unstable();
         self.medians
             .push(latencies.get(latencies.len() / 2).map(|median: &Nanos| median.as_millis()));
-        let flags = || window.samples.iter().filter_map(|sample| sample.compiled);
+        let flags = || round.samples.iter().filter_map(|sample| sample.compiled);
         self.has_header |= flags().next().is_some();
         self.compiled.push(compiled || flags().any(|compiled| compiled));
     }
@@ -161,7 +170,10 @@ mod tests {
         for (index, ms) in medians.iter().enumerate() {
             let end = Nanos(ms * 1_000_000);
             let samples = vec![Sample { end, ..Sample::default() }];
-            rounds.add(&Window { samples, ..Window::default() }, compiled.contains(&index));
+            rounds.add(
+                &TrialSamples { samples, ..TrialSamples::default() },
+                compiled.contains(&index),
+            );
         }
         rounds
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Arrivals;
-use crate::error::{LoadError, refused};
+use crate::error::{LoadError, SpellingError, refused};
 use crate::lengths::Lengths;
+use crate::limits::{MAX_SECS, MAX_TOKENS_PER_REQUEST};
 
 /// Token ids up to this one are kept out of prompts and labels that are made up: tokenizers keep
 /// their special tokens (padding, begin, end) there.
@@ -15,9 +16,6 @@ pub const LAST_SPECIAL_ID: u32 = 10;
 /// A vocabulary that every model in use has at least; ids are drawn below it unless a workload says
 /// otherwise, so that a workload does not depend on the server.
 pub const SAFE_VOCAB: u32 = 4096;
-
-/// More prompt tokens than this in one request is a typing error, not a workload.
-const MAX_TOKENS_PER_REQUEST: u64 = 16 << 20;
 
 /// Whether prompts travel as text or as token ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -204,7 +202,7 @@ fn one_at_a_time() -> Arrivals {
 }
 
 impl TryFrom<Spelled> for Workload {
-    type Error = &'static str;
+    type Error = SpellingError;
 
     fn try_from(spelled: Spelled) -> Result<Self, Self::Error> {
         let Spelled { model, seed, form, vocab_size, distinct, prefix_tokens, .. } = spelled;
@@ -217,7 +215,7 @@ impl TryFrom<Spelled> for Workload {
         ];
         let mut asked = asked.into_iter().flatten();
         let (Some(ask), None) = (asked.next(), asked.next()) else {
-            return Err("give exactly one of the tables [score], [generate], [rerank], [fixed]");
+            return Err(SpellingError::Tables);
         };
         Ok(Self {
             model,
@@ -286,26 +284,6 @@ impl Workload {
         }
     }
 
-    /// The points of a score matrix, with their names: batch sizes outermost.
-    pub fn score_matrix(&self, batch_sizes: &[u32], label_counts: &[u32]) -> Vec<(String, Self)> {
-        let pairs = batch_sizes.iter().flat_map(|&b| label_counts.iter().map(move |&l| (b, l)));
-        pairs
-            .map(|(batch_size, label_count)| {
-                let mut workload = self.clone();
-                if let Ask::Score(ask) = &mut workload.ask {
-                    ask.items = Lengths::Fixed(batch_size);
-                    ask.labels = match &ask.labels {
-                        Labels::Drawn(_) => Labels::Drawn(label_count),
-                        Labels::Ids(ids) => {
-                            Labels::Ids(ids.iter().copied().take(label_count as usize).collect())
-                        }
-                    };
-                }
-                (format!("b{batch_size}_l{label_count}"), workload)
-            })
-            .collect()
-    }
-
     /// Takes from the server what is left open: its model's name, and a smaller vocabulary.
     #[must_use]
     pub fn fitted(mut self, server_info: Option<&serde_json::Value>) -> Self {
@@ -346,7 +324,7 @@ pub(crate) fn check(workload: &Workload) -> Result<(), LoadError> {
             return refused(field, "is 0: give at least 1");
         }
     }
-    if workload.secs.is_some_and(|secs| !(secs > 0.0 && secs <= 1e6)) {
+    if workload.secs.is_some_and(|secs| !(secs > 0.0 && secs <= MAX_SECS)) {
         return refused("secs", "is no time: give seconds above 0");
     }
     if let Some(problem) = workload.arrivals.problem() {

@@ -47,6 +47,13 @@ impl Picos {
 impl Nanos {
     pub const ZERO: Self = Self(0);
 
+    /// To the nearest; saturates at the range of an `i64`, and what is no number is 0.
+    pub fn from_secs(secs: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a float saturates as an integer")]
+        let nanos = (secs * 1e9).round() as i64;
+        Self(nanos)
+    }
+
     /// Milliseconds, for display and for the JSON contract.
     #[expect(clippy::cast_precision_loss, reason = "display: 2^53 ns is 104 days to the ns")]
     pub fn as_millis(self) -> f64 {

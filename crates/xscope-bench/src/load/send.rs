@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use xscope_load::{
-    Arrivals, Ask, AskFixed, Backend, Cancel, Evidence, Load, LoadOptions, Plan, Point, Span,
+    Arrivals, Ask, AskFixed, Backend, Cancel, Evidence, Load, Plan, Point, SendOptions, Stretch,
     Workload, point_result,
 };
 
@@ -48,11 +48,11 @@ pub(crate) fn send(args: &SendArgs) -> Result<()> {
         ..Workload::new(ask)
     };
     let mut point = Point::new(Plan::new("p", workload, Backend::Fixed)?);
-    let mut load = Load::new(base, LoadOptions::default(), Cancel::new())?;
+    let mut load = Load::new(base, SendOptions::default(), Cancel::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let span = Span::measured(point.plan(), 0);
-    let window = runtime.block_on(load.run(&span, &mut point, |_| ()))?;
-    let result = point_result(point.plan(), &[window], &Evidence::default());
+    let stretch = Stretch::measured(point.plan(), 0);
+    let trial = runtime.block_on(load.run(&stretch, &mut point, |_| ()))?;
+    let result = point_result(point.plan(), &[trial], &Evidence::default());
     ensure!(result.failed == 0, "{} requests failed: {:?}", result.failed, result.failures);
     let sent = Sent {
         requests: result.ok,

@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use xscope_load::{
     Arrivals, Ask, AskFixed, AskGenerate, AskRerank, AskScore, Backend, Cancel, Evidence,
-    FailureKind, Labels, Load, LoadError, LoadEvent, LoadOptions, Matrix, Phase, Plan, Point,
-    PromptForm, Pulse, RequestRow, Span, Window, Workload, point_result,
+    FailureKind, Labels, Load, LoadError, LoadEvent, Matrix, Phase, Plan, Point, PromptForm, Pulse,
+    RequestRow, SendOptions, Stretch, TrialSamples, Workload, point_result,
 };
 use xscope_trace::Nanos;
 use xscope_trace::results::{CauseKind, Figure, Judgement, PointResult};
@@ -42,8 +42,8 @@ fn closed(concurrency: u32, requests: u32) -> Workload {
     Workload { arrivals, requests: Some(requests), ..workload() }
 }
 
-fn options() -> LoadOptions {
-    let mut options = LoadOptions::default();
+fn options() -> SendOptions {
+    let mut options = SendOptions::default();
     options.limits.connect = Duration::from_millis(200);
     options
 }
@@ -56,13 +56,13 @@ fn point(workload: Workload) -> Point {
 async fn measure(
     url: &str,
     point: &mut Point,
-    options: LoadOptions,
+    options: SendOptions,
     cancel: &Cancel,
-) -> (Result<Window, LoadError>, Vec<RequestRow>) {
+) -> (Result<TrialSamples, LoadError>, Vec<RequestRow>) {
     let mut rows = Vec::new();
     let mut load = Load::new(url, options, cancel.clone()).expect("an address");
-    let span = Span::measured(point.plan(), 0);
-    let result = load.run(&span, point, |event| {
+    let stretch = Stretch::measured(point.plan(), 0);
+    let result = load.run(&stretch, point, |event| {
         if let LoadEvent::Row(row) = event {
             rows.push(*row);
         }
@@ -70,12 +70,16 @@ async fn measure(
     (result.await, rows)
 }
 
-async fn load(url: &str, workload: Workload, options: LoadOptions) -> (Window, Vec<RequestRow>) {
+async fn load(
+    url: &str,
+    workload: Workload,
+    options: SendOptions,
+) -> (TrialSamples, Vec<RequestRow>) {
     let (window, rows) = measure(url, &mut point(workload), options, &Cancel::new()).await;
     (window.expect("somebody answers"), rows)
 }
 
-fn judged(workload: Workload, window: Window) -> PointResult {
+fn judged(workload: Workload, window: TrialSamples) -> PointResult {
     point_result(point(workload).plan(), &[window], &Evidence::default())
 }
 
@@ -96,15 +100,15 @@ async fn every_point_is_warmed_up_and_measured() {
     })
     .await;
     let mut points = Matrix::score(closed(2, 6), &[1, 3], &[2]).fit(None).unwrap();
-    let options = LoadOptions { request_id_prefix: Some("run".to_owned()), ..options() };
+    let options = SendOptions { request_id_prefix: Some("run".to_owned()), ..options() };
     let mut load = Load::new(&server.url, options, Cancel::new()).unwrap();
     let (mut rows, mut results) = (Vec::new(), Vec::new());
     for point in &mut points {
-        let spans = [Span::warm_up(point.plan(), 2), Span::measured(point.plan(), 0)];
-        let mut window = Window::default();
-        for span in &spans {
+        let stretches = [Stretch::warm_up(point.plan(), 2), Stretch::measured(point.plan(), 0)];
+        let mut window = TrialSamples::default();
+        for stretch in &stretches {
             window = load
-                .run(span, point, |event| match event {
+                .run(stretch, point, |event| match event {
                     LoadEvent::Row(row) => rows.push(*row),
                     LoadEvent::PhaseStarted { phase, requests, .. } => {
                         assert_eq!(requests, Some(if phase == Phase::Warmup { 4 } else { 6 }));
@@ -211,17 +215,20 @@ async fn equal_workloads_send_equal_bodies_and_windows_go_on() {
         .await;
         let mut point = point(workload());
         let mut load = Load::new(&server.url, options(), Cancel::new()).unwrap();
-        let check =
-            Span { phase: Phase::Check, requests: Some(1), ..Span::measured(point.plan(), 0) };
-        let spans = [
-            Span::warm_up(point.plan(), 1),
-            Span::measured(point.plan(), 0),
-            Span::measured(point.plan(), 1),
+        let check = Stretch {
+            phase: Phase::Check,
+            requests: Some(1),
+            ..Stretch::measured(point.plan(), 0)
+        };
+        let stretches = [
+            Stretch::warm_up(point.plan(), 1),
+            Stretch::measured(point.plan(), 0),
+            Stretch::measured(point.plan(), 1),
             check.clone(),
             check,
         ];
-        for span in &spans {
-            load.run(span, &mut point, |_| ()).await.unwrap();
+        for stretch in &stretches {
+            load.run(stretch, &mut point, |_| ()).await.unwrap();
         }
         receiver.try_iter().collect::<Vec<_>>()
     };
@@ -413,7 +420,7 @@ async fn a_server_that_closes_after_each_answer_is_no_failure() {
 #[tokio::test]
 async fn a_server_that_never_answers_ends_the_load() {
     let server = Server::start(|_| Reply::Never).await;
-    let mut options = LoadOptions { give_up_after: 2, ..options() };
+    let mut options = SendOptions { give_up_after: 2, ..options() };
     options.limits.request = Duration::from_millis(20);
     let (window, rows) = load(&server.url, closed(2, 1000), options).await;
     let gone = window.gone.unwrap();
@@ -433,7 +440,7 @@ async fn a_server_that_lost_a_process_and_holds_its_requests_ends_the_load() {
         Pulse::new(move || (!lives()).then(|| "its scheduler has ended".to_owned()))
     };
     let quiet = Duration::from_millis(20);
-    let options = LoadOptions { pulse: Some(pulse), quiet, ..options() };
+    let options = SendOptions { pulse: Some(pulse), quiet, ..options() };
     let (window, rows) = load(&server.url, closed(2, 1000), options).await;
     let gone = window.gone.unwrap();
     assert_eq!(gone, "its scheduler has ended, and no request was answered for 0.02 s");
@@ -458,8 +465,8 @@ async fn a_server_that_dies_ends_the_load_and_keeps_what_was_done() {
         let (mut rows, started) = (0, Instant::now());
         let mut point = point(workload.clone());
         let mut load = Load::new(&server.url, options(), Cancel::new()).unwrap();
-        let span = Span::measured(point.plan(), 0);
-        let window = load.run(&span, &mut point, |event| {
+        let stretch = Stretch::measured(point.plan(), 0);
+        let window = load.run(&stretch, &mut point, |event| {
             rows += u32::from(matches!(event, LoadEvent::Row(row) if row.ok));
             if rows == 5 {
                 server.kill();
@@ -497,8 +504,8 @@ async fn cancelling_keeps_what_was_done() {
     let (cancel, mut rows) = (Cancel::new(), Vec::new());
     let mut point = point(closed(2, 1000));
     let mut load = Load::new(&server.url, options(), cancel.clone()).unwrap();
-    let span = Span::measured(point.plan(), 0);
-    let window = load.run(&span, &mut point, |event| {
+    let stretch = Stretch::measured(point.plan(), 0);
+    let window = load.run(&stretch, &mut point, |event| {
         if let LoadEvent::Row(row) = event {
             rows.push(row);
         }
@@ -523,10 +530,10 @@ async fn what_is_under_way_may_end_if_there_is_time() {
     .await;
     let (cancel, mut rows) = (Cancel::new(), 0);
     let mut point = point(closed(2, 1000));
-    let drain = LoadOptions { drain: Duration::from_mins(1), ..options() };
+    let drain = SendOptions { drain: Duration::from_mins(1), ..options() };
     let mut load = Load::new(&server.url, drain, cancel.clone()).unwrap();
-    let span = Span::measured(point.plan(), 0);
-    let window = load.run(&span, &mut point, |event| {
+    let stretch = Stretch::measured(point.plan(), 0);
+    let window = load.run(&stretch, &mut point, |event| {
         rows += u64::from(matches!(event, LoadEvent::Row(row) if row.ok));
         if rows == 3 {
             cancel.cancel();

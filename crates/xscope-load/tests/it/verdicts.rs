@@ -1,7 +1,7 @@
 //! Verdicts on loads in simulated time: right in at least 95 of 100 seeded trials each.
 
 use xscope_load::{
-    Ask, AskScore, Backend, CompileSign, Evidence, FailureKind, Labels, Plan, Sample, Window,
+    Ask, AskScore, Backend, CompileSign, Evidence, FailureKind, Labels, Plan, Sample, TrialSamples,
     Workload, point_result,
 };
 use xscope_trace::Nanos;
@@ -108,13 +108,13 @@ impl Scene {
         let failures = samples.iter().filter_map(|sample| sample.failure);
         let failures = failures.map(|kind| (kind, (1, "wrong".to_owned()))).collect();
         let ended = samples.iter().map(|sample| sample.end).max().unwrap_or_default();
-        let window = Window {
+        let window = TrialSamples {
             samples,
             failures,
             ended,
             wall: ended,
             requested_per_sec: rate,
-            ..Window::default()
+            ..TrialSamples::default()
         };
         let compiles = signs.to_vec();
         let evidence = Evidence { compiles, detected_by: "log".to_owned(), ..Evidence::default() };

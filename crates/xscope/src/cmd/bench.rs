@@ -11,7 +11,7 @@ use xscope_analysis::compiles::{Compiled, compiled};
 use xscope_analysis::reports::targets::{add_cost, check_results};
 use xscope_capture::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::{
-    Arrivals, Backend, Cancel, CompileSign, LoadEvent, LoadOptions, Matrix, Phase, WarmUp,
+    Arrivals, Backend, Cancel, CompileSign, LoadEvent, Matrix, Phase, SendOptions, WarmUp,
     Workload, profiled_split,
 };
 use xscope_trace::results::{
@@ -65,8 +65,8 @@ pub(crate) fn backend(args: &RequestArgs, workload: &Workload) -> Backend {
 }
 
 /// How the load behaves, as far as that can be said.
-pub(crate) fn load_options(args: &RequestArgs) -> LoadOptions {
-    let mut options = LoadOptions::default();
+pub(crate) fn load_options(args: &RequestArgs) -> SendOptions {
+    let mut options = SendOptions::default();
     options.tolerance.drift = args.drift;
     options
 }

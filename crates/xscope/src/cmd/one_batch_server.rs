@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use xscope_capture::{BenchOptions, BenchTarget, Benched, ProfiledServers};
 use xscope_load::{
-    Arrivals, Ask, AskGenerate, Backend, LoadOptions, Matrix, PromptForm, WarmUp, Workload,
+    Arrivals, Ask, AskGenerate, Backend, Matrix, PromptForm, SendOptions, WarmUp, Workload,
 };
 use xscope_trace::results::{BenchConfig, Judgement, PointResult};
 use xscope_view::{server_batch_secs, server_batches_text};
@@ -75,7 +75,7 @@ fn options(args: &OneBatchServerArgs) -> BenchOptions {
         ready: Duration::from_secs(args.ready_timeout_secs),
         profile: ProfiledServers::None,
         watchdog: capture::watchdog(),
-        load: LoadOptions::default(),
+        load: SendOptions::default(),
         config: BenchConfig {
             bench: "one-batch-server".to_owned(),
             batch_sizes: args.batch_size.clone(),

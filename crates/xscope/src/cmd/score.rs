@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use xscope_capture::ProfiledServers;
-use xscope_load::{Arrivals, Ask, AskScore, Labels, Lengths, Matrix, PromptForm, Workload};
+use xscope_load::{
+    Arrivals, Ask, AskScore, Labels, Lengths, Matrix, PromptForm, Workload, score_points,
+};
 use xscope_trace::results::BenchConfig;
 
 use crate::cli::{RequestArgs, ScoreArgs, ScoreAskArgs};
@@ -136,7 +138,7 @@ pub(crate) fn planned(
         Some(ids) => vec![u32::try_from(ids.len())?],
         None => or(&ask.label_counts, usual.label_counts),
     };
-    let points = base.score_matrix(&batches, &labels);
+    let points = score_points(&base, &batches, &labels);
     let profile = (!sizes).then_some(usual.name);
     Ok(Planned { base, points, batches, labels, profile })
 }
@@ -178,9 +180,9 @@ fn base(ask: &ScoreAskArgs, requests: &RequestArgs, usual: Named) -> Result<Work
 
 /// Large batches one after the other, then many requests at once for a while.
 fn stress(base: Workload) -> Planned {
-    let mut points = base.score_matrix(&STRESS_BATCHES, &[2]);
+    let mut points = score_points(&base, &STRESS_BATCHES, &[2]);
     for at_once in STRESS_AT_ONCE {
-        for (name, mut workload) in base.score_matrix(&[STRESS_ITEMS], &[2]) {
+        for (name, mut workload) in score_points(&base, &[STRESS_ITEMS], &[2]) {
             workload.arrivals = Arrivals::Closed(at_once);
             (workload.requests, workload.secs) = (None, Some(base.secs.unwrap_or(STRESS_SECS)));
             points.push((format!("{name}_c{at_once}"), workload));
