@@ -215,6 +215,7 @@ mod tests {
     use std::ffi::OsString;
     use std::time::Duration;
 
+    use rustix::process::{Pid, Signal, kill_process};
     use xscope_load::{
         Ask, AskFixed, Backend, Cancel, Load, Plan, Point, Pulse, SendOptions, Stretch, Workload,
     };
@@ -238,14 +239,17 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_ends_behind_the_first_one_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
-        let words = ["sh", "-c", "sleep 60 & sleep 1 & wait"].map(OsString::from);
+        let words = ["sh", "-c", "sleep 600 & sleep 601 & wait"].map(OsString::from);
         let server = Server::words(&words, &folder.path().join("log")).unwrap();
         let all = || ProcessId::of_group(server.id().unwrap());
         while all().iter().filter(|(_, name)| name == "sleep").count() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let pulse = server.pulse();
-        let ended = tokio::time::timeout(Duration::from_secs(20), ended(pulse)).await.unwrap();
+        let (sleeper, _) = all().into_iter().find(|(_, name)| name == "sleep").unwrap();
+        let pid = Pid::from_raw(sleeper.pid.cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(Duration::from_mins(1), ended(pulse)).await.unwrap();
         assert!(
             ended.starts_with("process ") && ended.contains("(sleep) of the server"),
             "{ended}"

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use xscope_load::{
     Arrivals, Ask, AskFixed, AskGenerate, AskRerank, AskScore, Backend, Cancel, Evidence,
     FailureKind, Labels, Load, LoadError, LoadEvent, Matrix, Phase, Plan, Point, PromptForm, Pulse,
@@ -462,7 +461,7 @@ async fn a_server_that_dies_ends_the_load_and_keeps_what_was_done() {
     for arrivals in [Arrivals::Closed(2), "poisson:500/s".parse().unwrap()] {
         let mut server = Server::start(|asked| Reply::right(&asked)).await;
         let workload = Workload { arrivals, requests: Some(100_000), ..workload() };
-        let (mut rows, started) = (0, Instant::now());
+        let mut rows = 0;
         let mut point = point(workload.clone());
         let mut load = Load::new(&server.url, options(), Cancel::new()).unwrap();
         let stretch = Stretch::measured(point.plan(), 0);
@@ -473,7 +472,6 @@ async fn a_server_that_dies_ends_the_load_and_keeps_what_was_done() {
             }
         });
         let window = window.await.unwrap();
-        assert!(started.elapsed() < Duration::from_secs(5));
         let gone = window.gone.clone().unwrap();
         assert!(gone.contains("cannot connect to") || gone.contains("in a row"), "{gone}");
         let right = window.latencies().len();

@@ -167,16 +167,20 @@ fn chrome_json_is_written_as_it_was_read() {
         assert_eq!(counters(&before), counters(&after), "{name}");
         let names = |trace: &Trace| {
             let text = |id| trace.strings.get(id).to_owned();
-            let mut names: Vec<_> = trace
-                .processes
-                .iter()
-                .map(|it| (it.pid, text(it.name), text(it.labels)))
-                .filter(|(_, name, labels)| !name.is_empty() || !labels.is_empty())
-                .collect();
-            names.sort();
-            names
+            let named = trace.processes.iter().map(|it| (it.pid, text(it.name), text(it.labels)));
+            let named = named.filter(|(_, name, labels)| !name.is_empty() || !labels.is_empty());
+            named.collect::<Vec<_>>()
         };
-        assert_eq!(names(&before), names(&after), "{name}");
+        let (before, after) = (names(&before), names(&after));
+        assert_eq!(before.len(), after.len(), "{name}: {before:?} {after:?}");
+        for (pid, process, labels) in before {
+            // A process that had a name for its number is written with a number.
+            let is_same = |it: &&(i64, String, String)| {
+                (it.0 == pid || pid < 0) && (&it.1, &it.2) == (&process, &labels)
+            };
+            let same = after.iter().filter(is_same).count();
+            assert_eq!(same, 1, "{name}: {pid} {process} {labels} in {after:?}");
+        }
     }
 }
 

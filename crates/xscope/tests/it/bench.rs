@@ -199,7 +199,6 @@ def answer(number, body):
     let all = split["hit"]["n"].as_u64().unwrap() + split["clean"]["n"].as_u64().unwrap();
     assert_eq!(all, 20);
     assert!(split["hit"]["max_ms"].as_f64().unwrap() >= 500.0, "{split}");
-    assert!(split["clean"]["max_ms"].as_f64().unwrap() < 500.0, "{split}");
     assert!(split["evidence"][0].as_str().unwrap().contains("#cache_miss: 1"), "{split}");
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::profile::{json_file, only_run_in};
 use crate::{run, stderr, stdout};
 
 /// A file of results with three trials of one point.
@@ -160,6 +161,11 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
         let small = ["profile", "--item-tokens", "1", "--warmup", "1", "--batch-sizes", "2"];
         let more = ["--requests", "12", "--query-tokens", query, "--output-dir", folder];
         run(path, &[small.as_slice(), &more].concat(), 0);
+        // On a busy machine a point is invalid, which another test is about.
+        let file = only_run_in(&path.join(folder)).join("results.json");
+        let mut results = json_file(&file);
+        results["results"][0]["verdict"] = json!({"status": "valid", "causes": []});
+        fs::write(file, results.to_string()).unwrap();
     };
     for folder in ["a", "b"] {
         profile(folder, "2");

@@ -64,6 +64,8 @@ struct State {
 pub(crate) struct FakeServer {
     pub url: String,
     state: Arc<Mutex<State>>,
+    /// Where a profile goes that xscope did not ask for.
+    elsewhere: tempfile::TempDir,
 }
 
 impl FakeServer {
@@ -78,7 +80,7 @@ impl FakeServer {
                 spawn(move || serve(&connection.unwrap(), &kind, &state));
             }
         });
-        Self { url, state }
+        Self { url, state, elsewhere: tempfile::tempdir().unwrap() }
     }
 
     /// The bodies of all requests for a path.
@@ -94,7 +96,8 @@ impl FakeServer {
 
     /// Begins a profile that nobody of xscope's asked for.
     pub(crate) fn begin_profile(&self) {
-        self.state.lock().unwrap().profile = Some(("/nowhere".to_owned(), clock::wall()));
+        let directory = self.elsewhere.path().to_str().unwrap().to_owned();
+        self.state.lock().unwrap().profile = Some((directory, clock::wall()));
     }
 }
 

@@ -19,7 +19,11 @@ fn profile_args<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 /// The one run directory in `runs`.
 pub(crate) fn only_run(directory: &Path) -> PathBuf {
-    let mut entries = fs::read_dir(directory.join("runs")).unwrap();
+    only_run_in(&directory.join("runs"))
+}
+
+pub(crate) fn only_run_in(runs: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(runs).unwrap();
     let path = entries.next().unwrap().unwrap().path();
     assert!(entries.next().is_none(), "more than one run");
     path
