@@ -80,7 +80,7 @@ fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
         shift(&mut track.slices.start, shift_of(track.source));
     }
     for dropped in &mut trace.dropped {
-        let Some(track) = trace.tracks.get(dropped.track as usize) else { continue };
+        let Some(track) = trace.tracks.get(dropped.track) else { continue };
         let by = shift_of(track.source);
         dropped.first = dropped.first.saturating_add(by);
         dropped.last = dropped.last.saturating_add(by);

@@ -11,6 +11,7 @@ mod bytes;
 pub mod chrome;
 pub mod clock;
 pub mod error;
+pub mod ids;
 pub mod load;
 pub mod memory_report;
 pub mod metric;

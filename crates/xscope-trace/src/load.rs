@@ -9,6 +9,7 @@ use crate::align::align;
 use crate::bytes::FileBytes;
 use crate::chrome;
 use crate::error::{Error, Result};
+use crate::ids::IdVec;
 use crate::memory_report;
 use crate::model::{DeviceId, Dropped, SharedBytes, Source, Trace, short_device};
 use crate::pprof;
@@ -124,33 +125,32 @@ fn finish(mut trace: Trace) -> Trace {
 /// Brings devices into the order of their sources and numbers: readers meet them in the order of
 /// their first operation.
 fn sort_devices(trace: &mut Trace) {
-    let mut order: Vec<usize> = (0..trace.devices.len()).collect();
-    order.sort_by_key(|&index| {
-        let device = &trace.devices[index];
+    let mut order: Vec<DeviceId> = trace.devices.ids().collect();
+    order.sort_by_key(|&id| {
+        let device = &trace.devices[id];
         (device.source, device.kind, device.ordinal)
     });
-    let mut place = vec![0; order.len()];
-    for (new, &old) in order.iter().enumerate() {
-        place[old] = u32::try_from(new).unwrap_or(u32::MAX);
+    let mut place = IdVec::filled(&trace.devices, DeviceId(0));
+    for (new, &old) in trace.devices.ids().zip(&order) {
+        place[old] = new;
     }
-    trace.devices = order.iter().map(|&index| trace.devices[index].clone()).collect();
+    trace.devices = order.iter().map(|&id| trace.devices[id].clone()).collect();
     for device in trace.tracks.iter_mut().filter_map(|track| track.device.as_mut()) {
-        *device = DeviceId(place[device.0 as usize]);
+        *device = place[*device];
     }
 }
 
 /// Tells devices of one name apart: by their host, else by the folder of their file, else by its
 /// number.
 fn label_devices(trace: &mut Trace) {
-    let mut named: BTreeMap<StrId, Vec<usize>> = BTreeMap::new();
-    for (index, device) in trace.devices.iter().enumerate() {
-        named.entry(device.name).or_default().push(index);
+    let mut named: BTreeMap<StrId, Vec<DeviceId>> = BTreeMap::new();
+    for (id, device) in trace.devices.iter_ids() {
+        named.entry(device.name).or_default().push(id);
     }
     for (name, alike) in named.into_iter().filter(|(_, alike)| alike.len() > 1) {
-        let source = |&index: &usize| &trace.sources[trace.devices[index].source.0 as usize];
-        let hosts: Vec<&str> =
-            alike.iter().map(|index| trace.strings.get(source(index).host)).collect();
-        let paths: Vec<&Path> = alike.iter().map(|index| Path::new(&source(index).path)).collect();
+        let source = |&id: &DeviceId| &trace.sources[trace.devices[id].source];
+        let hosts: Vec<&str> = alike.iter().map(|id| trace.strings.get(source(id).host)).collect();
+        let paths: Vec<&Path> = alike.iter().map(|id| Path::new(&source(id).path)).collect();
         let common = paths[0].ancestors().find(|it| paths.iter().all(|path| path.starts_with(it)));
         let parts = paths.iter().copied().map(|path| {
             let rest = path.strip_prefix(common?).ok()?;
@@ -163,8 +163,8 @@ fn label_devices(trace: &mut Trace) {
         let short = short_device(trace.strings.get(name)).to_owned();
         let labels: Vec<String> =
             marks.unwrap_or_else(numbers).iter().map(|mark| format!("{short} of {mark}")).collect();
-        for (index, label) in alike.into_iter().zip(labels) {
-            trace.devices[index].label = trace.strings.intern(&label);
+        for (id, label) in alike.into_iter().zip(labels) {
+            trace.devices[id].label = trace.strings.intern(&label);
         }
     }
 }
@@ -202,7 +202,7 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
         }
     }
     if let Some(run) = &run {
-        let sources = &mut trace.sources[before..];
+        let (_, sources) = trace.sources.split_at_mut(before);
         place_own(run, sources);
         place_servers(run, sources, &mut trace.strings);
     }

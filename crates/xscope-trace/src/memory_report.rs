@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::model::{Clock, Format, MemoryReport, ReportedTensor, Source, SourceId, Trace};
+use crate::model::{Clock, Format, MemoryReport, ReportedTensor, Source, Trace};
 use crate::quality::{Finding, Severity};
 use crate::strings::StrId;
 use crate::time::{Bytes, Nanos};
@@ -148,7 +148,7 @@ pub(crate) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
         return Ok(());
     }
     let report: Report = serde_json::from_slice(bytes).map_err(damaged)?;
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let tensors: Vec<ReportedTensor> = report
         .tensors
         .iter()
@@ -196,7 +196,7 @@ fn push_source(path: &str, bytes: usize, facts: Vec<(String, String)>, trace: &m
 
 /// Adds the reports that a summary knows and the trace has not read themselves.
 fn read_summary(path: &str, bytes: usize, summary: &Summary, trace: &mut Trace) {
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     for (report_type, rows) in &summary.memory_breakdown_by_type {
         for row in rows {
             let report = MemoryReport {

@@ -12,19 +12,25 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::args::{ArgCell, ArgStore};
+use crate::ids::{IdVec, ids};
 use crate::quality::Finding;
 use crate::server_log::LogEvent;
 use crate::span::Recorded;
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 
-/// Index of a [`Source`] in [`Trace::sources`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u32);
-
-/// Index of a [`Device`] in [`Trace::devices`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceId(pub u32);
+ids! {
+    /// A [`Source`] of [`Trace::sources`].
+    SourceId;
+    /// A [`Device`] of [`Trace::devices`].
+    DeviceId;
+    /// A [`Track`] of [`Trace::tracks`].
+    TrackId;
+    /// An [`EventMeta`] of [`Trace::metas`].
+    MetaId;
+    /// A [`Program`] of [`Trace::programs`].
+    ProgramId;
+}
 
 /// A device's name without what recorders put before it: `TPU:0` of `/device:TPU:0`.
 pub fn short_device(name: &str) -> &str {
@@ -32,26 +38,18 @@ pub fn short_device(name: &str) -> &str {
     name.strip_prefix("CUSTOM:").unwrap_or(name)
 }
 
-/// Index of an [`EventMeta`] in [`Trace::metas`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MetaId(pub u32);
-
-/// Index of a [`Program`] in [`Trace::programs`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProgramId(pub u32);
-
 /// Everything that was read, from one file or many, on one time axis.
 #[derive(Debug, Default)]
 pub struct Trace {
     pub strings: Strings,
-    pub sources: Vec<Source>,
-    pub devices: Vec<Device>,
-    pub tracks: Vec<Track>,
-    pub metas: Vec<EventMeta>,
+    pub sources: IdVec<SourceId, Source>,
+    pub devices: IdVec<DeviceId, Device>,
+    pub tracks: IdVec<TrackId, Track>,
+    pub metas: IdVec<MetaId, EventMeta>,
     pub counters: Vec<Counter>,
     pub processes: Vec<Process>,
     pub flows: Vec<Flow>,
-    pub programs: Vec<Program>,
+    pub programs: IdVec<ProgramId, Program>,
     pub spans: Vec<RequestSpan>,
     pub client: Vec<ClientRequest>,
     /// Samples of stacks: what allocated, what ran.
@@ -72,8 +70,8 @@ pub struct Trace {
 /// [`LoadOptions`](crate::load::LoadOptions)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
-    /// Index in [`Trace::tracks`]; the track holds those that were kept.
-    pub track: u32,
+    /// The track that holds those that were kept.
+    pub track: TrackId,
     /// Start of the first and end of the last.
     pub first: Picos,
     pub last: Picos,
@@ -247,7 +245,7 @@ pub struct Process {
 /// A slice, by its track in [`Trace::tracks`] and its row there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceRef {
-    pub track: u32,
+    pub track: TrackId,
     pub row: u32,
 }
 
@@ -689,18 +687,18 @@ pub type SharedBytes = Arc<crate::bytes::FileBytes>;
 impl Trace {
     /// The name of an event to show: the short one if there is one.
     pub fn label(&self, meta: MetaId) -> &str {
-        let meta = &self.metas[meta.0 as usize];
+        let meta = &self.metas[meta];
         self.strings.get(if meta.display.is_empty() { meta.name } else { meta.display })
     }
 
     pub fn meta(&self, meta: MetaId) -> &EventMeta {
-        &self.metas[meta.0 as usize]
+        &self.metas[meta]
     }
 
     /// The name of a device as reports show it, no two alike: `TPU:0` of `/device:TPU:0`, or
     /// `TPU:0 of host-1`.
     pub fn device_label(&self, device: DeviceId) -> &str {
-        let device = &self.devices[device.0 as usize];
+        let device = &self.devices[device];
         match self.strings.get(device.label) {
             "" => short_device(self.strings.get(device.name)),
             label => label,
@@ -710,7 +708,7 @@ impl Trace {
     /// The instruction behind an event, if the trace carries its program.
     pub fn instruction(&self, meta: MetaId) -> Option<&Instruction> {
         let meta = self.meta(meta);
-        let program = &self.programs[meta.program?.0 as usize];
+        let program = &self.programs[meta.program?];
         let op = if !meta.op.is_empty() {
             meta.op
         } else if !meta.display.is_empty() {
@@ -746,8 +744,7 @@ impl Trace {
     /// trace has no programs.
     pub fn first_of_runs(&self) -> BTreeMap<i64, Vec<SliceRef>> {
         let mut found: BTreeMap<(i64, Option<DeviceId>), (bool, Picos, SliceRef)> = BTreeMap::new();
-        let tracks = self.tracks.iter().zip(0_u32..);
-        for (track, index) in tracks.filter(|(track, _)| !track.slices.run.is_empty()) {
+        for (id, track) in self.tracks.iter_ids().filter(|(_, it)| !it.slices.run.is_empty()) {
             let is_detail = match track.kind {
                 TrackKind::Modules => false,
                 TrackKind::Ops => true,
@@ -755,7 +752,7 @@ impl Trace {
             };
             for (row, &start) in (0_u32..).zip(&track.slices.start) {
                 let Some(run) = track.slices.run_of(row as usize) else { continue };
-                let this = (is_detail, start, SliceRef { track: index, row });
+                let this = (is_detail, start, SliceRef { track: id, row });
                 let known = found.entry((run, track.device)).or_insert(this);
                 *known = (*known).min(this);
             }

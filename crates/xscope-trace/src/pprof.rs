@@ -57,7 +57,7 @@ pub(crate) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
             hint: "no number in it has a meaning; capture or copy the file again".to_owned(),
         });
     }
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let mut tables = Tables::default();
     tables.read_strings(&parts, trace);
     let profile = tables.profile(source, &parts, trace);

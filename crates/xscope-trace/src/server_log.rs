@@ -8,7 +8,7 @@
 //! [`parse_line`] needs no file: whoever follows a log while it grows calls it for each line.
 
 use crate::error::{Error, Result};
-use crate::model::{Clock, Format, LogRow, Source, SourceId, Trace};
+use crate::model::{Clock, Format, LogRow, Source, Trace};
 use crate::quality::{Finding, Severity};
 use crate::run::Utc;
 use crate::strings::StrId;
@@ -184,7 +184,7 @@ pub(crate) fn read(
     }
     let first = lines.iter().find_map(|line| line.at);
     let zone = run.zip(extent(bytes)).and_then(|(run, log)| zone(run, log));
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let epoch = first.map(|first| Nanos(first.0.saturating_sub(zone.unwrap_or_default().0)));
     let unplaced = lines.iter().filter(|line| line.at.is_none()).count() as u64;
     if unplaced > 0 {

@@ -38,7 +38,7 @@ pub(crate) fn read_xspan(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<
         let message = format!("{path}, byte {}: {}", issue.offset, issue.message);
         trace.findings.push(Finding::new(&format!("xspan.{}", issue.code), severity, message));
     }
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let header = file.header;
     trace.sources.push(Source {
         path: path.to_owned(),
@@ -231,7 +231,7 @@ pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
     // A benchmark profiles in a window of its own: its traces and spans say nothing of other requests.
     let has_profiled = rows.iter().any(|row| row.phase == PROFILED);
     rows.retain(|row| !has_profiled || row.phase == PROFILED);
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     trace.sources.push(Source {
         path: path.to_owned(),
         format: Format::Requests,

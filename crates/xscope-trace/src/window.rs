@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{DeviceId, MetaId, SliceRef, Slices, Trace, TrackKind};
+use crate::ids::IdVec;
+use crate::model::{DeviceId, MetaId, SliceRef, Slices, SourceId, Trace, TrackId, TrackKind};
 use crate::time::Picos;
 use crate::write::trim::{Cut, trim};
 
@@ -21,21 +22,21 @@ pub struct Window {
     /// Start and duration that slices had before they were cut.
     whole: BTreeMap<SliceRef, (Picos, Picos)>,
     /// Slices of each source before the cut.
-    events: Vec<u64>,
+    events: IdVec<SourceId, u64>,
     /// Operations before the window of executions that reach into it.
     ran_before: BTreeMap<(DeviceId, i64, MetaId), u64>,
 }
 
 impl Window {
     /// The rows of a track that an edge of the window cut, with their start and duration before.
-    pub fn cut_rows(&self, track: u32) -> impl Iterator<Item = (u32, (Picos, Picos))> {
+    pub fn cut_rows(&self, track: TrackId) -> impl Iterator<Item = (u32, (Picos, Picos))> {
         let first = SliceRef { track, row: 0 };
         let last = SliceRef { track, row: u32::MAX };
         self.whole.range(first..=last).map(|(slice, &times)| (slice.row, times))
     }
 
     /// How many slices a source had, those outside of the window included.
-    pub fn events_of(&self, source: usize) -> u64 {
+    pub fn events_of(&self, source: SourceId) -> u64 {
         self.events.get(source).copied().unwrap_or(0)
     }
 
@@ -56,9 +57,9 @@ impl Window {
 /// Slices that reach into the window are cut at its edges; requests and their spans are kept whole.
 /// A slice that never ended begins at the edge and still has no end.
 pub fn clip(trace: &mut Trace, from: Picos, to: Picos) -> Window {
-    let mut events = vec![0; trace.sources.len()];
+    let mut events = IdVec::filled(&trace.sources, 0);
     for track in &trace.tracks {
-        if let Some(count) = events.get_mut(track.source.0 as usize) {
+        if let Some(count) = events.get_mut(track.source) {
             *count += track.slices.len() as u64;
         }
     }
@@ -66,8 +67,8 @@ pub fn clip(trace: &mut Trace, from: Picos, to: Picos) -> Window {
     trim(trace, &Cut { window: Some((from, to)), drop: Vec::new() });
     let mut window = Window { from, to, whole: BTreeMap::new(), events, ran_before };
     let mut moved: FxHashMap<SliceRef, SliceRef> = FxHashMap::default();
-    for (track, index) in trace.tracks.iter_mut().zip(0..) {
-        clip_slices(&mut track.slices, index, &mut window, &mut moved);
+    for id in trace.tracks.ids() {
+        clip_slices(&mut trace.tracks[id].slices, id, &mut window, &mut moved);
     }
     if !moved.is_empty() {
         for end in trace.flows.iter_mut().flat_map(|flow| [&mut flow.from, &mut flow.to]) {
@@ -98,7 +99,7 @@ fn ran_before(trace: &Trace, from: Picos) -> BTreeMap<(DeviceId, i64, MetaId), u
 /// Cuts the slices of one track; `moved` gets the rows that change places.
 fn clip_slices(
     slices: &mut Slices,
-    track: u32,
+    track: TrackId,
     window: &mut Window,
     moved: &mut FxHashMap<SliceRef, SliceRef>,
 ) {
@@ -142,7 +143,9 @@ fn clip_slices(
 #[cfg(test)]
 mod tests {
     use super::{Picos, clip};
-    use crate::model::{Flow, MetaId, SliceRef, Slices, SourceId, Trace, Track, TrackKind};
+    use crate::model::{
+        Flow, MetaId, SliceRef, Slices, SourceId, Trace, Track, TrackId, TrackKind,
+    };
     use crate::strings::StrId;
 
     fn trace(rows: &[(i64, i64)]) -> Trace {
@@ -169,7 +172,7 @@ mod tests {
     fn check(rows: &[(i64, i64)], window: (i64, i64), expected: &[(i64, i64)]) {
         let mut trace = trace(rows);
         clip(&mut trace, Picos(window.0), Picos(window.1));
-        let slices = &trace.tracks[0].slices;
+        let slices = &trace.tracks[TrackId(0)].slices;
         let found: Vec<_> = slices.start.iter().zip(&slices.dur).map(|(s, d)| (s.0, d.0)).collect();
         assert_eq!(found, expected);
     }
@@ -186,11 +189,11 @@ mod tests {
     #[test]
     fn what_refers_to_slices_follows_them() {
         let mut trace = trace(&[(0, 10), (5, 10)]);
-        let at = |row| SliceRef { track: 0, row };
+        let at = |row| SliceRef { track: TrackId(0), row };
         trace.flows.push(Flow { from: at(0), to: at(1) });
         let window = clip(&mut trace, Picos(8), Picos(20));
         assert_eq!(trace.flows, [Flow { from: at(1), to: at(0) }]);
-        let cut: Vec<_> = window.cut_rows(0).collect();
+        let cut: Vec<_> = window.cut_rows(TrackId(0)).collect();
         assert_eq!(cut, [(0, (Picos(5), Picos(10))), (1, (Picos(0), Picos(10)))]);
     }
 }

@@ -188,7 +188,7 @@ fn slices<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u64> {
 /// Host, process and its number, device, track and its number, kind.
 fn place(trace: &Trace, track: &Track) -> [String; 7] {
     let text = |id: StrId| trace.strings.get(id).to_owned();
-    let source = trace.sources.get(track.source.0 as usize);
+    let source = trace.sources.get(track.source);
     let pid = if track.pid == Track::NO_PROCESS { String::new() } else { track.pid.to_string() };
     [
         source.map(|source| text(source.host)).unwrap_or_default(),
@@ -211,7 +211,7 @@ fn slice<W: Write>(
     let slices = &track.slices;
     let id = slices.meta[row];
     let meta = trace.meta(id);
-    let program = meta.program.and_then(|id| trace.programs.get(id.0 as usize));
+    let program = meta.program.and_then(|id| trace.programs.get(id));
     record.text(trace.label(id))?;
     record.text(trace.strings.get(trace.scope_of(id)))?;
     record.text(trace.strings.get(meta.category))?;

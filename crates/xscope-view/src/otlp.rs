@@ -302,7 +302,7 @@ impl<'a> Builder<'a> {
         (own, work): (&[&'a RequestSpan], &[SliceRef]),
     ) {
         let runs = work.iter().filter_map(|&slice| {
-            let (start, end) = execution(&self.trace.tracks[slice.track as usize], slice.row)?;
+            let (start, end) = execution(&self.trace.tracks[slice.track], slice.row)?;
             Some((slice, start, end))
         });
         let runs: Vec<(SliceRef, Picos, Picos)> = runs.collect();
@@ -331,7 +331,7 @@ impl<'a> Builder<'a> {
     }
 
     fn execution(&self, root: &Link, slice: SliceRef, (start, end): (Picos, Picos)) -> Span {
-        let track = &self.trace.tracks[slice.track as usize];
+        let track = &self.trace.tracks[slice.track];
         let device = track.device.map(|id| self.trace.device_label(id)).unwrap_or_default();
         Span {
             trace_id: root.trace_id.clone(),

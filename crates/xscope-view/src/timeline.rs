@@ -15,7 +15,8 @@ mod tree;
 mod window;
 
 use rayon::prelude::*;
-use xscope_trace::model::{SliceRef, Slices, Track};
+use xscope_trace::ids::IdVec;
+use xscope_trace::model::{SliceRef, Slices, Track, TrackId};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -28,7 +29,7 @@ pub use window::WindowQuery;
 use arrows::Arrows;
 use layers::TrackIndex;
 use overlay::Overlay;
-use tree::Tree;
+use tree::{Tree, overlay_track};
 
 /// Names are cut at this many bytes where many are sent at once.
 const NAME_BYTES: usize = 160;
@@ -42,7 +43,7 @@ pub struct Timeline {
     trace: Trace,
     /// Requests and batches; its tracks are numbered behind those of the trace.
     overlay: Trace,
-    index: Vec<TrackIndex>,
+    index: IdVec<TrackId, TrackIndex>,
     tree: Tree,
     arrows: Arrows,
     extent: (Picos, Picos),
@@ -52,11 +53,11 @@ impl Timeline {
     pub fn new(trace: Trace) -> Self {
         let Overlay { trace: overlay, arrows } = overlay::of(&trace);
         let tracks = trace.tracks.par_iter().chain(overlay.tracks.par_iter());
-        let index = tracks.map(|track| TrackIndex::of(&track.slices)).collect();
+        let index: Vec<TrackIndex> = tracks.map(|track| TrackIndex::of(&track.slices)).collect();
         let tree = Tree::of(&trace, &overlay);
         let arrows = Arrows::new(&trace.flows, arrows);
         let extent = trace.extent().unwrap_or_default();
-        Self { trace, overlay, index, tree, arrows, extent }
+        Self { trace, overlay, index: index.into(), tree, arrows, extent }
     }
 
     pub fn trace(&self) -> &Trace {
@@ -76,7 +77,7 @@ impl Timeline {
     /// How many rows of slices an item has; 0 for a header.
     pub fn rows(&self, item: &Item) -> u32 {
         match item.kind {
-            ItemKind::Track(track) => self.index[track as usize].row_count(),
+            ItemKind::Track(track) => self.index[track].row_count(),
             ItemKind::Counter(_) => 1,
             _ => 0,
         }
@@ -103,18 +104,17 @@ impl Timeline {
     }
 
     /// The trace that a track lies in, and the track.
-    fn place(&self, track: u32) -> Option<(&Trace, &Track)> {
-        let track = track as usize;
+    fn place(&self, track: TrackId) -> Option<(&Trace, &Track)> {
         match self.trace.tracks.get(track) {
             Some(found) => Some((&self.trace, found)),
             None => {
-                let found = self.overlay.tracks.get(track - self.trace.tracks.len())?;
+                let found = overlay_track(&self.trace, &self.overlay, track)?;
                 Some((&self.overlay, found))
             }
         }
     }
 
-    fn slices(&self, track: u32) -> Option<&Slices> {
+    fn slices(&self, track: TrackId) -> Option<&Slices> {
         self.place(track).map(|(_, track)| &track.slices)
     }
 

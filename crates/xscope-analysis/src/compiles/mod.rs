@@ -18,6 +18,7 @@ use crate::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
 use crate::requests::{REQUEST, key_text};
 use crate::stats::as_f64;
+use xscope_trace::ids::IdVec;
 
 /// How many of the requests that wait for a compilation are named.
 const WAITING_NAMED: usize = 10;
@@ -67,18 +68,17 @@ pub(crate) fn is_compile(name: &str) -> bool {
 }
 
 /// Whether each meta is that of a compilation.
-fn compile_flags(trace: &Trace) -> Vec<bool> {
-    let ids = (0..trace.metas.len()).map(|index| MetaId(u32::try_from(index).unwrap_or(u32::MAX)));
-    ids.map(|meta| is_compile(trace.label(meta))).collect()
+fn compile_flags(trace: &Trace) -> IdVec<MetaId, bool> {
+    trace.metas.ids().map(|meta| is_compile(trace.label(meta))).collect()
 }
 
 /// Outermost compilations of a host thread: row, start and end.
-fn outermost(flags: &[bool], track: &Track) -> Vec<(usize, Picos, Picos)> {
+fn outermost(flags: &IdVec<MetaId, bool>, track: &Track) -> Vec<(usize, Picos, Picos)> {
     let mut found: Vec<(usize, Picos, Picos)> = Vec::new();
     let mut until = Picos(i64::MIN);
     for row in 0..track.slices.len() {
         let start = track.slices.start[row];
-        if start >= until && flags[track.slices.meta[row].0 as usize] {
+        if start >= until && flags[track.slices.meta[row]] {
             until = track.slices.end(row);
             found.push((row, start, until));
         }
@@ -280,25 +280,23 @@ fn waiting(trace: &Trace, start: Picos, end: Picos) -> (Metric, Vec<String>) {
 
 /// When each program ran first, by time.
 fn first_runs(trace: &Trace) -> Vec<(Picos, ProgramId)> {
-    let mut first: Vec<Option<Picos>> = vec![None; trace.programs.len()];
+    let mut first: IdVec<ProgramId, Option<Picos>> = IdVec::filled(&trace.programs, None);
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         for (row, meta) in track.slices.meta.iter().enumerate() {
             if let Some(program) = trace.meta(*meta).program {
-                let seen = &mut first[program.0 as usize];
+                let seen = &mut first[program];
                 let start = track.slices.start[row];
                 *seen = Some(seen.map_or(start, |earliest| earliest.min(start)));
             }
         }
     }
-    let ids = (0..).map(ProgramId);
-    let mut firsts: Vec<_> =
-        first.into_iter().zip(ids).filter_map(|(at, id)| Some((at?, id))).collect();
+    let mut firsts: Vec<_> = first.iter_ids().filter_map(|(id, &at)| Some((at?, id))).collect();
     firsts.sort_unstable();
     firsts
 }
 
 fn name_of(trace: &Trace, program: ProgramId) -> String {
-    trace.strings.get(trace.programs[program.0 as usize].name).to_owned()
+    trace.strings.get(trace.programs[program].name).to_owned()
 }
 
 /// A program's name without its number.
@@ -308,14 +306,13 @@ fn function(name: &str) -> &str {
 
 /// Why a program is new: what the trace's other programs of the same function have otherwise.
 fn why(trace: &Trace, id: ProgramId) -> (&'static str, String) {
-    let program = &trace.programs[id.0 as usize];
+    let program = &trace.programs[id];
     let text = |id| trace.strings.get(id);
     let own = function(text(program.name));
     let others = trace
         .programs
-        .iter()
-        .enumerate()
-        .filter(|(index, other)| *index != id.0 as usize && function(text(other.name)) == own);
+        .iter_ids()
+        .filter(|&(other_id, other)| other_id != id && function(text(other.name)) == own);
     let differences = |other: &xscope_trace::model::Program| {
         let pairs = program.parameters.iter().zip(&other.parameters);
         let different = pairs.filter(|(a, b)| a.shape != b.shape).count();

@@ -20,7 +20,8 @@ use crate::by_meta::ByMeta;
 use crate::intervals::{Intervals, Merged, ahead};
 use crate::kernels::{KernelRow, program_name};
 use crate::stats::{as_f64, sum};
-use crate::timeline::Class;
+use crate::timeline::{Class, Classes};
+use xscope_trace::ids::IdVec;
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -127,7 +128,7 @@ fn by_collective<'a>(
     devices: &'a [Runs],
 ) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [Run]>)> {
     let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
-        let source = trace.devices[device.0 as usize].source;
+        let source = trace.devices[device].source;
         (source, trace.label(meta), program_name(trace, meta))
     };
     let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[Run]>)> = BTreeMap::new();
@@ -144,14 +145,14 @@ fn by_collective<'a>(
 pub(crate) fn runs<'t>(
     trace: &'t Trace,
     device: DeviceId,
-    classes: &[Option<Class>],
+    classes: &Classes,
     rendezvous: &'t Rendezvous<'_>,
     computation: &Intervals,
 ) -> Runs {
-    let is_wanted = |meta: MetaId| classes[meta.0 as usize] == Some(Class::Communication);
+    let is_wanted = |meta: MetaId| classes[meta] == Some(Class::Communication);
     let tracks = || trace.device_tracks(device, TrackKind::Ops);
     let metas = tracks().flat_map(|track| track.slices.meta.iter().copied());
-    let mut by_meta = ByMeta::of(classes.len(), metas.filter(|&meta| is_wanted(meta)));
+    let mut by_meta = ByMeta::of(trace, metas.filter(|&meta| is_wanted(meta)));
     let none = Run {
         execution: 0,
         number: 0,
@@ -199,7 +200,7 @@ fn number(runs: &mut [Run]) {
 pub(crate) struct Rendezvous<'a> {
     threads: FxHashMap<(SourceId, i64), &'a Slices>,
     /// By meta: whether it is a rendezvous, and whether it is waiting for devices in one.
-    kinds: Vec<(bool, bool)>,
+    kinds: IdVec<MetaId, (bool, bool)>,
 }
 
 const RENDEZVOUS: &str = "Rendezvous";
@@ -213,7 +214,7 @@ pub(crate) fn is_rendezvous(name: &str) -> bool {
 impl<'a> Rendezvous<'a> {
     pub(crate) fn of(trace: &'a Trace) -> Self {
         if trace.strings.find(RENDEZVOUS).is_none() {
-            return Self { threads: FxHashMap::default(), kinds: Vec::new() };
+            return Self { threads: FxHashMap::default(), kinds: IdVec::default() };
         }
         let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
         let name = |meta: &EventMeta| trace.strings.get(meta.name);
@@ -245,7 +246,7 @@ impl<'a> Rendezvous<'a> {
         let rows = (*first..slices.len()).take_while(|&row| slices.start[row] < end);
         let (mut met, mut waited) = (false, Picos::ZERO);
         for row in rows {
-            let (is_rendezvous, is_wait) = self.kinds[slices.meta[row].0 as usize];
+            let (is_rendezvous, is_wait) = self.kinds[slices.meta[row]];
             met |= is_rendezvous;
             if is_wait {
                 waited = waited.saturating_add(slices.end(row).min(end) - slices.start[row]);

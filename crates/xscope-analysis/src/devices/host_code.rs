@@ -11,6 +11,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::devices::idle::CodeRow;
 use crate::intervals::{Intervals, ahead};
+use xscope_trace::ids::IdVec;
 
 /// How many lines of host code a device has.
 const CODE_ROWS: usize = 10;
@@ -26,13 +27,13 @@ const MOST_HOST_SLICES: usize = 1_000_000;
 const ROWS_AT_ONCE: usize = 1 << 15;
 
 /// From which duration on slices of host code are looked at: none, or a power of 2 in microseconds.
-fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
+fn shortest(hosts: &[&Track], accepted: &IdVec<MetaId, bool>) -> Picos {
     const MICROSECOND: i64 = 1_000_000;
     // By power: the first counts the slices below one microsecond.
     let of_rows = |(metas, durations): (&[MetaId], &[Picos])| {
         let mut counts = [0_usize; 64];
         for (meta, dur) in metas.iter().zip(durations) {
-            if accepted[meta.0 as usize] {
+            if accepted[*meta] {
                 let power = (dur.0 / MICROSECOND).checked_ilog2().map_or(0, |power| power + 1);
                 counts[power as usize] += 1;
             }
@@ -58,7 +59,11 @@ fn shortest(hosts: &[&Track], accepted: &[bool]) -> Picos {
 
 /// The names of what the host worked on in the gaps of each device, with their times, largest first;
 /// together they are all of the gaps. Host events count whose meta is accepted.
-pub(super) fn host_code(trace: &Trace, gaps: &[Intervals], accepted: &[bool]) -> Vec<Vec<CodeRow>> {
+pub(super) fn host_code(
+    trace: &Trace,
+    gaps: &[Intervals],
+    accepted: &IdVec<MetaId, bool>,
+) -> Vec<Vec<CodeRow>> {
     if gaps.iter().all(|gaps| gaps.0.is_empty()) {
         return vec![Vec::new(); gaps.len()];
     }
@@ -105,12 +110,11 @@ fn host_work(
     trace: &Trace,
     (hosts, shortest): (&[&Track], Picos),
     gaps: &Intervals,
-    accepted: &[bool],
+    accepted: &IdVec<MetaId, bool>,
     take: impl FnMut(&[Work]),
 ) {
-    let is_wanted = |slices: &Slices, row: usize| {
-        accepted[slices.meta[row].0 as usize] && slices.dur[row] >= shortest
-    };
+    let is_wanted =
+        |slices: &Slices, row: usize| accepted[slices.meta[row]] && slices.dur[row] >= shortest;
     let mut threads: Vec<Stretches<'_, _>> =
         hosts.iter().map(|track| Stretches::new(&track.slices, &gaps.0, is_wanted)).collect();
     let mut sink = Sink { work: Vec::new(), take };
@@ -343,6 +347,7 @@ fn rows<'a>(
 mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
     use xscope_trace::Picos;
+    use xscope_trace::ids::Id as _;
     use xscope_trace::model::{MetaId, Slices};
 
     use super::{Intervals, Stretches};
@@ -351,7 +356,7 @@ mod tests {
     fn innermost(slices: &Slices, gaps: &Intervals) -> Vec<i64> {
         let mut times = vec![0; slices.len()];
         for stretch in Stretches::new(slices, &gaps.0, |slices, row| slices.dur[row] > Picos(1)) {
-            times[stretch.meta.0 as usize] += (stretch.to - stretch.from).0;
+            times[stretch.meta.index()] += (stretch.to - stretch.from).0;
         }
         times
     }

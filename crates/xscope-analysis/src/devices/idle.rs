@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, ProgramId, Track, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::{CompileRow, compiling};
@@ -17,6 +17,7 @@ use crate::devices::device_id;
 use crate::devices::host_code::host_code;
 use crate::intervals::Intervals;
 use crate::stats::share;
+use xscope_trace::ids::IdVec;
 
 /// With more devices than this no device's peers are looked at: every pair is compared.
 const MOST_PEERS: usize = 2048;
@@ -130,9 +131,9 @@ fn device_row(
 
 fn programs(trace: &Trace, device: DeviceId) -> FxHashSet<ProgramId> {
     let tracks = trace.device_tracks(device, TrackKind::Ops);
-    let mut seen: Vec<bool> = vec![false; trace.metas.len()];
-    for meta in tracks.flat_map(|track| &track.slices.meta) {
-        seen[meta.0 as usize] = true;
+    let mut seen = IdVec::filled(&trace.metas, false);
+    for &meta in tracks.flat_map(|track| &track.slices.meta) {
+        seen[meta] = true;
     }
     let metas = seen.iter().zip(&trace.metas).filter(|(seen, _)| **seen);
     metas.filter_map(|(_, meta)| meta.program).collect()
@@ -146,7 +147,7 @@ fn requests(trace: &Trace) -> Option<Intervals> {
 }
 
 /// Whether `wanted` accepts the name of each meta.
-fn accepted(trace: &Trace, wanted: fn(&str) -> bool) -> Vec<bool> {
+fn accepted(trace: &Trace, wanted: fn(&str) -> bool) -> IdVec<MetaId, bool> {
     let names = trace.metas.iter().map(|meta| match meta.display.is_empty() {
         true => meta.name,
         false => meta.display,
@@ -160,7 +161,7 @@ fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
     let hosts = trace.tracks.par_iter().filter(|track| track.kind == TrackKind::HostThread);
     let of_track = |track: &Track| {
         let rows = track.slices.meta.iter().zip(track.slices.times());
-        let rows = rows.filter(|(meta, _)| accepted[meta.0 as usize]);
+        let rows = rows.filter(|(meta, _)| accepted[**meta]);
         Intervals::of_ordered(rows.map(|(_, times)| times))
     };
     Intervals::of_sets(hosts.map(of_track).collect())

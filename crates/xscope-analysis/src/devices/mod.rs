@@ -59,7 +59,7 @@ pub(crate) fn device_id(index: usize) -> DeviceId {
 }
 
 fn row(trace: &Trace, id: DeviceId, busy: &Intervals) -> DeviceRow {
-    let device = &trace.devices[id.0 as usize];
+    let device = &trace.devices[id];
     let window = busy.extent().map_or(Picos::ZERO, |(start, end)| end - start);
     let busy = busy.total();
     let text = |id| trace.strings.get(id).to_owned();
@@ -67,7 +67,7 @@ fn row(trace: &Trace, id: DeviceId, busy: &Intervals) -> DeviceRow {
         name: trace.device_label(id).to_owned(),
         kind: device.kind.name().to_owned(),
         model: text(device.model),
-        host: text(trace.sources[device.source.0 as usize].host),
+        host: text(trace.sources[device.source].host),
         window_us: window.as_micros(),
         busy_us: busy.as_micros(),
         idle_us: (window - busy).as_micros(),

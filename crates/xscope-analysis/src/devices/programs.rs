@@ -152,7 +152,7 @@ pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
     for track in &modules {
         let Some(device) = track.device else { continue };
         for (row, &meta) in track.slices.meta.iter().enumerate() {
-            let program = trace.meta(meta).program.map(|id| trace.programs[id.0 as usize].name);
+            let program = trace.meta(meta).program.map(|id| trace.programs[id].name);
             let program = program.unwrap_or(trace.meta(meta).name);
             let (start, end) = (track.slices.start[row], track.slices.end(row));
             let stage = Stage::Unknown;
@@ -165,7 +165,7 @@ pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
     for execution in &mut all {
         let program = execution.program;
         execution.stage = *stages.entry(program).or_insert_with(|| stage(trace, program));
-        if trace.devices[execution.device.0 as usize].kind != DeviceKind::Cpu {
+        if trace.devices[execution.device].kind != DeviceKind::Cpu {
             let count = counts.entry((execution.device, program)).or_default();
             execution.number = *count;
             *count += 1;
@@ -181,7 +181,7 @@ fn by_run(trace: &Trace, wanted: impl Fn(DeviceId) -> bool) -> Vec<Execution> {
         let Some(device) = track.device.filter(|&device| wanted(device)) else { continue };
         let mut last: Option<((ProgramId, i64), (Picos, Picos))> = None;
         let mut close = |((program, run), span): ((ProgramId, i64), (Picos, Picos))| {
-            let name = trace.programs[program.0 as usize].name;
+            let name = trace.programs[program].name;
             let whole = spans.entry((device, name, run)).or_insert(span);
             *whole = (whole.0.min(span.0), whole.1.max(span.1));
         };
@@ -243,7 +243,7 @@ fn by_order(trace: &Trace, device: DeviceId) -> Vec<Execution> {
         match all.last_mut().filter(|_| goes_on) {
             Some(running) => running.end = running.end.max(end),
             None => {
-                let name = trace.programs[program.0 as usize].name;
+                let name = trace.programs[program].name;
                 let stage = Stage::Unknown;
                 all.push(Execution { device, start, end, program: name, stage, number: 0 });
             }
@@ -293,7 +293,7 @@ fn firsts(trace: &Trace, ops: &[StreamOp]) -> BTreeMap<ProgramId, First> {
 
 /// Whether an operation runs once in each execution, as far as the trace carries its program.
 fn is_once(trace: &Trace, meta: MetaId, id: ProgramId) -> bool {
-    let program = &trace.programs[id.0 as usize];
+    let program = &trace.programs[id];
     let event = trace.meta(meta);
     let op = if event.op.is_empty() { event.name } else { event.op };
     match program.by_name.get(&op) {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceId, SourceId, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, SourceId, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -19,6 +19,7 @@ use crate::devices::busy;
 use crate::intervals::Intervals;
 use crate::programs::{Execution, Stage, executions, stage_by_name};
 use crate::stats::{mean_micros, percentile, sum};
+use xscope_trace::ids::IdVec;
 
 /// The stat of an annotation that is a step.
 const STEP_NUMBER: &str = "step_num";
@@ -163,10 +164,10 @@ fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
             _ => None,
         };
         // Only slices of one name are steps or none is, so one of each name is asked.
-        let mut known: Vec<Option<bool>> = vec![None; trace.metas.len()];
+        let mut known: IdVec<MetaId, Option<bool>> = IdVec::filled(&trace.metas, None);
         let mut found = Vec::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
-            let is_step = *known[meta.0 as usize].get_or_insert_with(|| number(row).is_some());
+            let is_step = *known[meta].get_or_insert_with(|| number(row).is_some());
             if let Some(number) = is_step.then(|| number(row)).flatten() {
                 let (start, end) = (track.slices.start[row], track.slices.end(row));
                 let name = trace.meta(meta).name;

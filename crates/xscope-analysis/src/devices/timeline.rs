@@ -5,12 +5,13 @@
 //! The three and the idle time add up to the device's window.
 
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, Slices, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::components::is_collective;
 use crate::intervals::{Intervals, Merged};
 use crate::kernels::KernelRow;
+use xscope_trace::ids::IdVec;
 
 /// The breakdown of one device's window.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,11 +56,14 @@ pub(crate) struct Activity {
 /// An operation: start, end and class.
 type Stretch = (Picos, Picos, Class);
 
-/// The class of each operation that has a row, by its meta.
-pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>> {
-    let mut classes = vec![None; trace.metas.len()];
+/// The class of each operation that has a row.
+pub(crate) type Classes = IdVec<MetaId, Option<Class>>;
+
+/// The classes of the operations of these kernels.
+pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Classes {
+    let mut classes = IdVec::filled(&trace.metas, None);
     for kernel in kernels {
-        classes[kernel.meta.0 as usize] = Some(class(&kernel.category));
+        classes[kernel.meta] = Some(class(&kernel.category));
     }
     classes
 }
@@ -68,7 +72,7 @@ pub(crate) fn classes(trace: &Trace, kernels: &[KernelRow]) -> Vec<Option<Class>
 pub(crate) fn timeline(
     trace: &Trace,
     device: DeviceId,
-    classes: &[Option<Class>],
+    classes: &Classes,
 ) -> (TimelineRow, Activity) {
     let tracks: Vec<&Slices> =
         trace.device_tracks(device, TrackKind::Ops).map(|track| &track.slices).collect();
@@ -79,11 +83,11 @@ pub(crate) fn timeline(
 /// The operations of several tracks that have a class, in order of their start.
 fn stretches<'a>(
     tracks: Vec<&'a Slices>,
-    classes: &'a [Option<Class>],
+    classes: &'a Classes,
 ) -> impl Iterator<Item = Stretch> + 'a {
     let of_track = |slices: &'a Slices| {
         let rows = slices.times().zip(&slices.meta);
-        rows.filter_map(|((start, end), meta)| Some((start, end, classes[meta.0 as usize]?)))
+        rows.filter_map(|((start, end), meta)| Some((start, end, classes[*meta]?)))
     };
     Merged::of(tracks.into_iter().map(of_track).collect(), |stretch| stretch.0)
 }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use xscope_trace::Trace;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::MetaId;
 
 /// Where rows go in a column that has those of each meta together, each in the order it is put.
@@ -11,20 +13,21 @@ pub(crate) struct ByMeta {
     /// The metas that have rows, in order, and where those are.
     pub ranges: Vec<(MetaId, Range<usize>)>,
     /// By meta, its place in `ranges`; means nothing for one without rows.
-    places: Vec<u32>,
+    places: IdVec<MetaId, u32>,
     /// By place, where the next row goes.
     next: Vec<usize>,
 }
 
 impl ByMeta {
-    /// For these rows; `metas` is how many metas there are.
-    pub(crate) fn of(metas: usize, rows: impl Iterator<Item = MetaId>) -> Self {
-        let mut counts = vec![0_usize; metas];
-        rows.for_each(|meta| counts[meta.0 as usize] += 1);
-        let (mut ranges, mut places, mut end) = (Vec::new(), vec![0; metas], 0);
-        let counted = (0..).map(MetaId).zip(counts).filter(|&(_, count)| count > 0);
-        for (place, (meta, count)) in (0..).zip(counted) {
-            places[meta.0 as usize] = place;
+    /// For these rows of a trace.
+    pub(crate) fn of(trace: &Trace, rows: impl Iterator<Item = MetaId>) -> Self {
+        let mut counts = IdVec::filled(&trace.metas, 0_usize);
+        rows.for_each(|meta| counts[meta] += 1);
+        let (mut ranges, mut end) = (Vec::new(), 0);
+        let mut places = IdVec::filled(&trace.metas, 0);
+        let counted = counts.iter_ids().filter(|&(_, &count)| count > 0);
+        for (place, (meta, &count)) in (0..).zip(counted) {
+            places[meta] = place;
             ranges.push((meta, end..end + count));
             end += count;
         }
@@ -39,7 +42,7 @@ impl ByMeta {
 
     /// The place of a meta in `ranges`, and where in the column its next row goes.
     pub(crate) fn put(&mut self, meta: MetaId) -> (usize, usize) {
-        let place = self.places[meta.0 as usize] as usize;
+        let place = self.places[meta] as usize;
         let at = self.next[place];
         self.next[place] += 1;
         (place, at)

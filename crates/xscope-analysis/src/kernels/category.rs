@@ -61,7 +61,7 @@ pub fn category(trace: &Trace, meta: MetaId) -> String {
     match trace.instruction(meta).zip(trace.meta(meta).program) {
         // A library kernel says more by its name than by the fusion or custom call it serves.
         Some((instruction, program)) => {
-            let program = &trace.programs[program.0 as usize];
+            let program = &trace.programs[program];
             let from_opcode = of_instruction(trace, program, instruction);
             match from_opcode.as_str() {
                 "custom-call" => from_name().unwrap_or(&from_opcode).to_owned(),

@@ -143,18 +143,18 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
 fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
     let trace = work.trace;
     let of_device = || {
-        let tracks = trace.tracks.iter().enumerate();
+        let tracks = trace.tracks.iter_ids();
         tracks.filter(|(_, track)| track.device == Some(device) && track.kind == TrackKind::Ops)
     };
     let rows = of_device().flat_map(|(_, track)| track.slices.meta.iter().copied());
-    let mut by_meta = ByMeta::of(trace.metas.len(), rows);
+    let mut by_meta = ByMeta::of(trace, rows);
     let copied = |(meta, _): &(MetaId, Range<usize>)| is_copy(trace, device, *meta).then_some(0);
     let mut copied: Vec<Option<u64>> = by_meta.ranges.iter().map(copied).collect();
     let mut own = vec![Picos::ZERO; copied.len()];
     let mut durations = vec![Picos::ZERO; by_meta.rows()];
-    for (index, track) in of_device() {
-        let (slices, times) = (&track.slices, work.durations(index));
-        for (row, (&meta, time)) in slices.meta.iter().zip(work.own(index)).enumerate() {
+    for (id, track) in of_device() {
+        let (slices, times) = (&track.slices, work.durations(id));
+        for (row, (&meta, time)) in slices.meta.iter().zip(work.own(id)).enumerate() {
             let (place, at) = by_meta.put(meta);
             if let Some(bytes) = copied[place] {
                 copied[place] =
@@ -173,12 +173,12 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
 /// The name of the program that an operation belongs to; empty if unknown.
 pub(crate) fn program_name(trace: &Trace, meta: MetaId) -> &str {
     let program = trace.meta(meta).program;
-    program.map_or("", |program| trace.strings.get(trace.programs[program.0 as usize].name))
+    program.map_or("", |program| trace.strings.get(trace.programs[program].name))
 }
 
 /// Whether executions of this operation say one by one how much they copy.
 fn is_copy(trace: &Trace, device: DeviceId, meta: MetaId) -> bool {
-    trace.devices[device.0 as usize].kind == DeviceKind::Gpu
+    trace.devices[device].kind == DeviceKind::Gpu
         && trace.meta(meta).bytes.is_none()
         && category(trace, meta) == "copy"
 }
@@ -241,7 +241,7 @@ fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Group) -> KernelRow {
 /// Bytes of an element of the two largest operands, of the wider one: what a product works in.
 fn operand_bytes(trace: &Trace, meta: MetaId) -> Option<u64> {
     let instruction = trace.instruction(meta)?;
-    let program = &trace.programs[trace.meta(meta).program?.0 as usize];
+    let program = &trace.programs[trace.meta(meta).program?];
     let width = |bytes: u64, elements: u64| Some((bytes, bytes.checked_div(elements)?));
     let operands = program.operands_of(instruction);
     let mut operands: Vec<(u64, u64)> =
@@ -259,7 +259,7 @@ fn costs(trace: &Trace, meta: MetaId) -> (Metric, Metric) {
     let bytes = match (event.bytes, instruction) {
         (Some(bytes), _) => Metric::valid(as_f64(bytes), "B"),
         (None, Some((found, program))) => Metric::degraded(
-            as_f64(trace.programs[program.0 as usize].bytes_of(found).0),
+            as_f64(trace.programs[program].bytes_of(found).0),
             "B",
             "from shapes, as if all operands were read whole and once",
         ),

@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::model::{Track, TrackKind};
+use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::stats::{mean_micros, percentile, stddev_micros, sum};
+use xscope_trace::ids::IdVec;
 
 /// All iterations of one name in one place.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -38,7 +39,7 @@ type Key<'a> = (&'a str, &'static str, String);
 ///
 /// Names are asked about once each, so `wanted` may be slow.
 pub fn tasks(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<TaskRow> {
-    let accepted: Vec<bool> = trace
+    let accepted: IdVec<MetaId, bool> = trace
         .metas
         .iter()
         .map(|meta| {
@@ -53,7 +54,7 @@ pub fn tasks(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<TaskRow> {
         let mut until = Picos(i64::MIN);
         for row in 0..track.slices.len() {
             let (meta, start) = (track.slices.meta[row], track.slices.start[row]);
-            if start < until || !accepted[meta.0 as usize] || track.slices.dur[row] < Picos::ZERO {
+            if start < until || !accepted[meta] || track.slices.dur[row] < Picos::ZERO {
                 continue;
             }
             until = track.slices.end(row);

@@ -10,11 +10,12 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::Picos;
-use xscope_trace::model::TrackKind;
+use xscope_trace::model::{MetaId, TrackKind};
 
 use crate::kernels::{KernelRow, copied_bytes};
 use crate::stats::as_f64;
 use crate::work::Work;
+use xscope_trace::ids::IdVec;
 
 /// How many kernels are looked at, those with the most self time.
 const KERNELS: usize = 100;
@@ -65,26 +66,26 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
         .iter()
         .map(|kernel| Vec::with_capacity(usize::try_from(kernel.count).unwrap_or(0)))
         .collect();
-    for (index, track) in trace.tracks.iter().enumerate() {
+    for (id, track) in trace.tracks.iter_ids() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
         let own = || (0_u32..).zip(kernels).filter(|(_, kernel)| kernel.device_id == device);
         if own().next().is_none() {
             continue;
         }
-        let mut places: Vec<Option<u32>> = vec![None; trace.metas.len()];
+        let mut places: IdVec<MetaId, Option<u32>> = IdVec::filled(&trace.metas, None);
         for (at, kernel) in own() {
-            places[kernel.meta.0 as usize] = Some(at);
+            places[kernel.meta] = Some(at);
         }
         let is_copy = |at: usize| kernels[at].category == "copy";
         let mut until = Picos(i64::MIN);
         for (row, meta) in track.slices.meta.iter().enumerate() {
             let start = track.slices.start[row];
-            if let Some(at) = places[meta.0 as usize] {
+            if let Some(at) = places[*meta] {
                 let at = at as usize;
                 let bytes = is_copy(at).then(|| copied_bytes(trace, track, row)).flatten();
                 all[at].push(Run {
                     start,
-                    dur: work.durations(index)[row].max(Picos::ZERO),
+                    dur: work.durations(id)[row].max(Picos::ZERO),
                     run: track.slices.run_of(row).unwrap_or(0),
                     after_gap: start > until.saturating_add(GAP),
                     bytes: bytes.unwrap_or(0),

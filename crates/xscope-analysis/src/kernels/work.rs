@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceKind, Slices, Track, TrackKind};
+use xscope_trace::model::{DeviceKind, Slices, Track, TrackId, TrackKind};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::nesting::self_times;
 use crate::peaks::GivenPeaks;
+use xscope_trace::ids::{Id as _, IdVec};
 
 /// A trace with the times of its operations.
 #[derive(Debug)]
@@ -15,9 +16,9 @@ pub(crate) struct Work<'a> {
     pub trace: &'a Trace,
     /// Self time of every row of each track of operations; empty where nothing is nested, so that all
     /// time is.
-    own: Vec<Vec<Picos>>,
+    own: IdVec<TrackId, Vec<Picos>>,
     /// Durations on the device's own clock, where a track has them; else empty.
-    device_dur: Vec<Vec<Picos>>,
+    device_dur: IdVec<TrackId, Vec<Picos>>,
     /// Peaks that a user knows.
     pub given: GivenPeaks,
     /// The window that the trace was cut to.
@@ -27,19 +28,25 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     pub(crate) fn of(trace: &'a Trace, window: Option<&'a Window>) -> Self {
         let times = |(index, track): (usize, &Track)| match track.kind {
-            TrackKind::Ops => match device_clock(trace, track, cut_rows(window, index)) {
-                Some(rows) => (ordered_self_times(&rows), rows.iter().map(|row| row.1).collect()),
-                None if is_flat(&track.slices) => (Vec::new(), Vec::new()),
-                None => (self_times(&track.slices.start, &track.slices.dur), Vec::new()),
-            },
+            TrackKind::Ops => {
+                match device_clock(trace, track, cut_rows(window, TrackId::at(index))) {
+                    Some(rows) => {
+                        (ordered_self_times(&rows), rows.iter().map(|row| row.1).collect())
+                    }
+                    None if is_flat(&track.slices) => (Vec::new(), Vec::new()),
+                    None => (self_times(&track.slices.start, &track.slices.dur), Vec::new()),
+                }
+            }
             _ => (Vec::new(), Vec::new()),
         };
-        let (own, device_dur) = trace.tracks.par_iter().enumerate().map(times).unzip();
+        let (own, device_dur): (Vec<_>, Vec<_>) =
+            trace.tracks.par_iter().enumerate().map(times).unzip();
+        let (own, device_dur) = (own.into(), device_dur.into());
         Self { trace, own, device_dur, given: GivenPeaks::default(), window }
     }
 
     /// Self times of the rows of a track of operations.
-    pub(crate) fn own(&self, track: usize) -> impl Iterator<Item = Picos> {
+    pub(crate) fn own(&self, track: TrackId) -> impl Iterator<Item = Picos> {
         let own = match self.own[track].is_empty() {
             true => self.durations(track),
             false => &self.own[track],
@@ -48,7 +55,7 @@ impl<'a> Work<'a> {
     }
 
     /// Durations of the rows of a track.
-    pub(crate) fn durations(&self, track: usize) -> &[Picos] {
+    pub(crate) fn durations(&self, track: TrackId) -> &[Picos] {
         match self.device_dur[track].is_empty() {
             true => &self.trace.tracks[track].slices.dur,
             false => &self.device_dur[track],
@@ -64,9 +71,8 @@ fn is_flat(slices: &Slices) -> bool {
 /// Rows of a track that the window cut, with start and duration before.
 type CutRows = Vec<(u32, (Picos, Picos))>;
 
-fn cut_rows(window: Option<&Window>, track: usize) -> CutRows {
-    let track = u32::try_from(track).ok();
-    window.zip(track).map(|(window, track)| window.cut_rows(track).collect()).unwrap_or_default()
+fn cut_rows(window: Option<&Window>, track: TrackId) -> CutRows {
+    window.map(|window| window.cut_rows(track).collect()).unwrap_or_default()
 }
 
 /// Starts and durations as the device itself counted them, if every row has them.
@@ -76,8 +82,7 @@ fn cut_rows(window: Option<&Window>, track: usize) -> CutRows {
 /// corrected; XProf's operation figures are of the second.
 fn device_clock(trace: &Trace, track: &Track, cut: CutRows) -> Option<Vec<(Picos, Picos)>> {
     let device = track.device?;
-    let is_tpu =
-        matches!(trace.devices[device.0 as usize].kind, DeviceKind::Tpu | DeviceKind::SparseCore);
+    let is_tpu = matches!(trace.devices[device].kind, DeviceKind::Tpu | DeviceKind::SparseCore);
     let read = |row: usize| {
         let (mut start, mut dur) = (None, None);
         for (key, value) in track.slices.args.get(row, &trace.strings) {

@@ -88,16 +88,15 @@ impl<'a> Attribution<'a> {
     /// What an instruction says of itself.
     fn own_votes(&mut self, program: ProgramId, index: u32) -> Votes {
         let trace = self.trace;
-        let Some(instruction) = trace.programs[program.0 as usize].instructions.get(index as usize)
-        else {
+        let Some(instruction) = trace.programs[program].instructions.get(index as usize) else {
             return vec![(Paths::ROOT, 1)];
         };
-        let operands = trace.programs[program.0 as usize].operands_of(instruction);
+        let operands = trace.programs[program].operands_of(instruction);
         let weights: Vec<u64> = operands.map(|operand| operand.result_bytes.0.max(1)).collect();
         let own = self.joined(instruction.op_name, &weights);
         let mut poll = Poll::default();
         if is_composed(trace.strings.get(instruction.opcode)) {
-            let program = &trace.programs[program.0 as usize];
+            let program = &trace.programs[program];
             self.poll(program, &instruction.members, MAX_CALLS, &mut poll);
         }
         for votes in [poll.strong, own, poll.weak] {
@@ -188,7 +187,7 @@ impl<'a> Attribution<'a> {
 
     /// The largest operand that is computed.
     fn operand_of(&self, program: ProgramId, index: u32) -> Option<u32> {
-        let program = &self.trace.programs[program.0 as usize];
+        let program = &self.trace.programs[program];
         let range = program.instructions.get(index as usize)?.operands.clone();
         let operands = program.operands.get(range.start as usize..range.end as usize)?;
         let computed = operands.iter().copied().filter(|&operand| {
@@ -200,7 +199,7 @@ impl<'a> Attribution<'a> {
     }
 
     fn reader_of(&mut self, id: ProgramId, index: u32) -> u32 {
-        let program = &self.trace.programs[id.0 as usize];
+        let program = &self.trace.programs[id];
         let readers = self.readers.entry(id).or_insert_with(|| first_readers(program));
         readers.get(index as usize).copied().unwrap_or(NONE)
     }
@@ -223,7 +222,7 @@ fn first_readers(program: &Program) -> Vec<u32> {
 pub(crate) fn instruction_of(trace: &Trace, meta: MetaId) -> Option<(ProgramId, u32)> {
     let instruction: &Instruction = trace.instruction(meta)?;
     let program = trace.meta(meta).program?;
-    let index = trace.programs[program.0 as usize].by_name.get(&instruction.name)?;
+    let index = trace.programs[program].by_name.get(&instruction.name)?;
     Some((program, *index))
 }
 

@@ -248,9 +248,9 @@ fn iterations(
     }
     type Key = (DeviceId, i64, MetaId);
     let mut executions: BTreeMap<Key, Vec<(Picos, Picos)>> = BTreeMap::new();
-    for (index, track) in work.trace.tracks.iter().enumerate() {
+    for (id, track) in work.trace.tracks.iter_ids() {
         let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
-        for (row, own) in work.own(index).enumerate() {
+        for (row, own) in work.own(id).enumerate() {
             let meta = track.slices.meta[row];
             if looped.contains_key(&meta) {
                 let key = (device, track.slices.run_of(row).unwrap_or(0), meta);

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
-use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackKind};
+use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::scope::{MAX_DEPTH, PathId, Paths};
 use crate::work::Work;
+use xscope_trace::ids::IdVec;
 
 /// What the names of calls of modules begin with.
 const MODULE: &str = "nn.Module: ";
@@ -32,7 +33,7 @@ pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
     for flows in launches(trace).chunk_by(|a, b| a.from.track == b.from.track) {
         let mut modules = Modules::of(trace, flows[0].from.track);
         for flow in flows {
-            let (track, row) = (flow.to.track as usize, flow.to.row as usize);
+            let (track, row) = (flow.to.track, flow.to.row as usize);
             let Some(device) = trace.tracks[track].device else { continue };
             let Some(path) = modules.at(flow.from.row, paths) else { continue };
             let times = launched.entry((trace.tracks[track].slices.meta[row], device)).or_default();
@@ -54,8 +55,8 @@ struct Modules<'a> {
 }
 
 impl<'a> Modules<'a> {
-    fn of(trace: &'a Trace, track: u32) -> Self {
-        let slices = &trace.tracks[track as usize].slices;
+    fn of(trace: &'a Trace, track: TrackId) -> Self {
+        let slices = &trace.tracks[track].slices;
         Self { trace, slices, row: 0, open: Vec::new() }
     }
 
@@ -81,7 +82,7 @@ impl<'a> Modules<'a> {
 
 /// The flow to each operation that has one, in the order of launches.
 fn launches(trace: &Trace) -> Vec<Flow> {
-    let kind = |track: u32| trace.tracks[track as usize].kind;
+    let kind = |track: TrackId| trace.tracks[track].kind;
     let to_operation = |flow: &&Flow| {
         kind(flow.from.track) == TrackKind::HostThread && kind(flow.to.track) == TrackKind::Ops
     };
@@ -93,10 +94,9 @@ fn launches(trace: &Trace) -> Vec<Flow> {
 }
 
 /// Self times by track and row; empty for tracks without operations.
-fn own_times(work: &Work<'_>) -> Vec<Vec<Picos>> {
-    let tracks = work.trace.tracks.iter().enumerate();
-    let own = tracks.map(|(index, track)| match track.kind {
-        TrackKind::Ops => work.own(index).collect(),
+fn own_times(work: &Work<'_>) -> IdVec<TrackId, Vec<Picos>> {
+    let own = work.trace.tracks.iter_ids().map(|(id, track)| match track.kind {
+        TrackKind::Ops => work.own(id).collect(),
         _ => Vec::new(),
     });
     own.collect()

@@ -61,7 +61,7 @@ pub(crate) struct LoopFacts {
 impl Unrolled {
     /// Looks at a program; `attribution` knows its scopes.
     pub(crate) fn of(trace: &Trace, id: ProgramId, attribution: &mut Attribution<'_>) -> Self {
-        let program = &trace.programs[id.0 as usize];
+        let program = &trace.programs[id];
         let mut caller = vec![NONE; program.instructions.len()];
         let members = program.instructions.iter().enumerate().flat_map(|(index, instruction)| {
             let members = instruction.members.iter().flat_map(Clone::clone);

@@ -80,7 +80,7 @@ fn sites(trace: &Trace, profile: &StackProfile, bytes: usize) -> Vec<AllocationR
         sum.1 = sum.1.saturating_add(count);
     }
     let total = sums.values().fold(0_i64, |total, sum| total.saturating_add(sum.0));
-    let path = profile.source.and_then(|id| trace.sources.get(id.0 as usize));
+    let path = profile.source.and_then(|id| trace.sources.get(id));
     let path = path.map_or("", |source| source.path.as_str());
     let mut rows: Vec<AllocationRow> = sums
         .into_iter()
@@ -142,7 +142,7 @@ fn reported(trace: &Trace, report: &MemoryReport) -> ReportedMemory {
         })
         .collect();
     tensors.sort_by(|a, b| b.mb.total_cmp(&a.mb));
-    let source = trace.sources.get(report.source.0 as usize);
+    let source = trace.sources.get(report.source);
     ReportedMemory {
         report: source.map_or_else(String::new, |source| source.path.clone()),
         report_type: text(report.report_type),

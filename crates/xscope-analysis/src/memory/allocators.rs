@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{Track, TrackKind};
+use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Bytes, Picos, Trace};
 
 use crate::hbm_usage::Usage;
+use xscope_trace::ids::IdVec;
 
 /// How many samples of a series are kept: the largest of each of as many equal parts of the window.
 const SAMPLES: usize = 200;
@@ -53,7 +54,7 @@ struct Event {
 
 /// Events of each allocator, with the track that they are on.
 fn events(trace: &Trace) -> BTreeMap<String, (&Track, Vec<Event>)> {
-    let wanted: Vec<Option<bool>> = trace
+    let wanted: IdVec<MetaId, Option<bool>> = trace
         .metas
         .iter()
         .map(|meta| match trace.strings.get(meta.name) {
@@ -67,8 +68,8 @@ fn events(trace: &Trace) -> BTreeMap<String, (&Track, Vec<Event>)> {
         return events;
     }
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread) {
-        for (row, meta) in track.slices.meta.iter().enumerate() {
-            let Some(is_allocation) = wanted[meta.0 as usize] else { continue };
+        for (row, &meta) in track.slices.meta.iter().enumerate() {
+            let Some(is_allocation) = wanted[meta] else { continue };
             let args = track.slices.args.get(row, &trace.strings);
             let (name, event) = read(&args, track.slices.start[row], is_allocation);
             events.entry(name).or_insert_with(|| (track, Vec::new())).1.push(event);

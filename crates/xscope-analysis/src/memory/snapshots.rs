@@ -62,13 +62,13 @@ fn profiles_in_order(trace: &Trace) -> Vec<&str> {
         .memory_reports
         .iter()
         .filter_map(|report| {
-            let path = &trace.sources.get(report.source.0 as usize)?.path;
+            let path = &trace.sources.get(report.source)?.path;
             Some((path.replace("memory_report_", "").replace(".json", ""), report.at?.0))
         })
         .collect();
     let sources = trace.profiles.iter().filter_map(|profile| profile.source);
     let timed: Vec<(&str, Option<i64>)> = sources
-        .filter_map(|source| trace.sources.get(source.0 as usize))
+        .filter_map(|source| trace.sources.get(source))
         .map(|source| {
             let stated = source.facts.iter().find(|(key, _)| key == "time_unix_nanos");
             let stated = stated.and_then(|(_, at)| at.parse().ok()).filter(|&at: &i64| at > 0);
@@ -90,7 +90,7 @@ fn of_reports(trace: &Trace) -> Vec<GrowthRow> {
         .memory_reports
         .iter()
         .filter_map(|report| {
-            let source = trace.sources.get(report.source.0 as usize)?;
+            let source = trace.sources.get(report.source)?;
             Some((report.report_type, report.at?, source.path.as_str(), report))
         })
         .collect();

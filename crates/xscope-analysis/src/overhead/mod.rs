@@ -331,7 +331,7 @@ fn snapshots_of<'a>(
 ) -> impl Iterator<Item = (Picos, Picos)> + 'a {
     let slices = &track.slices;
     let is_snapshot = |row: &usize| {
-        let meta = trace.metas.get(slices.meta[*row].0 as usize);
+        let meta = trace.metas.get(slices.meta[*row]);
         meta.is_some_and(|meta| trace.strings.get(meta.name) == SNAPSHOT)
     };
     (0..slices.len()).filter(is_snapshot).map(|row| (slices.start[row], slices.dur[row]))

@@ -15,6 +15,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::intervals::Intervals;
 use crate::overhead::{OverheadReport, overhead};
 use crate::stats::{as_f64, mean_micros, share};
+use xscope_trace::ids::IdVec;
 
 /// Host events in which the profiler works for itself. JAX's `profiler.py` alone does not tell: its
 /// `wrapper` runs all of a function that is annotated.
@@ -79,10 +80,8 @@ pub(crate) fn recording(
     measured: Option<&OverheadRecord>,
 ) -> RecordingReport {
     let secs = window.as_micros() / 1e6;
-    let kinds: Vec<Kind> = (0_u32..)
-        .zip(&trace.metas)
-        .map(|(index, _)| Kind::of(trace.label(MetaId(index))))
-        .collect();
+    let kinds: IdVec<MetaId, Kind> =
+        trace.metas.ids().map(|meta| Kind::of(trace.label(meta))).collect();
     let (mut python, mut host, mut device, mut own) = (0, 0, 0, 0);
     let mut held = Vec::new();
     let costs_us = span_costs_us(trace);
@@ -101,7 +100,7 @@ pub(crate) fn recording(
             continue;
         }
         for (row, meta) in slices.meta.iter().enumerate() {
-            let kind = kinds[meta.0 as usize];
+            let kind = kinds[*meta];
             python += u64::from(kind.is_python);
             host += u64::from(!kind.is_python);
             if kind.is_profiler {
@@ -112,7 +111,7 @@ pub(crate) fn recording(
     }
     for dropped in &trace.dropped {
         for &(meta, count) in &dropped.counts {
-            match kinds[meta.0 as usize].is_python {
+            match kinds[meta].is_python {
                 true => python += count,
                 false => host += count,
             }

@@ -26,7 +26,7 @@ pub(super) fn inverted(trace: &Trace) -> Option<Finding> {
 
 /// How much earlier than its launch each launched operation starts.
 fn launches(trace: &Trace) -> Vec<Picos> {
-    let track = |end: SliceRef| &trace.tracks[end.track as usize];
+    let track = |end: SliceRef| &trace.tracks[end.track];
     let start = |end: SliceRef| track(end).slices.start[end.row as usize];
     let is_launch = |from: &Track, to: &Track| {
         from.kind == TrackKind::HostThread && to.kind == TrackKind::Ops && is_apart(trace, to)
@@ -37,7 +37,7 @@ fn launches(trace: &Trace) -> Vec<Picos> {
 
 /// Whether a track is of a device that has a clock of its own.
 fn is_apart(trace: &Trace, track: &Track) -> bool {
-    let kind = track.device.map(|id| trace.devices[id.0 as usize].kind);
+    let kind = track.device.map(|id| trace.devices[id].kind);
     kind.is_some_and(|kind| kind != DeviceKind::Cpu)
 }
 
@@ -64,7 +64,7 @@ fn enqueued(trace: &Trace) -> Vec<Picos> {
         }
     }
     let executions = modules.into_iter().flat_map(|track| {
-        let ordinal = track.device.map(|id| trace.devices[id.0 as usize].ordinal);
+        let ordinal = track.device.map(|id| trace.devices[id].ordinal);
         (0..track.slices.len()).filter_map(move |row| {
             let key = (track.source, ordinal?, track.slices.run_of(row)?);
             Some((key, track.slices.start[row]))

@@ -5,6 +5,7 @@ use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::{Picos, Trace};
 
 use crate::stats::share;
+use xscope_trace::ids::IdVec;
 
 /// Share of program executions without operations from which on the device figures are not to be
 /// trusted.
@@ -16,11 +17,10 @@ const GRAPH_LAUNCHES: [&str; 3] = ["cuGraphLaunch", "cudaGraphLaunch", "hipGraph
 /// Executions of programs in which no operation was recorded: the device's buffer was full.
 pub(super) fn lost_operations(trace: &Trace) -> Option<Finding> {
     let (mut all, mut empty) = (0_u64, 0_u64);
-    let ids = (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
     let has_modules = |&device: &DeviceId| {
         trace.device_tracks(device, TrackKind::Modules).any(|modules| !modules.slices.is_empty())
     };
-    for device in ids.map(DeviceId).filter(has_modules) {
+    for device in trace.devices.ids().filter(has_modules) {
         let mut starts: Vec<Picos> = trace
             .device_tracks(device, TrackKind::Ops)
             .flat_map(|track| track.slices.start.iter().copied())
@@ -48,8 +48,9 @@ pub(super) fn lost_operations(trace: &Trace) -> Option<Finding> {
 
 /// Launches of whole graphs (XLA's command buffers), whose kernels say neither program nor scope.
 pub(super) fn command_buffers(trace: &Trace) -> Option<Finding> {
-    let is_launch: Vec<bool> = (0..trace.metas.len())
-        .map(|index| MetaId(u32::try_from(index).unwrap_or(u32::MAX)))
+    let is_launch: IdVec<MetaId, bool> = trace
+        .metas
+        .ids()
         .map(|meta| GRAPH_LAUNCHES.iter().any(|name| trace.label(meta).starts_with(name)))
         .collect();
     if !is_launch.contains(&true) {
@@ -61,7 +62,7 @@ pub(super) fn command_buffers(trace: &Trace) -> Option<Finding> {
         .iter()
         .filter(of_host)
         .flat_map(|track| &track.slices.meta)
-        .map(|meta| u64::from(is_launch[meta.0 as usize]))
+        .map(|meta| u64::from(is_launch[*meta]))
         .sum();
     (launches > 0).then(|| {
         let message = format!(

@@ -8,7 +8,9 @@ mod warm_up;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use xscope_trace::model::{EventMeta, Format, ProgramId, Track, TrackKind};
+use xscope_trace::model::{
+    EventMeta, Format, MetaId, ProgramId, SourceId, Track, TrackId, TrackKind,
+};
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
@@ -19,6 +21,7 @@ use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
 use crate::programs::Execution;
 use crate::stats::{counted, share};
+use xscope_trace::ids::{Id as _, IdVec};
 
 /// Idle share above which a profile says little about the work.
 const MOSTLY_IDLE: f64 = 0.9;
@@ -113,19 +116,19 @@ fn idle(trace: &Trace, window: Option<&Window>, devices: &[DeviceRow]) -> Option
 
 fn python_tracer(trace: &Trace) -> Option<Finding> {
     let is_python = |meta: &EventMeta| trace.strings.get(meta.name).starts_with('$');
-    let python: Vec<bool> = trace.metas.iter().map(is_python).collect();
+    let python: IdVec<MetaId, bool> = trace.metas.iter().map(is_python).collect();
     // Calls that were counted but not kept, and when they were, by track.
-    let mut dropped: BTreeMap<usize, (u64, Picos, Picos)> = BTreeMap::new();
+    let mut dropped: BTreeMap<TrackId, (u64, Picos, Picos)> = BTreeMap::new();
     for rows in &trace.dropped {
-        let calls = rows.counts.iter().filter(|(meta, _)| python[meta.0 as usize]);
+        let calls = rows.counts.iter().filter(|(meta, _)| python[*meta]);
         let calls: u64 = calls.map(|&(_, count)| count).sum();
-        let sum = dropped.entry(rows.track as usize).or_insert((0, rows.first, rows.last));
+        let sum = dropped.entry(rows.track).or_insert((0, rows.first, rows.last));
         *sum = (sum.0 + calls, sum.1.min(rows.first), sum.2.max(rows.last));
     }
     // How many calls a thread has, and from the first to the last.
     let of_thread = |(index, track): (usize, &Track)| {
-        let kept = track.slices.meta.iter().filter(|meta| python[meta.0 as usize]).count() as u64;
-        let dropped = dropped.get(&index).copied();
+        let kept = track.slices.meta.iter().filter(|&&meta| python[meta]).count() as u64;
+        let dropped = dropped.get(&TrackId::at(index)).copied();
         let count = kept + dropped.map_or(0, |(calls, ..)| calls);
         if count == 0 {
             return (0, Picos::ZERO);
@@ -171,18 +174,18 @@ fn compilation(compiles: &[CompileRow]) -> Option<Finding> {
 
 /// A `trace.json.gz` that ends where its writer stops.
 fn capped(trace: &Trace, window: Option<&Window>) -> Option<Finding> {
-    let events = |index: usize| {
+    let events = |id: SourceId| {
         if let Some(window) = window {
-            return window.events_of(index);
+            return window.events_of(id);
         }
-        let own = trace.tracks.iter().filter(|track| track.source.0 as usize == index);
+        let own = trace.tracks.iter().filter(|track| track.source == id);
         own.map(|track| track.slices.len() as u64).sum::<u64>()
     };
     let is_cut =
         |events: u64| JSON_CAPS.iter().any(|&cap| (cap - CAP_SLACK..=cap).contains(&events));
-    let json = trace.sources.iter().enumerate().filter(|(_, s)| s.format == Format::ChromeJson);
+    let json = trace.sources.iter_ids().filter(|(_, s)| s.format == Format::ChromeJson);
     let cut: Vec<&str> =
-        json.filter(|(index, _)| is_cut(events(*index))).map(|(_, s)| s.path.as_str()).collect();
+        json.filter(|&(id, _)| is_cut(events(id))).map(|(_, s)| s.path.as_str()).collect();
     let first = cut.first()?;
     Some(
         Finding::new(
@@ -246,7 +249,7 @@ fn blind<'a>(trace: &'a Trace, kernels: &'a [KernelRow]) -> Vec<&'a KernelRow> {
     if !trace.sources.iter().any(|source| source.format == Format::XPlane) {
         return Vec::new();
     }
-    let has_hlo = |id: ProgramId| !trace.programs[id.0 as usize].instructions.is_empty();
+    let has_hlo = |id: ProgramId| !trace.programs[id].instructions.is_empty();
     let none = (0_u32..).zip(&trace.programs).all(|(id, _)| !has_hlo(ProgramId(id)));
     let is_blind = |kernel: &&KernelRow| {
         let program = trace.meta(kernel.meta).program;

@@ -102,13 +102,13 @@ fn work(
 
 /// The first operation on each track that begins at a time.
 fn begun_at(trace: &Trace, start: Picos) -> impl Iterator<Item = SliceRef> {
-    let tracks = trace.tracks.iter().zip(0_u32..);
-    tracks.filter(|(track, _)| track.kind == TrackKind::Ops).filter_map(move |(track, index)| {
+    let tracks = trace.tracks.iter_ids().filter(|(_, track)| track.kind == TrackKind::Ops);
+    tracks.filter_map(move |(id, track)| {
         let starts = &track.slices.start;
         let row = starts.partition_point(|&other| other < start);
         (starts.get(row) == Some(&start))
             .then(|| u32::try_from(row).ok())
             .flatten()
-            .map(|row| SliceRef { track: index, row })
+            .map(|row| SliceRef { track: id, row })
     })
 }

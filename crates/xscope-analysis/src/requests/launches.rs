@@ -110,7 +110,7 @@ fn executions(trace: &Trace) -> BTreeMap<(SourceId, Option<u32>, i64), Execution
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let slices = &track.slices;
         for row in 0..slices.len() {
-            let meta = trace.metas.get(slices.meta[row].0 as usize);
+            let meta = trace.metas.get(slices.meta[row]);
             let program = meta.and_then(|meta| meta.program).map(|program| program.0);
             let run = slices.run_of(row).unwrap_or_else(|| {
                 alone += 1;

@@ -5,7 +5,7 @@ use xscope_analysis::kernels::Filter;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::Trace;
 use xscope_trace::metric::Status;
-use xscope_trace::model::{SourceId, TrackKind};
+use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::build::{device, made, program, track, us};
@@ -68,7 +68,7 @@ fn a_compilation_is_told_from_the_program_that_follows() {
     for (id, number, shape) in [(old, 1, "f32[8]"), (new, 2, "f32[16]")] {
         let name = trace.strings.intern(&format!("jit_f({number})"));
         let shape = trace.strings.intern(shape);
-        let program = &mut trace.programs[id.0 as usize];
+        let program = &mut trace.programs[id];
         program.name = name;
         program.parameters = vec![xscope_trace::model::Parameter { shape, ..Default::default() }];
     }
@@ -86,7 +86,7 @@ fn who_waits_for_whom_in_a_collective() {
     let mut trace = Trace::default();
     let (a, b) = (device(&mut trace, "cpu:0"), device(&mut trace, "cpu:1"));
     let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 1)], 0..1);
-    trace.programs[0].instructions[0].result_bytes = xscope_trace::Bytes(1000);
+    trace.programs[ProgramId(0)].instructions[0].result_bytes = xscope_trace::Bytes(1000);
     let ops = |start: i64, dur: i64| [(("all-reduce", start, dur), 1)];
     track(&mut trace, TrackKind::Ops, Some(a), Some(id), &ops(0, 30));
     track(&mut trace, TrackKind::Ops, Some(b), Some(id), &ops(20, 10));
@@ -96,8 +96,8 @@ fn who_waits_for_whom_in_a_collective() {
     assert_eq!((row.wait_us.value, row.transfer_us.value), (Some(20.0), Some(20.0)));
     // 1000 bytes in the 10 us after the last arrival.
     assert!((row.bytes_per_sec.value.unwrap() - 1e8).abs() < 1.0);
-    assert_eq!(trace.tracks[0].slices.start[0], us(0));
-    assert_eq!(trace.tracks[0].source, SourceId(0));
+    assert_eq!(trace.tracks[TrackId(0)].slices.start[0], us(0));
+    assert_eq!(trace.tracks[TrackId(0)].source, SourceId(0));
 }
 
 /// Two replica groups, devices 0 and 1, 2 and 3, that run one all-reduce twice. In the first
@@ -106,8 +106,8 @@ fn who_waits_for_whom_in_a_collective() {
 fn two_groups(recorded: bool) -> Trace {
     let mut trace = Trace::default();
     let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 1)], 0..1);
-    trace.programs[0].instructions[0].result_bytes = xscope_trace::Bytes(1000);
-    trace.programs[0].instructions[0].group_size = 2;
+    trace.programs[ProgramId(0)].instructions[0].result_bytes = xscope_trace::Bytes(1000);
+    trace.programs[ProgramId(0)].instructions[0].group_size = 2;
     // Start and duration of each execution, and the wait in it.
     let devices = [
         [((0, 30), Some((5, 15))), ((100, 40), Some((102, 28)))],
@@ -127,8 +127,9 @@ fn two_groups(recorded: bool) -> Trace {
         }
         if recorded {
             track(&mut trace, TrackKind::HostThread, None, None, &host);
-            let threads = trace.tracks.len();
-            trace.tracks[threads - 1].tid = trace.tracks[threads - 2].tid;
+            if let [.., before, last] = &mut *trace.tracks {
+                last.tid = before.tid;
+            }
         }
     }
     trace
@@ -160,7 +161,7 @@ fn without_a_rendezvous_the_wait_in_groups_is_an_upper_bound() {
 fn gpu_executions(names: &[&str]) -> (u64, f64) {
     let mut trace = Trace::default();
     let gpu = device(&mut trace, "/device:GPU:0");
-    trace.devices[0].kind = xscope_trace::model::DeviceKind::Gpu;
+    trace.devices[DeviceId(0)].kind = xscope_trace::model::DeviceKind::Gpu;
     // `c` is of a loop.
     let rows = [made("a", "dot", "", 1), made("b", "dot", "", 1), made("c", "dot", "", 1)];
     let id = program(&mut trace, &rows, 0..2);
@@ -222,7 +223,7 @@ fn the_halves_of_an_asynchronous_copy_have_no_rate() {
 fn what_recording_took_is_told_by_recorder() {
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");
-    trace.sources[0].size = xscope_trace::Bytes(3_000_000);
+    trace.sources[SourceId(0)].size = xscope_trace::Bytes(3_000_000);
     let id = program(&mut trace, &[made("dot", "dot", "", 1)], 0..1);
     let ops = [(("dot", 0, 10), 1), (("dot", 999_990, 10), 2)];
     track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &ops);

@@ -2,7 +2,7 @@
 
 use xscope_analysis::layers::{LayerNode, layer_tree};
 use xscope_trace::Trace;
-use xscope_trace::model::{Flow, SliceRef, TrackKind};
+use xscope_trace::model::{Flow, SliceRef, TrackId, TrackKind};
 
 use crate::build::{Made, device, made, program, track};
 use crate::real;
@@ -91,7 +91,7 @@ fn an_operation_belongs_to_the_modules_that_launched_it() {
         [(("gemm", 20, 7), 0), (("gemm", 40, 11), 0), (("gemm", 105, 1), 0), (("gemm", 110, 2), 0)];
     track(&mut trace, TrackKind::Ops, Some(gpus[0]), None, &first);
     track(&mut trace, TrackKind::Ops, Some(gpus[1]), None, &[(("gemm", 70, 13), 0)]);
-    let at = |track, row| SliceRef { track, row };
+    let at = |track, row| SliceRef { track: TrackId(track), row };
     let launches = [(2, at(1, 0)), (4, at(1, 1)), (6, at(1, 2)), (5, at(2, 0))];
     trace.flows = launches.map(|(row, to)| Flow { from: at(0, row), to }).into();
     let report = layer_tree(&trace);
@@ -110,7 +110,7 @@ fn modules_that_call_themselves_for_ever_are_followed_only_so_far() {
     host.push((("launch", 50_000, 1), 0));
     track(&mut trace, TrackKind::HostThread, None, None, &host);
     track(&mut trace, TrackKind::Ops, Some(gpu), None, &[(("gemm", 50_001, 7), 0)]);
-    let at = |track, row| SliceRef { track, row };
+    let at = |track, row| SliceRef { track: TrackId(track), row };
     trace.flows = vec![Flow { from: at(0, 50_000), to: at(1, 0) }];
     assert_eq!(time(&layer_tree(&trace).root, &["Self_0"; 32].join("/")), 7.0);
 }

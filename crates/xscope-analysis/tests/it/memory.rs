@@ -28,7 +28,7 @@ fn a_plan_is_counted_by_layer() {
         shape: StrId::EMPTY,
         bytes: Bytes(bytes),
     };
-    trace.programs[id.0 as usize].memory = Some(ProgramMemory {
+    trace.programs[id].memory = Some(ProgramMemory {
         arguments: Bytes(100),
         outputs: Bytes(20),
         constants: Bytes(3),
@@ -48,11 +48,11 @@ fn a_plan_is_counted_by_layer() {
         .collect();
     assert_eq!(layers, [("layer_0/mlp", "mlp", 30), ("layer_0/attention", "attention", 10)]);
     // Where nothing is in use, nothing is lost to fragmentation.
-    let plan = trace.programs[id.0 as usize].memory.as_mut().unwrap();
+    let plan = trace.programs[id].memory.as_mut().unwrap();
     (plan.temporary, plan.live) = (Bytes(0), Bytes(0));
     let row = &analyze(&trace).memory.programs[0];
     assert_eq!((row.live_bytes, row.fragmentation), (Some(Bytes(0)), None));
-    trace.programs[id.0 as usize].memory = None;
+    trace.programs[id].memory = None;
     assert_eq!(analyze(&trace).memory.planned_peak.status, Status::Unavailable);
 }
 

@@ -4,7 +4,8 @@ use xscope_analysis::analyze;
 use xscope_trace::Trace;
 use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
-    ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackKind,
+    ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackId,
+    TrackKind,
 };
 use xscope_trace::quality::Severity;
 
@@ -22,7 +23,7 @@ fn count(trace: &Trace, code: &str) -> u64 {
 
 fn gpu(trace: &mut Trace, name: &str) -> DeviceId {
     let id = device(trace, name);
-    trace.devices[id.0 as usize].kind = DeviceKind::Gpu;
+    trace.devices[id].kind = DeviceKind::Gpu;
     id
 }
 
@@ -42,7 +43,7 @@ fn a_json_with_as_many_events_as_its_writer_keeps_is_cut() {
     for (events, expected) in [(999_999, 1), (1_000_000, 1), (500_000, 0), (1_000_001, 0)] {
         let mut trace = Trace::default();
         device(&mut trace, "cpu:0");
-        trace.sources[0].format = Format::ChromeJson;
+        trace.sources[SourceId(0)].format = Format::ChromeJson;
         let rows: Vec<(Row<'_>, i64)> = (0..events).map(|at| (("x", at, 1), 0)).collect();
         track(&mut trace, TrackKind::HostThread, None, None, &rows);
         assert_eq!(count(&trace, "json.capped"), expected, "{events} events");
@@ -55,12 +56,13 @@ fn work_before_its_launch_shows_that_clocks_differ() {
     let id = gpu(&mut trace, "gpu:0");
     track(&mut trace, TrackKind::HostThread, None, None, &[(("launch", 100, 5), 0)]);
     track(&mut trace, TrackKind::Ops, Some(id), None, &[(("kernel", 60, 5), 0)]);
-    let (from, to) = (SliceRef { track: 0, row: 0 }, SliceRef { track: 1, row: 0 });
+    let (from, to) =
+        (SliceRef { track: TrackId(0), row: 0 }, SliceRef { track: TrackId(1), row: 0 });
     trace.flows.push(Flow { from, to });
     let (severity, count, message) = finding(&trace, "clock.inverted").unwrap();
     assert_eq!((severity, count), (Severity::Warning, 1));
     assert!(message.contains("40.000 us"), "{message}");
-    trace.tracks[1].slices.start[0] = us(101);
+    trace.tracks[TrackId(1)].slices.start[0] = us(101);
     assert_eq!(finding(&trace, "clock.inverted"), None);
 }
 
@@ -70,14 +72,14 @@ fn executions_before_their_enqueueing_show_that_clocks_differ() {
     let id = gpu(&mut trace, "tpu:0");
     let key = trace.strings.intern("device_ordinal");
     track(&mut trace, TrackKind::HostThread, None, None, &[(("DoEnqueueProgram", 100, 5), 7)]);
-    trace.tracks[0].slices.args = ArgStore::Table(ArgTable {
+    trace.tracks[TrackId(0)].slices.args = ArgStore::Table(ArgTable {
         rows: vec![(0, 1)],
         keys: vec![key],
-        values: vec![ArgCell::Int(trace.devices[id.0 as usize].ordinal)],
+        values: vec![ArgCell::Int(trace.devices[id].ordinal)],
     });
     track(&mut trace, TrackKind::Modules, Some(id), None, &[(("jit_f", 70, 5), 7)]);
     assert!(finding(&trace, "clock.inverted").unwrap().2.contains("30.000 us"));
-    trace.tracks[1].slices.run[0] = 8;
+    trace.tracks[TrackId(1)].slices.run[0] = 8;
     assert_eq!(finding(&trace, "clock.inverted"), None, "of another execution");
 }
 
@@ -98,7 +100,7 @@ fn a_tpu_of_which_both_sides_are_known_has_its_clocks_checked() {
 fn programs_without_operations_show_that_some_were_lost() {
     let mut trace = Trace::default();
     let id = device(&mut trace, "tpu:0");
-    trace.devices[0].kind = DeviceKind::Tpu;
+    trace.devices[DeviceId(0)].kind = DeviceKind::Tpu;
     let runs = [(("jit_f", 0, 10), 1), (("jit_f", 20, 10), 2), (("jit_f", 40, 10), 3)];
     track(&mut trace, TrackKind::Modules, Some(id), None, &runs);
     let ops = [(("dot", 1, 8), 1), (("dot", 21, 8), 2)];
@@ -125,12 +127,12 @@ fn counters_are_missed_on_chips_only() {
     let id = device(&mut trace, "d:0");
     track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 5, 5), 0)]);
     assert_eq!(count(&trace, "counters.missing"), 0, "a CPU has none");
-    trace.devices[0].kind = DeviceKind::Tpu;
+    trace.devices[DeviceId(0)].kind = DeviceKind::Tpu;
     assert_eq!(count(&trace, "counters.missing"), 1);
     let fact = |percent: &str| ("matrix_unit_utilization_percent".to_owned(), percent.to_owned());
-    trace.sources[0].facts = vec![fact("0")];
+    trace.sources[SourceId(0)].facts = vec![fact("0")];
     assert_eq!(count(&trace, "counters.missing"), 1, "0 is what the runtime writes for none");
-    trace.sources[0].facts = vec![fact("31.5")];
+    trace.sources[SourceId(0)].facts = vec![fact("31.5")];
     assert_eq!(count(&trace, "counters.missing"), 0);
 }
 
@@ -145,7 +147,7 @@ fn a_first_execution_that_is_no_exception_is_none() {
             .collect();
         track(&mut trace, TrackKind::Ops, Some(id), Some(code), &ops);
         assert_eq!(count(&trace, "warm_up.in_window"), expected, "first takes {first}");
-        trace.tracks[0].slices = xscope_trace::model::Slices::default();
+        trace.tracks[TrackId(0)].slices = xscope_trace::model::Slices::default();
         assert_eq!(count(&trace, "warm_up.in_window"), 0, "no executions");
     }
 }
@@ -191,7 +193,7 @@ fn missing_scopes_have_a_remedy_that_applies() {
     let message = |with: fn(&mut Trace) -> Option<ProgramId>| {
         let mut trace = Trace::default();
         let id = device(&mut trace, "cpu:0");
-        trace.sources[0].format = Format::ChromeJson;
+        trace.sources[SourceId(0)].format = Format::ChromeJson;
         let program = with(&mut trace);
         track(&mut trace, TrackKind::Ops, Some(id), program, &[(("dot", 0, 5), 1)]);
         finding(&trace, "scopes.missing").unwrap().2

@@ -18,7 +18,7 @@ fn named(trace: &mut Trace, name: &str, inputs: &[(&str, &str)]) -> ProgramId {
     });
     let inputs = inputs.collect();
     let name = trace.strings.intern(name);
-    let program = &mut trace.programs[id.0 as usize];
+    let program = &mut trace.programs[id];
     (program.name, program.parameters) = (name, inputs);
     id
 }

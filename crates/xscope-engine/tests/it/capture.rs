@@ -88,7 +88,7 @@ fn names(trace: &Trace, kind: TrackKind, track_name: &str) -> Vec<String> {
         .filter(|track| track.kind == kind && trace.strings.get(track.name) == track_name);
     tracks
         .flat_map(|track| &track.slices.meta)
-        .map(|&meta| trace.strings.get(trace.metas[meta.0 as usize].name).to_owned())
+        .map(|&meta| trace.strings.get(trace.metas[meta].name).to_owned())
         .collect()
 }
 
@@ -144,7 +144,7 @@ fn ops_carry_scope_work_and_batch_and_lie_in_their_module() {
             .unwrap();
         assert!(modules.slices.start[module] <= ops.slices.start[row]);
         assert!(ops.slices.end(row) <= modules.slices.end(module));
-        let meta = &trace.metas[ops.slices.meta[row].0 as usize];
+        let meta = &trace.metas[ops.slices.meta[row]];
         let scope = trace.strings.get(meta.scope);
         assert!(scope.starts_with("forward/"), "{scope}");
         layers.insert(scope.split('/').nth(1).unwrap().to_owned());

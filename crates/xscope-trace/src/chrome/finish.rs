@@ -9,7 +9,7 @@ use super::header::Header;
 use crate::args::{ArgStore, ArgTable};
 use crate::model::{
     Counter, Device, DeviceId, DeviceKind, Flow, Process, SliceRef, Slices, SourceId, Trace, Track,
-    TrackKind,
+    TrackId, TrackKind,
 };
 use crate::naming::{PlaneKind, track_kind};
 use crate::strings::StrId;
@@ -52,7 +52,7 @@ pub(super) fn finish(builder: Builder, header: &Header, trace: &mut Trace) -> Un
             begins: a.begins + b.begins,
             ends: a.ends + b.ends,
         });
-    let first_track = trace.tracks.len();
+    let first_track = trace.tracks.next_id();
     let links = bind_flows(flows, &rows, &threads, first_track);
     trace.flows.extend(links);
     trace.counters.extend(series.into_iter().map(|mut series| {
@@ -135,7 +135,7 @@ fn bind_flows(
     mut points: Vec<FlowPoint>,
     rows: &[Rows],
     threads: &[Thread],
-    first_track: usize,
+    first_track: TrackId,
 ) -> Vec<Flow> {
     // Per thread and in the order of time, so that one sweep over its slices serves all points.
     points.sort_by_key(|point| (point.thread, point.at));
@@ -145,20 +145,17 @@ fn bind_flows(
         let slots = &mut bound[from..from + group.len()];
         from += group.len();
         for &track in &tracks_by_precedence(&threads[group[0].thread as usize]) {
-            bind_on_track(group, slots, &rows[track as usize].slices, track);
+            let id = TrackId(first_track.0.saturating_add(track));
+            bind_on_track(group, slots, &rows[track as usize].slices, id);
         }
     }
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by_key(|&index| (points[index].key, points[index].at, points[index].end));
-    let first_track = u32::try_from(first_track).unwrap_or(u32::MAX);
     let mut links = Vec::new();
     for flow in order.chunk_by(|&a, &b| points[a].key == points[b].key) {
         let mut origin = None;
         for &index in flow {
-            let slice = bound[index].map(|slice| SliceRef {
-                track: slice.track.saturating_add(first_track),
-                row: slice.row,
-            });
+            let slice = bound[index];
             if points[index].end != FlowEnd::Start {
                 links.extend(origin.zip(slice).map(|(from, to)| Flow { from, to }));
             }
@@ -187,7 +184,7 @@ fn bind_on_track(
     points: &[FlowPoint],
     bound: &mut [Option<SliceRef>],
     slices: &Slices,
-    track: u32,
+    track: TrackId,
 ) {
     let end = |row: usize| match slices.dur[row] {
         Picos::UNFINISHED => Picos(i64::MAX),
@@ -318,7 +315,7 @@ impl Tracks<'_> {
         if let Some(&device) = self.devices.get(&name) {
             return Some(device);
         }
-        let id = DeviceId(u32::try_from(self.trace.devices.len()).ok()?);
+        let id = self.trace.devices.next_id();
         let source = self.source;
         let model = match kind {
             DeviceKind::Gpu => self.trace.strings.intern(self.known.header.model_of(ordinal)),

@@ -21,7 +21,7 @@ mod window;
 use std::io::Read;
 
 use crate::error::{Error, Result};
-use crate::model::{SourceId, Trace};
+use crate::model::Trace;
 use crate::quality::{Finding, Severity};
 use crate::time::Bytes;
 
@@ -59,7 +59,7 @@ pub(crate) fn is_chrome_json(head: &[u8]) -> bool {
 /// [`Error::Damaged`] if nothing can be saved, [`Error::UnknownFormat`] if it is some other JSON;
 /// lesser damage is a finding.
 pub fn read(path: &str, input: impl Read, trace: &mut Trace) -> Result<()> {
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let strings = std::mem::take(&mut trace.strings);
     let builder = Builder::new(strings, source, trace.metas.len(), trace.programs.len());
     let mut reader = Reader {

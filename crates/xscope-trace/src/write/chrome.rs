@@ -9,7 +9,7 @@
 use std::io::{self, Write};
 
 use crate::args::ArgValue;
-use crate::model::{Counter, Flow, Format, SliceRef, Trace, Track, TrackKind};
+use crate::model::{Counter, Flow, Format, SliceRef, Trace, Track, TrackId, TrackKind};
 use crate::time::Picos;
 use crate::write::lanes::{Edge, Lanes, Step};
 use crate::write::processes::{Grouping, Processes};
@@ -35,7 +35,7 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> io::Result<Written> {
     }
     writer.out.write_all(b",\"traceEvents\":[")?;
     writer.describe()?;
-    for index in 0..trace.tracks.len() {
+    for index in trace.tracks.ids() {
         writer.track(index)?;
     }
     for (index, counter) in trace.counters.iter().enumerate() {
@@ -109,7 +109,7 @@ impl<W: Write> Writer<'_, W> {
             self.metadata((pid, None), "process_name", "name", &shown.name)?;
             self.metadata((pid, None), "process_labels", "labels", labels)?;
         }
-        for (index, track) in trace.tracks.iter().enumerate() {
+        for (index, track) in trace.tracks.iter_ids() {
             if matches!(self.shape(track), Shape::Thread | Shape::Lanes) {
                 let at = (self.pid(index), Some(track.tid));
                 self.metadata(at, "thread_name", "name", trace.strings.get(track.name))?;
@@ -118,12 +118,12 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn pid(&self, track: usize) -> i64 {
+    fn pid(&self, track: TrackId) -> i64 {
         i64::from(self.processes.shown[self.processes.of_track[track]].pid)
     }
 
     fn format(&self, track: &Track) -> Option<Format> {
-        self.trace.sources.get(track.source.0 as usize).map(|source| source.format)
+        self.trace.sources.get(track.source).map(|source| source.format)
     }
 
     fn shape(&self, track: &Track) -> Shape {
@@ -139,7 +139,7 @@ impl<W: Write> Writer<'_, W> {
         }
     }
 
-    fn track(&mut self, index: usize) -> io::Result<()> {
+    fn track(&mut self, index: TrackId) -> io::Result<()> {
         let track = &self.trace.tracks[index];
         self.written.slices += track.slices.len() as u64;
         match self.shape(track) {
@@ -161,7 +161,7 @@ impl<W: Write> Writer<'_, W> {
         }
     }
 
-    fn lanes(&mut self, index: usize) -> io::Result<()> {
+    fn lanes(&mut self, index: TrackId) -> io::Result<()> {
         let track = &self.trace.tracks[index];
         let mut named = 0;
         let walked = Lanes::walk(&track.slices, |step: Step| {
@@ -172,7 +172,7 @@ impl<W: Write> Writer<'_, W> {
                 return self.slice(index, step.row, track.tid);
             }
             let lane = i64::try_from(step.lane).unwrap_or(i64::MAX);
-            let own = i64::try_from(index).unwrap_or(0).saturating_mul(1 << 10);
+            let own = i64::from(index.0).saturating_mul(1 << 10);
             let tid = LANES_FROM.saturating_add(own).saturating_add(lane);
             if step.lane > named {
                 named = step.lane;
@@ -185,7 +185,7 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn place(&mut self, index: usize, tid: Option<i64>, at: Picos) -> io::Result<()> {
+    fn place(&mut self, index: TrackId, tid: Option<i64>, at: Picos) -> io::Result<()> {
         let pid = self.pid(index);
         write!(self.out, ",\"pid\":{pid}")?;
         if let Some(tid) = tid {
@@ -196,7 +196,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     /// One slice on a thread: `X`, or `B` if it never ended.
-    fn slice(&mut self, index: usize, row: usize, tid: i64) -> io::Result<()> {
+    fn slice(&mut self, index: TrackId, row: usize, tid: i64) -> io::Result<()> {
         let slices = &self.trace.tracks[index].slices;
         let dur = slices.dur[row];
         self.begin(if dur < Picos::ZERO { "B" } else { "X" })?;
@@ -209,7 +209,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     /// Asynchronous slices: what nests has one id, and the track the name of the outermost.
-    fn asynchronous(&mut self, index: usize) -> io::Result<()> {
+    fn asynchronous(&mut self, index: TrackId) -> io::Result<()> {
         let track = &self.trace.tracks[index];
         let is_span = self.format(track) == Some(Format::XSpan);
         let mut ids: Vec<u64> = Vec::new();
@@ -250,7 +250,7 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn name(&mut self, index: usize, row: usize) -> io::Result<()> {
+    fn name(&mut self, index: TrackId, row: usize) -> io::Result<()> {
         let meta = self.trace.tracks[index].slices.meta[row];
         let event = self.trace.meta(meta);
         let (name, category) = match self.format(&self.trace.tracks[index]) {
@@ -266,7 +266,7 @@ impl<W: Write> Writer<'_, W> {
     }
 
     /// Name, category and arguments of a row, and the end of the event.
-    fn describe_row(&mut self, index: usize, row: usize) -> io::Result<()> {
+    fn describe_row(&mut self, index: TrackId, row: usize) -> io::Result<()> {
         self.name(index, row)?;
         let track = &self.trace.tracks[index];
         let meta = track.slices.meta[row];
@@ -322,10 +322,10 @@ impl<W: Write> Writer<'_, W> {
 
     fn flow(&mut self, flow: &Flow, id: u64) -> io::Result<()> {
         for (phase, SliceRef { track, row }) in [("s", flow.from), ("f", flow.to)] {
-            let slices = &self.trace.tracks[track as usize].slices;
+            let slices = &self.trace.tracks[track].slices;
             self.begin(phase)?;
-            let tid = self.trace.tracks[track as usize].tid;
-            self.place(track as usize, Some(tid), slices.start[row as usize])?;
+            let tid = self.trace.tracks[track].tid;
+            self.place(track, Some(tid), slices.start[row as usize])?;
             write!(self.out, ",\"bp\":\"e\",\"id\":{id},\"name\":\"flow\",\"cat\":\"flow\"}}")?;
         }
         Ok(())

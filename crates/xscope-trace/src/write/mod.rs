@@ -174,7 +174,7 @@ struct Common<'a> {
 impl<'a> Common<'a> {
     fn of(trace: &'a Trace, meta: MetaId) -> Self {
         let event = trace.meta(meta);
-        let program = event.program.and_then(|id| trace.programs.get(id.0 as usize));
+        let program = event.program.and_then(|id| trace.programs.get(id));
         Self {
             scope: trace.strings.get(trace.scope_of(meta)),
             category: trace.strings.get(event.category),

@@ -15,7 +15,7 @@ mod requests;
 
 use std::io::{self, Write};
 
-use crate::model::{Counter, Flow, SliceRef, Trace, Track, TrackKind};
+use crate::model::{Counter, Flow, SliceRef, Trace, Track, TrackId, TrackKind};
 use crate::time::Picos;
 use crate::wire_write::{put_bytes, put_uint};
 use crate::write::lanes::{Edge, Lanes, Step};
@@ -48,7 +48,7 @@ pub fn write(trace: &Trace, joins: &Joins, out: &mut impl Write) -> io::Result<W
     writer.start()?;
     requests.write(&mut writer)?;
     let process_tracks = writer.describe_processes()?;
-    for index in 0..trace.tracks.len() {
+    for index in trace.tracks.ids() {
         writer.track(index, &requests, &process_tracks)?;
     }
     for (counter, &process) in trace.counters.iter().zip(&writer.processes.of_counter.clone()) {
@@ -129,7 +129,7 @@ impl<W: Write> Writer<'_, W> {
         let shown = self.processes.shown.clone();
         let mut tracks = Vec::with_capacity(shown.len());
         for (process, rank) in shown.iter().zip(1..) {
-            let model = process.device.map(|id| self.trace.devices[id.0 as usize].model);
+            let model = process.device.map(|id| self.trace.devices[id].model);
             let model = model.map_or("", |model| self.trace.strings.get(model));
             let name = match (process.name.is_empty(), model.is_empty()) {
                 (true, _) => "process".to_owned(),
@@ -175,7 +175,7 @@ impl<W: Write> Writer<'_, W> {
         Ok(uuid)
     }
 
-    fn track(&mut self, index: usize, requests: &Requests, parents: &[u64]) -> io::Result<()> {
+    fn track(&mut self, index: TrackId, requests: &Requests, parents: &[u64]) -> io::Result<()> {
         let track = &self.trace.tracks[index];
         let process = self.processes.of_track[index];
         let (shown, parent) = (self.processes.shown[process].clone(), parents[process]);
@@ -207,7 +207,7 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn step(&mut self, index: usize, step: Step, place: Place) -> io::Result<()> {
+    fn step(&mut self, index: TrackId, step: Step, place: Place) -> io::Result<()> {
         if step.edge == Edge::End {
             return self.encoder.end(place, step.at);
         }
@@ -229,8 +229,8 @@ impl<W: Write> Writer<'_, W> {
         if dur > Picos::ZERO && dur.0 % 1000 != 0 {
             self.encoder.number(place.host, &mut notes, "dur_ps", dur.0);
         }
-        if let (Ok(track), Ok(row)) = (u32::try_from(index), u32::try_from(step.row)) {
-            let slice = SliceRef { track, row };
+        if let Ok(row) = u32::try_from(step.row) {
+            let slice = SliceRef { track: index, row };
             notes.flows.extend(Links::of(&self.links.out, slice));
             notes.ended_flows.extend(Links::of(&self.links.into, slice));
         }

@@ -129,7 +129,7 @@ impl<W: Write> Encoder<'_, W> {
         let Some(bytes) = memory.types.iter().rposition(|kind| text(kind.unit) == "bytes") else {
             return Ok(());
         };
-        let source = memory.source.and_then(|id| trace.sources.get(id.0 as usize));
+        let source = memory.source.and_then(|id| trace.sources.get(id));
         let owner = source.map_or("memory", |source| source.path.as_str());
         for sample in 0..memory.len() {
             let frames = memory.frames_of(sample);

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{DeviceId, Trace, Track};
+use crate::ids::IdVec;
+use crate::model::{DeviceId, SourceId, Trace, Track, TrackId};
 use crate::strings::StrId;
 
 /// How tracks are grouped.
@@ -32,7 +33,7 @@ enum Key {
     /// Host and pid: sources of one process meet here.
     Pid(usize, i64),
     /// Source, pid and name.
-    Named(u32, i64, StrId),
+    Named(SourceId, i64, StrId),
 }
 
 /// The processes of a trace.
@@ -41,7 +42,7 @@ pub(super) struct Processes {
     /// Devices first, then by source.
     pub shown: Vec<Shown>,
     /// For each track, an index in `shown`.
-    pub of_track: Vec<usize>,
+    pub of_track: IdVec<TrackId, usize>,
     /// For each counter.
     pub of_counter: Vec<usize>,
 }
@@ -56,11 +57,11 @@ impl Processes {
             .counters
             .iter()
             .map(|counter| {
-                let name = named.get(&(counter.source.0, counter.pid)).copied();
-                keys.of_pid(counter.source.0, counter.pid, name.unwrap_or_default())
+                let name = named.get(&(counter.source, counter.pid)).copied();
+                keys.of_pid(counter.source, counter.pid, name.unwrap_or_default())
             })
             .collect();
-        let listed = trace.processes.iter().map(|it| keys.of_pid(it.source.0, it.pid, it.name));
+        let listed = trace.processes.iter().map(|it| keys.of_pid(it.source, it.pid, it.name));
         let listed: Vec<Key> = match grouping {
             Grouping::Recorded => listed.collect(),
             // A process that only held device rows would be an empty row.
@@ -76,14 +77,14 @@ impl Processes {
         let shown = all.iter().map(|&key| described.shown(key, &mut pids)).collect();
         let order: BTreeMap<Key, usize> =
             all.iter().enumerate().map(|(index, &key)| (key, index)).collect();
-        let find = |keys: Vec<Key>| keys.iter().map(|key| order[key]).collect();
-        Self { shown, of_track: find(tracks), of_counter: find(counters) }
+        let find = |keys: Vec<Key>| keys.iter().map(|key| order[key]).collect::<Vec<_>>();
+        Self { shown, of_track: find(tracks).into(), of_counter: find(counters) }
     }
 }
 
 /// The name that tracks give to a pid of a source, if it is one.
-fn named_pids(trace: &Trace) -> BTreeMap<(u32, i64), StrId> {
-    trace.tracks.iter().map(|track| ((track.source.0, track.pid), track.process)).collect()
+fn named_pids(trace: &Trace) -> BTreeMap<(SourceId, i64), StrId> {
+    trace.tracks.iter().map(|track| ((track.source, track.pid), track.process)).collect()
 }
 
 struct Keys<'a> {
@@ -93,19 +94,19 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn host(&self, source: u32) -> usize {
-        let host = self.trace.sources.get(source as usize).map_or(StrId::EMPTY, |it| it.host);
+    fn host(&self, source: SourceId) -> usize {
+        let host = self.trace.sources.get(source).map_or(StrId::EMPTY, |it| it.host);
         self.hosts.iter().position(|&known| known == host).unwrap_or(0)
     }
 
     fn of_track(&self, track: &Track) -> Key {
         match (self.grouping, track.device) {
             (Grouping::Devices, Some(device)) => Key::Device(device),
-            _ => self.of_pid(track.source.0, track.pid, track.process),
+            _ => self.of_pid(track.source, track.pid, track.process),
         }
     }
 
-    fn of_pid(&self, source: u32, pid: i64, name: StrId) -> Key {
+    fn of_pid(&self, source: SourceId, pid: i64, name: StrId) -> Key {
         match self.grouping {
             Grouping::Devices if pid > 0 => Key::Pid(self.host(source), pid),
             _ => Key::Named(source, pid, name),
@@ -124,19 +125,19 @@ impl Described<'_> {
         let trace = self.keys.trace;
         let (host, wanted, device) = match key {
             Key::Device(id) => {
-                let device = &trace.devices[id.0 as usize];
-                (self.keys.host(device.source.0), 0, Some(id))
+                let device = &trace.devices[id];
+                (self.keys.host(device.source), 0, Some(id))
             }
             Key::Pid(host, pid) => (host, pid, None),
             Key::Named(source, pid, _) => (self.keys.host(source), pid, None),
         };
         let listed = trace.processes.iter().find(|it| match key {
             Key::Device(_) => false,
-            Key::Pid(host, pid) => it.pid == pid && self.keys.host(it.source.0) == host,
-            Key::Named(source, pid, _) => it.pid == pid && it.source.0 == source,
+            Key::Pid(host, pid) => it.pid == pid && self.keys.host(it.source) == host,
+            Key::Named(source, pid, _) => it.pid == pid && it.source == source,
         });
         let own = match key {
-            Key::Device(id) => trace.devices[id.0 as usize].name,
+            Key::Device(id) => trace.devices[id].name,
             Key::Named(_, _, name) if !name.is_empty() => name,
             _ => match listed {
                 Some(process) if !process.name.is_empty() => process.name,

@@ -101,12 +101,12 @@ pub(super) fn root_of(trace: &Trace, track: &Track) -> Option<String> {
     let text = |id| trace.strings.get(id);
     let host = || {
         let several = super::hosts(trace).len() > 1;
-        let host = trace.sources.get(track.source.0 as usize).map_or(StrId::EMPTY, |it| it.host);
+        let host = trace.sources.get(track.source).map_or(StrId::EMPTY, |it| it.host);
         if several { format!("{} ", text(host)) } else { String::new() }
     };
     match (track.kind, track.device) {
         (TrackKind::Ops, Some(device)) => {
-            Some(format!("{}{}", host(), text(trace.devices[device.0 as usize].name)))
+            Some(format!("{}{}", host(), text(trace.devices[device].name)))
         }
         (TrackKind::HostThread, _) => {
             let name = text(track.name);

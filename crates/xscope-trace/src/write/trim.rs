@@ -1,6 +1,7 @@
 //! Cuts a stretch of time out of a trace, and drops what is noise.
 
-use crate::model::{Flow, SliceRef, Slices, Trace, Track, TrackKind};
+use crate::ids::IdVec;
+use crate::model::{Flow, SliceRef, Slices, Trace, Track, TrackId, TrackKind};
 use crate::time::Picos;
 
 /// What is left out of a trace on request.
@@ -53,7 +54,7 @@ impl Cut {
 /// Cuts `trace` down to what `cut` keeps. Times stay as they are.
 pub fn trim(trace: &mut Trace, cut: &Cut) -> Trimmed {
     let mut result = Trimmed::default();
-    let mut kept_rows: Vec<Vec<usize>> = Vec::with_capacity(trace.tracks.len());
+    let mut kept_rows: IdVec<TrackId, Vec<usize>> = IdVec::default();
     for track in &trace.tracks {
         let kept: Vec<usize> =
             (0..track.slices.len()).filter(|&row| keeps(trace, track, row, cut)).collect();
@@ -62,7 +63,7 @@ pub fn trim(trace: &mut Trace, cut: &Cut) -> Trimmed {
         kept_rows.push(kept);
     }
     let moved = |slice: SliceRef| {
-        let row = kept_rows.get(slice.track as usize)?.binary_search(&(slice.row as usize)).ok()?;
+        let row = kept_rows.get(slice.track)?.binary_search(&(slice.row as usize)).ok()?;
         Some(SliceRef { track: slice.track, row: u32::try_from(row).ok()? })
     };
     trace.flows = trace

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::args::{ArgStore, ArgValue};
 use crate::error::{Error, Result};
 use crate::model::{
-    DeviceId, DeviceKind, Format, MetaId, SharedBytes, SourceId, Trace, Track, TrackKind,
+    DeviceId, DeviceKind, Format, MetaId, SharedBytes, SourceId, Trace, Track, TrackId, TrackKind,
 };
 use crate::time::{Nanos, Picos};
 use crate::wire::{FieldBytes, Message, Value};
@@ -79,8 +79,8 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> Result<Written> {
     }
     environment(trace).encode_into(&mut head);
     out.write_all(&head).map_err(io)?;
-    let mut planes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, track) in trace.tracks.iter().enumerate() {
+    let mut planes: BTreeMap<String, Vec<TrackId>> = BTreeMap::new();
+    for (index, track) in trace.tracks.iter_ids() {
         planes.entry(plane_of(trace, track)).or_default().push(index);
     }
     let mut written = Written::default();
@@ -102,7 +102,7 @@ fn plane_of(trace: &Trace, track: &Track) -> String {
         // A file whose planes have no names is none.
         return if process.is_empty() { "unnamed".to_owned() } else { process.to_owned() };
     }
-    let device = track.device.map(|id| &trace.devices[id.0 as usize]);
+    let device = track.device.map(|id| &trace.devices[id]);
     match device.map(|device| (device.kind, device.ordinal)) {
         Some((DeviceKind::Gpu, ordinal)) => format!("/device:GPU:{ordinal}"),
         Some((DeviceKind::Tpu, ordinal)) => format!("/device:TPU:{ordinal}"),
@@ -111,7 +111,7 @@ fn plane_of(trace: &Trace, track: &Track) -> String {
 }
 
 fn is_xplane(trace: &Trace, source: SourceId) -> bool {
-    trace.sources.get(source.0 as usize).is_some_and(|source| source.format == Format::XPlane)
+    trace.sources.get(source).is_some_and(|source| source.format == Format::XPlane)
 }
 
 /// The plane that says when the trace's zero was.
@@ -198,7 +198,7 @@ impl<'a> Plane<'a> {
         id: i64,
         name: &str,
         copied: &'a [SourceId],
-        tracks: &[usize],
+        tracks: &[TrackId],
     ) -> Self {
         let builder = PlaneBuilder::new(id, name);
         let last = trace.extent().map_or(Picos::ZERO, |(_, last)| last);
@@ -216,7 +216,7 @@ impl<'a> Plane<'a> {
     }
 
     fn describe_device(&mut self, device: DeviceId) {
-        let device = &self.trace.devices[device.0 as usize];
+        let device = &self.trace.devices[device];
         let model = self.trace.strings.get(device.model);
         if !model.is_empty() {
             let id = self.builder.stat_id("device_type_string");
@@ -233,7 +233,7 @@ impl<'a> Plane<'a> {
         }
     }
 
-    fn write(mut self, tracks: &[usize], out: &mut impl Write) -> io::Result<u64> {
+    fn write(mut self, tracks: &[TrackId], out: &mut impl Write) -> io::Result<u64> {
         let mut slices = 0;
         let mut lines: BTreeMap<(i64, String), LineKey> = BTreeMap::new();
         let mut buffer = Vec::new();
@@ -316,7 +316,7 @@ impl<'a> Plane<'a> {
             true => String::new(),
             false => format!("{}:", common.scope),
         };
-        let program = event.program.filter(|_| is_copied).map(|id| &trace.programs[id.0 as usize]);
+        let program = event.program.filter(|_| is_copied).map(|id| &trace.programs[id]);
         let mut stats = Vec::new();
         let mut add = |name: &str, value: StatValue<'static>| {
             stats.push((self.builder.stat_id(name), value));

@@ -11,7 +11,7 @@ use super::programs::Programs;
 use crate::args::{ArgStore, LazyArgs};
 use crate::model::{
     Device, DeviceId, DeviceKind, Dropped, EventMeta, MetaId, SharedBytes, Slices, SourceId, Trace,
-    Track,
+    Track, TrackId,
 };
 use crate::naming::{PlaneKind, track_kind};
 use crate::quality::{Finding, Severity};
@@ -55,7 +55,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
 
 impl Assembly<'_, '_> {
     pub(super) fn assemble(mut self, lines: Vec<DecodedLine<'_>>) {
-        let mut tracks: FxHashMap<TrackKey, usize> = FxHashMap::default();
+        let mut tracks: FxHashMap<TrackKey, TrackId> = FxHashMap::default();
         let mut metas: FxHashMap<(StrId, LocalMeta), MetaId> = FxHashMap::default();
         let first = self.trace.tracks.len();
         let (mut aggregated, mut damaged) = (0, Vec::new());
@@ -75,8 +75,7 @@ impl Assembly<'_, '_> {
                         &key,
                         ordinal,
                         self.trace.strings.get(name),
-                    ));
-                    self.trace.tracks.len() - 1
+                    ))
                 });
                 if ordinal.is_none() {
                     self.count_dropped(index, &line.dropped, &map);
@@ -86,7 +85,7 @@ impl Assembly<'_, '_> {
             }
         }
         // Sorting takes half as much again as a column, so large tracks take turns.
-        let tracks = &mut self.trace.tracks[first..];
+        let (_, tracks) = self.trace.tracks.split_at_mut(first);
         let large = tracks.iter_mut().filter(|track| track.slices.len() > LARGE_TRACK);
         large.for_each(|track| track.slices.sort());
         tracks.par_iter_mut().for_each(|track| track.slices.sort());
@@ -94,9 +93,8 @@ impl Assembly<'_, '_> {
     }
 
     /// Adds what was left out of a line to what was left out of its track.
-    fn count_dropped(&mut self, track: usize, tally: &Tally, map: &[MetaId]) {
+    fn count_dropped(&mut self, track: TrackId, tally: &Tally, map: &[MetaId]) {
         let Some((first, last)) = tally.extent else { return };
-        let Ok(track) = u32::try_from(track) else { return };
         let counts = map.iter().zip(&tally.counts).filter(|(_, count)| **count > 0);
         let mut counts: Vec<(MetaId, u64)> = counts.map(|(&meta, &count)| (meta, count)).collect();
         counts.sort_unstable_by_key(|(meta, _)| *meta);
@@ -143,9 +141,8 @@ impl Assembly<'_, '_> {
                 map.push(meta);
                 continue;
             }
-            let meta = MetaId(u32::try_from(self.trace.metas.len()).unwrap_or(u32::MAX));
             let described = self.describe_meta(plane, line, local);
-            self.trace.metas.push(described);
+            let meta = self.trace.metas.push(described);
             if let Some(key) = key {
                 known.insert(key, meta);
             }

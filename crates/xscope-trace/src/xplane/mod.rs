@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 
 use crate::args::ArgValue;
 use crate::error::{Error, Result};
-use crate::model::{Clock, Format, SharedBytes, Source, SourceId, Trace};
+use crate::model::{Clock, Format, SharedBytes, Source, Trace};
 use crate::naming::host_from_path;
 use crate::quality::{Finding, Severity};
 use crate::strings::{StrId, Strings};
@@ -45,7 +45,7 @@ pub(crate) fn read(
     needed: Option<fn(&str) -> bool>,
     trace: &mut Trace,
 ) -> Result<()> {
-    let source = SourceId(u32::try_from(trace.sources.len()).unwrap_or(u32::MAX));
+    let source = trace.sources.next_id();
     let space = scan_space(bytes);
     let strings = &mut trace.strings;
     let planes: Vec<PlaneTables<'_>> =

@@ -36,7 +36,6 @@ impl Programs {
         let mut damaged = 0;
         for (proto, module) in protos.iter().zip(decoded) {
             damaged += u64::from(module.damaged);
-            let Ok(index) = u32::try_from(trace.programs.len()) else { break };
             let mut program = module.into_program(&mut trace.strings);
             let module_name = program.name;
             program.id = proto.id;
@@ -44,9 +43,9 @@ impl Programs {
             if !proto.name.is_empty() {
                 program.name = proto.name;
             }
-            trace.programs.push(program);
-            programs.ids.insert((proto.id, module_name), ProgramId(index));
-            programs.listed.insert(proto.id, (ProgramId(index), module_name));
+            let id = trace.programs.push(program);
+            programs.ids.insert((proto.id, module_name), id);
+            programs.listed.insert(proto.id, (id, module_name));
         }
         if damaged > 0 {
             trace.findings.push(
@@ -113,11 +112,9 @@ impl Programs {
                     Some(trace.strings.intern(&name))
                 }
             };
-            let index = u32::try_from(trace.programs.len()).ok();
-            if let Some((name, index)) = name.zip(index) {
-                let source = Some(source);
-                trace.programs.push(Program { name, id, source, ..Program::default() });
-                self.ids.insert((id, module), ProgramId(index));
+            if let Some(name) = name {
+                let unlisted = Program { name, id, source: Some(source), ..Program::default() };
+                self.ids.insert((id, module), trace.programs.push(unlisted));
             }
         }
         report_joined(joined, guessed, trace);
@@ -186,16 +183,15 @@ impl Programs {
 
     /// Whether the program listed as `id` has all of these operations.
     fn has_all(&self, id: i64, ops: &BTreeSet<StrId>, trace: &Trace) -> bool {
-        self.listed.get(&id).is_some_and(|(program, _)| {
-            let listed = &trace.programs[program.0 as usize];
+        self.listed.get(&id).is_some_and(|&(program, _)| {
+            let listed = &trace.programs[program];
             ops.iter().all(|op| listed.by_name.contains_key(op))
         })
     }
 
     /// What two listed programs have in common in these operations.
     fn alike(&self, a: i64, b: i64, ops: &BTreeSet<StrId>, trace: &Trace) -> Alike {
-        let program =
-            |id: i64| self.listed.get(&id).map(|(program, _)| &trace.programs[program.0 as usize]);
+        let program = |id: i64| self.listed.get(&id).map(|&(program, _)| &trace.programs[program]);
         let (Some(a), Some(b)) = (program(a), program(b)) else { return Alike::Nothing };
         let of_op = |op: &StrId| match a.instruction(*op).zip(b.instruction(*op)) {
             Some((a, b)) if (a.opcode, a.op_name) != (b.opcode, b.op_name) => Alike::Nothing,

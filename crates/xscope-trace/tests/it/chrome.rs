@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use xscope_trace::args::ArgValue;
-use xscope_trace::model::{DeviceKind, SliceRef, Track, TrackKind};
+use xscope_trace::model::{DeviceId, DeviceKind, SliceRef, SourceId, Track, TrackId, TrackKind};
 use xscope_trace::{Nanos, Picos, Trace, chrome, load};
 
 use crate::traces;
@@ -68,7 +68,7 @@ impl Answer<'_> {
         let key = || self.arg.as_ref().map_or_else(null, |(key, _)| format!("args.{key}"));
         match (column, self.arg.as_ref().map(|(_, value)| value)) {
             ("ts", _) => {
-                let base = self.trace.sources[self.track.source.0 as usize].clock.base;
+                let base = self.trace.sources[self.track.source].clock.base;
                 (base.0 + slices.start[self.row].0 / 1000).to_string()
             }
             ("dur", _) => match slices.dur[self.row] {
@@ -208,7 +208,7 @@ fn check_kineto(folder: &Path, name: &str, model: &str, flows: usize) {
     let trace = load(&[folder.join(format!("{name}.json.gz"))]).unwrap();
     assert_eq!(codes(&trace), [], "{name}");
     assert_eq!(trace.devices.len(), 1, "{name}");
-    assert_eq!(trace.strings.get(trace.devices[0].model), model, "{name}");
+    assert_eq!(trace.strings.get(trace.devices[DeviceId(0)].model), model, "{name}");
     let expected = folder.join(format!("{name}_expected"));
 
     let mut kernels = Sums::new();
@@ -259,7 +259,7 @@ fn check_kineto(folder: &Path, name: &str, model: &str, flows: usize) {
     // Each flow leads from a call on the host to an operation on the GPU, not back in time.
     assert_eq!(trace.flows.len(), flows, "{name}");
     for flow in &trace.flows {
-        let [from, to] = [flow.from, flow.to].map(|at| (&trace.tracks[at.track as usize], at.row));
+        let [from, to] = [flow.from, flow.to].map(|at| (&trace.tracks[at.track], at.row));
         assert_eq!((from.0.kind, to.0.kind), (TrackKind::HostThread, TrackKind::Ops));
         let arg = |(track, row): (&Track, u32)| {
             track.slices.args.find(row as usize, "correlation", &trace.strings)
@@ -288,13 +288,13 @@ fn unix_time_gets_a_base() {
         let path = traces.join(format!("ranks_dlrm/rank{rank}.pt.trace.json.gz"));
         let trace = load(&[path]).unwrap();
         assert_eq!(codes(&trace), []);
-        let source = &trace.sources[0];
+        let source = &trace.sources[SourceId(0)];
         assert_eq!(source.clock.base.0, 1_694_128_201_000_000_000);
         assert_eq!(source.clock.unix_epoch, Some(source.clock.base));
         let fact = source.facts.iter().find(|(key, _)| key == "distributedInfo.rank");
         assert_eq!(fact.unwrap().1, rank.to_string());
         assert_eq!(ops(&trace).count(), kernels, "{rank}");
-        assert_eq!(trace.devices[0].ordinal, rank);
+        assert_eq!(trace.devices[DeviceId(0)].ordinal, rank);
     }
 }
 
@@ -302,7 +302,7 @@ fn unix_time_gets_a_base() {
 fn jax_sums(trace: &Trace) -> (Sums, Sums) {
     let mut devices = Sums::new();
     for (track, start, end, name, _) in ops(trace) {
-        let device = &trace.devices[track.device.unwrap().0 as usize];
+        let device = &trace.devices[track.device.unwrap()];
         let name = format!("{} {name}", trace.strings.get(device.name));
         add(&mut devices, &name, (end - start).0);
     }
@@ -339,11 +339,11 @@ fn jax_json_has_the_operations_of_its_xplane() {
         for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
             for row in 0..track.slices.len() {
                 let meta = trace.meta(track.slices.meta[row]);
-                let program = meta.program.map(|id| trace.programs[id.0 as usize].name);
+                let program = meta.program.map(|id| trace.programs[id].name);
                 // XPlane numbers them: `jit_fwd(6)`.
                 let program = trace.strings.get(program.unwrap()).split('(').next().unwrap();
                 let program = program.to_owned();
-                let device = trace.devices[track.device.unwrap().0 as usize].ordinal;
+                let device = trace.devices[track.device.unwrap()].ordinal;
                 runs.push((track.slices.start[row], device, track.slices.run_of(row), program));
             }
         }
@@ -431,7 +431,7 @@ fn damage_costs_the_damaged_events() {
             format!(r#"{{"traceEvents":[{A},{{"ph":"X",{inside}}}],"baseTimeNanoseconds":5}}"#);
         let trace = read(&json);
         assert_eq!(codes(&trace), [("chrome.bad_event", 1)], "{json}");
-        assert_eq!(trace.sources[0].clock.unix_epoch, Some(Nanos(5)));
+        assert_eq!(trace.sources[SourceId(0)].clock.unix_epoch, Some(Nanos(5)));
         assert_eq!(trace.slice_count(), 1);
     }
     let bad = [
@@ -458,7 +458,7 @@ fn text_that_json_forbids_is_read() {
     json.extend_from_slice(br#""args":{"bw":inf,"n":-Infinity,"id":18446744073709551615,"deep":{"a":{"b":[1, [2]]}}}}]"#);
     let trace = read(&json);
     assert_eq!(listing(&trace), ["0/0: tab\t\u{1} \u{fffd} 1000+1000"]);
-    let args = trace.tracks[0].slices.args.get(0, &trace.strings);
+    let args = trace.tracks[TrackId(0)].slices.args.get(0, &trace.strings);
     let text = |text: &str| ArgValue::Text(text.to_owned());
     assert_eq!(
         args,
@@ -516,7 +516,7 @@ fn an_end_adds_its_arguments() {
         r#"[{"ph":"B","name":"a","ts":1,"args":{"x":1}},{"ph":"B","name":"b","ts":2},
             {"ph":"E","ts":3,"args":{"y":2}},{"ph":"E","ts":4,"args":{"z":3}}]"#,
     );
-    let slices = &trace.tracks[0].slices;
+    let slices = &trace.tracks[TrackId(0)].slices;
     let int = ArgValue::Int;
     assert_eq!(slices.args.get(0, &trace.strings), [("x", int(1)), ("z", int(3))]);
     assert_eq!(slices.args.get(1, &trace.strings), [("y", int(2))]);
@@ -537,7 +537,7 @@ fn names_may_stand_for_numbers_and_come_last() {
         .map(|track| (trace.strings.get(track.process), trace.strings.get(track.name)))
         .collect();
     assert_eq!(names, [("foo", "bar"), ("seven", "eight")]);
-    assert_eq!(trace.tracks[0].slices.dur[0], Picos(500_100_000));
+    assert_eq!(trace.tracks[TrackId(0)].slices.dur[0], Picos(500_100_000));
     assert_eq!(trace.strings.get(trace.processes[1].labels), "lucky");
 }
 
@@ -555,8 +555,7 @@ fn flows_bind_to_the_slices_around_them() {
             {"ph":"X","name":"p","ts":70,"dur":5,"pid":1,"tid":1,"bind_id":"0x9","flow_out":true},
             {"ph":"X","name":"q","ts":80,"dur":5,"pid":1,"tid":2,"bind_id":"0x9","flow_in":true}]"#,
     );
-    let name =
-        |at: SliceRef| trace.label(trace.tracks[at.track as usize].slices.meta[at.row as usize]);
+    let name = |at: SliceRef| trace.label(trace.tracks[at.track].slices.meta[at.row as usize]);
     let flows: Vec<_> = trace.flows.iter().map(|flow| (name(flow.from), name(flow.to))).collect();
     // The second `f` lies before its `s` and links nothing.
     assert_eq!(flows, [("launch", "kernel"), ("p", "q")]);
@@ -584,7 +583,7 @@ fn jax_devices_are_those_of_the_xplane() {
         .tracks
         .iter()
         .map(|track| {
-            let device = &trace.devices[track.device.unwrap().0 as usize];
+            let device = &trace.devices[track.device.unwrap()];
             (trace.strings.get(device.name), device.kind, device.ordinal, track.kind)
         })
         .collect();
@@ -598,14 +597,14 @@ fn jax_devices_are_those_of_the_xplane() {
             ("/device:GPU:0", DeviceKind::Gpu, 0, TrackKind::Ops),
         ]
     );
-    assert_eq!(trace.tracks[0].slices.run_of(0), Some(7));
-    let fusion = trace.meta(trace.tracks[1].slices.meta[0]);
+    assert_eq!(trace.tracks[TrackId(0)].slices.run_of(0), Some(7));
+    let fusion = trace.meta(trace.tracks[TrackId(1)].slices.meta[0]);
     assert_eq!(trace.strings.get(fusion.category), "loop fusion");
     assert_eq!(trace.strings.get(fusion.scope), "jit(f)/add");
     assert_eq!(fusion.bytes, Some(64));
-    let kernel = trace.meta(trace.tracks[3].slices.meta[0]);
+    let kernel = trace.meta(trace.tracks[TrackId(3)].slices.meta[0]);
     assert_eq!(trace.strings.get(kernel.op), "dot.3");
-    let program = &trace.programs[kernel.program.unwrap().0 as usize];
+    let program = &trace.programs[kernel.program.unwrap()];
     assert_eq!(trace.strings.get(program.name), "jit_f");
 }
 
@@ -615,7 +614,7 @@ fn the_environment_of_the_recorder_is_not_kept() {
         r#"{"metadata":{"system":{"env":{"HF_TOKEN":"x"}},"api_token":"x","os":"linux"},
             "traceEvents":[]}"#,
     );
-    assert_eq!(trace.sources[0].facts, [("metadata.os".to_owned(), "linux".to_owned())]);
+    assert_eq!(trace.sources[SourceId(0)].facts, [("metadata.os".to_owned(), "linux".to_owned())]);
     assert_eq!(trace.strings.find("HF_TOKEN"), None);
 }
 
@@ -705,7 +704,7 @@ fn survives(bytes: &[u8]) {
             trace.label(slices.meta[row]);
         }
     }
-    assert!(trace.flows.iter().all(|flow| (flow.to.track as usize) < trace.tracks.len()));
+    assert!(trace.flows.iter().all(|flow| trace.tracks.get(flow.to.track).is_some()));
 }
 
 /// Pieces that JSON is made of, right and wrong.

@@ -15,6 +15,7 @@ use xscope_trace::{Error, Trace, load};
 
 use crate::feed;
 use crate::traces;
+use xscope_trace::model::SourceId;
 
 /// Processor time that any damaged file up to a few megabytes may take, in an unoptimised build.
 const MOST_SECS: i64 = 20;
@@ -292,7 +293,7 @@ fn references_to_a_long_text_stay_small() {
     let stat = [int(1, 1), int(7, 2)].concat();
     let plane = host_plane(&[names, message(6, stat).repeat(100_000)]);
     let trace = survive("refs.xplane.pb", "plane stats", &plane).unwrap();
-    let facts: usize = trace.sources[0].facts.iter().map(|(_, text)| text.len()).sum();
+    let facts: usize = trace.sources[SourceId(0)].facts.iter().map(|(_, text)| text.len()).sum();
     assert!(facts < 10 * plane.len(), "{facts} bytes of facts of {} bytes", plane.len());
 }
 

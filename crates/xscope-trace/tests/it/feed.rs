@@ -107,14 +107,14 @@ pub(crate) fn look(trace: &Trace) {
         trace.label(meta);
         for members in trace.instruction(meta).iter().flat_map(|op| &op.members) {
             let program = trace.meta(meta).program.expect("an instruction has a program");
-            let instructions = &trace.programs[program.0 as usize].instructions;
+            let instructions = &trace.programs[program].instructions;
             let range = members.start as usize..members.end as usize;
             assert!(instructions.get(range).is_some(), "a member exists");
         }
     }
     for flow in &trace.flows {
         for end in [flow.from, flow.to] {
-            let slices = &trace.tracks[end.track as usize].slices;
+            let slices = &trace.tracks[end.track].slices;
             assert!((end.row as usize) < slices.len(), "both ends of a flow exist");
         }
     }

@@ -6,7 +6,9 @@ use flate2::{Compression, write::GzEncoder};
 use xscope_trace::args::ArgValue;
 use xscope_trace::error::Error;
 use xscope_trace::load::{LoadOptions, load_with, read_bytes};
-use xscope_trace::model::{DeviceId, DeviceKind, Program, Slices, Trace, Track, TrackKind};
+use xscope_trace::model::{
+    DeviceId, DeviceKind, Program, Slices, SourceId, Trace, Track, TrackKind,
+};
 use xscope_trace::quality::Severity;
 use xscope_trace::{Bytes, Picos};
 
@@ -157,7 +159,7 @@ fn metadata_may_follow_the_lines_that_use_it() {
     let ops = track(&trace, "XLA Ops");
     assert_eq!(trace.label(ops.slices.meta[0]), "dot.1");
     assert_eq!(ops.slices.run_of(0), Some(77));
-    assert_eq!((ops.kind, trace.devices[0].ordinal), (TrackKind::Ops, 3));
+    assert_eq!((ops.kind, trace.devices[DeviceId(0)].ordinal), (TrackKind::Ops, 3));
 }
 
 /// 3.1: a `ref_value` is the name of a stat metadata; compressed text is gzip; numbers may be of
@@ -256,7 +258,7 @@ fn absolute_and_relative_times_meet() {
     assert_eq!(starts(&track(&trace, "relative").slices), [4_677_005]);
     assert_eq!(starts(&track(&trace, "absolute").slices), [4_677_005]);
     assert_eq!(starts(&track(&trace, "before").slices), [-10_000]);
-    assert_eq!(trace.sources[0].clock.session, Some(Picos(5_000_000_000)));
+    assert_eq!(trace.sources[SourceId(0)].clock.session, Some(Picos(5_000_000_000)));
 }
 
 /// 3.3: SparseCores share the prefix of the chip they are in and are no chips.
@@ -368,7 +370,7 @@ fn hlo(module: &str, op: &str, id: i64) -> Vec<u8> {
 
 fn program_of<'a>(trace: &'a Trace, track_name: &str, row: usize) -> Option<&'a Program> {
     let meta = trace.meta(track(trace, track_name).slices.meta[row]);
-    meta.program.map(|program| &trace.programs[program.0 as usize])
+    meta.program.map(|program| &trace.programs[program])
 }
 
 /// 3.6: libtpu 0.0.37 spells the stat otherwise and fills the map's key with something else;
@@ -469,7 +471,7 @@ fn programs_of_two_files_with_one_number_stay_apart() {
     let ops = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     for (track, op) in ops.zip(["dot.1", "dot.2"]) {
         let program = trace.meta(track.slices.meta[0]).program.unwrap();
-        let program = &trace.programs[program.0 as usize];
+        let program = &trace.programs[program];
         assert_eq!(program.source, Some(track.source));
         assert!(program.instruction(trace.strings.find(op).unwrap()).is_some(), "{op}");
     }
@@ -494,7 +496,7 @@ fn hosts_errors_and_warnings_of_the_file_are_said() {
                 (Severity::Warning, "the profiler says: slow".to_owned()),
             ]
         );
-        trace.strings.get(trace.sources[0].host).to_owned()
+        trace.strings.get(trace.sources[SourceId(0)].host).to_owned()
     };
     assert_eq!(host("tpu-vm-1", "x/other.xplane.pb"), "tpu-vm-1");
     assert_eq!(host("", "x/named.xplane.pb"), "named");
@@ -591,7 +593,7 @@ fn sessions_that_are_months_apart_begin_together_and_are_told() {
         }
         load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap()
     };
-    let offset = |trace: &Trace| trace.sources[1].clock.offset;
+    let offset = |trace: &Trace| trace.sources[SourceId(1)].clock.offset;
     let trace = load(2);
     assert_eq!((offset(&trace).0, codes(&trace)), (2 * 86_400 * 1_000_000_000_000, vec![]));
     let trace = load(200);

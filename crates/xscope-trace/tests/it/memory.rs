@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use xscope_trace::load::{LoadOptions, load_with};
+use xscope_trace::model::TrackId;
 use xscope_trace::xplane_write::{Event, EventMeta, PlaneBuilder};
 use xscope_trace::{Bytes, Nanos, Picos};
 
@@ -42,7 +43,7 @@ fn read_large(path: &Path) {
     let options = LoadOptions { memory_limit: Some(Bytes(limit)), needed };
     let trace = load_with(&[path.to_owned()], options).unwrap();
     assert_eq!(trace.slice_count(), usize::try_from(CALLS).unwrap());
-    assert_eq!(trace.tracks[0].slices.len(), 1);
+    assert_eq!(trace.tracks[TrackId(0)].slices.len(), 1);
     assert_eq!(trace.dropped[0].count(), CALLS.unsigned_abs() - 1);
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use xscope_trace::load::read_bytes;
-use xscope_trace::model::{Format, StackProfile, Trace};
+use xscope_trace::model::{Format, SourceId, StackProfile, Trace};
 use xscope_trace::{Error, load};
 
 use crate::traces;
@@ -28,7 +28,7 @@ fn a_device_memory_profile_has_its_stacks_and_labels() {
         profile.types.iter().map(|it| (text(&trace, it.name), text(&trace, it.unit))).collect();
     assert_eq!(kinds, [("allocations", "count"), ("space", "bytes")]);
     assert_eq!(profile.default_type, 1);
-    assert_eq!(trace.sources[0].format, Format::Pprof);
+    assert_eq!(trace.sources[SourceId(0)].format, Format::Pprof);
     assert!(profile.len() > 1 && total(profile, 1) > 0, "{}", total(profile, 1));
     let kind = |sample: usize| {
         let label = profile.labels_of(sample).iter().find(|it| text(&trace, it.key) == "kind");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xscope_trace::load;
 use xscope_trace::load::read_bytes;
-use xscope_trace::model::{Format, SliceRef, Trace, Track, TrackKind};
+use xscope_trace::model::{DeviceId, Format, SliceRef, SourceId, Trace, Track, TrackKind};
 use xscope_trace::time::Picos;
 use xscope_trace::write::trim::{Cut, Noise, around, step_numbers, steps, trim};
 use xscope_trace::write::{
@@ -72,7 +72,7 @@ fn row(trace: &Trace, track: &Track, row: usize) -> String {
 /// A track's place, as far as a format keeps it.
 fn place(trace: &Trace, track: &Track) -> String {
     let text = |id| trace.strings.get(id);
-    let device = track.device.map(|id| text(trace.devices[id.0 as usize].name));
+    let device = track.device.map(|id| text(trace.devices[id].name));
     let tid = if track.kind == TrackKind::Other { 0 } else { track.tid };
     format!("{} {} {tid} {:?} {device:?}", text(track.process), text(track.name), track.kind)
 }
@@ -106,7 +106,7 @@ fn check_rows(name: &str, before: &Trace, after: &Trace) {
 
 fn flows(trace: &Trace) -> Vec<(String, String)> {
     let end = |end: SliceRef| {
-        let track = &trace.tracks[end.track as usize];
+        let track = &trace.tracks[end.track];
         format!("{} {}", place(trace, track), row(trace, track, end.row as usize))
     };
     let mut flows: Vec<_> = trace.flows.iter().map(|flow| (end(flow.from), end(flow.to))).collect();
@@ -137,7 +137,9 @@ fn xplane_is_written_as_it_was_read() {
         assert_eq!(written.slices, before.slice_count() as u64);
         let after = load(std::slice::from_ref(&path)).unwrap();
         check_rows(&file.display().to_string(), &before, &after);
-        let clock = |trace: &Trace| (trace.sources[0].clock, trace.sources[0].host.is_empty());
+        let clock = |trace: &Trace| {
+            (trace.sources[SourceId(0)].clock, trace.sources[SourceId(0)].host.is_empty())
+        };
         assert_eq!(clock(&before), clock(&after), "{}", file.display());
         assert_eq!(before.programs.len(), after.programs.len(), "{}", file.display());
         let device = |trace: &Trace| {
@@ -155,7 +157,7 @@ fn chrome_json_is_written_as_it_was_read() {
     all.extend(files(".json.gz", LIMIT));
     for file in all {
         let Ok(before) = load(std::slice::from_ref(&file)) else { continue };
-        if before.sources[0].format != Format::ChromeJson {
+        if before.sources[SourceId(0)].format != Format::ChromeJson {
             continue;
         }
         let mut bytes = Vec::new();
@@ -188,7 +190,7 @@ fn chrome_json_is_written_as_it_was_read() {
 fn sums(trace: &Trace) -> BTreeMap<(String, TrackKind), (usize, i64)> {
     let mut sums = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| !track.slices.is_empty()) {
-        let device = track.device.map(|id| trace.strings.get(trace.devices[id.0 as usize].name));
+        let device = track.device.map(|id| trace.strings.get(trace.devices[id].name));
         let key = (device.unwrap_or_default().to_owned(), track.kind);
         let sum: &mut (usize, i64) = sums.entry(key).or_default();
         sum.0 += track.slices.len();
@@ -212,7 +214,7 @@ fn xplane_becomes_chrome_json_without_loss_of_time() {
         };
         assert_eq!(kinds(&before), kinds(&after), "{}", file.display());
         assert_eq!(before.slice_count(), after.slice_count(), "{}", file.display());
-        let zero = |trace: &Trace| trace.sources[0].clock.unix_epoch;
+        let zero = |trace: &Trace| trace.sources[SourceId(0)].clock.unix_epoch;
         assert_eq!(zero(&before), zero(&after));
     }
 }
@@ -231,7 +233,7 @@ fn folded_stacks_add_up_to_the_busy_time_of_operations() {
     for file in files("excerpt.xplane.pb", LIMIT) {
         let trace = load(std::slice::from_ref(&file)).unwrap();
         let text = text_of(&trace, folded::write);
-        let device = trace.strings.get(trace.devices[0].name);
+        let device = trace.strings.get(trace.devices[DeviceId(0)].name);
         let mut sum = 0;
         let mut lines = 0;
         for line in text.lines().filter(|line| line.starts_with(&format!("{device};"))) {
@@ -242,7 +244,7 @@ fn folded_stacks_add_up_to_the_busy_time_of_operations() {
         }
         let mut busy = 0;
         let ops = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
-        for track in ops.filter(|track| track.device == Some(xscope_trace::model::DeviceId(0))) {
+        for track in ops.filter(|track| track.device == Some(DeviceId(0))) {
             let mut end = Picos(i64::MIN);
             for row in 0..track.slices.len() {
                 let start = track.slices.start[row].max(end);

@@ -86,13 +86,13 @@ impl Arrows {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::model::SliceRef;
+    use xscope_trace::model::{SliceRef, TrackId};
 
     use super::{Arrow, Arrows};
 
     #[test]
     fn a_request_is_followed_through_its_batch_but_not_into_others() {
-        let at = |row| SliceRef { track: 0, row };
+        let at = |row| SliceRef { track: TrackId(0), row };
         let arrow = |from, to, owner: Option<u32>| Arrow {
             from: at(from),
             to: at(to),

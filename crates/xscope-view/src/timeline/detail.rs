@@ -81,9 +81,9 @@ impl Timeline {
     pub(super) fn slice_place(&self, slice: SliceRef) -> Option<SlicePlace> {
         let slices = self.slices(slice.track)?;
         let row = slice.row as usize;
-        let drawn = self.index[slice.track as usize].row_of(slice.row);
+        let drawn = self.index[slice.track].row_of(slice.row);
         Some(SlicePlace {
-            item: *self.tree.item_of_track.get(slice.track as usize)?,
+            item: *self.tree.item_of_track.get(slice.track)?,
             slice: slice.row,
             row: (drawn != NO_ROW).then_some(drawn),
             start: self.relative(*slices.start.get(row)?),
@@ -104,7 +104,7 @@ impl Timeline {
         };
         add("category", trace.strings.get(meta.category));
         add("scope", trace.strings.get(trace.scope_of(id)));
-        let program = meta.program.and_then(|id| trace.programs.get(id.0 as usize));
+        let program = meta.program.and_then(|id| trace.programs.get(id));
         if let Some(program) = program {
             add("program", trace.strings.get(program.name));
         }

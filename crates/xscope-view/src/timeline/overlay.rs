@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use rustc_hash::FxHashMap;
 use xscope_analysis::requests::follow::{Follow, Followed, follow};
 use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
+use xscope_trace::ids::Id as _;
 use xscope_trace::model::{
-    EventMeta, MetaId, RequestSpan, SliceRef, Slices, SourceId, SpanKey, Track, TrackKind,
+    EventMeta, MetaId, RequestSpan, SliceRef, Slices, SourceId, SpanKey, Track, TrackId, TrackKind,
 };
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
@@ -25,14 +26,13 @@ pub(crate) struct Overlay {
 
 pub(crate) fn of(trace: &Trace) -> Overlay {
     let found = follow(trace);
-    let first_track = u32::try_from(trace.tracks.len()).unwrap_or(u32::MAX);
     let mut builder = Builder {
         source: trace,
         out: Trace::default(),
         metas: FxHashMap::default(),
         threads: threads(trace),
         arrows: Vec::new(),
-        first_track,
+        first_track: trace.tracks.len(),
     };
     let batches = builder.batches(&found);
     for (lane, number) in lanes(&found.requests).into_iter().zip(1..) {
@@ -42,7 +42,7 @@ pub(crate) fn of(trace: &Trace) -> Overlay {
         builder.out.tracks.push(track);
     }
     // Rows of batches were numbered before the number of their track was known.
-    let track = first_track + u32::try_from(builder.out.tracks.len()).unwrap_or(0).max(1) - 1;
+    let track = TrackId::at((builder.first_track + builder.out.tracks.len()).saturating_sub(1));
     for end in builder.arrows.iter_mut().flat_map(|it| [&mut it.from, &mut it.to]) {
         if end.track == BATCHES {
             end.track = track;
@@ -52,7 +52,7 @@ pub(crate) fn of(trace: &Trace) -> Overlay {
 }
 
 /// The number of the batches' track until it is known.
-const BATCHES: u32 = u32::MAX;
+const BATCHES: TrackId = TrackId(u32::MAX);
 
 type BatchKey = (SourceId, SpanKey);
 
@@ -68,9 +68,10 @@ struct Builder<'a> {
     out: Trace,
     metas: FxHashMap<StrId, MetaId>,
     /// Tracks of threads by source and thread.
-    threads: BTreeMap<(SourceId, i64), Vec<u32>>,
+    threads: BTreeMap<(SourceId, i64), Vec<TrackId>>,
     arrows: Vec<Arrow>,
-    first_track: u32,
+    /// How many tracks the trace itself has.
+    first_track: usize,
 }
 
 /// A row before rows are sorted.
@@ -128,7 +129,7 @@ impl<'a> Builder<'a> {
             }
         }
         sort(&mut drafts);
-        let track = self.first_track + u32::try_from(self.out.tracks.len()).unwrap_or(0);
+        let track = TrackId::at(self.first_track + self.out.tracks.len());
         let mut owner = None;
         let mut before: Option<(SourceId, SliceRef)> = None;
         for (draft, row) in drafts.iter().zip(0..) {
@@ -248,7 +249,7 @@ impl<'a> Builder<'a> {
     fn thread_slice(&self, span: &RequestSpan) -> Option<SliceRef> {
         let tracks = self.threads.get(&(span.source, i64::from(span.tid)))?;
         tracks.iter().find_map(|&track| {
-            let slices = &self.source.tracks[track as usize].slices;
+            let slices = &self.source.tracks[track].slices;
             let first = slices.start.partition_point(|&start| start < span.start);
             let same = slices.start[first..].iter().take_while(|&&start| start == span.start);
             let row = (first..first + same.count()).find(|&row| {
@@ -260,13 +261,13 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn threads(trace: &Trace) -> BTreeMap<(SourceId, i64), Vec<u32>> {
-    let mut threads: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+fn threads(trace: &Trace) -> BTreeMap<(SourceId, i64), Vec<TrackId>> {
+    let mut threads: BTreeMap<_, Vec<TrackId>> = BTreeMap::new();
     if trace.spans.is_empty() {
         return threads;
     }
-    for (track, index) in trace.tracks.iter().zip(0..) {
-        threads.entry((track.source, track.tid)).or_default().push(index);
+    for (id, track) in trace.tracks.iter_ids() {
+        threads.entry((track.source, track.tid)).or_default().push(id);
     }
     threads
 }

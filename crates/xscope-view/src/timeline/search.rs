@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::model::{SliceRef, Slices};
+use xscope_trace::ids::{Id as _, IdVec};
+use xscope_trace::model::{MetaId, SliceRef, Slices, TrackId};
 use xscope_trace::{Picos, Trace};
 
 use super::Timeline;
@@ -80,20 +81,19 @@ impl Timeline {
     pub fn search(&self, text: &str, cursor: Option<Cursor>, direction: Direction) -> SearchAnswer {
         let needle = text.to_lowercase();
         let mut found = Found::default();
-        let mut before = 0_u32;
+        let mut before = 0;
         for trace in [&self.trace, &self.overlay] {
             let metas = matching(trace, &needle);
             if metas.contains(&true) {
                 let tracks = trace.tracks.par_iter().enumerate();
                 let part = tracks
                     .map(|(index, track)| {
-                        let track_id = before + u32::try_from(index).unwrap_or(0);
-                        scan(&track.slices, track_id, &metas, cursor)
+                        scan(&track.slices, TrackId::at(before + index), &metas, cursor)
                     })
                     .reduce(Found::default, Found::merge);
                 found = found.merge(part);
             }
-            before += u32::try_from(trace.tracks.len()).unwrap_or(0);
+            before += trace.tracks.len();
         }
         let (hit, rank) = match direction {
             Direction::Next => match found.next {
@@ -117,9 +117,9 @@ impl Timeline {
 }
 
 /// Which kinds of events match: names are few, slices are many.
-fn matching(trace: &Trace, needle: &str) -> Vec<bool> {
+fn matching(trace: &Trace, needle: &str) -> IdVec<MetaId, bool> {
     if needle.is_empty() {
-        return vec![false; trace.metas.len()];
+        return IdVec::filled(&trace.metas, false);
     }
     let fits = |text: &str| match (text.is_ascii(), needle.is_ascii()) {
         (true, true) => {
@@ -135,13 +135,19 @@ fn matching(trace: &Trace, needle: &str) -> Vec<bool> {
             let ids = [meta.display, meta.name, meta.scope, meta.category];
             ids.iter().any(|&id| !id.is_empty() && fits(trace.strings.get(id)))
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .into()
 }
 
-fn scan(slices: &Slices, track: u32, metas: &[bool], cursor: Option<Cursor>) -> Found {
+fn scan(
+    slices: &Slices,
+    track: TrackId,
+    metas: &IdVec<MetaId, bool>,
+    cursor: Option<Cursor>,
+) -> Found {
     let mut found = Found::default();
-    for (meta, row) in slices.meta.iter().zip(0_u32..) {
-        if metas.get(meta.0 as usize).copied().unwrap_or(false) {
+    for (&meta, row) in slices.meta.iter().zip(0_u32..) {
+        if metas.get(meta).copied().unwrap_or(false) {
             let at = slices.start[row as usize];
             found.add(Cursor { at, slice: SliceRef { track, row } }, cursor);
         }

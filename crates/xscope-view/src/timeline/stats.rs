@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_analysis::kernels::nesting::self_times;
 use xscope_trace::Picos;
-use xscope_trace::model::{SliceRef, Slices};
+use xscope_trace::model::{SliceRef, Slices, TrackId};
 
 use super::{ItemKind, Timeline};
 
@@ -82,12 +82,12 @@ impl Timeline {
         }
     }
 
-    fn tracks(&self, items: &[Range<u32>]) -> Vec<u32> {
+    fn tracks(&self, items: &[Range<u32>]) -> Vec<TrackId> {
         let all = 0..u32::try_from(self.tree.items.len()).unwrap_or(u32::MAX);
         let items = if items.is_empty() { std::slice::from_ref(&all) } else { items };
         let last = all.end;
         let places = items.iter().flat_map(|range| range.start.min(last)..range.end.min(last));
-        let mut tracks: Vec<u32> = places
+        let mut tracks: Vec<TrackId> = places
             .filter_map(|item| match self.tree.items[item as usize].kind {
                 ItemKind::Track(track) => Some(track),
                 _ => None,
@@ -98,7 +98,7 @@ impl Timeline {
         tracks
     }
 
-    fn sums_of_track(&self, track: u32, from: Picos, to: Picos) -> FxHashMap<u32, Sum> {
+    fn sums_of_track(&self, track: TrackId, from: Picos, to: Picos) -> FxHashMap<u32, Sum> {
         let mut sums: FxHashMap<u32, Sum> = FxHashMap::default();
         let Some(slices) = self.slices(track) else { return sums };
         let (rows, start, dur) = cut_rows(slices, from, to);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::Trace;
-use xscope_trace::model::{DeviceId, SourceId, Track, TrackKind};
+use xscope_trace::ids::{Id as _, IdVec};
+use xscope_trace::model::{DeviceId, SourceId, Track, TrackId, TrackKind};
 use xscope_trace::strings::StrId;
 
 /// One line of the list; a track has as many rows of slices as it needs.
@@ -20,7 +21,7 @@ pub enum ItemKind {
     /// Everything up to the next group or host is in it: a device, a process.
     Group(String),
     /// A track, by its number.
-    Track(u32),
+    Track(TrackId),
     /// A counter, by its place in [`Trace::counters`].
     Counter(u32),
 }
@@ -41,7 +42,7 @@ impl ItemKind {
 pub(crate) struct Tree {
     pub items: Vec<Item>,
     /// Where each track stands.
-    pub item_of_track: Vec<u32>,
+    pub item_of_track: IdVec<TrackId, u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +56,7 @@ type Place = (usize, Group, Order);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Order {
-    Track(u8, i64, u32),
+    Track(u8, i64, TrackId),
     Counter(u32),
 }
 
@@ -63,14 +64,14 @@ impl Tree {
     pub(crate) fn of(trace: &Trace, overlay: &Trace) -> Self {
         let mut tree = Self {
             items: Vec::new(),
-            item_of_track: vec![0; trace.tracks.len() + overlay.tracks.len()],
+            item_of_track: vec![0; trace.tracks.len() + overlay.tracks.len()].into(),
         };
         let own = trace.tracks.len()..trace.tracks.len() + overlay.tracks.len();
         if !own.is_empty() {
             tree.push(ItemKind::Group("Requests".to_owned()));
         }
         for track in own {
-            tree.push(ItemKind::Track(u32::try_from(track).unwrap_or(u32::MAX)));
+            tree.push(ItemKind::Track(TrackId::at(track)));
         }
         tree.add_hosts(trace);
         tree
@@ -79,7 +80,7 @@ impl Tree {
     fn push(&mut self, kind: ItemKind) {
         if let ItemKind::Track(track) = kind {
             let item = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-            self.item_of_track[track as usize] = item;
+            self.item_of_track[track] = item;
         }
         self.items.push(Item { kind });
     }
@@ -110,16 +111,13 @@ impl Tree {
     pub(crate) fn name(&self, item: &Item, trace: &Trace, overlay: &Trace) -> (String, String) {
         match &item.kind {
             ItemKind::Host(name) | ItemKind::Group(name) => (name.clone(), String::new()),
-            ItemKind::Track(track) => {
-                let index = *track as usize;
-                match trace.tracks.get(index) {
-                    Some(track) => track_name(trace, track),
-                    None => match overlay.tracks.get(index - trace.tracks.len()) {
-                        Some(track) => (overlay.strings.get(track.name).to_owned(), String::new()),
-                        None => Default::default(),
-                    },
-                }
-            }
+            ItemKind::Track(track) => match trace.tracks.get(*track) {
+                Some(track) => track_name(trace, track),
+                None => match overlay_track(trace, overlay, *track) {
+                    Some(track) => (overlay.strings.get(track.name).to_owned(), String::new()),
+                    None => Default::default(),
+                },
+            },
             ItemKind::Counter(counter) => match trace.counters.get(*counter as usize) {
                 Some(counter) => (
                     trace.strings.get(counter.name).to_owned(),
@@ -150,7 +148,7 @@ fn places(trace: &Trace, hosts: &[StrId]) -> Vec<Place> {
     let place_of: BTreeMap<StrId, usize> =
         hosts.iter().enumerate().map(|(index, &host)| (host, index)).collect();
     let host_of = |source: SourceId| {
-        let source = trace.sources.get(source.0 as usize);
+        let source = trace.sources.get(source);
         source.and_then(|source| place_of.get(&source.host)).copied().unwrap_or(0)
     };
     // A process that a source has no number for goes by its name.
@@ -159,7 +157,7 @@ fn places(trace: &Trace, hosts: &[StrId]) -> Vec<Place> {
         _ => Group::Process(pid, StrId::EMPTY),
     };
     let mut places = Vec::with_capacity(trace.tracks.len() + trace.counters.len());
-    for (track, index) in trace.tracks.iter().zip(0_u32..) {
+    for (id, track) in trace.tracks.iter_ids() {
         // An empty row would only be something to scroll over.
         if track.slices.is_empty() {
             continue;
@@ -168,17 +166,22 @@ fn places(trace: &Trace, hosts: &[StrId]) -> Vec<Place> {
             Some(device) => Group::Device(device),
             None => process(track.pid, track.process),
         };
-        places.push((
-            host_of(track.source),
-            group,
-            Order::Track(rank(track.kind), track.tid, index),
-        ));
+        places.push((host_of(track.source), group, Order::Track(rank(track.kind), track.tid, id)));
     }
     for (counter, index) in trace.counters.iter().zip(0_u32..) {
         let group = process(counter.pid, StrId::EMPTY);
         places.push((host_of(counter.source), group, Order::Counter(index)));
     }
     places
+}
+
+/// A track of the overlay, which are numbered behind those of the trace.
+pub(super) fn overlay_track<'o>(
+    trace: &Trace,
+    overlay: &'o Trace,
+    track: TrackId,
+) -> Option<&'o Track> {
+    overlay.tracks.get(TrackId::at(track.index().checked_sub(trace.tracks.len())?))
 }
 
 fn rank(kind: TrackKind) -> u8 {
@@ -210,7 +213,7 @@ fn process_names(trace: &Trace) -> BTreeMap<i64, StrId> {
 fn group_name(trace: &Trace, host: usize, group: Group, names: &BTreeMap<i64, StrId>) -> String {
     match group {
         Group::Device(id) => {
-            let Some(device) = trace.devices.get(id.0 as usize) else {
+            let Some(device) = trace.devices.get(id) else {
                 return format!("device {} of host {host}", id.0);
             };
             let (name, model) = (trace.device_label(id), trace.strings.get(device.model));

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use xscope_trace::Picos;
-use xscope_trace::model::{Counter, SliceRef};
+use xscope_trace::model::{Counter, SliceRef, TrackId};
 
 use super::layers::{Merged, View};
 use super::{ItemKind, Timeline};
@@ -70,13 +70,13 @@ impl Timeline {
         if let Some(track) = self.track_of(item)
             && let Some(slices) = self.slices(track)
         {
-            self.index[track as usize].query(slices, view, &mut boxes);
+            self.index[track].query(slices, view, &mut boxes);
         }
         boxes
     }
 
     /// The track that an item is.
-    pub(super) fn track_of(&self, item: u32) -> Option<u32> {
+    pub(super) fn track_of(&self, item: u32) -> Option<TrackId> {
         match self.tree.items.get(item as usize)?.kind {
             ItemKind::Track(track) => Some(track),
             _ => None,
@@ -111,8 +111,8 @@ impl Timeline {
         floats(&mut out, boxes, |(_, it)| as_f64(it.busy.0));
         integers(&mut out, boxes, |(_, it)| it.count);
         integers(&mut out, boxes, |&(item, it)| {
-            let track = self.track_of(item).unwrap_or_default();
-            self.name_id(SliceRef { track, row: it.slice })
+            let track = self.track_of(item);
+            track.map_or(0, |track| self.name_id(SliceRef { track, row: it.slice }))
         });
         integers(&mut out, boxes, |(_, it)| it.slice);
         integers(&mut out, boxes, |&(item, _)| item);

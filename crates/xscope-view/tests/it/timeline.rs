@@ -50,7 +50,7 @@ fn a_request_leads_through_its_batch_to_what_devices_ran() {
         .filter(|(_, item)| match item.kind {
             ItemKind::Track(track) => {
                 let tracks = &timeline.trace().tracks;
-                tracks.get(track as usize).is_some_and(|track| track.device.is_some())
+                tracks.get(track).is_some_and(|track| track.device.is_some())
             }
             _ => false,
         })
