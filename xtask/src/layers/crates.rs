@@ -4,10 +4,8 @@
 //! enforced: nothing below the binary knows `anyhow`, and nothing below load knows `tokio`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use super::metadata::Metadata;
 
 /// Every crate and what it may use of the workspace.
 const LAYERS: [(&str, &[&str]); 10] = [
@@ -53,44 +51,8 @@ const RESERVED: [(&str, &[&str], &str); 4] = [
     ("candle-core", &["xscope-model"], "only the model computes"),
 ];
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    dependencies: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    name: String,
-    kind: Option<String>,
-}
-
-/// Checks the workspace's dependencies.
-pub(crate) fn check() -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
-        .output()
-        .context("cannot run cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
-    let problems = problems(&metadata);
-    if !problems.is_empty() {
-        bail!(
-            "wrong dependencies (see the table in ARCHITECTURE.md):\n  {}",
-            problems.join("\n  ")
-        );
-    }
-    Ok(format!("layers: {} crates use only what they may", metadata.packages.len()))
-}
-
-fn problems(metadata: &Metadata) -> Vec<String> {
+/// Dependencies that the table does not allow.
+pub(super) fn problems(metadata: &Metadata) -> Vec<String> {
     let allowed: BTreeMap<&str, BTreeSet<&str>> =
         LAYERS.iter().map(|(name, uses)| (*name, uses.iter().copied().collect())).collect();
     let mut problems = Vec::new();
@@ -117,12 +79,14 @@ fn problems(metadata: &Metadata) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dependency, Metadata, Package, problems};
+    use super::super::metadata::{Dependency, Metadata, Package};
+    use super::problems;
 
     fn check(package: &str, dependency: &str, kind: Option<&str>, expected: usize) {
         let dependency =
             Dependency { name: dependency.to_owned(), kind: kind.map(ToOwned::to_owned) };
-        let package = Package { name: package.to_owned(), dependencies: vec![dependency] };
+        let dependencies = vec![dependency];
+        let package = Package { name: package.to_owned(), dependencies, targets: Vec::new() };
         let found = problems(&Metadata { packages: vec![package] });
         assert_eq!(found.len(), expected, "{found:?}");
     }
