@@ -1,6 +1,7 @@
 //! The parts of a report on a profile.
 
 use serde::Serialize;
+use xscope_trace::quality::Figures;
 
 /// Makes the sections and their names from one list, in the order in which a report has them.
 macro_rules! sections {
@@ -44,5 +45,26 @@ impl Section {
     /// The section of a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|section| section.name() == name)
+    }
+
+    /// The sections that show figures of a kind.
+    pub fn showing(figures: Figures) -> &'static [Self] {
+        match figures {
+            Figures::Operations => &[
+                Self::Layers,
+                Self::Kernels,
+                Self::Devices,
+                Self::Idle,
+                Self::Collectives,
+                Self::Programs,
+                Self::Steps,
+            ],
+            Figures::Costs => &[Self::Layers, Self::Kernels, Self::Collectives],
+            Figures::Averages => &[Self::Devices, Self::Idle],
+            Figures::HostTimes => &[Self::Idle, Self::Compiles, Self::Requests],
+            Figures::Causes => &[Self::Idle],
+            Figures::Latencies | Figures::Stages | Figures::Joins => &[Self::Requests],
+            Figures::Memory => &[Self::Memory],
+        }
     }
 }

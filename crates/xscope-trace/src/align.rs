@@ -6,7 +6,7 @@
 //! the axis does not reach it; the trace says so.
 
 use crate::model::{SourceId, Trace};
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::time::{Nanos, Picos};
 
 /// The latest that a source may begin after the first one, in days. The axis counts picoseconds in
@@ -36,8 +36,7 @@ pub(crate) fn align(trace: &mut Trace) {
     if unplaced > 0 && timed > 1 {
         trace.findings.push(
             Finding::new(
-                "clock.unknown",
-                Severity::Warning,
+                Code::ClockUnknown,
                 "sources do not say when they began; their times cannot be compared with those \
                  of the others",
             )
@@ -56,9 +55,7 @@ pub(crate) fn align(trace: &mut Trace) {
             "sources began more than {MOST_DAYS_APART} days after the first and are shown as if \
              they had begun with it: they are profiles of different sessions, look at each alone"
         );
-        trace
-            .findings
-            .push(Finding::new("clock.far_apart", Severity::Warning, message).times(far_apart));
+        trace.findings.push(Finding::new(Code::ClockFarApart, message).times(far_apart));
     }
     let shifts: Vec<Picos> = zeros
         .iter()

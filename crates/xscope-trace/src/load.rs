@@ -13,7 +13,7 @@ use crate::ids::IdVec;
 use crate::memory_report;
 use crate::model::{DeviceId, Dropped, SharedBytes, Source, Trace, short_device};
 use crate::pprof;
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::run::{RunDir, RunStatus, ServerClock};
 use crate::server_log;
 use crate::spans;
@@ -98,7 +98,7 @@ fn report_dropped(options: LoadOptions, trace: &mut Trace) {
          to see all",
         limit.0 / 1_000_000
     );
-    trace.findings.push(Finding::new("load.dropped", Severity::Warning, message).times(dropped));
+    trace.findings.push(Finding::new(Code::LoadDropped, message).times(dropped));
 }
 
 /// Reads the bytes of one file, which need not lie on a disk (standard input, a test, a fuzzer).
@@ -197,7 +197,7 @@ fn load_directory(directory: &Path, options: LoadOptions, trace: &mut Trace) -> 
                 continue;
             }
             let message = format!("{error} (the other files were read)");
-            trace.findings.push(Finding::new("source.unreadable", Severity::Error, message));
+            trace.findings.push(Finding::new(Code::SourceUnreadable, message));
             first_error.get_or_insert(error);
         }
     }
@@ -251,23 +251,21 @@ fn place_servers(run: &RunDir, sources: &mut [Source], strings: &mut Strings) {
 
 /// What a run says of how it ended, unless all is well.
 fn unfinished_run(run: &RunDir) -> Option<Finding> {
-    let (code, severity, what) = match run.manifest.status {
+    let (code, what) = match run.manifest.status {
         RunStatus::Complete => return None,
-        RunStatus::Running => ("run.running", Severity::Info, "the run is still going on"),
+        RunStatus::Running => (Code::RunRunning, "the run is still going on"),
         RunStatus::Interrupted => (
-            "run.interrupted",
-            Severity::Warning,
+            Code::RunInterrupted,
             "the run was interrupted; it holds what was \
              recorded until then",
         ),
         RunStatus::Failed => (
-            "run.failed",
-            Severity::Error,
+            Code::RunFailed,
             "the run failed: its server went away or could not be \
              loaded; it holds what was recorded until then",
         ),
     };
-    Some(Finding::new(code, severity, what))
+    Some(Finding::new(code, what))
 }
 
 /// The profiles below a directory, sorted. Chrome JSON beside an XPlane file of the same host is

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::model::{Clock, Format, MemoryReport, ReportedTensor, Source, Trace};
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::strings::StrId;
 use crate::time::{Bytes, Nanos};
 
@@ -165,7 +165,7 @@ pub(crate) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
             "{path}: the tensors add up to {sum:.3} MB, but the report's total is {:.3} MB",
             report.total_memory_mb
         );
-        trace.findings.push(Finding::new("memory_report.sum", Severity::Warning, message));
+        trace.findings.push(Finding::new(Code::MemoryReportSum, message));
     }
     let memory_report = MemoryReport {
         source,

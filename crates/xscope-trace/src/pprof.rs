@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{
     Clock, Format, Source, SourceId, StackFrame, StackLabel, StackProfile, StackValue, Trace,
 };
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::strings::StrId;
 use crate::time::Bytes;
 use crate::wire::{Fields, Message, Value, WireError};
@@ -87,18 +87,18 @@ fn report(
             "{path} is damaged or cut off at byte {}: {}; what lies before it was read",
             damage.offset, damage.what
         );
-        trace.findings.push(Finding::new("pprof.truncated", Severity::Error, message));
+        trace.findings.push(Finding::new(Code::PprofTruncated, message));
     }
     if tables.dangling > 0 {
         let message = format!("{path}: references lead nowhere; what they mean reads as unknown");
-        let finding = Finding::new("pprof.dangling", Severity::Warning, message);
+        let finding = Finding::new(Code::PprofDangling, message);
         trace.findings.push(finding.times(tables.dangling));
     }
     if profile.is_empty() {
         let message = format!(
             "{path} holds no samples: the profile was taken before anything was allocated or ran"
         );
-        trace.findings.push(Finding::new("pprof.empty", Severity::Warning, message));
+        trace.findings.push(Finding::new(Code::PprofEmpty, message));
     }
 }
 

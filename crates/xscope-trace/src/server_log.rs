@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::{Clock, Format, LogRow, Source, Trace};
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::run::Utc;
 use crate::strings::StrId;
 use crate::time::{Bytes, Nanos, Picos};
@@ -189,11 +189,11 @@ pub(crate) fn read(
     let unplaced = lines.iter().filter(|line| line.at.is_none()).count() as u64;
     if unplaced > 0 {
         let message = format!("{path}: lines without a date cannot be placed in time");
-        trace.findings.push(Finding::new("log.no_date", Severity::Info, message).times(unplaced));
+        trace.findings.push(Finding::new(Code::LogNoDate, message).times(unplaced));
     }
     if zone.is_none() && first.is_some() {
         let message = format!("{path}: the time zone of the log is not known; it is read as UTC");
-        trace.findings.push(Finding::new("log.zone", Severity::Info, message));
+        trace.findings.push(Finding::new(Code::LogZone, message));
     }
     let zero = first.unwrap_or_default();
     trace.log.extend(lines.into_iter().map(|line| LogRow {

@@ -10,7 +10,7 @@ use crate::model::{
     ClientRequest, Clock, Counter, EventMeta, Format, MetaId, RequestSpan, Slices, Source,
     SourceId, SpanKey, Trace, Track, TrackKind,
 };
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::run::read_jsonl;
 use crate::span::{self, NameId, SpanFile, ThreadId, Value};
 use crate::strings::StrId;
@@ -22,7 +22,7 @@ use crate::time::{Bytes, Nanos, Picos};
 /// [`Error::Damaged`] if its header cannot be read; lesser damage is a finding.
 pub(crate) fn read_xspan(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
     let (file, issues) = span::read(bytes);
-    if let Some(issue) = issues.iter().find(|issue| issue.code == "not_xspan") {
+    if let Some(issue) = issues.iter().find(|issue| issue.code == Code::SourceUnreadable) {
         return Err(Error::Damaged {
             path: path.into(),
             offset: issue.offset,
@@ -31,12 +31,8 @@ pub(crate) fn read_xspan(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<
         });
     }
     for issue in issues {
-        let severity = match issue.code {
-            "not_closed" => Severity::Info,
-            _ => Severity::Warning,
-        };
         let message = format!("{path}, byte {}: {}", issue.offset, issue.message);
-        trace.findings.push(Finding::new(&format!("xspan.{}", issue.code), severity, message));
+        trace.findings.push(Finding::new(issue.code, message));
     }
     let source = trace.sources.next_id();
     let header = file.header;
@@ -224,8 +220,7 @@ pub(crate) fn read_requests(path: &str, bytes: &[u8], trace: &mut Trace) {
     let (mut rows, issues) = read_jsonl::<ClientRow>(bytes);
     for issue in issues {
         let message = format!("{path}, line {}: {}", issue.line, issue.message);
-        let finding = Finding::new(&format!("requests.{}", issue.code), Severity::Warning, message);
-        trace.findings.push(finding.times(issue.count as u64));
+        trace.findings.push(Finding::new(issue.code, message).times(issue.count as u64));
     }
     let Some(zero) = rows.iter().map(|row| row.intended_ns).min() else { return };
     // A benchmark profiles in a window of its own: its traces and spans say nothing of other requests.

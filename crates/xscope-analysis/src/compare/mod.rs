@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 
 use crate::compare::environment::{Difference, differences};
 use crate::compare::evidence::{Resampling, adjust_for_many, moments};
@@ -483,8 +483,8 @@ fn side_row(runs: &[Measured]) -> SideRow {
 
 fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut warn = |code: &str, message: String| {
-        findings.push(Finding::new(code, Severity::Warning, message));
+    let mut warn = |code: Code, message: String| {
+        findings.push(Finding::new(code, message));
     };
     let times = |side: &[Measured]| -> Vec<String> {
         side.iter().map(|run| run.started.clone()).filter(|time| !time.is_empty()).collect()
@@ -494,7 +494,7 @@ fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> 
         times_a.iter().max() < times_b.iter().min() || times_b.iter().max() < times_a.iter().min();
     if !options.paired && times_a.len() > 1 && times_b.len() > 1 && in_order {
         warn(
-            "compare.order",
+            Code::CompareOrder,
             "all runs of one side came before all of the other: what drifted meanwhile (clocks, \
              heat, neighbours) looks like a difference; take turns, as xscope bench ab does"
                 .to_owned(),
@@ -502,7 +502,7 @@ fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> 
     }
     if options.paired && rows.iter().any(|row| !row.paired) {
         warn(
-            "compare.unpaired",
+            Code::CompareUnpaired,
             "some figures have different numbers of samples on the sides and were compared \
              without pairs"
                 .to_owned(),
@@ -516,7 +516,7 @@ fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> 
         .collect();
     if kinds.contains("") || kinds.len() > 1 {
         warn(
-            "compare.workload",
+            Code::CompareWorkload,
             "not all files name their workload in one way: that both sides were sent the same \
              requests cannot be checked"
                 .to_owned(),

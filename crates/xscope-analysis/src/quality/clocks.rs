@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceKind, SliceRef, SourceId, Track, TrackKind};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
 /// Device work that seems to start before the host handed it over.
@@ -21,7 +21,7 @@ pub(super) fn inverted(trace: &Trace) -> Option<Finding> {
         early.len(),
         worst.as_micros()
     );
-    Some(Finding::new("clock.inverted", Severity::Warning, message).times(early.len() as u64))
+    Some(Finding::new(Code::ClockInverted, message).times(early.len() as u64))
 }
 
 /// How much earlier than its launch each launched operation starts.

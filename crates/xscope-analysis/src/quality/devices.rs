@@ -1,7 +1,7 @@
 //! What the recorders of devices left out.
 
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
 use crate::stats::share;
@@ -42,7 +42,7 @@ pub(super) fn lost_operations(trace: &Trace) -> Option<Finding> {
              full before the capture ended, so its busy time, kernels and layers lack them; capture \
              for a shorter time or fewer steps"
         );
-        Finding::new("device.operations_lost", Severity::Error, message).times(empty)
+        Finding::new(Code::DeviceOperationsLost, message).times(empty)
     })
 }
 
@@ -70,7 +70,7 @@ pub(super) fn command_buffers(trace: &Trace) -> Option<Finding> {
              a program, so layers and scopes lack them; capture once more with \
              XLA_FLAGS=--xla_gpu_enable_command_buffer= to see them apart"
         );
-        Finding::new("gpu.command_buffers", Severity::Warning, message).times(launches)
+        Finding::new(Code::GpuCommandBuffers, message).times(launches)
     })
 }
 
@@ -86,8 +86,7 @@ pub(super) fn missing_counters(trace: &Trace) -> Option<Finding> {
     let chips = trace.devices.iter().filter(|device| is_chip(device.kind)).count() as u64;
     (chips > 0 && !stated && !counted).then(|| {
         Finding::new(
-            "counters.missing",
-            Severity::Info,
+            Code::CountersMissing,
             "no hardware counters are in the trace: FLOP/s and bytes/s are costs stated by the \
              compiler over measured time, and how busy the matrix units were cannot be told",
         )

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use xscope_trace::model::{
     EventMeta, Format, MetaId, ProgramId, SourceId, Track, TrackId, TrackKind,
 };
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
@@ -85,8 +85,7 @@ fn missing_devices(trace: &Trace, devices: &[DeviceRow]) -> Option<Finding> {
     let busy = devices.iter().any(|device| device.busy > Picos::ZERO);
     (has_profile && !busy).then(|| {
         Finding::new(
-            "device.missing",
-            Severity::Error,
+            Code::DeviceMissing,
             "no operation of any device is in the trace; check that work was running while it \
              was captured and that the device tracer was on",
         )
@@ -102,8 +101,7 @@ fn idle(trace: &Trace, window: Option<&Window>, devices: &[DeviceRow]) -> Option
     let idle = 1.0 - share(busiest, window);
     (busiest > Picos::ZERO && idle > MOSTLY_IDLE).then(|| {
         Finding::new(
-            "window.idle",
-            Severity::Warning,
+            Code::WindowIdle,
             format!(
                 "the busiest device was idle for {:.2} % of the window ({:.3} s); averages over \
                  it say little: capture under load, or look at single executions",
@@ -142,8 +140,7 @@ fn python_tracer(trace: &Trace) -> Option<Finding> {
     let (count, extent) = threads.reduce(|| (0, Picos::ZERO), |a, b| (a.0 + b.0, a.1.max(b.1)));
     (count > 0).then(|| {
         Finding::new(
-            "python_tracer.on",
-            Severity::Warning,
+            Code::PythonTracerOn,
             format!(
                 "the Python tracer was on ({count} events in {:.3} s): host times are stretched \
                  and the file is larger than it need be; capture with python_tracer_level 0",
@@ -159,8 +156,7 @@ fn compilation(compiles: &[CompileRow]) -> Option<Finding> {
     let time = compiles.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(row.duration));
     (count > 0).then(|| {
         Finding::new(
-            "compile.in_window",
-            Severity::Warning,
+            Code::CompileInWindow,
             format!(
                 "{} ran inside the window and took {:.3} s; requests that waited for that are slow \
                  for that reason: warm up with the same shapes first",
@@ -189,8 +185,7 @@ fn capped(trace: &Trace, window: Option<&Window>) -> Option<Finding> {
     let first = cut.first()?;
     Some(
         Finding::new(
-            "json.capped",
-            Severity::Error,
+            Code::JsonCapped,
             format!(
                 "as many events as the writer of trace.json.gz keeps: later ones are lost, and \
                  lines that came late are missing; read the xplane.pb beside {first}"
@@ -209,8 +204,7 @@ fn duplicate_hosts(trace: &Trace) -> Option<Finding> {
     hosts.dedup();
     (hosts.len() < all).then(|| {
         Finding::new(
-            "hosts.duplicate",
-            Severity::Info,
+            Code::HostsDuplicate,
             "several files name the same host: their devices are told apart by file, not by name; \
              if they are of several machines, give each its own hostname",
         )
@@ -234,8 +228,7 @@ fn unscoped(trace: &Trace, layers: &LayersReport, blind: Picos) -> Option<Findin
     let missing = 1.0 - layers.scoped_share - share(blind, total);
     (total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
         Finding::new(
-            "scopes.missing",
-            Severity::Info,
+            Code::ScopesMissing,
             format!(
                 "{:.1} % of device time has no named scope, so the layer tree is incomplete: {remedy}",
                 100.0 * missing
@@ -277,8 +270,7 @@ fn missing_hlo(blind: &[&KernelRow], whole: Picos) -> Option<Finding> {
         }
     };
     Some(Finding::new(
-        "hlo.missing",
-        Severity::Info,
+        Code::HloMissing,
         format!(
             "the trace carries no HLO of {which}, so {:.1} % of device time has neither scope nor \
              cost and fusions cannot be looked into; capture with enable_hlo_proto (JAX's \

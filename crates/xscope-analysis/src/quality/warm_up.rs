@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xscope_trace::model::{DeviceId, TrackKind};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -32,7 +32,7 @@ pub(super) fn slow_first_runs(executions: &[Execution]) -> Option<Finding> {
             counted(lost.len() as u64, "program"),
             sum(&lost).as_micros() / 1e3
         );
-        Finding::new("warm_up.in_window", Severity::Warning, message).times(lost.len() as u64)
+        Finding::new(Code::WarmUpInWindow, message).times(lost.len() as u64)
     })
 }
 
@@ -62,6 +62,6 @@ pub(super) fn warm_up_requests(trace: &Trace) -> Option<Finding> {
              layers and busy time have their work in them, the requests' figures do not",
             counted(count, "request")
         );
-        Finding::new("warm_up.requests", Severity::Warning, message).times(count)
+        Finding::new(Code::WarmUpRequests, message).times(count)
     })
 }

@@ -1,103 +1,21 @@
-//! Which figures a finding touches: a finding names a kind of figure by its code, and every
-//! [`Metric`] of that kind is degraded with the finding as reason.
-//!
-//! This is the only place that knows both codes and figures. A code that is not listed touches
-//! none: what it means is in the finding's own words.
+//! What findings do to figures: every [`Metric`] of a kind that a finding touches is degraded with the
+//! finding as reason.
 
 use serde::Serialize;
 use xscope_trace::Metric;
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Figures, Finding};
 
 use crate::analyze::AnalyzeReport;
 use crate::profile::Profiled;
 use crate::request_report::RequestsReport;
 use crate::section::Section;
 
-/// A kind of figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Figures {
-    /// Counts and times of operations, and what is made of them: busy, idle, waiting, rates.
-    Operations,
-    /// Arithmetic and bytes of operations, and rates.
-    Costs,
-    /// What is an average over the window: busy shares and idle time.
-    Averages,
-    /// Times of host code: latencies, stages, what the host did while a device idled.
-    HostTimes,
-    /// Stages of requests.
-    Stages,
-    /// What is joined across clocks: device time and padding of requests and batches.
-    Joins,
-    Memory,
-}
-
-impl Figures {
-    pub const ALL: [Self; 7] = [
-        Self::Operations,
-        Self::Costs,
-        Self::Averages,
-        Self::HostTimes,
-        Self::Stages,
-        Self::Joins,
-        Self::Memory,
-    ];
-
-    /// What to call them in a sentence.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Operations => "counts and times of operations",
-            Self::Costs => "costs of operations",
-            Self::Averages => "averages over the window",
-            Self::HostTimes => "times of host code",
-            Self::Stages => "stages of requests",
-            Self::Joins => "device time of requests",
-            Self::Memory => "memory",
-        }
-    }
-
-    /// The sections that show such figures.
-    pub fn sections(self) -> &'static [Section] {
-        use Section::{
-            Collectives, Compiles, Devices, Idle, Kernels, Layers, Memory, Programs, Requests,
-        };
-        match self {
-            Self::Operations => &[Layers, Kernels, Devices, Idle, Collectives, Programs],
-            Self::Costs => &[Layers, Kernels, Collectives],
-            Self::Averages => &[Devices, Idle],
-            Self::HostTimes => &[Idle, Compiles, Requests],
-            Self::Stages | Self::Joins => &[Requests],
-            Self::Memory => &[Memory],
-        }
-    }
-
-    /// What a finding of this code touches.
-    fn touched_by(code: &str) -> &'static [Self] {
-        match code {
-            "json.capped"
-            | "source.unreadable"
-            | "xplane.damaged_line"
-            | "xplane.damaged_plane"
-            | "xplane.truncated"
-            | "chrome.unfinished"
-            | "chrome.unmatched_end" => &[Self::Operations, Self::HostTimes],
-            "xplane.damaged_hlo" | "hlo.not_rejoined" | "hlo.variants" => &[Self::Costs],
-            "window.idle" => &[Self::Averages],
-            "python_tracer.on" => &[Self::HostTimes],
-            "requests.unjoined" | "requests.unaccounted" => &[Self::Stages],
-            "batches.joined_by_time" | "clock.unknown" | "clock.far_apart" => &[Self::Joins],
-            "pprof.truncated" | "pprof.dangling" | "memory_report.sum" => &[Self::Memory],
-            _ => &[],
-        }
-    }
-}
-
 /// Figures that a finding touches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DegradedRow {
     pub figures: Figures,
     /// The code of the finding.
-    pub code: String,
+    pub code: Code,
     /// The sections that show such figures.
     pub sections: &'static [Section],
 }
@@ -108,9 +26,8 @@ pub(crate) fn degrade(report: &mut AnalyzeReport) {
     let of_requests = report.requests.iter().flat_map(|requests| &requests.findings);
     let findings = report.quality.iter().chain(of_requests);
     let mut touched: Vec<(Figures, Finding)> = Vec::new();
-    for finding in findings.filter(|finding| finding.severity > Severity::Info) {
-        let figures = Figures::touched_by(&finding.code).iter();
-        touched.extend(figures.map(|&figures| (figures, finding.clone())));
+    for finding in findings {
+        touched.extend(finding.touches().iter().map(|&figures| (figures, finding.clone())));
     }
     for (figures, finding) in &touched {
         let reason = format!("{} [{}]", finding.message, finding.code);
@@ -119,7 +36,7 @@ pub(crate) fn degrade(report: &mut AnalyzeReport) {
     let row = |(figures, finding): (Figures, Finding)| DegradedRow {
         figures,
         code: finding.code,
-        sections: figures.sections(),
+        sections: Section::showing(figures),
     };
     report.degraded = touched.into_iter().map(row).collect();
     report.degraded.sort();
@@ -172,7 +89,7 @@ fn visit_requests(
         visit_request(request, figures, change);
     }
     match figures {
-        Figures::HostTimes => {
+        Figures::HostTimes | Figures::Latencies => {
             let latency = &mut report.latency;
             change(&mut latency.p50_ms);
             change(&mut latency.p95_ms);
@@ -202,6 +119,6 @@ fn visit_request(request: &mut Profiled, figures: Figures, change: &mut dyn FnMu
             change(&mut request.peak_hbm_mb);
             change(&mut request.activation_memory_mb);
         }
-        Figures::Costs | Figures::Averages => {}
+        Figures::Costs | Figures::Averages | Figures::Causes | Figures::Latencies => {}
     }
 }

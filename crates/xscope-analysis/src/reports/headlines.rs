@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use xscope_trace::Picos;
-use xscope_trace::quality::Severity;
+use xscope_trace::quality::{Code, Severity};
 
 use crate::analyze::AnalyzeReport;
 use crate::components::UNKNOWN;
@@ -88,7 +88,7 @@ fn idle(report: &AnalyzeReport) -> Option<Headline> {
         "host" => {
             ("the host was not ready", "shorten the host's work or overlap it with the device")
         }
-        _ if report.quality.iter().any(|finding| finding.code == "load.dropped") => (
+        _ if report.quality.iter().any(|finding| finding.code == Code::LoadDropped) => (
             "the host's slices, which would say why, were left out",
             "give more memory with --memory-limit",
         ),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize as _, Serialize};
 use xscope_trace::model::SpanKey;
 use xscope_trace::overhead::OverheadRecord;
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::results::TargetCheck;
 use xscope_trace::run::{RunDir, RunManifest, RunStatus};
 use xscope_trace::{Metric, Picos, Trace};
@@ -229,8 +229,7 @@ pub(crate) fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
     if unjoined > 0 {
         findings.push(
             Finding::new(
-                "requests.unjoined",
-                Severity::Warning,
+                Code::RequestsUnjoined,
                 "requests have no span of the server; where their time went inside it is unknown: \
                  start the server under `xscope run`, or profile the built-in engine",
             )
@@ -241,8 +240,7 @@ pub(crate) fn request_findings(measured: &[&RequestView]) -> Vec<Finding> {
     let lost = sum(&measured.iter().map(|view| view.stage(UNACCOUNTED)).collect::<Vec<_>>());
     if unjoined == 0 && share(lost, total) > MUCH_UNACCOUNTED {
         findings.push(Finding::new(
-            "requests.unaccounted",
-            Severity::Warning,
+            Code::RequestsUnaccounted,
             format!(
                 "{:.1} % of the requests' wall time is in no stage",
                 100.0 * share(lost, total)
@@ -264,11 +262,8 @@ pub(crate) fn join_finding(launches: &Launches) -> Option<Finding> {
         "the device does not know the server's batches: {joined} executions were joined to them \
          by time and order, {uncertain} of them while several batches were under way"
     );
-    let severity = match uncertain {
-        0 => Severity::Info,
-        _ => Severity::Warning,
-    };
-    (joined > 0).then(|| Finding::new("batches.joined_by_time", severity, message))
+    let finding = Finding::new(Code::BatchesJoinedByTime, message);
+    (joined > 0).then(|| if uncertain == 0 { finding.harmless() } else { finding })
 }
 
 pub(crate) fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -128,7 +128,7 @@ pub(crate) fn finding(recompiles: &[Recompile]) -> Option<Finding> {
             named.join("; ")
         );
         let count = recompiles.len() as u64;
-        Finding::new("batches.recompiled", Severity::Warning, message).times(count)
+        Finding::new(Code::BatchesRecompiled, message).times(count)
     })
 }
 

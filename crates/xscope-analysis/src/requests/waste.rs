@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::model::SpanKey;
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
 use crate::join::{BatchKey, Join};
@@ -71,7 +71,7 @@ impl Steps {
                  for a request on average: each is launched, and compiled for, by itself",
                 counts.len()
             );
-            Finding::new("batches.fragmented", Severity::Warning, message).times(cut)
+            Finding::new(Code::BatchesFragmented, message).times(cut)
         })
     }
 
@@ -116,7 +116,7 @@ impl Steps {
                  (--disable-overlap-schedule) by `xscope bench ab`",
                 millis(host)
             );
-            Finding::new("decode.wasted", Severity::Warning, message).times(steps.len() as u64)
+            Finding::new(Code::DecodeWasted, message).times(steps.len() as u64)
         })
     }
 }
@@ -126,6 +126,7 @@ mod tests {
     use xscope_trace::Trace;
     use xscope_trace::args::ArgCell;
     use xscope_trace::model::{ClientRequest, RequestSpan, SourceId, SpanKey};
+    use xscope_trace::quality::Code;
     use xscope_trace::time::Picos;
 
     use crate::memory::memory;
@@ -185,13 +186,12 @@ mod tests {
         trace
     }
 
-    fn codes(trace: &Trace) -> Vec<(String, u64, String)> {
+    fn codes(trace: &Trace) -> Vec<(Code, u64, String)> {
         let report = request_report(trace, None, &memory(trace, &[], &[]), &[]).unwrap();
         let findings = report.findings.into_iter();
-        let mine = findings.filter(|finding| {
-            ["batches.fragmented", "decode.wasted"].contains(&finding.code.as_ref())
-        });
-        mine.map(|finding| (finding.code.to_string(), finding.count, finding.message)).collect()
+        let mine = [Code::BatchesFragmented, Code::DecodeWasted];
+        let found = findings.filter(|finding| mine.contains(&finding.code));
+        found.map(|finding| (finding.code, finding.count, finding.message)).collect()
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         assert!(
             fragmented.2.contains("1 had them cut") && fragmented.2.contains("2.0 for a request")
         );
-        assert_eq!((wasted.0.as_str(), wasted.1), ("decode.wasted", 2));
+        assert_eq!((wasted.0, wasted.1), (Code::DecodeWasted, 2));
         assert!(wasted.2.contains("2.0 ms of the host"), "{}", wasted.2);
         let found = codes(&trace(&[3]));
         assert_eq!(found.len(), 1, "one batch: {found:?}");

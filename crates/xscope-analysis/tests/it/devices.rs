@@ -6,7 +6,7 @@ use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::Trace;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 
 use crate::build::{device, made, program, track, us};
 use crate::real;
@@ -372,25 +372,27 @@ fn a_finding_degrades_the_figures_that_it_touches_and_no_others() {
     let status = |trace: &Trace| {
         let report = analyze(trace);
         let row = &report.collectives[0];
-        let codes = report.degraded.iter().map(|row| row.code.clone()).collect::<Vec<_>>();
+        let codes = report.degraded.iter().map(|row| row.code).collect::<Vec<_>>();
         (row.wait_us.status, report.kernels[0].flops.status, codes)
     };
     let (wait, flops, codes) = status(&trace);
     assert_eq!((wait, codes.len()), (Status::Valid, 0));
-    for (code, severity, expected) in [
-        ("xplane.damaged_line", Severity::Error, Status::Degraded),
-        ("xplane.damaged_line", Severity::Info, Status::Valid),
-        ("xplane.damaged_hlo", Severity::Warning, Status::Valid),
+    let made = |code| Finding::new(code, "made");
+    for (finding, expected) in [
+        (made(Code::XplaneDamagedLine), Status::Degraded),
+        (made(Code::XplaneDamagedLine).harmless(), Status::Valid),
+        (made(Code::XplaneDamagedHlo), Status::Valid),
     ] {
-        trace.findings = vec![Finding::new(code, severity, "made")];
+        let code = finding.code;
+        trace.findings = vec![finding];
         let found = status(&trace);
         assert_eq!(found.0, expected, "{code}");
         match code {
-            "xplane.damaged_hlo" => assert_eq!(found.1, Status::Degraded),
+            Code::XplaneDamagedHlo => assert_eq!(found.1, Status::Degraded),
             _ => assert_eq!(found.1, flops, "{code}"),
         }
     }
-    trace.findings = vec![Finding::new("xplane.damaged_line", Severity::Error, "made")];
+    trace.findings = vec![made(Code::XplaneDamagedLine)];
     let report = analyze(&trace);
     let reason = report.collectives[0].wait_us.reason.clone().unwrap();
     assert_eq!(reason, "made [xplane.damaged_line]");

@@ -3,6 +3,7 @@
 use xscope_analysis::layers::{LayerNode, layer_tree};
 use xscope_trace::Trace;
 use xscope_trace::model::{Flow, SliceRef, TrackId, TrackKind};
+use xscope_trace::quality::Code;
 
 use crate::build::{Made, device, made, program, track};
 use crate::real;
@@ -224,7 +225,7 @@ fn a_program_under_another_id_takes_the_scopes_of_its_variants() {
             assert!(share > 0.1, "{name}: {layer} has {share} of the time");
         }
         // Which of them ran is not known, so neither is what it cost.
-        assert!(report.degraded.iter().any(|row| row.code == "hlo.variants"), "{name}");
+        assert!(report.degraded.iter().any(|row| row.code == Code::HloVariants), "{name}");
         let prefills = report.programs.iter().filter(|row| row.stage == "prefill");
         assert_eq!(prefills.map(|row| row.count).sum::<u64>(), 4, "{name}");
     }

@@ -1,23 +1,27 @@
 //! Findings: each is there where its cause is, and not where it is not.
 
+use std::collections::BTreeSet;
+
 use xscope_analysis::analyze;
 use xscope_trace::Trace;
 use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
+use xscope_trace::load::read_bytes;
+use xscope_trace::metric::Status;
 use xscope_trace::model::{
     ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackId,
     TrackKind,
 };
-use xscope_trace::quality::Severity;
+use xscope_trace::quality::{Code, Severity};
 
 use crate::build::{Row, device, made, program, track, us};
 
 /// The finding of this code: how bad, how often, and what it says.
-fn finding(trace: &Trace, code: &str) -> Option<(Severity, u64, String)> {
+fn finding(trace: &Trace, code: Code) -> Option<(Severity, u64, String)> {
     let found = analyze(trace).quality.into_iter().find(|finding| finding.code == code)?;
     Some((found.severity, found.count, found.message))
 }
 
-fn count(trace: &Trace, code: &str) -> u64 {
+fn count(trace: &Trace, code: Code) -> u64 {
     finding(trace, code).map_or(0, |(_, count, _)| count)
 }
 
@@ -33,9 +37,9 @@ fn calls_of_the_python_tracer_are_counted() {
     device(&mut trace, "cpu:0");
     let calls = [(("$a.py:1 f", 0, 10), 0), (("$b.py:2 g", 5, 2), 0), (("dot", 20, 2), 0)];
     track(&mut trace, TrackKind::HostThread, None, None, &calls);
-    assert_eq!(count(&trace, "python_tracer.on"), 2);
+    assert_eq!(count(&trace, Code::PythonTracerOn), 2);
     trace.tracks.clear();
-    assert_eq!(count(&trace, "python_tracer.on"), 0);
+    assert_eq!(count(&trace, Code::PythonTracerOn), 0);
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn a_json_with_as_many_events_as_its_writer_keeps_is_cut() {
         trace.sources[SourceId(0)].format = Format::ChromeJson;
         let rows: Vec<(Row<'_>, i64)> = (0..events).map(|at| (("x", at, 1), 0)).collect();
         track(&mut trace, TrackKind::HostThread, None, None, &rows);
-        assert_eq!(count(&trace, "json.capped"), expected, "{events} events");
+        assert_eq!(count(&trace, Code::JsonCapped), expected, "{events} events");
     }
 }
 
@@ -59,11 +63,11 @@ fn work_before_its_launch_shows_that_clocks_differ() {
     let (from, to) =
         (SliceRef { track: TrackId(0), row: 0 }, SliceRef { track: TrackId(1), row: 0 });
     trace.flows.push(Flow { from, to });
-    let (severity, count, message) = finding(&trace, "clock.inverted").unwrap();
+    let (severity, count, message) = finding(&trace, Code::ClockInverted).unwrap();
     assert_eq!((severity, count), (Severity::Warning, 1));
     assert!(message.contains("40.000 us"), "{message}");
     trace.tracks[TrackId(1)].slices.start[0] = us(101);
-    assert_eq!(finding(&trace, "clock.inverted"), None);
+    assert_eq!(finding(&trace, Code::ClockInverted), None);
 }
 
 #[test]
@@ -78,21 +82,21 @@ fn executions_before_their_enqueueing_show_that_clocks_differ() {
         values: vec![ArgCell::Int(trace.devices[id].ordinal)],
     });
     track(&mut trace, TrackKind::Modules, Some(id), None, &[(("jit_f", 70, 5), 7)]);
-    assert!(finding(&trace, "clock.inverted").unwrap().2.contains("30.000 us"));
+    assert!(finding(&trace, Code::ClockInverted).unwrap().2.contains("30.000 us"));
     trace.tracks[TrackId(1)].slices.run[0] = 8;
-    assert_eq!(finding(&trace, "clock.inverted"), None, "of another execution");
+    assert_eq!(finding(&trace, Code::ClockInverted), None, "of another execution");
 }
 
 #[test]
 fn a_tpu_of_which_both_sides_are_known_has_its_clocks_checked() {
     let Some(mut trace) = crate::real("tpu_v6e/tpu_inference.xplane.pb") else { return };
-    assert_eq!(finding(&trace, "clock.inverted"), None);
+    assert_eq!(finding(&trace, Code::ClockInverted), None);
     for modules in trace.tracks.iter_mut().filter(|track| track.kind == TrackKind::Modules) {
         for start in &mut modules.slices.start {
             *start = *start - us(10_000_000);
         }
     }
-    let early = count(&trace, "clock.inverted");
+    let early = count(&trace, Code::ClockInverted);
     assert!(early > 0, "{early}");
 }
 
@@ -105,10 +109,10 @@ fn programs_without_operations_show_that_some_were_lost() {
     track(&mut trace, TrackKind::Modules, Some(id), None, &runs);
     let ops = [(("dot", 1, 8), 1), (("dot", 21, 8), 2)];
     track(&mut trace, TrackKind::Ops, Some(id), None, &ops);
-    let (severity, count, _) = finding(&trace, "device.operations_lost").unwrap();
+    let (severity, count, _) = finding(&trace, Code::DeviceOperationsLost).unwrap();
     assert_eq!((severity, count), (Severity::Error, 1));
     track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 45, 1), 3)]);
-    assert_eq!(finding(&trace, "device.operations_lost"), None);
+    assert_eq!(finding(&trace, Code::DeviceOperationsLost), None);
 }
 
 #[test]
@@ -118,7 +122,7 @@ fn launches_of_graphs_hide_what_ran() {
     track(&mut trace, TrackKind::Ops, Some(id), None, &[(("kernel", 5, 5), 0)]);
     let host = [(("cuGraphLaunch", 0, 2), 0), (("cuLaunchKernel", 3, 1), 0)];
     track(&mut trace, TrackKind::HostThread, None, None, &host);
-    assert_eq!(count(&trace, "gpu.command_buffers"), 1);
+    assert_eq!(count(&trace, Code::GpuCommandBuffers), 1);
 }
 
 #[test]
@@ -126,14 +130,14 @@ fn counters_are_missed_on_chips_only() {
     let mut trace = Trace::default();
     let id = device(&mut trace, "d:0");
     track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 5, 5), 0)]);
-    assert_eq!(count(&trace, "counters.missing"), 0, "a CPU has none");
+    assert_eq!(count(&trace, Code::CountersMissing), 0, "a CPU has none");
     trace.devices[DeviceId(0)].kind = DeviceKind::Tpu;
-    assert_eq!(count(&trace, "counters.missing"), 1);
+    assert_eq!(count(&trace, Code::CountersMissing), 1);
     let fact = |percent: &str| ("matrix_unit_utilization_percent".to_owned(), percent.to_owned());
     trace.sources[SourceId(0)].facts = vec![fact("0")];
-    assert_eq!(count(&trace, "counters.missing"), 1, "0 is what the runtime writes for none");
+    assert_eq!(count(&trace, Code::CountersMissing), 1, "0 is what the runtime writes for none");
     trace.sources[SourceId(0)].facts = vec![fact("31.5")];
-    assert_eq!(count(&trace, "counters.missing"), 0);
+    assert_eq!(count(&trace, Code::CountersMissing), 0);
 }
 
 #[test]
@@ -146,9 +150,9 @@ fn a_first_execution_that_is_no_exception_is_none() {
             .map(|run| (("dot", run * 100, if run == 0 { first } else { 10 }), run + 1))
             .collect();
         track(&mut trace, TrackKind::Ops, Some(id), Some(code), &ops);
-        assert_eq!(count(&trace, "warm_up.in_window"), expected, "first takes {first}");
+        assert_eq!(count(&trace, Code::WarmUpInWindow), expected, "first takes {first}");
         trace.tracks[TrackId(0)].slices = xscope_trace::model::Slices::default();
-        assert_eq!(count(&trace, "warm_up.in_window"), 0, "no executions");
+        assert_eq!(count(&trace, Code::WarmUpInWindow), 0, "no executions");
     }
 }
 
@@ -176,7 +180,7 @@ fn requests_of_the_warm_up_are_told_if_the_device_was_recorded() {
             end: us(end),
         });
     }
-    assert_eq!(count(&trace, "warm_up.requests"), 1);
+    assert_eq!(count(&trace, Code::WarmUpRequests), 1);
 }
 
 #[test]
@@ -196,7 +200,7 @@ fn missing_scopes_have_a_remedy_that_applies() {
         trace.sources[SourceId(0)].format = Format::ChromeJson;
         let program = with(&mut trace);
         track(&mut trace, TrackKind::Ops, Some(id), program, &[(("dot", 0, 5), 1)]);
-        finding(&trace, "scopes.missing").unwrap().2
+        finding(&trace, Code::ScopesMissing).unwrap().2
     };
     let pytorch = message(|_| None);
     assert!(pytorch.contains("PyTorch") && !pytorch.contains("jax"), "{pytorch}");
@@ -204,4 +208,49 @@ fn missing_scopes_have_a_remedy_that_applies() {
     assert!(json.ends_with("give the XPlane file of the same profile"), "{json}");
     let jax = message(|trace| Some(program(trace, &[made("dot", "dot", "", 1)], 0..1)));
     assert!(jax.ends_with("wrap the model's parts in jax.named_scope"), "{jax}");
+}
+
+/// Which findings degrade figures of a Chrome JSON with these events, and how its kernels' rate is.
+fn degraded(json: &str) -> (Vec<Code>, Option<Status>) {
+    let report = analyze(&read_bytes("a.json", json.into()).unwrap());
+    let codes: BTreeSet<Code> = report.degraded.iter().map(|row| row.code).collect();
+    (
+        codes.into_iter().collect(),
+        report.kernels.first().map(|kernel| kernel.roofline.bytes_per_sec.status),
+    )
+}
+
+#[test]
+fn damage_of_chrome_json_degrades_as_that_of_xplane_does() {
+    let copy = |ts: u64| {
+        format!(
+            r#"{{"ph":"X","cat":"gpu_memcpy","name":"Memcpy HtoD","pid":0,"tid":7,"ts":{ts},"dur":5,"args":{{"stream":7,"device":0,"bytes":4000}}}}"#
+        )
+    };
+    let events = |rest: &str| format!(r#"{{"traceEvents":[{},{}{rest}"#, copy(0), copy(10));
+    for (rest, code, status) in [
+        ("]}", None, Status::Valid),
+        (r#",{"ph":"X","na"#, Some(Code::ChromeTruncated), Status::Degraded),
+        (
+            r#",{"ph":"X","name":"a","pid":0,"tid":7,"ts":"?"}]}"#,
+            Some(Code::ChromeBadEvent),
+            Status::Degraded,
+        ),
+        (
+            r#",{"ph":"E","name":"a","pid":0,"tid":7,"ts":9}]}"#,
+            Some(Code::ChromeUnmatchedEnd),
+            Status::Degraded,
+        ),
+        (
+            r#",{"ph":"B","name":"a","pid":0,"tid":7,"ts":9}]}"#,
+            Some(Code::ChromeUnfinished),
+            Status::Degraded,
+        ),
+    ] {
+        let found = degraded(&events(rest));
+        assert_eq!(found, (code.into_iter().collect(), Some(status)), "{rest}");
+    }
+    for code in [Code::ChromeTruncated, Code::ChromeEventCap, Code::ChromeBadEvent] {
+        assert_eq!(code.touches(), Code::XplaneTruncated.touches(), "{code}");
+    }
 }

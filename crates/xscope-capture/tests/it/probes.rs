@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
+use xscope_trace::quality::Code;
 use xscope_trace::span::{self, SpanFile, SpanRow, Value};
 
 /// A Python of at least 3.10, or the reason why a test is skipped.
@@ -261,7 +262,7 @@ fn children_write_files_of_their_own() {
         .map(|bytes| {
             // The forked child ends without closing its file.
             let (file, issues) = span::read(bytes);
-            assert!(issues.iter().all(|issue| issue.code == "not_closed"), "{issues:?}");
+            assert!(issues.iter().all(|issue| issue.code == Code::XspanNotClosed), "{issues:?}");
             file.spans.iter().flat_map(|row| args(&file, row, "value")).collect()
         })
         .collect();
@@ -289,7 +290,7 @@ fn a_full_file_stays_bounded_and_counts_what_it_lost() {
     let bytes = place.only_file();
     assert!(bytes.len() <= 131_072, "{} bytes", bytes.len());
     let (file, issues) = span::read(&bytes);
-    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["dropped"]);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), [Code::XspanDropped]);
     assert_eq!(file.spans.len() as u64 + file.header.dropped, CALLS);
 }
 
@@ -313,7 +314,7 @@ fn a_ring_holds_the_newest_and_counts_what_it_threw_away() {
     assert_eq!(files.len(), 2);
     assert!(files.iter().all(|bytes| bytes.len() <= 131_072));
     let (newest, issues) = span::read(&files[1]);
-    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["dropped"]);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), [Code::XspanDropped]);
     let values: Vec<i64> = files
         .iter()
         .flat_map(|bytes| {
@@ -337,7 +338,7 @@ fn what_was_written_before_a_kill_is_there() {
     let bytes = place.only_file();
     let (file, issues) = span::read(&bytes);
     assert_eq!(file.spans.len(), 500);
-    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), ["not_closed"]);
+    assert_eq!(issues.iter().map(|issue| issue.code).collect::<Vec<_>>(), [Code::XspanNotClosed]);
 }
 
 #[test]

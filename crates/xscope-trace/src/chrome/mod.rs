@@ -22,7 +22,7 @@ use std::io::Read;
 
 use crate::error::{Error, Result};
 use crate::model::Trace;
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::time::Bytes;
 
 use build::Builder;
@@ -395,22 +395,20 @@ const CUT_OFF: &str = "cut off in the middle";
 fn findings(builder: &Builder, header: &Header, end: &End) -> Vec<Finding> {
     let tally = &builder.tally;
     let mut findings = Vec::new();
-    let mut add = |code, severity, message: String, count: u64| {
-        findings.push(Finding::new(code, severity, message).times(count));
+    let mut add = |code, message: String, count: u64| {
+        findings.push(Finding::new(code, message).times(count));
     };
     match end {
         End::Whole => {}
         End::Unterminated => add(
-            "chrome.unterminated",
-            Severity::Info,
+            Code::ChromeUnterminated,
             "the array is not closed, which is allowed; if its writer was stopped, the last \
              events are missing"
                 .to_owned(),
             1,
         ),
         End::Cut { offset, what } => add(
-            "chrome.truncated",
-            Severity::Error,
+            Code::ChromeTruncated,
             format!(
                 "the JSON is damaged or cut off at byte {offset}: {what}; what lies before it was \
                  read; capture or copy it again"
@@ -420,22 +418,22 @@ fn findings(builder: &Builder, header: &Header, end: &End) -> Vec<Finding> {
     }
     if let Some((offset, what)) = tally.first_bad {
         let message = format!("events were left out, the first at byte {offset}: {what}");
-        add("chrome.bad_event", Severity::Warning, message, tally.bad);
+        add(Code::ChromeBadEvent, message, tally.bad);
     }
     if tally.ignored > 0 {
         let message = "events of kinds that say nothing about time were left out".to_owned();
-        add("chrome.ignored_event", Severity::Info, message, tally.ignored);
+        add(Code::ChromeIgnoredEvent, message, tally.ignored);
     }
     if EVENT_CAPS.contains(&tally.events) {
         let message = format!(
             "exactly {} events: JAX cuts its JSON there; read the xplane.pb beside it instead",
             tally.events
         );
-        add("chrome.event_cap", Severity::Error, message, 1);
+        add(Code::ChromeEventCap, message, 1);
     }
     if tally.events == 0 && header.has_events {
         let message = "the file is a trace without events; was anything run while it was captured?";
-        add("chrome.no_events", Severity::Warning, message.to_owned(), 1);
+        add(Code::ChromeNoEvents, message.to_owned(), 1);
     }
     findings
 }
@@ -444,14 +442,10 @@ fn report_unmatched(unmatched: Unmatched, trace: &mut Trace) {
     if unmatched.ends > 0 {
         let message = "ends of slices have no begin of the same name before them on their thread; \
                        they were left out";
-        trace.findings.push(
-            Finding::new("chrome.unmatched_end", Severity::Warning, message).times(unmatched.ends),
-        );
+        trace.findings.push(Finding::new(Code::ChromeUnmatchedEnd, message).times(unmatched.ends));
     }
     if unmatched.begins > 0 {
         let message = "slices were begun and never ended; they count as taking no time";
-        trace.findings.push(
-            Finding::new("chrome.unfinished", Severity::Warning, message).times(unmatched.begins),
-        );
+        trace.findings.push(Finding::new(Code::ChromeUnfinished, message).times(unmatched.begins));
     }
 }

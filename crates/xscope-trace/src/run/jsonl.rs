@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::quality::Code;
 use crate::run::RunError;
 
 /// Appends rows to a file, each in one write, so that a kill leaves whole rows and at most one
@@ -78,9 +79,9 @@ fn open(path: &Path) -> io::Result<(File, u64, bool)> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JsonlIssue {
-    /// `torn_row`: the file ends inside a row, as after a kill. `bad_row`: a row is not what was
-    /// expected.
-    pub code: &'static str,
+    /// [`Code::RequestsTornRow`] if the file ends inside a row, as after a kill;
+    /// [`Code::RequestsBadRow`] if a row is not what was expected.
+    pub code: Code,
     /// What is wrong with the first such row.
     pub message: String,
     /// Of the first such row, counted from 1.
@@ -103,7 +104,7 @@ pub fn read_jsonl<T: DeserializeOwned>(bytes: &[u8]) -> (Vec<T>, Vec<JsonlIssue>
             }
             Err(error) => error,
         };
-        let code = if text.ends_with(b"\n") { "bad_row" } else { "torn_row" };
+        let code = if text.ends_with(b"\n") { Code::RequestsBadRow } else { Code::RequestsTornRow };
         match issues.iter_mut().find(|issue| issue.code == code) {
             Some(issue) => issue.count += 1,
             None => issues.push(JsonlIssue { code, message: error.to_string(), line, count: 1 }),
@@ -119,6 +120,7 @@ mod tests {
     use serde_json::json;
 
     use super::{JsonlWriter, read_jsonl};
+    use crate::quality::Code;
 
     #[test]
     fn rows_survive_a_torn_one() {
@@ -131,12 +133,12 @@ mod tests {
         let mut bytes = fs::read(&path).unwrap();
         bytes.truncate(bytes.len() - 5);
         let (rows, issues) = read_jsonl::<serde_json::Value>(&bytes);
-        assert_eq!((rows.len(), issues[0].code, issues[0].line), (2, "torn_row", 3));
+        assert_eq!((rows.len(), issues[0].code, issues[0].line), (2, Code::RequestsTornRow, 3));
 
         fs::write(&path, &bytes).unwrap();
         JsonlWriter::open(&path).unwrap().write(&json!({"id": 9})).unwrap();
         let (rows, issues) = read_jsonl::<serde_json::Value>(&fs::read(&path).unwrap());
-        assert_eq!((rows.len(), issues[0].code, issues[0].count), (3, "bad_row", 1));
+        assert_eq!((rows.len(), issues[0].code, issues[0].count), (3, Code::RequestsBadRow, 1));
         assert_eq!(rows[2]["id"], 9);
     }
 }

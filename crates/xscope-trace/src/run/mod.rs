@@ -32,6 +32,7 @@ pub use servers::{ProfilerState, ServerClock, ServerRecord};
 pub use stamp::Utc;
 
 use crate::atomic;
+use crate::quality::{Code, Finding};
 use crate::time::{Bytes, Nanos};
 
 const MANIFEST: &str = "run.json";
@@ -93,6 +94,21 @@ pub struct RunDir {
 pub enum FileProblem {
     Missing { path: String },
     Changed { path: String },
+}
+
+impl From<FileProblem> for Finding {
+    fn from(problem: FileProblem) -> Self {
+        match problem {
+            FileProblem::Missing { path } => {
+                let message = format!("the run had a file that is gone: {path}");
+                Self::new(Code::RunFileMissing, message)
+            }
+            FileProblem::Changed { path } => {
+                let message = format!("a file is not what it was when the run ended: {path}");
+                Self::new(Code::RunFileChanged, message)
+            }
+        }
+    }
 }
 
 impl RunDir {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::quality::Code;
 use crate::span::marshal::{Parser, Py};
 use crate::span::read::{Issues, Texts};
 use crate::span::{
@@ -35,7 +36,7 @@ pub(super) fn read<'a>(
         if first != 0 && settled.is_none() {
             let what =
                 "note is damaged, or its process was killed in it; went on at the next segment";
-            issues.add("damaged_note", at, what);
+            issues.add(Code::XspanDamagedNote, at, what);
         }
         at = match settled {
             Some(()) => parser.at(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use crate::quality::Code;
 use crate::span::{
     Counter, Fields, MAGIC, MAX_TEXT_BYTES, NOTES_MAGIC, NameId, PART_BYTES, RECORD_BYTES,
     RecordIndex, STATE_CLOSED, Span, ThreadId, VALUE_SHIFT, Value, WORDS, Words, halves, kind,
@@ -119,10 +120,8 @@ impl<'a> Texts<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpanIssue {
-    /// A stable word: `not_xspan`, `truncated`, `not_closed`, `dropped`, `hole`,
-    /// `damaged_note`, `unknown_kind`, `incomplete_string`, `invalid_utf8`, `undefined_string`,
-    /// `missing_value`, `negative_duration`, `dangling_arg`, `bad_record_size`.
-    pub code: &'static str,
+    /// [`Code::SourceUnreadable`] if nothing could be read.
+    pub code: Code,
     pub message: String,
     /// In bytes from the start of the file.
     pub offset: u64,
@@ -153,7 +152,11 @@ fn read_file<'a>(bytes: &'a [u8], issues: &mut Issues) -> Option<SpanFile<'a>> {
     for (index, record) in (0..).zip(records) {
         let offset = RECORD_BYTES + index * record_bytes;
         let Some((record, _)) = record.split_first_chunk::<RECORD_BYTES>() else {
-            reader.issues.add("truncated", offset, "record is cut off at the end of the file");
+            reader.issues.add(
+                Code::XspanTruncated,
+                offset,
+                "record is cut off at the end of the file",
+            );
             break;
         };
         if record[0] == 0 {
@@ -171,17 +174,21 @@ fn read_file<'a>(bytes: &'a [u8], issues: &mut Issues) -> Option<SpanFile<'a>> {
 /// The header, the size of a record or a segment, and whether notes stand behind it.
 fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize, bool)> {
     let Some((head, _)) = bytes.split_first_chunk::<RECORD_BYTES>() else {
-        issues.add("not_xspan", 0, "file is shorter than a header");
+        issues.add(Code::SourceUnreadable, 0, "file is shorter than a header");
         return None;
     };
     let words = words(head);
     let (magic, has_notes) = (&head[..MAGIC.len()], head[..MAGIC.len()] == NOTES_MAGIC);
     if magic[..MAGIC.len() - 1] != MAGIC[..MAGIC.len() - 1] {
-        issues.add("not_xspan", 0, "file does not begin with the magic of a span file");
+        issues.add(Code::SourceUnreadable, 0, "file does not begin with the magic of a span file");
         return None;
     }
     if magic != MAGIC && !has_notes {
-        issues.add("not_xspan", 7, "file has a format version that this reader does not know");
+        issues.add(
+            Code::SourceUnreadable,
+            7,
+            "file has a format version that this reader does not know",
+        );
         return None;
     }
     let (pid, record_bytes) = halves(words[1]);
@@ -189,7 +196,11 @@ fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize, bool
         .ok()
         .filter(|&size| size >= RECORD_BYTES && size % size_of::<u64>() == 0)
         .unwrap_or_else(|| {
-            issues.add("bad_record_size", 8, "header names an impossible record size; took 64");
+            issues.add(
+                Code::XspanBadRecordSize,
+                8,
+                "header names an impossible record size; took 64",
+            );
             RECORD_BYTES
         });
     let header = Header {
@@ -203,10 +214,15 @@ fn read_header(bytes: &[u8], issues: &mut Issues) -> Option<(Header, usize, bool
     };
     if !header.closed {
         let what = "writer did not close the file: it still runs or was killed";
-        issues.add("not_closed", 56, what);
+        issues.add(Code::XspanNotClosed, 56, what);
     }
     if header.dropped > 0 {
-        issues.add_many("dropped", 32, header.dropped, "record was dropped: the file was full");
+        issues.add_many(
+            Code::XspanDropped,
+            32,
+            header.dropped,
+            "record was dropped: the file was full",
+        );
     }
     Some((header, record_bytes, has_notes))
 }
@@ -253,14 +269,18 @@ impl Reader<'_, '_> {
                 let (record, key) = (RecordIndex(fields.start), NameId(fields.key));
                 self.file.extra_args.push(ExtraArg { record, key, value });
             }
-            _ => self.issues.add("unknown_kind", offset, "record is of an unknown kind; skipped"),
+            _ => self.issues.add(
+                Code::XspanUnknownKind,
+                offset,
+                "record is of an unknown kind; skipped",
+            ),
         }
     }
 
     fn span(&mut self, record: RecordIndex, offset: usize, mut span: Span) {
         if span.dur < Nanos::ZERO {
             let what = "span has a negative duration; took 0";
-            self.issues.add("negative_duration", offset, what);
+            self.issues.add(Code::XspanNegativeDuration, offset, what);
             span.dur = Nanos::ZERO;
         }
         self.file.spans.push(SpanRow { record, span });
@@ -269,7 +289,11 @@ impl Reader<'_, '_> {
     fn required_value(&mut self, fields: &Fields, offset: usize) -> Option<Value> {
         let value = fields.value(VALUE_SHIFT);
         if value.is_none() {
-            self.issues.add("missing_value", offset, "counter or argument has no value; skipped");
+            self.issues.add(
+                Code::XspanMissingValue,
+                offset,
+                "counter or argument has no value; skipped",
+            );
         }
         value
     }
@@ -304,7 +328,7 @@ impl<'a> Reader<'a, '_> {
         }
         if length < total {
             let what = "string lacks a part; took what stands before it";
-            self.issues.add("incomplete_string", first.offset, what);
+            self.issues.add(Code::XspanIncompleteString, first.offset, what);
         }
         let bytes = match pieces[..] {
             [piece] => Cow::Borrowed(piece),
@@ -314,7 +338,7 @@ impl<'a> Reader<'a, '_> {
         // A string that lacks its end may end inside of a character.
         if !valid && length == total {
             let what = "string is not UTF-8; replaced what is not";
-            self.issues.add("invalid_utf8", first.offset, what);
+            self.issues.add(Code::XspanInvalidUtf8, first.offset, what);
         }
         text
     }
@@ -329,7 +353,7 @@ impl<'a> Reader<'a, '_> {
             if !found {
                 let offset = offset_of(arg.record, record_bytes);
                 let what = "argument belongs to a record that is no span; skipped";
-                self.issues.add("dangling_arg", offset, what);
+                self.issues.add(Code::XspanDanglingArg, offset, what);
             }
             found
         });
@@ -337,7 +361,7 @@ impl<'a> Reader<'a, '_> {
             for id in ids {
                 if *id != NameId::default() && !strings.texts.contains_key(id) {
                     let offset = offset_of(record, record_bytes);
-                    self.issues.add("undefined_string", offset, "string id has no text");
+                    self.issues.add(Code::XspanUndefinedString, offset, "string id has no text");
                 }
             }
         };
@@ -413,7 +437,7 @@ impl Unused {
     fn flush(&mut self, issues: &mut Issues) {
         if self.count > 0 {
             let what = "record was begun and never finished: its thread was killed in it";
-            issues.add_many("hole", self.first, self.count, what);
+            issues.add_many(Code::XspanHole, self.first, self.count, what);
         }
         self.count = 0;
     }
@@ -422,15 +446,15 @@ impl Unused {
 /// Counts issues by their code, so that a broken file of a gigabyte gives ten lines.
 #[derive(Default)]
 pub(super) struct Issues {
-    by_code: BTreeMap<&'static str, (usize, u64, &'static str)>,
+    by_code: BTreeMap<Code, (usize, u64, &'static str)>,
 }
 
 impl Issues {
-    pub(super) fn add(&mut self, code: &'static str, offset: usize, what: &'static str) {
+    pub(super) fn add(&mut self, code: Code, offset: usize, what: &'static str) {
         self.add_many(code, offset, 1, what);
     }
 
-    fn add_many(&mut self, code: &'static str, offset: usize, count: u64, what: &'static str) {
+    fn add_many(&mut self, code: Code, offset: usize, count: u64, what: &'static str) {
         let (first, total, _) = self.by_code.entry(code).or_insert((offset, 0, what));
         *first = offset.min(*first);
         *total = total.saturating_add(count);

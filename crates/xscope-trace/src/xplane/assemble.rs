@@ -14,7 +14,7 @@ use crate::model::{
     Track, TrackId,
 };
 use crate::naming::{PlaneKind, track_kind};
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::strings::StrId;
 use crate::wire::WireError;
 
@@ -105,8 +105,7 @@ impl Assembly<'_, '_> {
         if aggregated > 0 {
             self.trace.findings.push(
                 Finding::new(
-                    "xplane.aggregated_events",
-                    Severity::Info,
+                    Code::XplaneAggregatedEvents,
                     "events carry a count instead of a time and are not on the time line",
                 )
                 .times(aggregated),
@@ -115,8 +114,7 @@ impl Assembly<'_, '_> {
         if let Some(first) = damaged.first() {
             self.trace.findings.push(
                 Finding::new(
-                    "xplane.damaged_line",
-                    Severity::Error,
+                    Code::XplaneDamagedLine,
                     format!(
                         "lines are damaged, the first at byte {}: {}; their later events are lost",
                         first.offset, first.what

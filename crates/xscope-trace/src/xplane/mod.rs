@@ -21,7 +21,7 @@ use crate::args::ArgValue;
 use crate::error::{Error, Result};
 use crate::model::{Clock, Format, SharedBytes, Source, Trace};
 use crate::naming::host_from_path;
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::strings::{StrId, Strings};
 use crate::time::{Bytes, Nanos, Picos};
 use crate::wire::{Message, WireError};
@@ -205,8 +205,7 @@ fn describe(
 fn report_damage(space: &Space<'_>, planes: &[PlaneTables<'_>], trace: &mut Trace) {
     if let Some(damage) = space.damage {
         trace.findings.push(Finding::new(
-            "xplane.truncated",
-            Severity::Error,
+            Code::XplaneTruncated,
             format!(
                 "the file is damaged or cut off at byte {}: {}; what lies before it was read; \
                  capture again, for a shorter time if the file was too large",
@@ -216,19 +215,14 @@ fn report_damage(space: &Space<'_>, planes: &[PlaneTables<'_>], trace: &mut Trac
     }
     for damage in planes.iter().filter_map(|plane| plane.damage) {
         trace.findings.push(Finding::new(
-            "xplane.damaged_plane",
-            Severity::Error,
+            Code::XplaneDamagedPlane,
             format!("a plane is damaged at byte {}: {}", damage.offset, damage.what),
         ));
     }
-    for (code, severity, texts) in [
-        ("xplane.profiler_error", Severity::Error, &space.errors),
-        ("xplane.profiler_warning", Severity::Warning, &space.warnings),
-    ] {
-        trace.findings.extend(
-            texts
-                .iter()
-                .map(|text| Finding::new(code, severity, format!("the profiler says: {text}"))),
-        );
+    for (code, texts) in
+        [(Code::XplaneProfilerError, &space.errors), (Code::XplaneProfilerWarning, &space.warnings)]
+    {
+        let said = texts.iter().map(|text| format!("the profiler says: {text}"));
+        trace.findings.extend(said.map(|text| Finding::new(code, text)));
     }
 }

@@ -10,7 +10,7 @@ use super::line::DecodedLine;
 use super::plane::PlaneTables;
 use crate::model::{Program, ProgramId, SourceId, Trace, TrackKind};
 use crate::naming::track_kind;
-use crate::quality::{Finding, Severity};
+use crate::quality::{Code, Finding};
 use crate::strings::StrId;
 
 /// How many pairs of a listed and an unlisted program are compared: two thousand of each.
@@ -50,8 +50,7 @@ impl Programs {
         if damaged > 0 {
             trace.findings.push(
                 Finding::new(
-                    "xplane.damaged_hlo",
-                    Severity::Warning,
+                    Code::XplaneDamagedHlo,
                     "HLO protos could not be read whole; some operations have no scope",
                 )
                 .times(damaged),
@@ -90,7 +89,7 @@ impl Programs {
         if too_many {
             let message = "too many programs are listed under other ids than their events use to \
                            be joined; their operations have no scope: capture for a shorter time";
-            let finding = Finding::new("hlo.not_rejoined", Severity::Warning, message);
+            let finding = Finding::new(Code::HloNotRejoined, message);
             trace.findings.push(finding.times(unlisted.len() as u64));
         }
         let modules = modules(planes, lines, trace);
@@ -247,8 +246,7 @@ fn report_joined(joined: u64, guessed: u64, trace: &mut Trace) {
     if joined > 0 {
         trace.findings.push(
             Finding::new(
-                "hlo.rejoined",
-                Severity::Info,
+                Code::HloRejoined,
                 "programs were loaded from a compilation cache and are listed under other ids \
                  than their events use; they were joined by module name, operations and order",
             )
@@ -258,8 +256,7 @@ fn report_joined(joined: u64, guessed: u64, trace: &mut Trace) {
     if guessed > 0 {
         trace.findings.push(
             Finding::new(
-                "hlo.variants",
-                Severity::Warning,
+                Code::HloVariants,
                 "several programs with the same operations and scopes, for other shapes, fit a \
                  program that ran: its costs are those of the one with the nearest id; capture \
                  without the compilation cache for the right ones",

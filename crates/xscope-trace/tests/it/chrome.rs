@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, SliceRef, SourceId, Track, TrackId, TrackKind};
+use xscope_trace::quality::Code;
 use xscope_trace::{Nanos, Picos, Trace, chrome, load};
 
 use crate::traces;
@@ -661,7 +662,7 @@ fn a_cut_gzip_gives_what_came_before() {
     fs::write(&path, &packed[..packed.len() / 2]).unwrap();
     let trace = load(&[path]).unwrap();
     assert!(trace.slice_count() > 20_000, "{}", trace.slice_count());
-    assert!(trace.findings.iter().any(|f| f.code == "chrome.truncated"), "{:?}", trace.findings);
+    assert!(trace.findings.iter().any(|f| f.code == Code::ChromeTruncated), "{:?}", trace.findings);
 }
 
 #[test]

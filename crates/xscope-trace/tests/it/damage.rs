@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::ThreadPool;
 use rustix::time::{ClockId, clock_gettime};
+use xscope_trace::quality::Code;
 use xscope_trace::random::SplitMix;
 use xscope_trace::{Error, Trace, load};
 
@@ -129,7 +130,7 @@ fn whole_fixtures_are_read_without_damage() {
             continue;
         }
         let trace = survive(&name, "whole", &bytes).unwrap();
-        let damage = trace.findings.iter().find(|finding| finding.code.contains("damage"));
+        let damage = trace.findings.iter().find(|finding| finding.code.as_str().contains("damage"));
         assert_eq!(damage, None, "{name}");
         let rows = trace.slice_count() + trace.client.len();
         assert!(
@@ -236,7 +237,7 @@ fn lengths_that_no_file_has_are_survived() {
         }
         let line = [vec![0x22], varint(length)].concat();
         let trace = survive("huge.xplane.pb", "an event", &host_plane(&[message(3, line)]));
-        assert_eq!(trace.unwrap().findings[0].code, "xplane.damaged_line");
+        assert_eq!(trace.unwrap().findings[0].code, Code::XplaneDamagedLine);
     }
 }
 
@@ -383,7 +384,7 @@ fn a_broken_file_does_not_hide_the_good_ones() {
     fs::copy(fixtures().join("gpu_amd/excerpt.xplane.pb"), folder.path().join("c.xplane.pb"))
         .unwrap();
     let trace = feed_paths(&[folder.path().to_owned()]).unwrap();
-    let unreadable = trace.findings.iter().filter(|finding| finding.code == "source.unreadable");
+    let unreadable = trace.findings.iter().filter(|finding| finding.code == Code::SourceUnreadable);
     assert_eq!((trace.sources.len(), unreadable.count()), (1, 2));
 }
 

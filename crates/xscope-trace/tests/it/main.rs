@@ -18,6 +18,8 @@ mod notes;
 #[cfg(test)]
 mod pprof;
 #[cfg(test)]
+mod quality;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod server_log;

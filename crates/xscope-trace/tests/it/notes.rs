@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use xscope_trace::Nanos;
+use xscope_trace::quality::Code;
 use xscope_trace::span::{self, SpanFile, SpanRow, Value};
 
 const SEGMENT: usize = 512;
@@ -214,9 +215,9 @@ fn a_note_that_was_cut_off_is_lost_alone() {
         let end = bytes.len();
         bytes[end - lost..].fill(0);
         let (file, issues) = span::read(&bytes);
-        let codes: Vec<&str> = issues.iter().map(|issue| issue.code).collect();
+        let codes: Vec<Code> = issues.iter().map(|issue| issue.code).collect();
         // The zeros of its last value may be what was to be written.
-        assert!(file.spans.len() == 1 && codes == ["damaged_note"], "{lost}: {codes:?}");
+        assert!(file.spans.len() == 1 && codes == [Code::XspanDamagedNote], "{lost}: {codes:?}");
     }
     // What stands in later segments is there.
     let mut bytes = whole;
@@ -232,7 +233,7 @@ fn notes_of_nothing_known_are_told() {
     let bytes = file(&[json!([1, 1, 2, 9, null, null])]);
     let (file, issues) = span::read(&bytes);
     assert!(file.spans.is_empty());
-    assert_eq!((issues[0].code, issues[0].offset), ("damaged_note", 64));
+    assert_eq!((issues[0].code, issues[0].offset), (Code::XspanDamagedNote, 64));
 }
 
 proptest! {

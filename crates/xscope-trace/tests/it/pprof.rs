@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use xscope_trace::load::read_bytes;
 use xscope_trace::model::{Format, SourceId, StackProfile, Trace};
+use xscope_trace::quality::Code;
 use xscope_trace::{Error, load};
 
 use crate::traces;
@@ -89,7 +90,8 @@ fn references_that_lead_nowhere_are_counted() {
     let trace = read_bytes("small.prof", bytes).unwrap();
     let profile = &trace.profiles[0];
     assert_eq!((profile.len(), profile.value(0, 0), profile.frames_of(0).count()), (1, 7, 1));
-    let finding = trace.findings.iter().find(|finding| finding.code == "pprof.dangling").unwrap();
+    let finding =
+        trace.findings.iter().find(|finding| finding.code == Code::PprofDangling).unwrap();
     // The unit, the location, the function.
     assert_eq!(finding.count, 3);
 }
@@ -103,7 +105,7 @@ fn memory_reports_say_what_is_wrong_with_them() {
     assert_eq!(trace.memory_reports[0].layer, Some(4));
     assert!(trace.findings.is_empty());
     let trace = read(&whole.replace("2.0,\n", "3.0,\n")).unwrap();
-    assert_eq!(trace.findings[0].code, "memory_report.sum");
+    assert_eq!(trace.findings[0].code, Code::MemoryReportSum);
     let error = read(&whole[..60]).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
     let other = read_bytes("stats.json", br#"{"a":1}"#.to_vec()).unwrap_err();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use xscope_trace::model::LogRow;
+use xscope_trace::quality::Code;
 use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
 use xscope_trace::server_log::{LogEvent, Pass};
 use xscope_trace::{Error, Nanos, Trace, load};
@@ -53,7 +54,7 @@ fn a_log_that_says_nothing_is_no_part_of_a_run_and_no_input_alone() {
     let (folder, trace) = run_with("Uvicorn running\n");
     let trace = trace.unwrap();
     assert!(trace.log.is_empty() && trace.sources.len() == 1);
-    assert!(!trace.findings.iter().any(|finding| finding.code == "source.unreadable"));
+    assert!(!trace.findings.iter().any(|finding| finding.code == Code::SourceUnreadable));
     let alone = folder.path().join("alone.log");
     fs::write(&alone, "Uvicorn running\n").unwrap();
     let error = load(std::slice::from_ref(&alone)).unwrap_err().to_string();

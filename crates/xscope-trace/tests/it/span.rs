@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use proptest::prelude::*;
+use xscope_trace::quality::Code;
 use xscope_trace::span::{
     self, Counter, NameId, RecordIndex, Span, SpanFile, SpanIssue, SpanWriter, ThreadId, Value,
 };
@@ -33,7 +34,7 @@ impl Scratch {
     }
 }
 
-fn codes(issues: &[SpanIssue]) -> Vec<&str> {
+fn codes(issues: &[SpanIssue]) -> Vec<Code> {
     issues.iter().map(|issue| issue.code).collect()
 }
 
@@ -98,7 +99,7 @@ fn a_killed_writer_leaves_all_it_wrote() {
     assert_eq!(bytes.len(), 2 << 20);
     let (file, issues) = span::read(&bytes);
     assert_eq!(file.spans.len(), 20_000);
-    assert_eq!(codes(&issues), ["not_closed"]);
+    assert_eq!(codes(&issues), [Code::XspanNotClosed]);
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn a_full_file_counts_what_it_drops() {
     let bytes = scratch.bytes();
     let (file, issues) = span::read(&bytes);
     assert_eq!((file.spans.len(), file.header.dropped, file.header.capacity), (10, 17, 10));
-    assert_eq!(codes(&issues), ["dropped"]);
+    assert_eq!(codes(&issues), [Code::XspanDropped]);
 }
 
 #[test]
@@ -182,7 +183,10 @@ fn kill_nine_loses_at_most_what_was_being_written() {
     child.wait().unwrap();
     let bytes = scratch.bytes();
     let (file, issues) = span::read(&bytes);
-    assert!(issues.iter().all(|issue| ["hole", "not_closed"].contains(&issue.code)), "{issues:?}");
+    assert!(
+        issues.iter().all(|issue| [Code::XspanHole, Code::XspanNotClosed].contains(&issue.code)),
+        "{issues:?}"
+    );
     for thread in 1..=2 {
         let starts = file.spans.iter().filter(|row| row.span.thread == ThreadId(thread));
         // Every span of the thread up to where it was killed.
@@ -211,12 +215,12 @@ fn damage_is_told() {
     let (file, issues) = span::read(&bytes);
     assert_eq!(file.spans.len(), 4);
     let expected = [
-        "dangling_arg",
-        "hole",
-        "negative_duration",
-        "truncated",
-        "undefined_string",
-        "unknown_kind",
+        Code::XspanDanglingArg,
+        Code::XspanHole,
+        Code::XspanNegativeDuration,
+        Code::XspanTruncated,
+        Code::XspanUndefinedString,
+        Code::XspanUnknownKind,
     ];
     assert_eq!(codes(&issues), expected);
     assert_eq!(issues[1].offset, 64 * 3);

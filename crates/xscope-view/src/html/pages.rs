@@ -114,7 +114,7 @@ fn why_empty(section: Section) -> &'static str {
 fn degraded(analysis: &AnalyzeReport, section: Section) -> Markup {
     html! {
         @for row in analysis.degraded.iter().filter(|row| row.sections.contains(&section)) {
-            p.notice { "Not to be relied on: " (row.figures.name()) ", see " a href="#quality" { (row.code) } }
+            p.notice { "Not to be relied on: " (row.figures.name()) ", see " a href="#quality" { (row.code.as_str()) } }
         }
     }
 }

@@ -162,7 +162,7 @@ pub(crate) fn findings(findings: &[Finding]) -> Markup {
                 li class=(class) {
                     strong { (word) } " " (shorten(&finding.message, 600))
                     @if finding.count > 1 { " (" (as_f64(finding.count)) "×)" }
-                    " " code { (shorten(&finding.code, 60)) }
+                    " " code { (finding.code.as_str()) }
                 }
             }
         }

@@ -13,7 +13,7 @@ use serde_json::json;
 use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_analysis::{RunFacts, profile};
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
-use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::run::RunDir;
 use xscope_trace::{Picos, Trace};
 
@@ -104,7 +104,7 @@ fn read(paths: &[PathBuf]) -> Result<Timeline, String> {
         // What else is known of a run is still worth a look.
         Err(error) if paths.iter().any(|path| is_run(path)) => {
             let message = format!("nothing of the run can be read: {}", chain(&error));
-            let finding = Finding::new("run.unreadable", Severity::Error, message);
+            let finding = Finding::new(Code::RunUnreadable, message);
             Trace { findings: vec![finding], ..Trace::default() }
         }
         Err(error) => return Err(chain(&error)),

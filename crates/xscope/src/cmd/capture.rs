@@ -16,6 +16,7 @@ use xscope_capture::{
 };
 use xscope_load::{Cancel, LoadEvent};
 use xscope_trace::Picos;
+use xscope_trace::quality::Code;
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
 use xscope_view::{Style, analyze_text, section_text};
 
@@ -231,7 +232,7 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
     }
     Ok(match (complete, empty) {
         (false, _) => Exit::Interrupted,
-        (true, Some(finding)) if finding.code == "device.missing" => Exit::Target,
+        (true, Some(finding)) if finding.code == Code::DeviceMissing => Exit::Target,
         (true, _) => Exit::Fine,
     })
 }

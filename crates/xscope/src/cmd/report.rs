@@ -8,8 +8,8 @@ use xscope_analysis::compare::{Options, compare};
 use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_trace::Trace;
 use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
-use xscope_trace::quality::{Finding, Severity};
-use xscope_trace::run::{FileProblem, RunDir, replace_file};
+use xscope_trace::quality::{Code, Finding};
+use xscope_trace::run::{RunDir, replace_file};
 use xscope_view::html::{Side, difference_html, report_html};
 
 use crate::cli::ReportArgs;
@@ -44,33 +44,12 @@ fn side(path: &Path) -> Result<Side> {
         return Ok(Side::of_profile(xscope_analysis::profile(&loaded?, &facts)));
     }
     let run = RunDir::open(path)?;
-    let (trace, unread) = match loaded {
-        Ok(trace) => (trace, None),
-        Err(error) => {
-            (Trace::default(), Some(format!("nothing of the run can be read: {error:#}")))
-        }
-    };
-    let mut report = xscope_analysis::profile(&trace, &RunFacts::of(&run));
-    let unread = unread.map(|what| Finding::new("run.unreadable", Severity::Error, what));
-    report.analysis.quality.splice(0..0, unread.into_iter().chain(damage(&run)?));
-    Ok(Side::of_run(report, &run))
-}
-
-/// Files of a run that are missing or not what they were when it ended.
-fn damage(run: &RunDir) -> Result<Vec<Finding>> {
-    let finding = |problem| match problem {
-        FileProblem::Missing { path } => Finding::new(
-            "run.file_missing",
-            Severity::Error,
-            format!("the run had a file that is gone: {path}"),
-        ),
-        FileProblem::Changed { path } => {
-            let message = format!("a file is not what it was when the run ended: {path}");
-            Finding::new("run.file_changed", Severity::Warning, message)
-        }
-        _ => Finding::new("run.damaged", Severity::Error, "a file of the run is damaged"),
-    };
-    Ok(run.verify()?.into_iter().map(finding).collect())
+    let mut trace = loaded.unwrap_or_else(|error| {
+        let message = format!("nothing of the run can be read: {error:#}");
+        Trace { findings: vec![Finding::new(Code::RunUnreadable, message)], ..Trace::default() }
+    });
+    trace.findings.extend(run.verify()?.into_iter().map(Finding::from));
+    Ok(Side::of_run(xscope_analysis::profile(&trace, &RunFacts::of(&run)), &run))
 }
 
 pub(crate) fn difference(a: &Path, b: &Path) -> Result<String> {
