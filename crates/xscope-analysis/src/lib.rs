@@ -22,13 +22,3 @@ pub mod stats;
 
 pub use reports::analyze::{AnalyzeReport, analyze};
 pub use reports::profile::{ProfileReport, RunFacts, profile};
-
-// Inside of the crate every analysis is named from here, whichever room it lives in.
-use compiles::compile_log;
-use devices::{collectives, idle, programs, steps, timeline};
-use kernels::{by_meta, category, nesting, peaks, roofline, variation, work};
-use layers::{attribution, components, modules, scope, unroll};
-use memory::{allocations, allocators, hbm_usage, planned, snapshots};
-use overhead::recording;
-use reports::{analyze, degraded, headlines, profile, targets};
-use requests::{batches, join, launches, recompiles, request_report, waste};

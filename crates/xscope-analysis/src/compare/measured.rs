@@ -8,11 +8,11 @@ use xscope_trace::results::{Durations, Figure, Judgement, PointResult, Results, 
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
 use xscope_trace::{Nanos, Trace};
 
-use crate::analyze::AnalyzeReport;
 use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
-use crate::profile::hbm_peak;
+use crate::reports::analyze::AnalyzeReport;
+use crate::reports::profile::hbm_peak;
 use crate::stats::as_f64;
 
 /// One file of results, or one run: what one start of a server did.
@@ -303,7 +303,7 @@ mod tests {
     use xscope_trace::model::{MemoryReport, SourceId};
     use xscope_trace::run::{RunManifest, RunStatus};
 
-    use crate::analyze::analyze;
+    use crate::reports::analyze::analyze;
 
     use super::{Measured, MeasuredPoint, results_from_json};
 

@@ -14,7 +14,7 @@ use xscope_trace::window::Window;
 use xscope_trace::write::unix_zero;
 use xscope_trace::{Metric, Nanos, Picos, Trace};
 
-use crate::compile_log::{Miss, RESOLUTION, misses};
+use crate::compiles::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
 use crate::requests::{REQUEST, key_text};
 use crate::stats::as_f64;

@@ -16,11 +16,11 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::by_meta::ByMeta;
+use crate::devices::timeline::{Class, Classes};
 use crate::intervals::{Intervals, Merged, ahead};
+use crate::kernels::by_meta::ByMeta;
 use crate::kernels::{KernelRow, program_name};
 use crate::stats::{as_f64, sum};
-use crate::timeline::{Class, Classes};
 use xscope_trace::ids::IdVec;
 
 /// One collective over all devices.

@@ -16,8 +16,8 @@ use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::busy;
+use crate::devices::programs::{Execution, Stage, executions, stage_by_name};
 use crate::intervals::Intervals;
-use crate::programs::{Execution, Stage, executions, stage_by_name};
 use crate::stats::{mean_micros, percentile, sum};
 use xscope_trace::ids::IdVec;
 

@@ -8,9 +8,9 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, MetaId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::components::is_collective;
 use crate::intervals::{Intervals, Merged};
 use crate::kernels::KernelRow;
+use crate::layers::components::is_collective;
 use xscope_trace::ids::IdVec;
 
 /// The breakdown of one device's window.

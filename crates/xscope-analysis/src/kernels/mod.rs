@@ -20,14 +20,14 @@ use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind, short_device};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::by_meta::ByMeta;
-use crate::category::{category, is_async_half};
 use crate::devices::device_id;
-use crate::peaks::{Peaks, peaks};
-use crate::roofline::{Roofline, of_async_half, roofline};
+use crate::kernels::by_meta::ByMeta;
+use crate::kernels::category::{category, is_async_half};
+use crate::kernels::peaks::{Peaks, peaks};
+use crate::kernels::roofline::{Roofline, of_async_half, roofline};
+use crate::kernels::variation::Variation;
+use crate::kernels::work::Work;
 use crate::stats::{as_f64, mean_micros, percentiles, share, stddev_micros, sum};
-use crate::variation::Variation;
-use crate::work::Work;
 
 /// One operation on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]

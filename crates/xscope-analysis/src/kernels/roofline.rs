@@ -7,7 +7,7 @@ use serde::Serialize;
 use xscope_trace::Metric;
 use xscope_trace::results::{Figure, KernelFigures};
 
-use crate::peaks::Peaks;
+use crate::kernels::peaks::Peaks;
 use crate::stats::as_f64;
 
 /// What an operation achieved.
@@ -125,7 +125,7 @@ mod tests {
     use xscope_trace::results::{Figure, KernelFigures};
 
     use super::{rate_kernel, roofline};
-    use crate::peaks::Peaks;
+    use crate::kernels::peaks::Peaks;
 
     #[test]
     fn the_resource_with_the_larger_share_bounds() {

@@ -12,9 +12,9 @@ use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::model::{MetaId, TrackKind};
 
+use crate::kernels::work::Work;
 use crate::kernels::{KernelRow, copied_bytes};
 use crate::stats::as_f64;
-use crate::work::Work;
 use xscope_trace::ids::IdVec;
 
 /// How many kernels are looked at, those with the most self time.

@@ -6,8 +6,8 @@ use xscope_trace::model::{DeviceKind, Slices, Track, TrackId, TrackKind};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
-use crate::nesting::self_times;
-use crate::peaks::GivenPeaks;
+use crate::kernels::nesting::self_times;
+use crate::kernels::peaks::GivenPeaks;
 use xscope_trace::ids::{Id as _, IdVec};
 
 /// A trace with the times of its operations.

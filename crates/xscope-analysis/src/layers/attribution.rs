@@ -14,7 +14,7 @@ use xscope_trace::model::{Instruction, MetaId, Program, ProgramId};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::scope::{PathId, Paths};
+use crate::layers::scope::{PathId, Paths};
 
 /// How far a scope is looked for among the neighbours of an operation without one.
 const NEIGHBOURS: u32 = 6;

@@ -18,16 +18,16 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
-use crate::components::{ComponentRow, Rule, component, rows};
 use crate::kernels::KernelRow;
-use crate::modules::launched;
-use crate::scope::{BACKWARD, PathId, Paths};
+use crate::kernels::work::Work;
+use crate::layers::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
+use crate::layers::components::{ComponentRow, Rule, component, rows};
+use crate::layers::modules::launched;
+use crate::layers::scope::{BACKWARD, PathId, Paths};
+use crate::layers::unroll::{LoopFacts, Unrolled};
 use crate::stats::share;
-use crate::unroll::{LoopFacts, Unrolled};
-use crate::work::Work;
 
-pub use crate::scope::{NO_SCOPE, scope_path};
+pub use crate::layers::scope::{NO_SCOPE, scope_path};
 
 /// One scope and what is in it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::scope::{MAX_DEPTH, PathId, Paths};
-use crate::work::Work;
+use crate::kernels::work::Work;
+use crate::layers::scope::{MAX_DEPTH, PathId, Paths};
 use xscope_trace::ids::IdVec;
 
 /// What the names of calls of modules begin with.

@@ -12,9 +12,9 @@ use xscope_trace::Trace;
 use xscope_trace::model::{Instruction, Program, ProgramId};
 use xscope_trace::strings::StrId;
 
-use crate::attribution::Attribution;
-use crate::components::of_part;
-use crate::scope::{BACKWARD, PathId, Paths, is_layer};
+use crate::layers::attribution::Attribution;
+use crate::layers::components::of_part;
+use crate::layers::scope::{BACKWARD, PathId, Paths, is_layer};
 
 /// The most layers that a loop is taken to run over.
 const MAX_LAYERS: u64 = 1024;

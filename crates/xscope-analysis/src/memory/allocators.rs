@@ -10,7 +10,7 @@ use xscope_trace::args::ArgValue;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Bytes, Picos, Trace};
 
-use crate::hbm_usage::Usage;
+use crate::memory::hbm_usage::Usage;
 use xscope_trace::ids::IdVec;
 
 /// How many samples of a series are kept: the largest of each of as many equal parts of the window.

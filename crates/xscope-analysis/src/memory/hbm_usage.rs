@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use xscope_trace::model::{Counter, SourceId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::allocators::in_use;
+use crate::memory::allocators::in_use;
 use crate::memory::{LIVE_PREFIX, LIVE_SUFFIX, live_bytes};
 
 const NAME: &str = "hbm_usage";

@@ -17,11 +17,11 @@ use serde::Serialize;
 use xscope_trace::model::{Counter, Track, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::allocations::AllocationRow;
+use crate::devices::programs::Execution;
 use crate::layers::scope_path;
-use crate::planned::{PlannedRow, planned};
-use crate::programs::Execution;
-use crate::snapshots::{GrowthRow, growth};
+use crate::memory::allocations::AllocationRow;
+use crate::memory::planned::{PlannedRow, planned};
+use crate::memory::snapshots::{GrowthRow, growth};
 use crate::stats::as_f64;
 
 /// Live memory of one owner.

@@ -12,12 +12,12 @@ use xscope_trace::model::{Program, ProgramId, ProgramMemory};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Bytes, Trace};
 
-use crate::attribution::Attribution;
-use crate::components::component;
-use crate::programs::Execution;
-use crate::scope::NO_SCOPE;
+use crate::devices::programs::Execution;
+use crate::layers::attribution::Attribution;
+use crate::layers::components::component;
+use crate::layers::scope::NO_SCOPE;
+use crate::layers::unroll::Unrolled;
 use crate::stats::as_f64;
-use crate::unroll::Unrolled;
 
 /// How deep scopes are told apart: `layer_3/attention`.
 const SCOPE_DEPTH: usize = 2;

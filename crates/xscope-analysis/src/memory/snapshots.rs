@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xscope_trace::Trace;
 
-use crate::allocations::AllocationRow;
+use crate::memory::allocations::AllocationRow;
 
 /// How many rows there are at most.
 const ROWS: usize = 50;

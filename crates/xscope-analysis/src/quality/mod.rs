@@ -16,10 +16,10 @@ use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::CompileRow;
+use crate::devices::programs::Execution;
 use crate::devices::{DeviceRow, busy, devices};
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
-use crate::programs::Execution;
 use crate::stats::{counted, share};
 use xscope_trace::ids::{Id as _, IdVec};
 

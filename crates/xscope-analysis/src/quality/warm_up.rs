@@ -7,7 +7,7 @@ use xscope_trace::quality::{Code, Finding};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::programs::Execution;
+use crate::devices::programs::Execution;
 use crate::stats::{counted, percentile, sum};
 
 /// How many executions of a program there must be to call its first one an exception.

@@ -5,9 +5,9 @@ use serde::Serialize;
 use xscope_trace::Metric;
 use xscope_trace::quality::{Code, Figures, Finding};
 
-use crate::analyze::AnalyzeReport;
-use crate::profile::Profiled;
-use crate::request_report::RequestsReport;
+use crate::reports::analyze::AnalyzeReport;
+use crate::reports::profile::Profiled;
+use crate::requests::request_report::RequestsReport;
 use crate::section::Section;
 
 /// Figures that a finding touches.

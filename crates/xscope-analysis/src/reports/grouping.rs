@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use xscope_trace::Picos;
 
-use crate::analyze::AnalyzeReport;
-use crate::components::{Rule, component};
 use crate::kernels::KernelRow;
-use crate::scope::NO_SCOPE;
+use crate::layers::components::{Rule, component};
+use crate::layers::scope::NO_SCOPE;
+use crate::reports::analyze::AnalyzeReport;
 use crate::stats::{as_f64, mean_micros, share};
 
 /// What kernels are taken together by.

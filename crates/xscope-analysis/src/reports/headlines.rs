@@ -5,8 +5,8 @@ use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::quality::{Code, Severity};
 
-use crate::analyze::AnalyzeReport;
-use crate::components::UNKNOWN;
+use crate::layers::components::UNKNOWN;
+use crate::reports::analyze::AnalyzeReport;
 use crate::section::Section;
 use crate::stats::counted;
 
@@ -189,7 +189,7 @@ fn cut(name: &str) -> String {
 fn layers(report: &AnalyzeReport) -> Option<Headline> {
     let components = || report.layers.components.iter();
     let known = components()
-        .filter(|row| row.name != UNKNOWN && row.name != crate::components::COLLECTIVES);
+        .filter(|row| row.name != UNKNOWN && row.name != crate::layers::components::COLLECTIVES);
     let first = known.max_by(|a, b| a.self_us.total_cmp(&b.self_us))?;
     let unknown = components().find(|row| row.name == UNKNOWN).map_or(0.0, |row| row.share);
     let whole = windows_us(report);

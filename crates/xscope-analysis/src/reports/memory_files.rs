@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use xscope_trace::Bytes;
 use xscope_trace::memory_report::{Report, Tensor};
 
-use crate::analyze::AnalyzeReport;
-use crate::planned::{PlannedBuffer, PlannedLayer, PlannedRow};
-use crate::scope::is_layer;
+use crate::layers::scope::is_layer;
+use crate::memory::planned::{PlannedBuffer, PlannedLayer, PlannedRow};
+use crate::reports::analyze::AnalyzeReport;
 use crate::stats::as_f64;
 
 /// MB of memory reports are of this many bytes, those of xscope of a million.

@@ -10,14 +10,14 @@ use xscope_trace::results::TargetCheck;
 use xscope_trace::run::{RunDir, RunManifest, RunStatus};
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::analyze::{AnalyzeReport, analyze};
-use crate::batches::{BatchSummary, BatchView};
-use crate::launches::Launches;
 use crate::memory::MemoryReport;
 use crate::overhead::{OverheadReport, overhead};
+use crate::reports::analyze::{AnalyzeReport, analyze};
+use crate::reports::targets::{Overrides, Targets, check_profile};
+use crate::requests::batches::{BatchSummary, BatchView};
+use crate::requests::launches::Launches;
 use crate::requests::{FORWARD, RequestView, StageRow, UNACCOUNTED};
 use crate::stats::{as_f64, mean_micros, millis, percentile, share, sum};
-use crate::targets::{Overrides, Targets, check_profile};
 
 /// Version of [`ProfileReport`] as JSON.
 pub const SCHEMA: &str = "xscope/profile/1";

@@ -1,6 +1,6 @@
 //! Following a request through processes down to its kernels: which spans are its own, and what the
 //! devices ran first for each batch. For those who draw it; figures are in
-//! [`requests`](crate::requests) and [`batches`](crate::batches).
+//! [`requests`](crate::requests) and [`batches`](crate::requests::batches).
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use xscope_trace::write::Joins;
 use xscope_trace::write::perfetto::JoinedRequest;
 use xscope_trace::{Picos, Trace};
 
-use crate::join::Join;
-use crate::launches::Launches;
+use crate::requests::join::Join;
+use crate::requests::launches::Launches;
 use crate::requests::{RequestView, requests_of};
 
 /// What can be followed in a trace.

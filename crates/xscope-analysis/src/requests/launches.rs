@@ -11,7 +11,7 @@ use xscope_trace::model::{SourceId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
-use crate::join::{BatchKey, Join};
+use crate::requests::join::{BatchKey, Join};
 
 /// What was found out by time and order.
 ///
@@ -135,7 +135,7 @@ mod tests {
     use xscope_trace::{Picos, Trace};
 
     use super::Launches;
-    use crate::join::Join;
+    use crate::requests::join::Join;
 
     /// Batches with their forward passes, and operations of one program with their run ids.
     fn check(forwards: &[(i64, i64, i64)], ops: &[(i64, i64, i64)]) -> (Vec<i64>, u64, u64) {

@@ -23,8 +23,8 @@ use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::join::{BatchKey, Join};
-use crate::launches::Launches;
+use crate::requests::join::{BatchKey, Join};
+use crate::requests::launches::Launches;
 use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// The name of the span that a server puts around a whole request.

@@ -12,7 +12,7 @@ use xscope_trace::quality::{Code, Finding};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::join::Join;
+use crate::requests::join::Join;
 use crate::requests::{RequestView, arg};
 use crate::stats::millis;
 

@@ -9,19 +9,19 @@ use xscope_trace::quality::Finding;
 use xscope_trace::window::Window;
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::batches::{BatchSummary, BatchView, batches_of, summary};
 use crate::compiles::CompileRow;
-use crate::join::Join;
-use crate::launches::Launches;
 use crate::memory::MemoryReport;
-use crate::profile::{
+use crate::reports::profile::{
     Latency, Profiled, RequestCounts, RequestPoint, is_ours, join_finding, latency, points,
     profiled, request_findings, shares_by_request,
 };
-use crate::recompiles;
+use crate::requests::batches::{BatchSummary, BatchView, batches_of, summary};
+use crate::requests::join::Join;
+use crate::requests::launches::Launches;
+use crate::requests::recompiles;
+use crate::requests::waste;
 use crate::requests::{RequestView, StageRow, key_text, requests_of, stages};
 use crate::stats::{as_f64, millis, share};
-use crate::waste;
 
 /// What a trace says of its requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]

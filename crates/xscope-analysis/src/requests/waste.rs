@@ -9,8 +9,8 @@ use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
-use crate::join::{BatchKey, Join};
-use crate::launches::Launches;
+use crate::requests::join::{BatchKey, Join};
+use crate::requests::launches::Launches;
 use crate::requests::{DECODE, FORWARD, RequestView, arg};
 use crate::stats::{as_f64, millis, share, sum};
 
@@ -130,7 +130,7 @@ mod tests {
     use xscope_trace::time::Picos;
 
     use crate::memory::memory;
-    use crate::request_report::request_report;
+    use crate::requests::request_report::request_report;
 
     const MS: i64 = 1_000_000_000;
 
