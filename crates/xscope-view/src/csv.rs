@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::layers::LayerNode;
-use xscope_analysis::requests::{RequestView, requests};
+use xscope_analysis::requests::view::{RequestView, requests};
 use xscope_trace::model::{Track, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
@@ -249,8 +249,10 @@ fn request_rows<W: Write>(trace: &Trace, record: &mut Record<W>) -> io::Result<u
         return Ok(0);
     }
     let all: Vec<&RequestView> = views.iter().collect();
-    let stages: Vec<String> =
-        xscope_analysis::requests::stages(&all).into_iter().map(|stage| stage.name).collect();
+    let stages: Vec<String> = xscope_analysis::requests::stages::stages(&all)
+        .into_iter()
+        .map(|stage| stage.name)
+        .collect();
     let columns =
         ["request", "start_us", "latency_ms", "items", "labels", "tokens", "warmup", "ok"];
     let stage_columns = stages.iter().map(|stage| format!("{stage}_ms"));

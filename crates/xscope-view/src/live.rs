@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use xscope_analysis::requests::PIPELINE;
+use xscope_analysis::requests::pipeline::PIPELINE;
 use xscope_analysis::stats::{as_f64, percentile};
 use xscope_trace::{Nanos, Picos};
 

@@ -1,8 +1,8 @@
 //! The report on a profiled run, as text: the five levels on one page.
 
 use xscope_analysis::ProfileReport;
-use xscope_analysis::reports::profile::Profiled;
-use xscope_analysis::requests::PIPELINE;
+use xscope_analysis::requests::pipeline::PIPELINE;
+use xscope_analysis::requests::profiled::Profiled;
 
 use crate::analyze::{devices_text, kernels_text, layers_text, line, quality_text, section};
 use crate::memory::{owners, scopes};

@@ -1,8 +1,9 @@
 //! The requests of a run, as tables.
 
-use xscope_analysis::reports::profile::Profiled;
+use xscope_analysis::requests::RequestsReport;
 use xscope_analysis::requests::batches::BatchSummary;
-use xscope_analysis::requests::request_report::{RequestsReport, SlowReport};
+use xscope_analysis::requests::profiled::Profiled;
+use xscope_analysis::requests::slow::SlowReport;
 
 use crate::profile::waterfall_rows;
 use crate::sections::Grid;

@@ -11,8 +11,8 @@ use xscope_trace::{Nanos, Trace};
 use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
+use crate::memory::hbm_peak;
 use crate::reports::analyze::AnalyzeReport;
-use crate::reports::profile::hbm_peak;
 use crate::stats::as_f64;
 
 /// One file of results, or one run: what one start of a server did.

@@ -16,7 +16,8 @@ use xscope_trace::{Metric, Nanos, Picos, Trace};
 
 use crate::compiles::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
-use crate::requests::{REQUEST, key_text};
+use crate::requests::pipeline::REQUEST;
+use crate::requests::spans::key_text;
 use crate::stats::as_f64;
 use xscope_trace::ids::IdVec;
 
@@ -86,10 +87,17 @@ fn outermost(flags: &IdVec<MetaId, bool>, track: &Track) -> Vec<(usize, Picos, P
     found
 }
 
+impl CompileRow {
+    /// When it began and ended.
+    pub(crate) fn extent(&self) -> (Picos, Picos) {
+        (self.start, self.start.saturating_add(self.duration))
+    }
+}
+
 /// When any host thread was compiling, as the trace shows it.
 pub(crate) fn compiling(compiles: &[CompileRow]) -> Intervals {
     let recorded = compiles.iter().filter(|row| row.seen_in != "log");
-    Intervals::of(recorded.map(|row| (row.start, row.start.saturating_add(row.duration))).collect())
+    Intervals::of(recorded.map(CompileRow::extent).collect())
 }
 
 /// One compilation, since the Unix epoch.

@@ -121,6 +121,29 @@ pub(crate) fn memory(
     }
 }
 
+/// The most device memory that was in use.
+pub(crate) fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
+    use xscope_trace::model::{DeviceKind, MemoryReport as ReportedMemory};
+    const MIB: f64 = 1_048_576.0;
+    let reports = &trace.memory_reports;
+    let most = |values: Vec<f64>| values.into_iter().reduce(f64::max).map(|mib| mib * MIB / 1e6);
+    if let Some(peak) = most(reports.iter().filter_map(|report| report.peak_memory_mb).collect()) {
+        return Metric::valid(peak, "MB");
+    }
+    // Of sglang-jax's own reports each sees only some of the tensors.
+    let whole = |report: &&ReportedMemory| trace.strings.get(report.report_type) == "device";
+    let live = reports.iter().filter(whole).map(|report| report.total_memory_mb).collect();
+    if let Some(live) = most(live) {
+        let reason = "arrays alive at the snapshots; the device does not count its peak";
+        return Metric::degraded(live, "MB", reason);
+    }
+    let on_cpu = trace.devices.iter().all(|device| device.kind == DeviceKind::Cpu);
+    match on_cpu && !trace.devices.is_empty() {
+        true => Metric::unavailable("MB", "the device is a CPU; see memory for its peak"),
+        false => memory.peak.clone(),
+    }
+}
+
 fn owners(trace: &Trace) -> Vec<OwnerRow> {
     let zero = trace.start();
     let mut rows: BTreeMap<&str, OwnerRow> = BTreeMap::new();

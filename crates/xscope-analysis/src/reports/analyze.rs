@@ -27,7 +27,7 @@ use crate::overhead::recording::{RecordingReport, recording};
 use crate::quality::quality;
 use crate::reports::degraded::{DegradedRow, degrade};
 use crate::reports::headlines::{Headline, headlines};
-use crate::requests::request_report::{RequestsReport, request_report};
+use crate::requests::{RequestsReport, request_report};
 
 /// Version of [`AnalyzeReport`] as JSON.
 pub const SCHEMA: &str = "xscope/analyze/1";
@@ -159,6 +159,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         kernel.varies = varies;
     }
     let devices = devices(trace, &busy);
+    let compiling: Vec<_> = compiles.iter().map(CompileRow::extent).collect();
     let extent = match window {
         Some(window) => (last.min(window.to) - first.max(window.from)).max(Picos::ZERO),
         None => last - first,
@@ -178,7 +179,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         collectives,
         categories: categories(&kernels),
         layers,
-        requests: request_report(trace, window, &memory, &compiles),
+        requests: request_report(trace, window, &memory, &compiling),
         memory,
         allocators: allocators(trace),
         allocations,

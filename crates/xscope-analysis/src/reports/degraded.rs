@@ -6,8 +6,8 @@ use xscope_trace::Metric;
 use xscope_trace::quality::{Code, Figures, Finding};
 
 use crate::reports::analyze::AnalyzeReport;
-use crate::reports::profile::Profiled;
-use crate::requests::request_report::RequestsReport;
+use crate::requests::RequestsReport;
+use crate::requests::profiled::Profiled;
 use crate::section::Section;
 
 /// Figures that a finding touches.

@@ -11,9 +11,9 @@ use xscope_trace::model::{SpanKey, TrackKind};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
-use crate::requests::arg;
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
+use crate::requests::spans::arg;
 use crate::stats::{millis, share};
 
 /// One batch and its shares.

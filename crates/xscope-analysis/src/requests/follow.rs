@@ -1,6 +1,6 @@
 //! Following a request through processes down to its kernels: which spans are its own, and what the
 //! devices ran first for each batch. For those who draw it; figures are in
-//! [`requests`](crate::requests) and [`batches`](crate::requests::batches).
+//! [`view`](crate::requests::view) and [`batches`](crate::requests::batches).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::requests::join::Join;
 use crate::requests::launches::Launches;
-use crate::requests::{RequestView, requests_of};
+use crate::requests::view::{RequestView, requests_of};
 
 /// What can be followed in a trace.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use xscope_trace::Trace;
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 
-use crate::requests::{PIPELINE, REQUEST, args};
+use crate::requests::pipeline::{PIPELINE, REQUEST};
+use crate::requests::spans::args;
 
 /// A batch's number is unique in the process that gave it.
 pub(crate) type BatchKey = (SourceId, SpanKey);

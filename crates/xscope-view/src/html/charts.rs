@@ -4,7 +4,7 @@ use serde::Serialize;
 use xscope_analysis::ProfileReport;
 use xscope_analysis::compiles::CompileRow;
 use xscope_analysis::layers::LayerNode;
-use xscope_analysis::reports::profile::{Bin, RequestPoint};
+use xscope_analysis::requests::latency::{Bin, RequestPoint};
 
 use crate::html::operations::{Mark, marks, operations};
 use crate::text::shorten;

@@ -1,8 +1,8 @@
 //! What pages are made of: tables, bars, figures.
 
 use maud::{Markup, html};
-use xscope_analysis::reports::profile::Profiled;
-use xscope_analysis::requests::PIPELINE;
+use xscope_analysis::requests::pipeline::PIPELINE;
+use xscope_analysis::requests::profiled::Profiled;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use xscope_analysis::ProfileReport;
-use xscope_analysis::reports::profile::Profiled;
+use xscope_analysis::requests::profiled::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;

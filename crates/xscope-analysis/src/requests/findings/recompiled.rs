@@ -12,8 +12,10 @@ use xscope_trace::quality::{Code, Finding};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
+use crate::requests::findings::Facts;
 use crate::requests::join::Join;
-use crate::requests::{RequestView, arg};
+use crate::requests::spans::arg;
+use crate::requests::view::RequestView;
 use crate::stats::millis;
 
 /// How many compilations a message names.
@@ -21,14 +23,14 @@ const NAMED: usize = 4;
 
 /// One forward pass that compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recompile {
-    pub batch: Option<SpanKey>,
+struct Recompile {
+    batch: Option<SpanKey>,
     /// The requests in the batch, as their clients know them.
-    pub requests: Vec<String>,
-    pub start: Picos,
+    requests: Vec<String>,
+    start: Picos,
     /// How long the forward pass took, compilation included.
-    pub dur: Picos,
-    pub cause: String,
+    dur: Picos,
+    cause: String,
 }
 
 /// What decides which program a forward pass needs.
@@ -41,7 +43,7 @@ struct Seen {
 }
 
 /// All forward passes that compiled, in order.
-pub fn recompiles(trace: &Trace, views: &[RequestView]) -> Vec<Recompile> {
+fn recompiles(trace: &Trace, views: &[RequestView]) -> Vec<Recompile> {
     let join = Join::of(trace);
     let names: BTreeMap<SpanKey, &str> =
         views.iter().filter_map(|view| Some((view.key?, view.id.as_str()))).collect();
@@ -107,7 +109,8 @@ fn text(trace: &Trace, span: &RequestSpan, key: &str) -> Option<StrId> {
 }
 
 /// Names the longest of them.
-pub(crate) fn finding(recompiles: &[Recompile]) -> Option<Finding> {
+pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
+    let recompiles = recompiles(facts.trace, facts.views);
     let mut longest: Vec<&Recompile> = recompiles.iter().collect();
     longest.sort_by_key(|recompile| (std::cmp::Reverse(recompile.dur), recompile.start));
     let named: Vec<String> = longest

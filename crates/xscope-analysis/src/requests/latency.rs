@@ -1,0 +1,173 @@
+//! Latency of the measured requests: percentiles, a histogram, the requests one by one.
+
+use serde::Serialize;
+use xscope_trace::{Metric, Picos};
+
+use crate::requests::view::RequestView;
+use crate::stats::{as_f64, mean_micros, millis, percentile, sum};
+
+/// Fewest requests that have one above their 99th percentile.
+const ENOUGH_FOR_P99: usize = 100;
+
+/// How many bins a histogram has.
+const BINS: u32 = 40;
+
+/// The left edge of a histogram is not below this: its bins are factors.
+const SHORTEST_MS: f64 = 1e-3;
+
+/// How many requests are kept one by one.
+const POINTS: usize = 1000;
+
+/// Latency of the measured requests, from the intended send time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Latency {
+    pub n: u64,
+    pub p50_ms: Metric,
+    pub p95_ms: Metric,
+    pub p99_ms: Metric,
+    pub mean_ms: Metric,
+    /// Items that were scored per second of the measured window.
+    pub items_per_sec: Metric,
+    /// How many requests took how long; the bins grow by a constant factor.
+    pub histogram: Vec<Bin>,
+    /// Percentages, and the latency in ms that so many do not exceed; only those that have a
+    /// sample above them.
+    pub percentiles: Vec<(f64, f64)>,
+}
+
+/// A bar of a histogram: `from_ms` is in it, `to_ms` only in the last one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Bin {
+    pub from_ms: f64,
+    pub to_ms: f64,
+    pub count: u64,
+}
+
+/// One measured request on the time axis of the trace.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RequestPoint {
+    pub request_id: String,
+    /// From the start of the trace to when it was due.
+    pub start_us: f64,
+    pub latency_ms: f64,
+}
+
+pub(crate) fn latency(measured: &[&RequestView]) -> Latency {
+    let mut times: Vec<Picos> = measured.iter().map(|view| view.total).collect();
+    times.sort_unstable();
+    let n = times.len();
+    let at = |percent| match n {
+        0 => Metric::unavailable("ms", "no request was measured"),
+        _ if percent == 99 && n < ENOUGH_FOR_P99 => Metric::degraded(
+            millis(percentile(&times, percent)),
+            "ms",
+            format!("only {n} samples: fewer than {ENOUGH_FOR_P99} have none above their p99"),
+        ),
+        _ => Metric::valid(millis(percentile(&times, percent)), "ms"),
+    };
+    let mean = (n > 0).then(|| mean_micros(sum(&times), n as u64) / 1e3);
+    Latency {
+        n: n as u64,
+        p50_ms: at(50),
+        p95_ms: at(95),
+        p99_ms: at(99),
+        mean_ms: Metric::known(mean, "ms", "no request was measured"),
+        items_per_sec: items_per_sec(measured),
+        histogram: histogram(&times),
+        percentiles: tail(&times),
+    }
+}
+
+/// Counts sorted times in bins whose edges grow by a constant factor, so that a long tail leaves
+/// room for the rest.
+fn histogram(times: &[Picos]) -> Vec<Bin> {
+    let (Some(&least), Some(&most)) = (times.first(), times.last()) else { return Vec::new() };
+    let least = millis(least).max(SHORTEST_MS);
+    let factor = (millis(most).max(least) / least).powf(1.0 / f64::from(BINS));
+    let edge = |bin: u32| least * factor.powf(f64::from(bin));
+    let below = |bin| match bin {
+        0 => 0,
+        BINS => times.len(),
+        _ => times.partition_point(|&time| millis(time) < edge(bin)),
+    };
+    let bin = |bin| Bin {
+        from_ms: edge(bin),
+        to_ms: edge(bin + 1),
+        count: (below(bin + 1) - below(bin)) as u64,
+    };
+    (0..BINS).map(bin).collect()
+}
+
+/// Percentiles of sorted times, as far out as there are samples.
+fn tail(times: &[Picos]) -> Vec<(f64, f64)> {
+    const SHARES: [(u64, u64); 9] = [
+        (10, 100),
+        (25, 100),
+        (50, 100),
+        (75, 100),
+        (90, 100),
+        (95, 100),
+        (99, 100),
+        (999, 1000),
+        (9999, 10_000),
+    ];
+    let n = times.len() as u64;
+    let supported = SHARES.iter().filter(|(part, whole)| n * (whole - part) >= *whole);
+    supported
+        .filter_map(|&(part, whole)| {
+            let rank = usize::try_from((n * part).div_ceil(whole).max(1) - 1).ok()?;
+            Some((100.0 * as_f64(part) / as_f64(whole), millis(*times.get(rank)?)))
+        })
+        .collect()
+}
+
+/// Requests, ordered by start, on the time axis that begins at `zero`.
+pub(crate) fn points(measured: &[&RequestView], zero: Picos) -> Vec<RequestPoint> {
+    let slowest = |group: &[&RequestView]| {
+        let view = group.iter().max_by_key(|view| view.total)?;
+        Some(RequestPoint {
+            request_id: view.id.clone(),
+            start_us: (view.start - zero).as_micros(),
+            latency_ms: millis(view.total),
+        })
+    };
+    measured.chunks(measured.len().div_ceil(POINTS).max(1)).filter_map(slowest).collect()
+}
+
+fn items_per_sec(measured: &[&RequestView]) -> Metric {
+    let start = measured.iter().map(|view| view.start).min();
+    let end = measured.iter().map(|view| view.start.saturating_add(view.total)).max();
+    let seconds = start.zip(end).map(|(start, end)| (end - start).as_micros() / 1e6);
+    let items: u64 = measured.iter().map(|view| view.items).sum();
+    if items == 0 && !measured.is_empty() {
+        return Metric::unavailable("items/s", "neither a client nor the server counted items");
+    }
+    let rate = seconds.filter(|&seconds| seconds > 0.0).map(|seconds| as_f64(items) / seconds);
+    Metric::known(rate, "items/s", "no request was measured")
+}
+
+#[cfg(test)]
+mod tests {
+    use xscope_trace::Picos;
+
+    use super::{histogram, tail};
+
+    #[test]
+    fn a_histogram_counts_every_request_once() {
+        for times in [vec![5], vec![7, 7, 7], (1..=500).collect(), vec![0, 0, 3, 90_000]] {
+            let times: Vec<Picos> = times.into_iter().map(|ms| Picos(ms * 1_000_000_000)).collect();
+            let bins = histogram(&times);
+            let counted: u64 = bins.iter().map(|bin| bin.count).sum();
+            assert_eq!(counted, times.len() as u64, "{bins:?}");
+            assert!(bins.is_sorted_by(|a, b| a.to_ms <= b.to_ms));
+        }
+        assert!(histogram(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_percentile_without_a_sample_above_it_is_left_out() {
+        let times: Vec<Picos> = (1..=100).map(|ms| Picos(ms * 1_000_000_000)).collect();
+        assert_eq!(tail(&times).last(), Some(&(99.0, 99.0)));
+        assert_eq!(tail(&times[..1]), []);
+    }
+}

@@ -1,0 +1,36 @@
+//! The names of spans: of whole requests and batches, and of the stages of a request.
+
+/// The name of the span that a server puts around a whole request.
+pub const REQUEST: &str = "request";
+
+/// The name of the span around a whole batch.
+pub const BATCH: &str = "batch";
+
+/// Time of a request that no stage covers.
+pub const UNACCOUNTED: &str = "unaccounted";
+
+/// The model computes the prompts.
+pub(crate) const FORWARD: &str = "forward";
+
+/// The model makes further tokens; a score waits for none of them.
+pub(crate) const DECODE: &str = "decode";
+
+/// The pipeline's stages in the order in which a request takes them.
+pub const PIPELINE: [&str; 16] = [
+    "client.wait",
+    "client.send",
+    "http.parse",
+    "tokenize",
+    "batch.build",
+    "ipc.send",
+    "queue.wait",
+    "schedule",
+    FORWARD,
+    DECODE,
+    "logprob.extract",
+    "detokenize",
+    "softmax",
+    "http.respond",
+    "client.receive",
+    UNACCOUNTED,
+];

@@ -1,0 +1,45 @@
+//! How long requests were in each stage.
+
+use serde::Serialize;
+use xscope_trace::Picos;
+
+use crate::requests::pipeline::PIPELINE;
+use crate::requests::view::RequestView;
+use crate::stats::{mean_micros, millis, percentile, share, sum};
+
+/// Statistics of one stage over the measured requests.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageRow {
+    pub name: String,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub mean_ms: f64,
+    /// Share of all requests' wall time; the shares of all stages add up to 1.
+    pub share: f64,
+}
+
+/// Statistics of every stage, in pipeline order; other stages follow by name.
+pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
+    let whole = sum(&views.iter().map(|view| view.total).collect::<Vec<_>>());
+    let mut names: Vec<&str> =
+        views.iter().flat_map(|view| view.stages.keys().map(String::as_str)).collect();
+    names.sort_by_key(|name| {
+        (PIPELINE.iter().position(|stage| stage == name).unwrap_or(100), *name)
+    });
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let mut times: Vec<Picos> = views.iter().map(|view| view.stage(name)).collect();
+            times.sort_unstable();
+            let total = sum(&times);
+            StageRow {
+                name: name.to_owned(),
+                p50_ms: millis(percentile(&times, 50)),
+                p99_ms: millis(percentile(&times, 99)),
+                mean_ms: mean_micros(total, times.len() as u64) / 1e3,
+                share: share(total, whole),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,323 @@
+//! The waterfall of each request: every moment of its wall time belongs to exactly one stage.
+//!
+//! The window of a request is what its client waited: from the intended send time to the end of
+//! the answer, or, without a client, the server's `request` span. The server's stage spans are
+//! laid into it; of those that overlap the one that began last counts, and a wait only where
+//! nothing else goes on. What none covers is *unaccounted*. Stages therefore add up to the wall
+//! time by construction, and the unaccounted rest says how good the instrumentation is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+use xscope_trace::{Picos, Trace};
+
+use crate::requests::join::{BatchKey, Join};
+use crate::requests::launches::Launches;
+use crate::requests::pipeline::{DECODE, FORWARD, REQUEST, UNACCOUNTED};
+use crate::requests::spans::{args, given_name, key_text, names_of_requests};
+
+/// One request, cut into stages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestView {
+    /// The id that the client knows, or the server's own.
+    pub id: String,
+    /// What the server's spans call it.
+    pub key: Option<SpanKey>,
+    pub start: Picos,
+    pub total: Picos,
+    /// Time in each stage; the values add up to `total`.
+    pub stages: BTreeMap<String, Picos>,
+    /// The batches that served it, in order.
+    pub batches: Vec<SpanKey>,
+    /// Tokens of each of its sequences, as the server counted them.
+    pub sequence_tokens: Vec<u64>,
+    /// As the client counts them, else the sequences that the server counted; 0 if nobody did.
+    pub items: u64,
+    pub labels: u64,
+    pub is_warmup: bool,
+    pub ok: bool,
+    /// Whether the client's side is known.
+    pub has_client: bool,
+    /// Whether any span of the server is known.
+    pub has_server: bool,
+}
+
+impl RequestView {
+    /// Whether the client of the run sent it; all are ours where there is no client.
+    pub(crate) fn is_ours(&self, trace: &Trace) -> bool {
+        self.has_client || trace.client.is_empty()
+    }
+
+    /// Time in `stage`, zero if it was never there.
+    pub fn stage(&self, stage: &str) -> Picos {
+        self.stages.get(stage).copied().unwrap_or_default()
+    }
+}
+
+/// All requests of a trace, by start.
+pub fn requests(trace: &Trace) -> Vec<RequestView> {
+    let join = Join::of(trace);
+    requests_of(trace, &join, &Launches::of(trace, &join))
+}
+
+pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<RequestView> {
+    let mut spans = join.spans(trace);
+    let names = names_of_requests(trace);
+    let mut views = Vec::new();
+    for client in &trace.client {
+        let key = names.get(client.id.as_str()).copied();
+        let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
+        let mut pieces = server_pieces(trace, &server, launches);
+        let sent = client.sent.unwrap_or(client.intended);
+        pieces.push(Piece::of("client.wait", client.intended, sent));
+        if let Some((start, end)) = server_window(trace, &server) {
+            pieces.push(Piece::of("client.send", sent, start));
+            pieces.push(Piece::of("client.receive", end, client.end));
+        }
+        let mut view = tile(client.id.clone(), (client.intended, client.end), pieces);
+        describe(trace, &server, &mut view);
+        view.has_client = true;
+        view.key = key.filter(|_| view.has_server);
+        (view.is_warmup, view.ok) = (client.is_warmup, client.ok);
+        (view.items, view.labels) = (client.items, client.labels);
+        views.push(view);
+    }
+    let mut rest: Vec<_> = spans.into_iter().collect();
+    rest.sort_unstable_by_key(|(key, _)| *key);
+    for (key, server) in rest {
+        let Some(window) = server_window(trace, &server) else { continue };
+        let given = server.iter().find_map(|span| given_name(trace, span));
+        let name =
+            given.map_or_else(|| key_text(trace, key), |id| trace.strings.get(id).to_owned());
+        let mut view = tile(name, window, server_pieces(trace, &server, launches));
+        describe(trace, &server, &mut view);
+        view.ok = true;
+        view.key = Some(key);
+        views.push(view);
+    }
+    views.sort_by(|a, b| (a.start, &a.id).cmp(&(b.start, &b.id)));
+    views
+}
+
+/// The server's `request` span, or the extent of its spans if that one was lost.
+fn server_window(trace: &Trace, spans: &[&RequestSpan]) -> Option<(Picos, Picos)> {
+    let whole = spans.iter().find(|span| trace.strings.get(span.name) == REQUEST);
+    if let Some(span) = whole {
+        return Some((span.start, span.end()));
+    }
+    let start = spans.iter().map(|span| span.start).min()?;
+    let end = spans.iter().map(|span| span.end()).max()?;
+    Some((start, end))
+}
+
+/// How much a piece says of what a request does at a moment; of the same rank the later begun
+/// says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Decode,
+    /// Between two processes, from the last sign of one to the first of the other.
+    OnTheWay,
+    Waits,
+    Works,
+    /// The device computes, whatever the host calls its waiting for that.
+    Device,
+}
+
+/// A stretch of a request that one span, or a gap between two, accounts for.
+#[derive(Debug, Clone, Copy)]
+struct Piece<'a> {
+    name: &'a str,
+    start: Picos,
+    end: Picos,
+    rank: Rank,
+}
+
+impl<'a> Piece<'a> {
+    fn of(name: &'a str, start: Picos, end: Picos) -> Self {
+        let rank = match name {
+            DECODE => Rank::Decode,
+            "queue.wait" => Rank::Waits,
+            _ => Rank::Works,
+        };
+        Self { name, start, end, rank }
+    }
+}
+
+fn server_pieces<'a>(
+    trace: &'a Trace,
+    spans: &[&RequestSpan],
+    launches: &Launches,
+) -> Vec<Piece<'a>> {
+    let mut spans: Vec<&RequestSpan> =
+        spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
+    spans.sort_by_key(|span| (span.start, span.end()));
+    let mut pieces = Vec::with_capacity(spans.len());
+    let mut last: Option<(Picos, SourceId)> = None;
+    for span in &spans {
+        let piece = Piece::of(trace.strings.get(span.name), span.start, span.end());
+        pieces.push(piece);
+        if piece.rank == Rank::Decode {
+            continue;
+        }
+        if let Some((end, source)) = last
+            && end < piece.start
+            && source != span.source
+        {
+            let rank = Rank::OnTheWay;
+            pieces.push(Piece { name: "ipc.send", start: end, end: piece.start, rank });
+        }
+        if last.is_none_or(|(end, _)| end <= piece.end) {
+            last = Some((piece.end, span.source));
+        }
+    }
+    let batches = |wanted: &str| -> BTreeSet<BatchKey> {
+        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted);
+        named.filter_map(|span| Some((span.source, span.batch?))).collect()
+    };
+    for batch in batches(FORWARD).difference(&batches(DECODE)) {
+        let extents = launches.extents.get(batch).into_iter().flatten();
+        let rank = Rank::Device;
+        pieces.extend(extents.map(|&(start, end)| Piece { name: FORWARD, start, end, rank }));
+    }
+    pieces
+}
+
+/// Lays pieces into a window so that every moment belongs to one.
+fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> RequestView {
+    pieces.sort_by_key(|piece| (piece.start, piece.end, piece.name));
+    let (start, end) = (window.0, window.1.max(window.0));
+    let mut stages: BTreeMap<String, Picos> = BTreeMap::new();
+    let mut add = |name: &str, time: Picos| {
+        if time > Picos::ZERO {
+            let sum = stages.entry(name.to_owned()).or_default();
+            *sum = sum.saturating_add(time);
+        }
+    };
+    // Moments at which a piece begins or ends, and what goes on between them, by what says most.
+    let mut moments = Vec::with_capacity(2 * pieces.len());
+    for (index, piece) in pieces.iter().enumerate() {
+        let (from, to) = (piece.start.clamp(start, end), piece.end.clamp(start, end));
+        if from < to {
+            moments.push((from, (piece.rank, index), true));
+            moments.push((to, (piece.rank, index), false));
+        }
+    }
+    moments.sort_unstable();
+    let mut active: BTreeSet<(Rank, usize)> = BTreeSet::new();
+    let mut at = start;
+    for (moment, piece, begins) in moments {
+        let name = active.last().map_or(UNACCOUNTED, |&(_, index)| pieces[index].name);
+        add(name, moment - at);
+        at = moment;
+        if begins {
+            active.insert(piece);
+        } else {
+            active.remove(&piece);
+        }
+    }
+    add(UNACCOUNTED, end - at);
+    RequestView { id, start, total: end - start, stages, ..RequestView::default() }
+}
+
+fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
+    view.has_server = !spans.is_empty();
+    let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
+    for span in spans {
+        if trace.strings.get(span.name) == FORWARD {
+            batches.extend(span.batch.map(|batch| (span.start, batch)));
+        }
+        view.sequence_tokens.extend(args(trace, span, "sequence_tokens"));
+    }
+    batches.sort_unstable();
+    batches.dedup_by_key(|(_, batch)| *batch);
+    view.batches = batches.into_iter().map(|(_, batch)| batch).collect();
+    view.items = view.sequence_tokens.len() as u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+    use xscope_trace::{Picos, Trace};
+
+    use super::{Piece, UNACCOUNTED, requests, tile};
+    use crate::requests::stages::stages;
+
+    fn stage(pieces: &[(&'static str, i64, i64)], window: (i64, i64)) -> Vec<(String, i64)> {
+        let pieces =
+            pieces.iter().map(|&(name, s, e)| Piece::of(name, Picos(s), Picos(e))).collect();
+        let view = tile("r".to_owned(), (Picos(window.0), Picos(window.1)), pieces);
+        view.stages.into_iter().map(|(name, time)| (name, time.0)).collect()
+    }
+
+    fn named(rows: &[(&str, i64)]) -> Vec<(String, i64)> {
+        rows.iter().map(|&(name, time)| (name.to_owned(), time)).collect()
+    }
+
+    #[test]
+    fn gaps_are_unaccounted_and_a_wait_counts_only_where_nothing_goes_on() {
+        let pieces = [("tokenize", 10, 20), ("forward", 30, 60), ("queue.wait", 15, 40)];
+        assert_eq!(
+            stage(&pieces, (0, 70)),
+            named(&[("forward", 30), ("queue.wait", 10), ("tokenize", 10), (UNACCOUNTED, 20)])
+        );
+    }
+
+    #[test]
+    fn of_pieces_that_overlap_the_one_that_began_last_counts() {
+        let pieces = [("schedule", 0, 50), ("forward", 10, 40), ("decode", 45, 80)];
+        assert_eq!(
+            stage(&pieces, (0, 80)),
+            named(&[("decode", 30), ("forward", 30), ("schedule", 20)])
+        );
+    }
+
+    #[test]
+    fn without_a_client_the_server_says_how_many_items_there_are() {
+        let mut trace = Trace::default();
+        let [send, tokens] = ["ipc.send", "sequence_tokens"].map(|name| trace.strings.intern(name));
+        for item in 0..2 {
+            trace.spans.push(RequestSpan {
+                name: send,
+                source: SourceId(0),
+                start: Picos(item),
+                dur: Picos(1),
+                tid: 1,
+                request: Some(SpanKey::Number(7)),
+                batch: None,
+                args: vec![(tokens, ArgCell::Int(10 + item))],
+            });
+        }
+        let views = requests(&trace);
+        assert_eq!((views[0].items, views[0].sequence_tokens.as_slice()), (2, &[10, 11][..]));
+    }
+
+    #[test]
+    fn pieces_outside_the_window_do_not_count() {
+        let pieces = [("a", -10, 5), ("b", 90, 120), ("c", 200, 300)];
+        assert_eq!(stage(&pieces, (0, 100)), named(&[("a", 5), ("b", 10), (UNACCOUNTED, 85)]));
+    }
+
+    proptest! {
+        #[test]
+        fn stages_add_up_to_the_wall_time(
+            pieces in proptest::collection::vec((0_usize..4, -20_i64..120, -5_i64..60), 0..12),
+            end in 0_i64..100,
+        ) {
+            let names = ["a", "b", "c", "d"];
+            let pieces: Vec<_> = pieces
+                .into_iter()
+                .map(|(name, start, dur)| {
+                    Piece::of(names[name], Picos(start), Picos(start + dur))
+                })
+                .collect();
+            let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces);
+            let total: i64 = view.stages.values().map(|time| time.0).sum();
+            prop_assert_eq!(total, end);
+            let shares: f64 = stages(&[&view]).iter().map(|row| row.share).sum();
+            let expected = if end > 0 { 1.0 } else { 0.0 };
+            prop_assert!((shares - expected).abs() < 1e-9, "{shares}");
+        }
+    }
+}
