@@ -1,6 +1,5 @@
 //! The report on any profile, as text.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
@@ -10,9 +9,11 @@ use xscope_analysis::section::Section;
 use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
 
+use crate::colour::{Text, Tone};
+use crate::findings::marked;
+use crate::grid::{Cell, Column, Grid, Style, row};
 use crate::memory::snapshot_grids;
-use crate::sections::{Grid, Style, render};
-use crate::text::{Column, bar, duration, percent, shorten, si, table};
+use crate::text::{duration, percent, shorten, si};
 
 /// How many rows a table of the first page has.
 const ROWS: usize = 12;
@@ -23,35 +24,33 @@ const LAYER_SHARE: f64 = 0.005;
 
 /// The first page: what was read, what matters most, what is wrong with it, and where to look on; of
 /// files that know of no device, what they say of memory.
-pub fn analyze_text(report: &AnalyzeReport) -> String {
-    let mut out = String::new();
+pub fn analyze_text(report: &AnalyzeReport) -> Text {
+    let mut out = Text::default();
     sources(report, &mut out);
     devices_line(report, &mut out);
     headlines_text(report, &mut out);
     quality_line(&report.quality, &mut out);
     if report.devices.is_empty() {
         let grids = snapshot_grids(report);
-        let grids = grids.iter().filter(|grid| !grid.rows.is_empty());
-        out.extend(grids.map(|grid| render(grid, Style::Terminal)));
+        grids.iter().for_each(|grid| out += grid.render(Style::Terminal));
     }
     let names: Vec<&str> = Section::ALL.iter().map(|section| section.name()).collect();
-    line(&mut out, &format!("more: xscope analyze PATH {}", names.join("|")));
+    out.line(format!("more: xscope analyze PATH {}", names.join("|")));
     out
 }
 
 /// What matters most, and what to do next.
-fn headlines_text(report: &AnalyzeReport, out: &mut String) {
+fn headlines_text(report: &AnalyzeReport, out: &mut Text) {
     for (number, headline) in (1..).zip(&report.headlines) {
-        line(out, &format!("{number}. {}", shorten(&headline.text, 500)));
-        line(
-            out,
-            &format!("   next: {} [{}]", shorten(&headline.next, 500), headline.section.name()),
-        );
+        out.line(format!("{number}. {}", shorten(&headline.text, 500)));
+        *out += "   ";
+        *out += Tone::Aside.of("next:");
+        out.line(format!(" {} [{}]", shorten(&headline.next, 500), headline.section.name()));
     }
 }
 
 /// What was read: the file, or the folder of several.
-fn sources(report: &AnalyzeReport, out: &mut String) {
+fn sources(report: &AnalyzeReport, out: &mut Text) {
     let Some(first) = report.sources.first() else { return };
     let paths: Vec<&Path> = report.sources.iter().map(|source| Path::new(&source.path)).collect();
     let folder = first.path.as_ref();
@@ -73,14 +72,13 @@ fn sources(report: &AnalyzeReport, out: &mut String) {
         0 => String::new(),
         events => format!(": {events} events in {}", duration(report.window_us)),
     };
-    line(
-        out,
-        &format!("{what} ({}, {}{host}){events}", formats.join(", "), si(as_f64(bytes), "B")),
-    );
+    let size = si(as_f64(bytes), "B");
+    let read = format!("{what} ({}, {size}{host}){events}", formats.join(", "));
+    out.line(Tone::Title.of(&read));
 }
 
 /// How busy the devices were, in one line.
-fn devices_line(report: &AnalyzeReport, out: &mut String) {
+fn devices_line(report: &AnalyzeReport, out: &mut Text) {
     let shares = || report.devices.iter().map(|device| device.busy_share);
     let (least, most) = (shares().fold(f64::INFINITY, f64::min), shares().fold(0.0, f64::max));
     let busy = match report.devices.len() {
@@ -89,11 +87,11 @@ fn devices_line(report: &AnalyzeReport, out: &mut String) {
         1 => format!("1 device, busy for {} of its time", percent(most)),
         count => format!("{count} devices, busy for {} to {}", percent(least), percent(most)),
     };
-    line(out, &busy);
+    out.line(busy);
 }
 
 /// What is wrong, in one line: how many findings and the gravest.
-fn quality_line(findings: &[Finding], out: &mut String) {
+fn quality_line(findings: &[Finding], out: &mut Text) {
     let Some(worst) = findings.first().filter(|worst| worst.severity > Severity::Info) else {
         return;
     };
@@ -102,69 +100,38 @@ fn quality_line(findings: &[Finding], out: &mut String) {
         0 => String::new(),
         others => format!(" and {others} more"),
     };
-    let message = shorten(&worst.message, 500);
-    line(out, &format!("{}: {message} [{}]{others}", mark(worst.severity), worst.code));
-}
-
-fn mark(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Info => "note",
-    }
-}
-
-pub(crate) fn quality_text(findings: &[Finding]) -> String {
-    match finding_lines(findings).join("\n") {
-        lines if lines.is_empty() => lines,
-        lines => format!("\nQuality\n{lines}\n"),
-    }
-}
-
-/// A line for each finding.
-pub(crate) fn finding_lines(findings: &[Finding]) -> Vec<String> {
-    let line = |finding: &Finding| {
-        let times =
-            if finding.count > 1 { format!(" ({}x)", finding.count) } else { String::new() };
-        let message = shorten(&finding.message, 500);
-        format!("{}: {message}{times} [{}]", mark(finding.severity), finding.code)
-    };
-    findings.iter().map(line).collect()
-}
-
-pub(crate) fn devices_text(report: &AnalyzeReport) -> String {
-    let Grid { title, columns, rows } = devices(report);
-    section(title, &columns, rows)
+    *out += marked(worst);
+    out.line(format!(" [{}]{others}", worst.code));
 }
 
 pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
     let rows = report.devices.iter().map(|device| {
-        vec![
+        row![
             shorten(&device.name, 40),
             shorten(&device.model, 24),
             duration(device.window_us),
             duration(device.busy_us),
             duration(device.idle_us),
             percent(device.busy_share),
-            bar(device.busy_share, 12),
+            Cell::bar(device.busy_share, 12),
         ]
     });
-    Grid {
-        title: "Devices",
-        columns: vec![
+    Grid::new(
+        "Devices",
+        [
             Column::Text("device"),
             Column::Text("model"),
             Column::Number("window"),
             Column::Number("busy"),
             Column::Number("idle"),
             Column::Number("busy share"),
-            Column::Text(""),
+            Column::Drawing,
         ],
-        rows: rows.collect(),
-    }
+        rows,
+    )
 }
 
-pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
+pub(crate) fn kernels_text(kernels: &[KernelRow]) -> Text {
     let columns = [
         Column::Text("kernel"),
         Column::Number("devices"),
@@ -179,7 +146,7 @@ pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
     let groups = by_name_and_scope(kernels);
     let rows = groups.iter().take(ROWS).map(|kernel| {
         let cost = |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |v| si(v, unit));
-        vec![
+        row![
             shorten(kernel.name, 36),
             kernel.devices.to_string(),
             kernel.count.to_string(),
@@ -191,50 +158,37 @@ pub(crate) fn kernels_text(kernels: &[KernelRow]) -> String {
             shorten(kernel.scope, 48),
         ]
     });
-    let mut out = section("Kernels by self time", &columns, rows.collect());
+    let mut out = Grid::new("Kernels by self time", columns, rows).render(Style::Terminal);
     if groups.len() > ROWS {
-        line(&mut out, &format!(" ({} more: --json has all, by device)", groups.len() - ROWS));
+        out.line(format!(" ({} more: --json has all, by device)", groups.len() - ROWS));
     }
     out
 }
 
-pub(crate) fn layers_text(layers: &LayersReport) -> String {
+pub(crate) fn layers_text(layers: &LayersReport) -> Text {
     let root = &layers.root;
     if root.total_us == 0.0 {
-        return String::new();
+        return Text::default();
     }
     let columns =
-        [Column::Text("scope"), Column::Number("time"), Column::Number("share"), Column::Text("")];
+        [Column::Text("scope"), Column::Number("time"), Column::Share("share"), Column::Drawing];
     let mut rows = Vec::new();
     layer_rows(root, root.total_us, 0, &mut rows);
-    section("Layers (device time by named scope)", &columns, rows)
+    Grid::new("Layers (device time by named scope)", columns, rows).render(Style::Terminal)
 }
 
-fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<String>>) {
+fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {
     let share = node.total_us / whole;
     if depth > LAYER_DEPTH || share < LAYER_SHARE {
         return;
     }
-    rows.push(vec![
+    rows.push(row![
         format!("{}{}", "  ".repeat(depth), shorten(&node.name, 40)),
         duration(node.total_us),
         percent(share),
-        bar(share, 12),
+        Cell::bar(share, 12),
     ]);
     for child in &node.children {
         layer_rows(child, whole, depth + 1, rows);
     }
-}
-
-/// A titled table, nothing if it has no rows.
-pub(crate) fn section(title: &str, columns: &[Column], rows: Vec<Vec<String>>) -> String {
-    match rows.is_empty() {
-        true => String::new(),
-        false => format!("\n{title}\n{}", table(columns, rows)),
-    }
-}
-
-pub(crate) fn line(out: &mut String, text: &str) {
-    // Writing to a String cannot fail.
-    writeln!(out, "{text}").unwrap_or_default();
 }

@@ -1,49 +1,44 @@
 //! Results of a benchmark as a table for the terminal, as Markdown and as CSV.
 
-use std::fmt::Write as _;
-
 use xscope_analysis::stats::counted;
-use xscope_trace::metric::Status;
 use xscope_trace::results::{
     Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
 };
 
-use crate::sections::{Style, markdown_table};
-use crate::text::{Column, table};
+use crate::colour::{Text, Tone};
+use crate::grid::{self, Column, Style, table};
+use crate::text::figure_text;
 
 /// A table with a row for each point, and below it why points are invalid.
-pub fn bench_text(results: &Results, style: Style) -> String {
+pub fn bench_text(results: &Results, style: Style) -> Text {
     if results.results.is_empty() {
-        return "Nothing was measured: it ended before a trial of a point did\n".to_owned();
+        return "Nothing was measured: it ended before a trial of a point did\n".into();
     }
     let columns = columns(results);
     let rows = results.results.iter();
     let rows = rows.map(|point| columns.iter().map(|column| (column.cell)(point)).collect());
-    let rows: Vec<Vec<String>> = rows.collect();
+    let rows: Vec<Vec<grid::Cell>> = rows.collect();
     let heads: Vec<Column> = columns.iter().map(|column| column.head).collect();
-    let mut out = match style {
-        Style::Markdown => markdown_table(&heads, &rows),
-        Style::Terminal => table(&heads, rows),
-    };
+    let mut out = table(&heads, &rows, style);
     for point in &results.results {
         let spoiled = point.verdict.status == Judgement::Invalid;
         for cause in point.verdict.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
-            let _infallible = write!(out, "\n{}: {}: {}", point.point, name(cause), cause.detail);
+            out += format!("\n{}: {}: {}", point.point, name(cause), cause.detail);
         }
         for (what, split) in [("", &point.compile), ("while profiled, ", &point.compile_profiled)] {
             if let Some(split) = split.as_ref().filter(|split| split.hit.n > 0) {
-                let _infallible = write!(out, "\n{}: {what}{}", point.point, compile_text(split));
+                out += format!("\n{}: {what}{}", point.point, compile_text(split));
             }
         }
     }
-    if !out.ends_with('\n') {
-        out.push('\n');
+    if !out.plain().ends_with('\n') {
+        out += "\n";
     }
     out
 }
 
 fn compile_text(split: &CompileSplit) -> String {
-    let ms = |figure: &Figure| number(figure, 2);
+    let ms = |figure: &Figure| figure_text(figure, 2);
     format!(
         "without the {} that met a compilation (known from the {}): n {}  p50 {}  p95 {}  \
          p99 {} ms; of those that did: p50 {}  max {} ms",
@@ -63,50 +58,60 @@ fn is_grave(cause: &Cause) -> bool {
     cause.spoils.is_empty()
 }
 
-struct Cell {
+struct Shown {
     head: Column,
-    cell: fn(&PointResult) -> String,
+    cell: fn(&PointResult) -> grid::Cell,
 }
 
-fn columns(results: &Results) -> Vec<Cell> {
-    let text = |name, cell| Cell { head: Column::Text(name), cell };
-    let figure = |name, cell| Cell { head: Column::Number(name), cell };
+fn columns(results: &Results) -> Vec<Shown> {
+    let text = |name, cell| Shown { head: Column::Text(name), cell };
+    let figure = |name, cell| Shown { head: Column::Number(name), cell };
     let has = |of: fn(&PointResult) -> bool| results.results.iter().any(of);
     let mut columns = vec![
-        text("point", |point| point.point.clone()),
-        text("arrivals", |point| point.arrivals.clone()),
-        figure("n", |point| point.latency.n.to_string()),
-        figure("p50 ms", |point| number(&point.latency.p50_ms, 2)),
-        figure("p95 ms", |point| number(&point.latency.p95_ms, 2)),
-        figure("p99 ms", |point| number(&point.latency.p99_ms, 2)),
-        figure("mean ms", |point| number(&point.latency.mean_ms, 2)),
+        text("point", |point| (&point.point).into()),
+        text("arrivals", |point| (&point.arrivals).into()),
+        figure("n", |point| point.latency.n.to_string().into()),
+        figure("p50 ms", |point| figure_text(&point.latency.p50_ms, 2).into()),
+        figure("p95 ms", |point| figure_text(&point.latency.p95_ms, 2).into()),
+        figure("p99 ms", |point| figure_text(&point.latency.p99_ms, 2).into()),
+        figure("mean ms", |point| figure_text(&point.latency.mean_ms, 2).into()),
     ];
     if has(|point| point.stream.ttft.is_some()) {
         columns.push(figure("TTFT p50", |point| {
-            point.stream.ttft.as_ref().map_or_else(String::new, |ttft| number(&ttft.p50_ms, 2))
+            let ttft = point.stream.ttft.as_ref();
+            ttft.map_or_else(String::new, |ttft| figure_text(&ttft.p50_ms, 2)).into()
         }));
         columns.push(figure("ITL p50", |point| {
-            point.stream.itl.as_ref().map_or_else(String::new, |itl| number(&itl.p50_ms, 2))
+            let itl = point.stream.itl.as_ref();
+            itl.map_or_else(String::new, |itl| figure_text(&itl.p50_ms, 2)).into()
         }));
     }
     if has(|point| point.throughput_items_per_sec.value().is_some()) {
-        columns.push(figure("items/s", |point| number(&point.throughput_items_per_sec, 1)));
-        columns.push(figure("ms/item", |point| number(&point.item_ms, 3)));
+        columns.push(figure("items/s", |point| {
+            figure_text(&point.throughput_items_per_sec, 1).into()
+        }));
+        columns.push(figure("ms/item", |point| figure_text(&point.item_ms, 3).into()));
     }
-    columns.push(figure("req/s", |point| number(&point.requests_per_sec, 2)));
+    columns.push(figure("req/s", |point| figure_text(&point.requests_per_sec, 2).into()));
     if has(|point| point.output_tokens_per_sec.value().is_some()) {
-        columns.push(figure("in tok/s", |point| number(&point.input_tokens_per_sec, 1)));
-        columns.push(figure("out tok/s", |point| number(&point.output_tokens_per_sec, 1)));
+        columns
+            .push(figure("in tok/s", |point| figure_text(&point.input_tokens_per_sec, 1).into()));
+        columns
+            .push(figure("out tok/s", |point| figure_text(&point.output_tokens_per_sec, 1).into()));
     }
     if has(|point| point.peak_hbm_mb.value().is_some()) {
-        columns.push(figure("peak MB", |point| number(&point.peak_hbm_mb, 1)));
+        columns.push(figure("peak MB", |point| figure_text(&point.peak_hbm_mb, 1).into()));
     }
     if has(|point| point.cost_per_million_items.is_some()) {
         columns.push(figure("cost of 1M items", |point| {
-            point.cost_per_million_items.as_ref().map_or_else(String::new, |cost| number(cost, 2))
+            let cost = point.cost_per_million_items.as_ref();
+            cost.map_or_else(String::new, |cost| figure_text(cost, 2)).into()
         }));
     }
-    columns.push(text("verdict", |point| verdict(point).to_owned()));
+    columns.push(text("verdict", |point| match point.verdict.status {
+        Judgement::Invalid => grid::Cell::of(Tone::Bad, verdict(point)),
+        _ => verdict(point).into(),
+    }));
     columns
 }
 
@@ -124,18 +129,6 @@ fn name(cause: &Cause) -> String {
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-/// A figure, marked if it is degraded; `-` if there is none.
-fn number(figure: &Figure, digits: usize) -> String {
-    match figure {
-        Figure::Value(value) => format!("{value:.digits$}"),
-        Figure::Qualified(metric) => match (metric.value, metric.status) {
-            (Some(value), Status::Valid) => format!("{value:.digits$}"),
-            (Some(value), _) => format!("{value:.digits$}?"),
-            (None, _) => "-".to_owned(),
-        },
-    }
 }
 
 /// A line for each point, with the names that `results.json` has; missing figures are empty.
@@ -230,14 +223,16 @@ mod tests {
     #[test]
     fn invalid_points_say_why_and_valid_ones_do_not_complain() {
         let text = bench_text(&results(), Style::Terminal);
+        let text = text.plain();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("12.3") && lines[1].ends_with("valid"), "{text}");
         assert!(lines[2].ends_with("INVALID"), "{text}");
         assert!(text.contains("bad: server_died: its log says: TypeError"), "{text}");
         assert!(!text.contains("good: too_few"), "{text}");
-        assert!(bench_text(&results(), Style::Markdown).starts_with("| point | arrivals | n |"));
+        let markdown = bench_text(&results(), Style::Markdown);
+        assert!(markdown.plain().starts_with("| point | arrivals | n |"));
         let nothing = Results { results: Vec::new(), ..results() };
-        assert!(bench_text(&nothing, Style::Terminal).starts_with("Nothing was measured"));
+        assert!(bench_text(&nothing, Style::Terminal).plain().starts_with("Nothing was measured"));
     }
 
     #[test]

@@ -1,27 +1,139 @@
-//! Colour for terminals, in one place: reports are plain text, and this paints what it knows by its
-//! form. Whatever it does, the text without its escape sequences is the text that came in.
+//! Colour for terminals, in one place: text whose parts say what they are, and what each is painted
+//! as. Whatever that does, the text without its escape sequences is the text.
 
 use std::ffi::OsStr;
+use std::fmt;
+use std::ops::{AddAssign, Range};
 
 const RESET: &str = "\x1b[0m";
-const BOLD: &str = "\x1b[1m";
-const FAINT: &str = "\x1b[2m";
-const RED: &str = "\x1b[31m";
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const CYAN: &str = "\x1b[36m";
 
-/// How lines that begin with a word are painted.
-const WORDS: [(&str, &str); 8] = [
-    ("error:", RED),
-    ("warning:", YELLOW),
-    ("note:", FAINT),
-    ("next:", FAINT),
-    ("PASS", GREEN),
-    ("FAIL", RED),
-    ("INVALID", RED),
-    ("WARN", YELLOW),
-];
+/// What a part of a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Names what stands below it.
+    Title,
+    /// An error, a figure that must not be used, a verdict to act on.
+    Bad,
+    Doubtful,
+    Good,
+    /// Beside what matters.
+    Aside,
+    /// A bar, or an edge of something drawn.
+    Drawing,
+}
+
+impl Tone {
+    /// A text that is this as a whole.
+    pub(crate) fn of(self, text: &str) -> Text {
+        let mut out = Text::default();
+        out.push(text, Some(self));
+        out
+    }
+
+    fn escape(self) -> &'static str {
+        match self {
+            Self::Title => "\x1b[1m",
+            Self::Bad => "\x1b[31m",
+            Self::Doubtful => "\x1b[33m",
+            Self::Good => "\x1b[32m",
+            Self::Aside => "\x1b[2m",
+            Self::Drawing => "\x1b[36m",
+        }
+    }
+}
+
+/// Text that knows what its parts are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    plain: String,
+    /// In order, none in another.
+    parts: Vec<(Range<usize>, Tone)>,
+}
+
+impl Text {
+    /// The text alone.
+    pub fn plain(&self) -> &str {
+        &self.plain
+    }
+
+    /// The text with the escape sequences that colour it on a terminal.
+    pub fn painted(&self) -> String {
+        let mut out = String::with_capacity(self.plain.len() + 8 * self.parts.len());
+        let mut at = 0;
+        for (part, tone) in &self.parts {
+            out += &self.plain[at..part.start];
+            out += tone.escape();
+            out += &self.plain[part.clone()];
+            out += RESET;
+            at = part.end;
+        }
+        out + &self.plain[at..]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.plain.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, text: &str, tone: Option<Tone>) {
+        let start = self.plain.len();
+        self.plain += text;
+        if let (Some(tone), false) = (tone, text.is_empty()) {
+            self.parts.push((start..self.plain.len(), tone));
+        }
+    }
+
+    /// Adds a text and ends the line.
+    pub(crate) fn line(&mut self, text: impl Into<Self>) {
+        *self += text;
+        *self += "\n";
+    }
+
+    /// Takes away what a line ends with and nobody sees.
+    pub(crate) fn trim_end(&mut self) {
+        let length = self.plain.trim_end().len();
+        self.plain.truncate(length);
+        self.parts.retain(|(part, _)| part.start < length);
+        if let Some((last, _)) = self.parts.last_mut() {
+            last.end = last.end.min(length);
+        }
+    }
+}
+
+impl<T: Into<Self>> AddAssign<T> for Text {
+    fn add_assign(&mut self, other: T) {
+        let other = other.into();
+        let start = self.plain.len();
+        self.plain += &other.plain;
+        let parts = other.parts.into_iter();
+        self.parts.extend(parts.map(|(part, tone)| (start + part.start..start + part.end, tone)));
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<String> for Text {
+    fn from(plain: String) -> Self {
+        Self { plain, parts: Vec::new() }
+    }
+}
+
+impl FromIterator<Self> for Text {
+    fn from_iter<I: IntoIterator<Item = Self>>(parts: I) -> Self {
+        let mut out = Self::default();
+        parts.into_iter().for_each(|part| out += part);
+        out
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.plain)
+    }
+}
 
 /// Whether a terminal wants colour: `NO_COLOR` is not set (no-color.org: to anything but the empty
 /// text), and it is not a dumb one.
@@ -29,51 +141,11 @@ pub fn is_wanted(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty) && term != Some(OsStr::new("dumb"))
 }
 
-/// Paints a report: titles, marks of findings and verdicts, bars.
-pub fn painted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 8);
-    let mut after_blank = true;
-    for line in text.split_inclusive('\n') {
-        let (body, end) = match line.strip_suffix('\n') {
-            Some(body) => (body, "\n"),
-            None => (line, ""),
-        };
-        let start = body.trim_start();
-        let word = WORDS.iter().find(|(word, _)| start.starts_with(word));
-        if let Some((word, colour)) = word {
-            let indent = &body[..body.len() - start.len()];
-            out += &format!("{indent}{colour}{word}{RESET}");
-            out += &bars(&start[word.len()..]);
-        } else if after_blank && !body.is_empty() && !body.starts_with(' ') {
-            out += &format!("{BOLD}{body}{RESET}");
-        } else {
-            out += &bars(body);
-        }
-        out += end;
-        after_blank = body.is_empty();
-    }
-    out
-}
-
-/// Paints what bars are made of.
-fn bars(line: &str) -> String {
-    let is_bar = |c: char| ('\u{2581}'..='\u{258f}').contains(&c);
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(start) = rest.find(is_bar) {
-        let bar = &rest[start..];
-        let length = bar.find(|c| !is_bar(c)).unwrap_or(bar.len());
-        out += &format!("{}{CYAN}{}{RESET}", &rest[..start], &bar[..length]);
-        rest = &bar[length..];
-    }
-    out + rest
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
 
-    use super::{is_wanted, painted};
+    use super::{Text, Tone, is_wanted};
 
     fn plain(text: &str) -> String {
         let mut parts = text.split('\x1b');
@@ -84,12 +156,20 @@ mod tests {
 
     #[test]
     fn paint_changes_no_text() {
-        let text = "Requests: 3\n\nStages\n stage  ms\n a  1.0  ██▌ x ▏\n\nQuality\nwarning: x\n   next: y";
-        assert_eq!(plain(&painted(text)), text);
-        assert!(painted(text).contains("\x1b[1mStages\x1b[0m\n"));
-        assert!(painted(text).contains("\x1b[36m██▌\x1b[0m x \x1b[36m▏\x1b[0m"));
-        assert!(painted(text).contains("\x1b[33mwarning:\x1b[0m x"));
-        assert_eq!(painted(""), "");
+        let mut text = Tone::Title.of("Stages");
+        text += "\n FAIL.kernel ";
+        text.push("██▌  ", Some(Tone::Drawing));
+        text.trim_end();
+        text.line("");
+        let mut finding = Tone::Doubtful.of("warning");
+        finding += ": x";
+        text.line(finding);
+        text.push("", Some(Tone::Bad));
+        assert_eq!(plain(&text.painted()), text.plain());
+        let expected =
+            "\x1b[1mStages\x1b[0m\n FAIL.kernel \x1b[36m██▌\x1b[0m\n\x1b[33mwarning\x1b[0m: x\n";
+        assert_eq!(text.painted(), expected);
+        assert_eq!(Text::default().painted(), "");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! A comparison as text, Markdown, JUnit XML and as a message for Slack.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use xscope_analysis::compare::CompareReport;
 use xscope_analysis::compare::place::{KernelPlace, Kind, Places};
@@ -9,9 +7,10 @@ use xscope_analysis::compare::rules::Better;
 use xscope_analysis::compare::verdict::{Gate, Row, Sample, Verdict};
 use xscope_trace::metric::Status;
 
-use crate::analyze::{line, quality_text};
-use crate::sections::{Grid, Style, render};
-use crate::text::{Column, duration, shorten};
+use crate::colour::{Text, Tone};
+use crate::findings::quality_text;
+use crate::grid::{Cell, Column, Grid, Style, row};
+use crate::text::{duration, shorten};
 
 /// How many differences of the environment are shown.
 const SHOWN: usize = 12;
@@ -20,13 +19,13 @@ const SHOWN: usize = 12;
 const RUNS: usize = 3;
 
 /// The report on one page.
-pub fn compare_text(report: &CompareReport, style: Style) -> String {
-    let mut out = String::new();
-    line(&mut out, &headline(report, style));
+pub fn compare_text(report: &CompareReport, style: Style) -> Text {
+    let mut out = Text::default();
+    out.line(headline(report, style));
     if report.points.len() > 1 {
-        line(&mut out, &points(report));
+        out.line(points(report));
         if style == Style::Markdown {
-            line(&mut out, "");
+            out.line("");
         }
     }
     for (name, side) in [("A", &report.a), ("B", &report.b)] {
@@ -38,22 +37,20 @@ pub fn compare_text(report: &CompareReport, style: Style) -> String {
         if side.runs.len() > RUNS {
             runs += &format!(" and {} more", side.runs.len() - RUNS);
         }
-        line(&mut out, &format!("{name}: {runs}{commit} on {}", side.machine));
+        out.line(format!("{name}: {runs}{commit} on {}", side.machine));
         if style == Style::Markdown {
-            line(&mut out, "");
+            out.line("");
         }
     }
-    for grid in grids(report).iter().filter(|grid| !grid.rows.is_empty()) {
-        out += &render(grid, style);
-    }
+    grids(report).iter().for_each(|grid| out += grid.render(style));
     if let Some(places) = &report.places {
-        line(&mut out, &format!("\n{}", places_sentence(places)));
+        out.line(format!("\n{}", places_sentence(places)));
     }
     if report.why.len() > SHOWN {
-        line(&mut out, &format!("and {} more; --json has all", report.why.len() - SHOWN));
+        out.line(format!("and {} more; --json has all", report.why.len() - SHOWN));
     }
     notes(report, &mut out);
-    out += &quality_text(&report.findings);
+    out += quality_text(&report.findings);
     out
 }
 
@@ -103,34 +100,38 @@ fn points(report: &CompareReport) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-pub(crate) fn headline(report: &CompareReport, style: Style) -> String {
+pub(crate) fn headline(report: &CompareReport, style: Style) -> Text {
     let counts = VERDICTS.iter().filter_map(|(name, _)| {
         let count = report.rows.iter().filter(|row| verdict_name(row) == *name).count();
         (count > 0).then(|| format!("{count} {name}"))
     });
     let counts: Vec<String> = counts.collect();
     let counts = if counts.is_empty() { "no figures".to_owned() } else { counts.join(", ") };
-    let text = format!("{}: {counts}", gate_sentence(report.gate));
+    let (tone, gate, means) = gate_words(report.gate);
+    let means = format!(", {means}: {counts}");
     match style {
-        Style::Terminal => text,
-        Style::Markdown => format!("## xscope compare\n\n**{text}**\n"),
+        Style::Terminal => [tone.of(gate), means.into()].into_iter().collect(),
+        Style::Markdown => format!("## xscope compare\n\n**{gate}{means}**\n").into(),
     }
 }
 
-fn gate_sentence(gate: Gate) -> &'static str {
+/// What a gate is called, and what that means.
+fn gate_words(gate: Gate) -> (Tone, &'static str, &'static str) {
     match gate {
-        Gate::Pass => "PASS, nothing is worse than its rule allows",
-        Gate::Warn => "WARN, worse than a rule allows",
-        Gate::Undecided => "UNDECIDED, this could not have shown what a rule forbids",
-        Gate::Invalid => "INVALID, some figures must not be used",
-        Gate::Fail => "FAIL, worse than a rule allows",
+        Gate::Pass => (Tone::Good, "PASS", "nothing is worse than its rule allows"),
+        Gate::Warn => (Tone::Doubtful, "WARN", "worse than a rule allows"),
+        Gate::Undecided => {
+            (Tone::Doubtful, "UNDECIDED", "this could not have shown what a rule forbids")
+        }
+        Gate::Invalid => (Tone::Bad, "INVALID", "some figures must not be used"),
+        Gate::Fail => (Tone::Bad, "FAIL", "worse than a rule allows"),
     }
 }
 
 fn rows(report: &CompareReport) -> Grid {
     let cells = |row: &Row| {
         let degraded = if row.change_percent.status == Status::Valid { "" } else { "?" };
-        vec![
+        row![
             shorten(&row.point, 32),
             row.metric.clone(),
             figure(row.a.value, &row.a.unit),
@@ -142,12 +143,16 @@ fn rows(report: &CompareReport) -> Grid {
                 false => format!("{:.1} %", row.detectable_percent),
             },
             format!("{}/{}", row.samples_a, row.samples_b),
-            verdict_text(row),
+            match row.gate {
+                Gate::Fail => Cell::of(Tone::Bad, verdict_text(row)),
+                Gate::Warn => Cell::of(Tone::Doubtful, verdict_text(row)),
+                _ => verdict_text(row).into(),
+            },
         ]
     };
-    Grid {
-        title: "Figures",
-        columns: vec![
+    Grid::new(
+        "Figures",
+        [
             Column::Text("point"),
             Column::Text("figure"),
             Column::Number("A"),
@@ -158,8 +163,8 @@ fn rows(report: &CompareReport) -> Grid {
             Column::Number("n"),
             Column::Text("verdict"),
         ],
-        rows: report.rows.iter().map(cells).collect(),
-    }
+        report.rows.iter().map(cells),
+    )
 }
 
 fn figure(value: Option<f64>, unit: &str) -> String {
@@ -208,7 +213,7 @@ fn allowed(row: &Row) -> String {
 
 fn left_out(report: &CompareReport) -> Grid {
     let rows = report.left_out.iter().map(|left| {
-        vec![
+        row![
             left.point.clone(),
             left.metric.clone().unwrap_or_else(|| "all".to_owned()),
             left.side.to_uppercase(),
@@ -216,39 +221,34 @@ fn left_out(report: &CompareReport) -> Grid {
             format!("{}{}", if left.invalid { "INVALID: " } else { "" }, shorten(&left.why, 160)),
         ]
     });
-    Grid {
-        title: "Not compared",
-        columns: vec![
+    Grid::new(
+        "Not compared",
+        [
             Column::Text("point"),
             Column::Text("figure"),
             Column::Text("side"),
             Column::Text("run"),
             Column::Text("why"),
         ],
-        rows: rows.collect(),
-    }
+        rows,
+    )
 }
 
 fn why(report: &CompareReport) -> Grid {
     let value = |text: &str| if text.is_empty() { "-".to_owned() } else { shorten(text, 48) };
     let rows = report.why.iter().take(SHOWN).map(|difference| {
-        vec![
+        row![
             difference.group.name().to_owned(),
             shorten(&difference.what, 48),
             value(&difference.a),
             value(&difference.b),
         ]
     });
-    Grid {
-        title: "What else differs, the likeliest cause first",
-        columns: vec![
-            Column::Text("kind"),
-            Column::Text("what"),
-            Column::Text("A"),
-            Column::Text("B"),
-        ],
-        rows: rows.collect(),
-    }
+    Grid::new(
+        "What else differs, the likeliest cause first",
+        [Column::Text("kind"), Column::Text("what"), Column::Text("A"), Column::Text("B")],
+        rows,
+    )
 }
 
 /// How many places of a kind are shown.
@@ -289,13 +289,9 @@ fn stages(places: &Places) -> Grid {
         .map(|stage| {
             let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
             let [a, b] = us;
-            vec![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
+            row![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
         });
-    Grid {
-        title: "Where: stages of a request (mean)",
-        columns: place_columns(&["stage"]),
-        rows: rows.collect(),
-    }
+    Grid::new("Where: stages of a request (mean)", place_columns(&["stage"]), rows)
 }
 
 fn layers(places: &Places) -> Grid {
@@ -303,21 +299,17 @@ fn layers(places: &Places) -> Grid {
         places.layers.iter().filter(|layer| layer.change_us.abs() >= LEAST_US).take(PLACES).map(
             |layer| {
                 let [a, b] = [layer.a_us, layer.b_us].map(duration);
-                vec![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
+                row![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
             },
         );
-    Grid {
-        title: "Where: layers (device time of a unit)",
-        columns: place_columns(&["scope"]),
-        rows: rows.collect(),
-    }
+    Grid::new("Where: layers (device time of a unit)", place_columns(&["scope"]), rows)
 }
 
 fn kernels(places: &Places) -> Grid {
     let rows = places.kernels.iter().filter(|kernel| kernel.kind != Kind::Same);
     let rows = rows.take(PLACES).map(|kernel| {
         let [a, b] = [kernel.a_us, kernel.b_us].map(duration);
-        vec![
+        row![
             shorten(&kernel.scope, 48),
             shorten(&kernel.opcode, 32),
             kind_text(kernel),
@@ -326,11 +318,11 @@ fn kernels(places: &Places) -> Grid {
             change(kernel.change_us),
         ]
     });
-    Grid {
-        title: "Where: kernels by scope and opcode (device time of a unit)",
-        columns: place_columns(&["scope", "opcode", "what"]),
-        rows: rows.collect(),
-    }
+    Grid::new(
+        "Where: kernels by scope and opcode (device time of a unit)",
+        place_columns(&["scope", "opcode", "what"]),
+        rows,
+    )
 }
 
 fn kind_text(kernel: &KernelPlace) -> String {
@@ -352,18 +344,14 @@ fn kind_text(kernel: &KernelPlace) -> String {
 fn recompiled(places: &Places) -> Grid {
     let rows = places.recompiled.iter().take(PLACES).map(|row| {
         let name = if row.program.is_empty() { "unknown" } else { &row.program };
-        vec![shorten(name, 60), row.a.to_string(), row.b.to_string(), format!("+{}", row.b - row.a)]
+        row![shorten(name, 60), row.a.to_string(), row.b.to_string(), format!("+{}", row.b - row.a)]
     });
-    Grid {
-        title: "Where: compiled more often",
-        columns: place_columns(&["program"]),
-        rows: rows.collect(),
-    }
+    Grid::new("Where: compiled more often", place_columns(&["program"]), rows)
 }
 
-fn notes(report: &CompareReport, out: &mut String) {
+fn notes(report: &CompareReport, out: &mut Text) {
     if report.why.len() > 1 {
-        line(out, "\nThese were changed together: none of them alone is shown to be the cause.");
+        out.line("\nThese were changed together: none of them alone is shown to be the cause.");
     }
     let mut reasons: Vec<&str> = Vec::new();
     for row in &report.rows {
@@ -374,7 +362,7 @@ fn notes(report: &CompareReport, out: &mut String) {
         }
     }
     for reason in reasons {
-        line(out, &format!("\n? {reason}"));
+        out.line(format!("\n? {reason}"));
     }
     if let Some(row) = report.rows.first() {
         let sample = match row.sample {
@@ -382,16 +370,13 @@ fn notes(report: &CompareReport, out: &mut String) {
             Sample::Trial => "trials",
             Sample::Single => "single trials",
         };
-        line(
-            out,
-            &format!(
-                "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences \
-                 found are false.",
-                if row.paired { ", in pairs" } else { "" },
-                rounded(100.0 * report.confidence),
-                rounded(100.0 * report.false_discovery_rate),
-            ),
-        );
+        out.line(format!(
+            "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences found are \
+             false.",
+            if row.paired { ", in pairs" } else { "" },
+            rounded(100.0 * report.confidence),
+            rounded(100.0 * report.false_discovery_rate),
+        ));
     }
 }
 
@@ -481,9 +466,8 @@ pub fn compare_slack(report: &CompareReport) -> Value {
     let mut lines = String::new();
     let worth = |row: &&Row| matches!(row.verdict, Verdict::Slower | Verdict::Faster);
     for row in report.rows.iter().filter(worth) {
-        let written = writeln!(
-            lines,
-            "• `{} {}` {} ({} to {}): {}",
+        lines += &format!(
+            "• `{} {}` {} ({} to {}): {}\n",
             row.point,
             row.metric,
             signed(row.change_percent.value.unwrap_or_default()),
@@ -491,7 +475,6 @@ pub fn compare_slack(report: &CompareReport) -> Value {
             figure(row.b.value, &row.b.unit),
             verdict_text(row),
         );
-        written.expect("a String takes any text");
     }
     for left in report.left_out.iter().filter(|left| left.invalid) {
         lines += &format!("• `{}` INVALID: {}\n", left.point, left.why);
@@ -504,11 +487,12 @@ pub fn compare_slack(report: &CompareReport) -> Value {
         "No figure differs.".clone_into(&mut lines);
     }
     let headline = headline(report, Style::Terminal);
+    let headline = headline.plain();
     let cut: String = slack(&lines).chars().take(SLACK_CHARS).collect();
     json!({
         "text": format!("xscope compare: {headline}"),
         "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": format!("*{}*", slack(&headline))}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": format!("*{}*", slack(headline))}},
             {"type": "section", "text": {"type": "mrkdwn", "text": cut}},
         ],
     })
@@ -527,7 +511,7 @@ mod tests {
     use xscope_analysis::compare::{CompareReport, Options, compare};
 
     use super::{compare_junit, compare_slack, compare_text};
-    use crate::sections::Style;
+    use crate::grid::Style;
 
     fn side(p95: &[f64], invalid: Option<&str>) -> Measured {
         let point = |name: &str, invalid: Option<&str>| MeasuredPoint {
@@ -554,11 +538,13 @@ mod tests {
     fn what_is_worse_is_said_everywhere() {
         let report = report(1.5, Some("died: \"<TypeError>\""));
         let text = compare_text(&report, Style::Terminal);
+        let text = text.plain();
         for part in ["FAIL", "1 slower", "slower: FAIL, +15 % allowed", "INVALID: died", "+50.0 %"]
         {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         let markdown = compare_text(&report, Style::Markdown);
+        let markdown = markdown.plain();
         assert!(markdown.contains("| b1_l2 | p95_ms | 99.997 ms |"), "{markdown}");
         assert!(markdown.contains("runs/\\<a>\\|b"), "{markdown}");
         let junit = compare_junit(&report);
@@ -580,6 +566,7 @@ mod tests {
         };
         let report = compare(&[side(100.0)], &[side(150.0)], &Options::default()).unwrap();
         let text = compare_text(&report, Style::Terminal);
+        let text = text.plain();
         for part in [
             "FAIL, worse than a rule allows: 1 more memory, ",
             "MORE MEMORY: b1_l2; ",
@@ -593,7 +580,7 @@ mod tests {
     #[test]
     fn what_is_the_same_passes() {
         let report = report(1.0, None);
-        assert!(compare_text(&report, Style::Terminal).starts_with("PASS"));
+        assert!(compare_text(&report, Style::Terminal).plain().starts_with("PASS"));
         assert!(compare_junit(&report).contains("failures=\"0\" errors=\"0\""));
         assert!(compare_slack(&report).to_string().contains("No figure differs"));
     }

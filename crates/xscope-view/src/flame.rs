@@ -2,6 +2,7 @@
 
 use xscope_analysis::layers::LayerNode;
 
+use crate::colour::{Text, Tone};
 use crate::text::{duration, percent};
 
 /// Columns of the icicle.
@@ -15,19 +16,33 @@ const NARROWEST: usize = 3;
 
 /// The tree, a row for each depth, scopes as wide as their share of the time and below the one they
 /// are in. Empty for a tree without time.
-pub(crate) fn flame_text(root: &LayerNode) -> String {
+pub(crate) fn flame_text(root: &LayerNode) -> Text {
     if root.total_us <= 0.0 {
-        return String::new();
+        return Text::default();
     }
-    let mut rows = vec![vec![' '; WIDTH]; ROWS];
+    let mut rows = vec![vec![(' ', None); WIDTH]; ROWS];
     put(&mut rows, &format!("{} {}", root.name, duration(root.total_us)), 0, (0, WIDTH));
     below(root, root.total_us, 0.0, 1, &mut rows);
-    let lines = rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned());
-    let lines: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
-    format!("\nFlame of layers (width is device time)\n{}\n", lines.join("\n"))
+    let mut out = Text::from("\n");
+    out.line(Tone::Title.of("Flame of layers (width is device time)"));
+    let lines = rows.iter().map(|row| line(row));
+    lines.take_while(|line| !line.is_empty()).for_each(|line| out.line(line));
+    out
 }
 
-fn below(node: &LayerNode, whole: f64, start_us: f64, depth: usize, rows: &mut [Vec<char>]) {
+/// A letter, and what it is.
+type Place = (char, Option<Tone>);
+
+fn line(row: &[Place]) -> Text {
+    let mut line = Text::default();
+    for &(letter, tone) in row {
+        line.push(letter.encode_utf8(&mut [0; 4]), tone);
+    }
+    line.trim_end();
+    line
+}
+
+fn below(node: &LayerNode, whole: f64, start_us: f64, depth: usize, rows: &mut [Vec<Place>]) {
     let mut at = start_us;
     for child in &node.children {
         let cell = (column(at / whole), column((at + child.total_us) / whole));
@@ -43,15 +58,16 @@ fn below(node: &LayerNode, whole: f64, start_us: f64, depth: usize, rows: &mut [
 }
 
 /// Writes an edge and as much of a text as fits into the columns of a cell.
-fn put(rows: &mut [Vec<char>], text: &str, depth: usize, (from, to): (usize, usize)) {
-    let mut letters: Vec<char> = std::iter::once('▏').chain(text.chars()).collect();
+fn put(rows: &mut [Vec<Place>], text: &str, depth: usize, (from, to): (usize, usize)) {
+    let shown = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+    let letters = text.chars().map(|letter| (shown(letter), None));
+    let mut letters: Vec<Place> =
+        std::iter::once(('▏', Some(Tone::Drawing))).chain(letters).collect();
     if letters.len() > to - from {
         letters.truncate(to - from - 1);
-        letters.push('…');
+        letters.push(('…', None));
     }
-    for (place, letter) in rows[depth][from..to].iter_mut().zip(letters) {
-        *place = if letter.is_control() { '\u{fffd}' } else { letter };
-    }
+    rows[depth][from..to].iter_mut().zip(letters).for_each(|(place, letter)| *place = letter);
 }
 
 /// The column of a share; edges are rounded alike, so cells meet and lie in the one above.
@@ -97,6 +113,7 @@ mod tests {
             ],
         );
         let text = flame_text(&root);
+        let text = text.plain();
         let lines: Vec<Vec<char>> =
             text.lines().skip(2).map(|line| line.chars().collect()).collect();
         assert_eq!(lines.len(), 3, "{text}");
@@ -106,6 +123,6 @@ mod tests {
         assert_eq!(lines[1][60], '▏', "{text}");
         assert_eq!(lines[2][60], '▏', "{text}");
         assert!(text.contains('…'), "{text}");
-        assert_eq!(flame_text(&node("device", 0.0, Vec::new())), "");
+        assert!(flame_text(&node("device", 0.0, Vec::new())).is_empty());
     }
 }

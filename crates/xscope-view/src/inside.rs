@@ -3,36 +3,40 @@
 use xscope_trace::Metric;
 use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results, median_of};
 
-use crate::text::{Column, duration, figure_text, percent, si, table};
+use crate::colour::{Text, Tone};
+use crate::grid::{Cell, Column, Style, row, table};
+use crate::text::{duration, figure_text, percent, si};
 
 /// Kernels, one a line; those that JAX ran, too, side by side with the engine's.
-pub fn kernels_text(results: &Results) -> String {
-    let mut out = table(
-        &[
-            Column::Text("kernel"),
-            Column::Text("by"),
-            Column::Number("median"),
-            Column::Text("95 % interval"),
-            Column::Number("runs"),
-            Column::Number("FLOP/s"),
-            Column::Number("B/s"),
-            Column::Number("FLOP/B"),
-            Column::Text("bound by"),
-            Column::Number("of peak"),
-            Column::Number("answer off by"),
-        ],
-        kernels(results).map(|(point, kernel)| kernel_row(point, kernel)),
-    );
+pub fn kernels_text(results: &Results) -> Text {
+    let columns = [
+        Column::Text("kernel"),
+        Column::Text("by"),
+        Column::Number("median"),
+        Column::Text("95 % interval"),
+        Column::Number("runs"),
+        Column::Number("FLOP/s"),
+        Column::Number("B/s"),
+        Column::Number("FLOP/B"),
+        Column::Text("bound by"),
+        Column::Number("of peak"),
+        Column::Number("answer off by"),
+    ];
+    let rows: Vec<_> = kernels(results).map(|(point, kernel)| kernel_row(point, kernel)).collect();
+    let mut out = table(&columns, &rows, Style::Terminal);
     for (point, kernel) in kernels(results) {
         if let Figure::Qualified(Metric { reason: Some(reason), .. }) = &kernel.efficiency {
-            out += &format!("{}: of peak: {reason}\n", point.point);
+            out.line(format!("{}: of peak: {reason}", point.point));
         }
     }
-    out += &beside(results);
+    out += beside(results);
     for point in &results.results {
         for cause in &point.verdict.causes {
-            let invalid = if is_invalid(point) { "INVALID" } else { "note" };
-            out += &format!("{invalid}: {}: {}\n", point.point, cause.detail);
+            out += match is_invalid(point) {
+                true => Tone::Bad.of("INVALID"),
+                false => Tone::Aside.of("note"),
+            };
+            out.line(format!(": {}: {}", point.point, cause.detail));
         }
     }
     out
@@ -54,21 +58,21 @@ fn rate(figure: &Figure, unit: &str) -> String {
     figure.value().map_or("-".to_owned(), |rate| si(rate, unit))
 }
 
-fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<String> {
+fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<Cell> {
     let interval = match point.p50_interval_ms {
         Some([low, high]) => format!("{} to {}", duration(1e3 * low), duration(1e3 * high)),
         None => "-".to_owned(),
     };
-    vec![
-        shape_name(point).to_owned(),
-        kernel.by.clone(),
+    row![
+        shape_name(point),
+        &kernel.by,
         millis(&point.latency.p50_ms),
         interval,
         point.latency.n.to_string(),
         if kernel.flops == 0 { "-".to_owned() } else { rate(&kernel.flops_per_sec, "FLOP/s") },
         rate(&kernel.bytes_per_sec, "B/s"),
         figure_text(&kernel.intensity, 1),
-        kernel.bound_by.clone(),
+        &kernel.bound_by,
         match &kernel.efficiency {
             Figure::Value(share) => percent(*share),
             Figure::Qualified(share) => share.value.map_or("-".to_owned(), |it| percent(it) + "?"),
@@ -82,20 +86,20 @@ fn shape_name(point: &PointResult) -> &str {
     point.point.split('@').next().unwrap_or_default()
 }
 
-fn beside(results: &Results) -> String {
+fn beside(results: &Results) -> Text {
     let by = |name: &str, by: &str| {
         kernels(results)
             .find(|(point, kernel)| shape_name(point) == name && kernel.by == by)
             .map(|(point, kernel)| (point.latency.p50_ms.value(), kernel.host_ms.clone()))
     };
-    let rows: Vec<Vec<String>> = kernels(results)
+    let rows: Vec<Vec<Cell>> = kernels(results)
         .filter(|(_, kernel)| kernel.by == "engine")
         .filter_map(|(point, _)| {
             let name = shape_name(point);
             let (engine, (jax, host)) = (by(name, "engine")?.0?, by(name, "jax")?);
             let jax = jax?;
-            Some(vec![
-                name.to_owned(),
+            Some(row![
+                name,
                 duration(1e3 * engine),
                 duration(1e3 * jax),
                 host.as_ref().map_or("-".to_owned(), millis),
@@ -107,7 +111,7 @@ fn beside(results: &Results) -> String {
         })
         .collect();
     if rows.is_empty() {
-        return String::new();
+        return Text::default();
     }
     let columns = [
         Column::Text("kernel"),
@@ -116,7 +120,9 @@ fn beside(results: &Results) -> String {
         Column::Number("JAX, host waits"),
         Column::Text(""),
     ];
-    format!("\n{}", table(&columns, rows))
+    let mut out = Text::from("\n");
+    out += table(&columns, &rows, Style::Terminal);
+    out
 }
 
 /// Kernels as CSV, with the names of the JSON.
@@ -154,14 +160,15 @@ pub fn kernels_csv(results: &Results) -> String {
 }
 
 /// Batches in the words of sglang's `bench_one_batch`.
-pub fn batches_text(results: &Results) -> String {
-    let mut out = String::new();
+pub fn batches_text(results: &Results) -> Text {
+    let mut out = Text::default();
     for point in &results.results {
         let size = |size: Option<u32>| size.map_or(0.0, f64::from);
         let (rows, input) = (size(point.shape.batch_size), size(point.shape.input_len));
         let output = size(point.shape.output_len);
-        out += &format!("Batch size {rows}, input {input}, output {output} tokens");
-        out += &format!(" (medians of {} runs):\n", point.latency.n);
+        let n = point.latency.n;
+        let what = format!("Batch size {rows}, input {input}, output {output} tokens");
+        out.line(Tone::Title.of(&format!("{what} (medians of {n} runs):")));
         let line = |name: &str, ms: &Figure, tokens: f64| {
             let Some(secs) = ms.value().map(|ms| ms / 1e3) else {
                 return format!("{name} latency: -\n");
@@ -169,14 +176,14 @@ pub fn batches_text(results: &Results) -> String {
             format!("{name} latency: {secs:9.5} s, throughput: {:9.2} token/s\n", tokens / secs)
         };
         if let Some(prefill) = &point.stream.ttft {
-            out += &line("Prefill.", &prefill.p50_ms, rows * input);
+            out += line("Prefill.", &prefill.p50_ms, rows * input);
         }
         if let Some(step) = &point.stream.itl {
-            out += &line("Decode.  median", &step.p50_ms, rows);
+            out += line("Decode.  median", &step.p50_ms, rows);
         }
-        out += &line("Total.", &point.latency.p50_ms, rows * (input + output));
+        out += line("Total.", &point.latency.p50_ms, rows * (input + output));
         for cause in &point.verdict.causes {
-            out += &format!("{}\n", cause.detail);
+            out.line(&*cause.detail);
         }
     }
     out
@@ -191,7 +198,7 @@ pub fn server_batch_secs(point: &PointResult) -> Option<f64> {
 }
 
 /// Batches against a server, one a line.
-pub fn server_batches_text(results: &Results) -> String {
+pub fn server_batches_text(results: &Results) -> Text {
     let columns = [
         Column::Number("batch"),
         Column::Number("input"),
@@ -211,7 +218,7 @@ pub fn server_batches_text(results: &Results) -> String {
             Some(secs) => format!("{:.1}", tokens / secs),
             None => "-".to_owned(),
         };
-        vec![
+        row![
             point.concurrency.to_string(),
             input.to_string(),
             output.to_string(),
@@ -220,10 +227,11 @@ pub fn server_batches_text(results: &Results) -> String {
             rate(rows * output),
             rate(rows * (input + output)),
             match point.verdict.causes.first().filter(|_| is_invalid(point)) {
-                Some(cause) => format!("INVALID: {}", cause.detail),
-                None => String::new(),
+                Some(cause) => Cell::of(Tone::Bad, format!("INVALID: {}", cause.detail)),
+                None => "".into(),
             },
         ]
     };
-    table(&columns, results.results.iter().map(row))
+    let rows: Vec<_> = results.results.iter().map(row).collect();
+    table(&columns, &rows, Style::Terminal)
 }

@@ -1,12 +1,12 @@
 //! A benchmark while it runs, as a page that is drawn again and again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 
 use xscope_analysis::requests::pipeline::PIPELINE;
 use xscope_analysis::stats::{as_f64, percentile};
 use xscope_trace::{Nanos, Picos};
 
+use crate::colour::{Text, Tone};
 use crate::text::{bar, percent, shorten};
 
 /// Figures are of so many requests, the latest: the page shows what is, not what was.
@@ -71,20 +71,22 @@ impl Live {
     }
 
     /// The page.
-    pub fn text(&self) -> String {
-        let of = self.total.map_or_else(String::new, |total| {
+    pub fn text(&self) -> Text {
+        let mut out = Tone::Title.of(&shorten(&self.phase, 60));
+        out += format!("  {} ", self.done);
+        if let Some(total) = self.total {
             let share = as_f64(self.done) / as_f64(total.max(1));
-            format!("of {total}  {:<24} {}  ", bar(share, 24), percent(share))
-        });
-        let (phase, done, failed) = (shorten(&self.phase, 60), self.done, self.failed);
-        let mut out = format!("{phase}  {done} {of}{failed} failed\n");
+            out += format!("of {total}  ");
+            out += Tone::Drawing.of(&format!("{:<24}", bar(share, 24)));
+            out += format!(" {}  ", percent(share));
+        }
+        out.line(format!("{} failed", self.failed));
         let mut sorted: Vec<Picos> = self.latencies.iter().copied().collect();
         sorted.sort_unstable();
         if let Some(most) = sorted.last() {
             let ms = |time: Picos| time.as_micros() / 1e3;
             let at = |percent| format!("p{percent} {:.2}", ms(percentile(&sorted, percent)));
-            let _infallible = writeln!(
-                out,
+            out.line(format!(
                 "Latency ms of the latest {}: {}  {}  {}  max {:.2}   {}",
                 sorted.len(),
                 at(50),
@@ -92,12 +94,14 @@ impl Live {
                 at(99),
                 ms(*most),
                 self.rate(),
-            );
+            ));
             let latest = self.latencies.iter().skip(self.latencies.len().saturating_sub(SHOWN));
             let small: String = latest.map(|&time| small_bar(time, *most)).collect();
-            let _infallible = writeln!(out, " {small}");
+            out += " ";
+            out.line(Tone::Drawing.of(&small));
         }
-        out + &self.stage_rows()
+        self.stage_rows(&mut out);
+        out
     }
 
     fn rate(&self) -> String {
@@ -110,15 +114,16 @@ impl Live {
     }
 
     /// Mean times of the pipeline's stages; what else a server names may hold them.
-    fn stage_rows(&self) -> String {
+    fn stage_rows(&self, out: &mut Text) {
         let stages = PIPELINE.iter().filter_map(|&name| {
             let (sum, count) = self.stages.get(name)?;
             Some((name, sum / as_f64(*count)))
         });
         let most = stages.clone().map(|(_, ms)| ms).fold(f64::MIN_POSITIVE, f64::max);
-        stages
-            .map(|(name, ms)| format!(" {name:<16} {ms:>10.3} ms  {}\n", bar(ms / most, 40)))
-            .collect()
+        for (name, ms) in stages {
+            *out += format!(" {name:<16} {ms:>10.3} ms  ");
+            out.line(Tone::Drawing.of(&bar(ms / most, 40)));
+        }
     }
 }
 
@@ -147,6 +152,7 @@ mod tests {
             live.ended(Nanos(due), Nanos(due + (index + 1) * 1_000_000), index != 50, &stages);
         }
         let text = live.text();
+        let text = text.plain();
         for part in [
             "measure: 4 items",
             "100 of 200",
@@ -160,8 +166,8 @@ mod tests {
             assert!(text.contains(part), "{part}:\n{text}");
         }
         live.go_on(Some(250));
-        assert!(live.text().contains("100 of 250  "), "{}", live.text());
+        assert!(live.text().plain().contains("100 of 250  "), "{}", live.text());
         assert!(!live.is_over());
-        assert!(Live::default().text().contains("0 0 failed"));
+        assert!(Live::default().text().plain().contains("0 0 failed"));
     }
 }

@@ -3,8 +3,8 @@
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::stats::as_f64;
 
-use crate::sections::Grid;
-use crate::text::{Column, bar, duration, metric, percent, shorten, si};
+use crate::grid::{Cell, Column, Grid, row};
+use crate::text::{duration, metric, percent, shorten, si};
 
 /// How many layers are shown, and how many places of each profile of allocations.
 const ROWS: usize = 12;
@@ -30,42 +30,38 @@ pub(crate) fn snapshot_grids(report: &AnalyzeReport) -> Vec<Grid> {
 }
 
 pub(crate) fn owners(report: &AnalyzeReport) -> Grid {
-    let mut rows: Vec<Vec<String>> = report
+    let mut rows: Vec<Vec<Cell>> = report
         .memory
         .owners
         .iter()
         .map(|owner| {
             let (peak, last) = (format!("{:.2}", owner.peak_mb), format!("{:.2}", owner.last_mb));
-            vec![owner.owner.clone(), peak, last]
+            row![owner.owner.clone(), peak, last]
         })
         .collect();
     if !rows.is_empty() {
-        rows.push(vec!["all together".to_owned(), metric(&report.memory.peak, 2), String::new()]);
+        rows.push(row!["all together".to_owned(), metric(&report.memory.peak, 2), String::new()]);
     }
-    Grid {
-        title: "Memory by owner",
-        columns: vec![Column::Text("owner"), Column::Number("peak MB"), Column::Number("last MB")],
+    Grid::new(
+        "Memory by owner",
+        [Column::Text("owner"), Column::Number("peak MB"), Column::Number("last MB")],
         rows,
-    }
+    )
 }
 
 pub(crate) fn scopes(report: &AnalyzeReport) -> Grid {
     let rows = report.memory.scopes.iter().take(ROWS).map(|scope| {
-        vec![
+        row![
             shorten(&scope.scope, 48),
             format!("{:.2}", scope.peak_mb),
             format!("{:.2}", scope.activations_mb),
         ]
     });
-    Grid {
-        title: "Memory by layer, while its operations ran",
-        columns: vec![
-            Column::Text("layer"),
-            Column::Number("peak MB"),
-            Column::Number("activations MB"),
-        ],
-        rows: rows.collect(),
-    }
+    Grid::new(
+        "Memory by layer, while its operations ran",
+        [Column::Text("layer"), Column::Number("peak MB"), Column::Number("activations MB")],
+        rows,
+    )
 }
 
 fn allocators(report: &AnalyzeReport) -> Grid {
@@ -74,7 +70,7 @@ fn allocators(report: &AnalyzeReport) -> Grid {
     let mut columns = vec![Column::Text("allocator")];
     columns.extend(names.map(Column::Number));
     let rows = report.allocators.iter().map(|row| {
-        vec![
+        row![
             row.name.clone(),
             si(as_f64(row.peak_bytes.0), "B"),
             duration(row.peak_at_us),
@@ -85,7 +81,7 @@ fn allocators(report: &AnalyzeReport) -> Grid {
             row.allocations.to_string(),
         ]
     });
-    Grid { title: "Device allocators", columns, rows: rows.collect() }
+    Grid::new("Device allocators", columns, rows)
 }
 
 /// How many programs are shown layer by layer, and how many rows of each.
@@ -112,14 +108,15 @@ fn planned(report: &AnalyzeReport) -> Grid {
             row.constant_bytes,
             row.temporary_bytes,
         ];
-        let mut cells = vec![shorten(&row.program, 40)];
-        cells.extend(bytes.map(|bytes| si(as_f64(bytes.0), "B")));
-        let live = row.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B"));
-        cells.push(live);
-        cells.push(row.fragmentation.map_or_else(|| "-".to_owned(), percent));
+        let mut cells = row![shorten(&row.program, 40)];
+        cells.extend(bytes.map(|bytes| si(as_f64(bytes.0), "B").into()));
+        cells.extend(row![
+            row.live_bytes.map_or_else(|| "-".to_owned(), |live| si(as_f64(live.0), "B")),
+            row.fragmentation.map_or_else(|| "-".to_owned(), percent),
+        ]);
         cells
     });
-    Grid { title: "Memory of each device as compilers planned it", columns, rows: rows.collect() }
+    Grid::new("Memory of each device as compilers planned it", columns, rows)
 }
 
 fn planned_layers(report: &AnalyzeReport) -> Grid {
@@ -128,7 +125,7 @@ fn planned_layers(report: &AnalyzeReport) -> Grid {
     let programs = report.memory.programs.iter().take(PLANS);
     let rows = programs.flat_map(|program| {
         program.layers.iter().take(PLAN_ROWS).map(|layer| {
-            vec![
+            row![
                 shorten(&program.program, 32),
                 shorten(&layer.scope, 48),
                 layer.component.clone(),
@@ -137,7 +134,7 @@ fn planned_layers(report: &AnalyzeReport) -> Grid {
             ]
         })
     });
-    Grid { title: "Planned memory by layer, the largest programs", columns, rows: rows.collect() }
+    Grid::new("Planned memory by layer, the largest programs", columns, rows)
 }
 
 fn planned_buffers(report: &AnalyzeReport) -> Grid {
@@ -151,7 +148,7 @@ fn planned_buffers(report: &AnalyzeReport) -> Grid {
     let programs = report.memory.programs.iter().take(1);
     let rows = programs.flat_map(|program| {
         program.buffers.iter().map(|buffer| {
-            vec![
+            row![
                 shorten(&program.program, 32),
                 shorten(&buffer.name, 36),
                 shorten(&buffer.shape, 32),
@@ -161,7 +158,7 @@ fn planned_buffers(report: &AnalyzeReport) -> Grid {
         })
     });
     let title = "Largest buffers when the largest program needs most";
-    Grid { title, columns, rows: rows.collect() }
+    Grid::new(title, columns, rows)
 }
 
 fn growth(report: &AnalyzeReport) -> Grid {
@@ -175,7 +172,7 @@ fn growth(report: &AnalyzeReport) -> Grid {
     ];
     let rows = report.memory.growth.iter().map(|row| {
         let bytes = |bytes: Option<&i64>| si(signed(bytes.copied().unwrap_or(0)), "B");
-        vec![
+        row![
             shorten(&row.name, 56),
             bytes(row.bytes.first()),
             bytes(row.bytes.last()),
@@ -184,7 +181,7 @@ fn growth(report: &AnalyzeReport) -> Grid {
             if row.always_grew { "grew each time" } else { "" }.to_owned(),
         ]
     });
-    Grid { title: "What grew between snapshots", columns, rows: rows.collect() }
+    Grid::new("What grew between snapshots", columns, rows)
 }
 
 /// The places that hold memory, of each profile the largest.
@@ -193,7 +190,7 @@ fn allocations(report: &AnalyzeReport) -> Grid {
     for profile in report.allocations.chunk_by(|a, b| a.profile == b.profile) {
         let file = shorten(profile[0].profile.rsplit('/').next().unwrap_or_default(), 40);
         let total = profile.iter().fold(0, |sum: i64, row| sum.saturating_add(row.bytes));
-        rows.push(vec![
+        rows.push(row![
             "all".to_owned(),
             String::new(),
             String::new(),
@@ -203,42 +200,40 @@ fn allocations(report: &AnalyzeReport) -> Grid {
             file.clone(),
         ]);
         rows.extend(profile.iter().take(ROWS).map(|row| {
-            vec![
+            row![
                 shorten(&row.site, 56),
                 row.kind.clone(),
                 row.count.to_string(),
                 si(signed(row.bytes), "B"),
                 percent(row.share),
-                bar(row.share, 12),
+                Cell::bar(row.share, 12),
                 file.clone(),
             ]
         }));
         if profile.len() > ROWS {
-            let mut more = vec![format!("({} more: --json has all)", profile.len() - ROWS)];
-            more.resize(6, String::new());
-            more.push(file);
-            rows.push(more);
+            let more = format!("({} more: --json has all)", profile.len() - ROWS);
+            rows.push(row![more, "", "", "", "", "", file]);
         }
     }
-    Grid {
-        title: "Allocations by place in the code",
-        columns: vec![
+    Grid::new(
+        "Allocations by place in the code",
+        [
             Column::Text("allocated at"),
             Column::Text("kind"),
             Column::Number("count"),
             Column::Number("bytes"),
-            Column::Number("share"),
-            Column::Text(""),
+            Column::Share("share"),
+            Column::Drawing,
             Column::Text("profile"),
         ],
         rows,
-    }
+    )
 }
 
 fn reported(report: &AnalyzeReport) -> Grid {
     let rows = report.reported_memory.iter().map(|row| {
         let largest = row.tensors.first();
-        vec![
+        row![
             row.report_type.clone(),
             row.stage.clone(),
             row.layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string()),
@@ -247,9 +242,9 @@ fn reported(report: &AnalyzeReport) -> Grid {
             largest.map_or_else(String::new, |tensor| format!("{:.3}", tensor.mb)),
         ]
     });
-    Grid {
-        title: "Memory as sglang-jax reports it (MB of 2^20 bytes)",
-        columns: vec![
+    Grid::new(
+        "Memory as sglang-jax reports it (MB of 2^20 bytes)",
+        [
             Column::Text("report"),
             Column::Text("stage"),
             Column::Number("layer"),
@@ -257,8 +252,8 @@ fn reported(report: &AnalyzeReport) -> Grid {
             Column::Text("largest"),
             Column::Number("MB"),
         ],
-        rows: rows.collect(),
-    }
+        rows,
+    )
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are shown to three digits")]

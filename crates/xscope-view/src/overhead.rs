@@ -3,14 +3,14 @@
 use xscope_analysis::overhead::{OverheadReport, OverheadRow, Verdict};
 use xscope_trace::overhead::Recording;
 
-use crate::sections::Grid;
-use crate::text::{Column, metric};
+use crate::grid::{Cell, Column, Grid, row};
+use crate::text::metric;
 
 /// Everything that was measured, or could have been, against its budget.
 pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
-    Grid {
-        title: "Overhead of recording (change of the median latency)",
-        columns: vec![
+    Grid::new(
+        "Overhead of recording (change of the median latency)",
+        [
             Column::Text("recording"),
             Column::Number("change"),
             Column::Number("95 % interval"),
@@ -19,16 +19,11 @@ pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
             Column::Number("rounds"),
             Column::Text("verdict"),
         ],
-        rows: report
-            .rows
-            .iter()
-            .filter(|row| row.verdict != Verdict::NotMeasured)
-            .map(row)
-            .collect(),
-    }
+        report.rows.iter().filter(|row| row.verdict != Verdict::NotMeasured).map(row),
+    )
 }
 
-fn row(row: &OverheadRow) -> Vec<String> {
+fn row(row: &OverheadRow) -> Vec<Cell> {
     // As fine as what it is compared to.
     let digits = if row.budget_percent > 1.0 { 1 } else { 2 };
     let change = match row.change.value {
@@ -42,7 +37,7 @@ fn row(row: &OverheadRow) -> Vec<String> {
         Verdict::CannotTell => "cannot tell",
         Verdict::NotMeasured => "not measured",
     };
-    vec![
+    row![
         row.name.to_owned(),
         change,
         interval.map_or_else(String::new, |(low, high)| {
@@ -107,6 +102,7 @@ mod tests {
     use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 
     use super::{overhead_grid, overhead_notes};
+    use crate::grid::Cell;
 
     #[test]
     fn a_change_is_shown_with_its_interval_and_what_is_missing_with_its_reason() {
@@ -127,10 +123,9 @@ mod tests {
         };
         let report = overhead(&record, &Trace::default());
         let rows = overhead_grid(&report).rows;
-        assert_eq!(
-            rows,
-            [["basic", "+3.0 %", "+3.0 … +3.0 %", "0.0 %", "10 %", "8", "within the budget"]]
-        );
+        let expected =
+            ["basic", "+3.0 %", "+3.0 … +3.0 %", "0.0 %", "10 %", "8", "within the budget"];
+        assert_eq!(rows, [expected.map(Cell::from)]);
         let notes = overhead_notes(&report).join("\n");
         for part in ["64 answers: the same", "probes not measured: no probes here", "p50 10.00 ms"]
         {

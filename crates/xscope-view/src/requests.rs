@@ -5,9 +5,9 @@ use xscope_analysis::requests::batches::BatchSummary;
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_analysis::requests::slow::SlowReport;
 
+use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::profile::waterfall_rows;
-use crate::sections::Grid;
-use crate::text::{Column, bar, metric, percent, shorten};
+use crate::text::{metric, percent, shorten};
 
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
@@ -23,16 +23,11 @@ pub(crate) fn request_grids(report: &RequestsReport) -> Vec<Grid> {
     grids
 }
 
-fn columns(texts: &[&'static str], numbers: &[&'static str]) -> Vec<Column> {
-    let texts = texts.iter().map(|&name| Column::Text(name));
-    texts.chain(numbers.iter().map(|&name| Column::Number(name))).collect()
-}
-
 fn summary(report: &RequestsReport) -> Grid {
     let names =
         ["measured", "warm-up", "failed", "p50 ms", "p95 ms", "p99 ms", "mean ms", "items/s"];
     let (counts, latency) = (&report.requests, &report.latency);
-    let row = vec![
+    let row = row![
         counts.measured.to_string(),
         counts.warmup.to_string(),
         counts.failed.to_string(),
@@ -42,63 +37,61 @@ fn summary(report: &RequestsReport) -> Grid {
         metric(&latency.mean_ms, 3),
         metric(&latency.items_per_sec, 1),
     ];
-    Grid { title: "Requests", columns: columns(&[], &names), rows: vec![row] }
+    Grid::new("Requests", columns(&[], &names), vec![row])
 }
 
 fn stages(report: &RequestsReport) -> Grid {
-    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms", "share"]);
-    columns.push(Column::Text(""));
+    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms"]);
+    columns.extend([Column::Share("share"), Column::Drawing]);
     let rows = report.stages.iter().map(|stage| {
         let ms = |ms: f64| format!("{ms:.3}");
         let (p50, p99, mean) = (ms(stage.p50_ms), ms(stage.p99_ms), ms(stage.mean_ms));
-        vec![stage.name.clone(), p50, p99, mean, percent(stage.share), bar(stage.share, 24)]
+        row![stage.name.clone(), p50, p99, mean, percent(stage.share), Cell::bar(stage.share, 24)]
     });
-    Grid { title: "Stages (share of all requests' wall time)", columns, rows: rows.collect() }
+    Grid::new("Stages (share of all requests' wall time)", columns, rows)
 }
 
 fn waterfall(title: &'static str, request: &Profiled) -> Grid {
-    let columns = vec![Column::Text("stage"), Column::Number("ms"), Column::Text("")];
+    let columns = vec![Column::Text("stage"), Column::Number("ms"), Column::Drawing];
     let mut rows = waterfall_rows(request);
     let id = shorten(&request.request_id, 40);
-    rows.push(vec!["whole".to_owned(), format!("{:.3}", request.total_latency_ms), id]);
-    Grid { title, columns, rows }
+    rows.push(row!["whole".to_owned(), format!("{:.3}", request.total_latency_ms), id]);
+    Grid::new(title, columns, rows)
 }
 
 fn slow_stages(slow: &SlowReport) -> Grid {
     let rows = slow.stages.iter().map(|stage| {
         let ms = |ms: f64| format!("{ms:.3}");
-        vec![stage.name.clone(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
+        row![stage.name.clone(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
     });
-    Grid {
-        title: "Where the slowest 1 % lose time (means)",
-        columns: columns(&["stage"], &["slow ms", "others ms", "added ms"]),
-        rows: rows.collect(),
-    }
+    Grid::new(
+        "Where the slowest 1 % lose time (means)",
+        columns(&["stage"], &["slow ms", "others ms", "added ms"]),
+        rows,
+    )
 }
 
 fn slow_traits(slow: &SlowReport) -> Grid {
-    let count = vec!["requests".to_owned(), slow.slow.to_string(), slow.others.to_string()];
+    let count = row!["requests".to_owned(), slow.slow.to_string(), slow.others.to_string()];
     let traits = slow
         .traits
         .iter()
-        .map(|row| vec![row.name.to_owned(), metric(&row.slow, 2), metric(&row.others, 2)]);
-    Grid {
-        title: "What the slowest 1 % have in common (means)",
-        columns: columns(&["trait"], &["slow", "others"]),
-        rows: std::iter::once(count).chain(traits).collect(),
-    }
+        .map(|row| row![row.name.to_owned(), metric(&row.slow, 2), metric(&row.others, 2)]);
+    Grid::new(
+        "What the slowest 1 % have in common (means)",
+        columns(&["trait"], &["slow", "others"]),
+        std::iter::once(count).chain(traits),
+    )
 }
 
 fn batch_parts(summary: &BatchSummary) -> Grid {
     let rows = summary.parts.iter().map(|part| {
         let device = format!("{:.3}", part.device_ms);
-        vec![part.name.to_owned(), part.batches.to_string(), device, percent(part.share)]
+        row![part.name.to_owned(), part.batches.to_string(), device, percent(part.share)]
     });
-    Grid {
-        title: "What the device time of batches went into",
-        columns: columns(&["part"], &["batches", "device ms", "share"]),
-        rows: rows.collect(),
-    }
+    let mut columns = columns(&["part"], &["batches", "device ms"]);
+    columns.push(Column::Share("share"));
+    Grid::new("What the device time of batches went into", columns, rows)
 }
 
 fn batches(report: &RequestsReport) -> Grid {
@@ -109,7 +102,7 @@ fn batches(report: &RequestsReport) -> Grid {
         if batch.tokens > 0 && batch.shares.len() > shares.len() {
             shares.push(format!("{} more", batch.shares.len() - shares.len()));
         }
-        vec![
+        row![
             batch.batch.clone(),
             batch.stage.to_owned(),
             batch.rows.to_string(),
@@ -123,5 +116,5 @@ fn batches(report: &RequestsReport) -> Grid {
     let names = ["sequences", "tokens", "padded to", "device ms", "padding"];
     let mut columns = columns(&["batch", "stage"], &names);
     columns.push(Column::Text("device ms of each request"));
-    Grid { title: "Batches (the first 50; --json has all)", columns, rows: rows.collect() }
+    Grid::new("Batches (the first 50; --json has all)", columns, rows)
 }

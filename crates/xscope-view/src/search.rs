@@ -2,20 +2,21 @@
 
 use xscope_trace::results::{CellRow, CellStatus, Figure, Found, ProbeOutcome, Sweep};
 
-use crate::analyze::section;
-use crate::text::{Column, shorten, table};
+use crate::colour::{Text, Tone};
+use crate::grid::{Cell, Column, Grid, Style, row, table};
+use crate::text::shorten;
 
 fn rate(figure: &Figure) -> String {
     figure.value().map_or("-".to_owned(), |rate| format!("{rate:.2}"))
 }
 
 /// The largest rates, and how they were found.
-pub fn found_text(found: &[Found]) -> String {
-    let mut out = String::new();
+pub fn found_text(found: &[Found]) -> Text {
+    let mut out = Text::default();
     for one in found {
         let slo = one.slo.join(", ");
-        out += &match one.max_per_sec.value() {
-            None => format!("{}: no rate is known to keep {slo}: {}\n", one.point, one.ended),
+        let said = match one.max_per_sec.value() {
+            None => format!("{}: no rate is known to keep {slo}: {}", one.point, one.ended),
             Some(_) => {
                 let fails = one.fails_per_sec.map_or(String::new(), |fails| {
                     format!("; {fails:.2} does not, the limit lies between")
@@ -27,7 +28,7 @@ pub fn found_text(found: &[Found]) -> String {
                     }
                 };
                 format!(
-                    "{}: {} requests/s, {} items/s keep {slo}{doubt}{fails}; {}\n",
+                    "{}: {} requests/s, {} items/s keep {slo}{doubt}{fails}; {}",
                     one.point,
                     rate(&one.max_per_sec),
                     rate(&one.max_items_per_sec),
@@ -35,42 +36,52 @@ pub fn found_text(found: &[Found]) -> String {
                 )
             }
         };
+        out.line(Tone::Title.of(&said));
         let columns =
             [Column::Number("requests/s"), Column::Text("outcome"), Column::Text("because")];
         let rows = one.probes.iter().map(|probe| {
             let outcome = match probe.outcome {
-                ProbeOutcome::Holds if probe.confirms => "holds for longer",
-                ProbeOutcome::Holds => "holds",
-                ProbeOutcome::Fails if probe.confirms => "fails for longer",
-                ProbeOutcome::Fails => "fails",
-                ProbeOutcome::Invalid => "INVALID",
+                ProbeOutcome::Holds if probe.confirms => "holds for longer".into(),
+                ProbeOutcome::Holds => "holds".into(),
+                ProbeOutcome::Fails if probe.confirms => "fails for longer".into(),
+                ProbeOutcome::Fails => "fails".into(),
+                ProbeOutcome::Invalid => Cell::of(Tone::Bad, "INVALID"),
             };
             // What it means is in the run.
             let why = probe.why.split(": ").next().unwrap_or_default();
-            vec![format!("{:.2}", probe.per_sec), outcome.to_owned(), shorten(why, 90)]
+            row![format!("{:.2}", probe.per_sec), outcome, shorten(why, 90)]
         });
-        out += &table(&columns, rows);
+        out += table(&columns, &rows.collect::<Vec<_>>(), Style::Terminal);
     }
     out
 }
 
 /// Settings by rank, and the winner.
-pub fn sweep_text(sweep: &Sweep) -> String {
-    let mut out = section("Settings", &columns(&sweep.rank), rows(&sweep.cells));
-    out += &section("The best from a fresh start", &columns(&sweep.rank), rows(&sweep.confirmed));
+pub fn sweep_text(sweep: &Sweep) -> Text {
+    let grid = |title, cells| Grid::new(title, columns(&sweep.rank), rows(cells));
+    let mut out = grid("Settings", &sweep.cells).render(Style::Terminal);
+    out += grid("The best from a fresh start", &sweep.confirmed).render(Style::Terminal);
     let first = |name: &str| sweep.cells.iter().find(|row| row.name == name)?.value;
     let confirmed = sweep.confirmed.iter().find(|row| Some(&row.name) == sweep.winner.as_ref());
-    out += &match confirmed.and_then(|row| Some((row, row.value?, first(&row.name)?))) {
-        Some((row, again, first)) => format!(
-            "\nBest: {} with {} {again:.2}, confirmed; when it was chosen of {} it had {first:.2} ({:+.1} %)\n",
-            row.name,
-            sweep.rank,
-            sweep.cells.len(),
-            100.0 * (again / first - 1.0),
-        ),
-        None if sweep.complete => "\nNo setting was measured validly and confirmed\n".to_owned(),
-        None => "\nThe sweep is not complete: nothing is confirmed yet\n".to_owned(),
+    let (tone, what) = match confirmed.and_then(|row| Some((row, row.value?, first(&row.name)?))) {
+        Some((row, again, first)) => {
+            let what = format!(
+                "Best: {} with {} {again:.2}, confirmed; when it was chosen of {} it had {first:.2} \
+                 ({:+.1} %)",
+                row.name,
+                sweep.rank,
+                sweep.cells.len(),
+                100.0 * (again / first - 1.0),
+            );
+            (Tone::Good, what)
+        }
+        None if sweep.complete => {
+            (Tone::Bad, "No setting was measured validly and confirmed".to_owned())
+        }
+        None => (Tone::Doubtful, "The sweep is not complete: nothing is confirmed yet".to_owned()),
     };
+    out += "\n";
+    out.line(tone.of(&what));
     out
 }
 
@@ -89,20 +100,20 @@ fn columns(rank: &str) -> [Column; 5] {
     ]
 }
 
-fn rows(cells: &[CellRow]) -> Vec<Vec<String>> {
+fn rows(cells: &[CellRow]) -> Vec<Vec<Cell>> {
     let row = |cell: &CellRow| {
         let status = match cell.status {
-            CellStatus::Measured => "measured",
-            CellStatus::Invalid => "INVALID",
-            CellStatus::MissesSlo => "misses its level",
-            CellStatus::OutOfMemory => "out of memory",
-            CellStatus::Failed => "failed",
-            CellStatus::Skipped => "skipped",
+            CellStatus::Measured => "measured".into(),
+            CellStatus::Invalid => Cell::of(Tone::Bad, "INVALID"),
+            CellStatus::MissesSlo => "misses its level".into(),
+            CellStatus::OutOfMemory => "out of memory".into(),
+            CellStatus::Failed => "failed".into(),
+            CellStatus::Skipped => "skipped".into(),
         };
-        vec![
-            cell.name.clone(),
+        row![
+            &cell.name,
             cell.value.map_or("-".to_owned(), |value| format!("{value:.2}")),
-            status.to_owned(),
+            status,
             format!("{:.1}", cell.secs),
             shorten(cell.reason.as_deref().unwrap_or_default(), 90),
         ]

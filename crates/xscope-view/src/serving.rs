@@ -1,11 +1,10 @@
 //! Figures of generation under the names that users of `bench_serving` know: as its block of text,
 //! and as its lines of JSON.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value, json};
 use xscope_trace::results::{Durations, Figure, PointResult, Results, count_to_f64};
 
+use crate::colour::{Text, Tone};
 use crate::text::figure_text;
 
 /// Width of a block, and of what stands before its numbers.
@@ -76,31 +75,30 @@ fn spreads(point: &PointResult) -> [Option<&Durations>; 4] {
 }
 
 /// A block for each point; empty if there are too many points to read them one after the other.
-pub fn serving_text(results: &Results) -> String {
+pub fn serving_text(results: &Results) -> Text {
     match results.results.len() {
         0..=BLOCKS => results.results.iter().map(block).collect(),
-        _ => String::new(),
+        _ => Text::default(),
     }
 }
 
-fn block(point: &PointResult) -> String {
-    let mut out = format!("\n{:=^WIDTH$}\n", format!(" {} ", point.point));
-    let mut line = |name: String, value: String| {
-        let _infallible = writeln!(out, "{:<NAMES$}{value}", name + ":");
-    };
+fn block(point: &PointResult) -> Text {
+    let mut out = Text::from("\n");
+    out.line(Tone::Title.of(&format!("{:=^WIDTH$}", format!(" {} ", point.point))));
     for Named { name, value, digits, .. } in totals(point) {
         let value = value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
-        line(name.to_owned(), value);
+        out.line(format!("{:<NAMES$}{value}", format!("{name}:")));
     }
     for ((_, name, title), of) in SPREADS.iter().zip(spreads(point)) {
         let Some(of) = of else { continue };
-        let _infallible = writeln!(out, "{title:-^WIDTH$}");
+        out.line(format!("{title:-^WIDTH$}"));
         for (_, statistic, figure) in statistics(of) {
             let name = format!("{statistic} {name} (ms):");
-            let _infallible = writeln!(out, "{name:<NAMES$}{}", figure_text(figure, 2));
+            out.line(format!("{name:<NAMES$}{}", figure_text(figure, 2)));
         }
     }
-    out + &"=".repeat(WIDTH) + "\n"
+    out.line("=".repeat(WIDTH));
+    out
 }
 
 /// A line of JSON for each point, with the keys that `bench_serving` writes; a figure that is missing
@@ -174,6 +172,7 @@ mod tests {
     #[test]
     fn the_block_has_the_names_of_bench_serving() {
         let text = serving_text(&results());
+        let text = text.plain();
         for line in [
             "================== in8_out4_c2 ===================",
             "Successful requests:                     4",
@@ -193,7 +192,7 @@ mod tests {
         }
         assert!(text.contains("P99 TPOT (ms):") && !text.contains("ITL"), "{text}");
         let many = Results { results: vec![PointResult::default(); 36], ..Results::default() };
-        assert_eq!(serving_text(&many), "");
+        assert!(serving_text(&many).is_empty());
     }
 
     #[test]

@@ -2,27 +2,28 @@
 
 use xscope_trace::results::{CheckOutcome, TargetCheck};
 
-use crate::sections::{Grid, Style, render};
-use crate::text::{Column, figure_text};
+use crate::colour::{Text, Tone};
+use crate::grid::{Cell, Column, Grid, Style, row};
+use crate::text::figure_text;
 
 /// The targets that something was measured for as a table, and the names of the others. Points that
 /// meet a target share a row.
-pub fn targets_text(checks: &[TargetCheck], style: Style) -> String {
+pub fn targets_text(checks: &[TargetCheck], style: Style) -> Text {
     let (unknown, known): (Vec<_>, Vec<_>) =
         checks.iter().partition(|check| check.outcome == CheckOutcome::Unknown);
     if known.is_empty() {
-        return String::new();
+        return Text::default();
     }
     let mut rows = Vec::new();
     for of_target in known.chunk_by(|a, b| a.name == b.name) {
         let (met, not): (Vec<_>, Vec<_>) =
             of_target.iter().copied().partition(|check| check.outcome == CheckOutcome::Met);
-        rows.extend(not.into_iter().map(|check| row(&[check])));
+        rows.extend(not.into_iter().map(|check| row_of(&[check])));
         if !met.is_empty() {
-            rows.push(row(&met));
+            rows.push(row_of(&met));
         }
     }
-    let columns = vec![
+    let columns = [
         Column::Text("target"),
         Column::Text("point"),
         Column::Number("is"),
@@ -30,21 +31,21 @@ pub fn targets_text(checks: &[TargetCheck], style: Style) -> String {
         Column::Number("alert"),
         Column::Text("outcome"),
     ];
-    let mut out = render(&Grid { title: "Targets", columns, rows }, style);
+    let mut out = Grid::new("Targets", columns, rows).render(style);
     let mut names: Vec<&str> = unknown.iter().map(|check| &*check.name).collect();
     names.dedup();
     let is_known = |name: &&str| known.iter().any(|check| check.name == *name);
     let (at_some, nowhere): (Vec<&str>, Vec<&str>) = names.into_iter().partition(is_known);
     for (whose, names) in [("this run does", nowhere), ("some of its points do", at_some)] {
         if !names.is_empty() {
-            out += &format!("Targets that {whose} not measure: {}\n", names.join(", "));
+            out.line(format!("Targets that {whose} not measure: {}", names.join(", ")));
         }
     }
     out
 }
 
 /// Points of one target with one outcome.
-fn row(checks: &[&TargetCheck]) -> Vec<String> {
+fn row_of(checks: &[&TargetCheck]) -> Vec<Cell> {
     let [first, ..] = checks else { return Vec::new() };
     let ordered = |a: &&&TargetCheck, b: &&&TargetCheck| {
         a.value.value().unwrap_or(0.0).total_cmp(&b.value.value().unwrap_or(0.0))
@@ -52,7 +53,7 @@ fn row(checks: &[&TargetCheck]) -> Vec<String> {
     let least = checks.iter().min_by(ordered).map(|check| figure_text(&check.value, 1));
     let most = checks.iter().max_by(ordered).map(|check| figure_text(&check.value, 1));
     let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
-    vec![
+    row![
         first.name.clone(),
         match checks.len() {
             1 => first.point.clone(),
@@ -62,11 +63,10 @@ fn row(checks: &[&TargetCheck]) -> Vec<String> {
         first.target.clone(),
         first.alert.clone(),
         match first.outcome {
-            CheckOutcome::Met => "met",
-            CheckOutcome::Alert => "ALERT",
-            CheckOutcome::Missed | CheckOutcome::Unknown => "missed",
-        }
-        .to_owned(),
+            CheckOutcome::Met => Cell::of(Tone::Good, "met"),
+            CheckOutcome::Alert => Cell::of(Tone::Bad, "ALERT"),
+            CheckOutcome::Missed | CheckOutcome::Unknown => Cell::of(Tone::Doubtful, "missed"),
+        },
     ]
 }
 
@@ -95,6 +95,7 @@ mod tests {
             TargetCheck { name: "peak_hbm".to_owned(), ..check("d", 0.0, CheckOutcome::Unknown) },
         ];
         let markdown = targets_text(&checks, Style::Markdown);
+        let markdown = markdown.plain();
         for line in [
             "| softmax_share | b | 7.0 | \\< 1 % | > 5 % | ALERT |",
             "| softmax_share | 2 points | 0.1 to 0.5 | \\< 1 % | > 5 % | met |",
@@ -103,6 +104,6 @@ mod tests {
         ] {
             assert!(markdown.contains(line), "{line}:\n{markdown}");
         }
-        assert_eq!(targets_text(&[], Style::Terminal), "");
+        assert!(targets_text(&[], Style::Terminal).is_empty());
     }
 }

@@ -2,15 +2,17 @@
 
 use xscope_analysis::kernels::tasks::TaskRow;
 
-use crate::text::{Column, duration, shorten, table};
+use crate::colour::Text;
+use crate::grid::{Column, Style, row, table};
+use crate::text::{duration, shorten};
 
 /// How many iterations are printed of each row.
 const SHOWN: usize = 8;
 
 /// The rows as a table; says so if there are none.
-pub fn tasks_text(rows: &[TaskRow]) -> String {
+pub fn tasks_text(rows: &[TaskRow]) -> Text {
     if rows.is_empty() {
-        return "no event has a name that matches\n".to_owned();
+        return "no event has a name that matches\n".into();
     }
     let names = ["count", "mean", "min", "p50", "p99", "max", "stddev"];
     let mut columns = vec![Column::Text("name"), Column::Text("side"), Column::Text("where")];
@@ -22,7 +24,7 @@ pub fn tasks_text(rows: &[TaskRow]) -> String {
         if row.iterations_us.len() > SHOWN {
             iterations += ", ...";
         }
-        vec![
+        row![
             shorten(&row.name, 48),
             row.side.to_owned(),
             shorten(&row.place, 40),
@@ -36,5 +38,5 @@ pub fn tasks_text(rows: &[TaskRow]) -> String {
             iterations,
         ]
     };
-    table(&columns, rows.iter().map(cells))
+    table(&columns, &rows.iter().map(cells).collect::<Vec<_>>(), Style::Terminal)
 }

@@ -1,41 +1,8 @@
-//! Numbers, bars and tables as text.
+//! Numbers, bars and names as text.
 
-use comfy_table::{CellAlignment, Table, presets};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::results::Figure;
-
-/// A column of a table: its heading and whether it holds numbers.
-#[derive(Clone, Copy)]
-pub(crate) enum Column {
-    Text(&'static str),
-    Number(&'static str),
-}
-
-impl Column {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Text(name) | Self::Number(name) => name,
-        }
-    }
-}
-
-/// A table without borders, two spaces between columns.
-pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(columns.iter().map(|column| column.name()));
-    for row in rows {
-        table.add_row(row);
-    }
-    for (index, column) in columns.iter().enumerate() {
-        if let (Column::Number(_), Some(shown)) = (column, table.column_mut(index)) {
-            shown.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let text: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    text.join("\n") + "\n"
-}
 
 /// A duration given in microseconds, in the unit that suits it.
 pub(crate) fn duration(us: f64) -> String {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use xscope_load::RequestRow;
 use xscope_trace::Nanos;
 use xscope_view::Live;
-use xscope_view::colour::{is_wanted, painted};
+use xscope_view::colour::{Text, is_wanted};
 
 /// Prints a report that is text.
 pub(crate) fn text(text: &str) -> Result<()> {
@@ -20,10 +20,10 @@ pub(crate) fn text(text: &str) -> Result<()> {
 }
 
 /// Prints a report that is text, in colour where that is wanted.
-pub(crate) fn page(page: &str) -> Result<()> {
+pub(crate) fn page(page: &Text) -> Result<()> {
     match io::stdout().is_terminal() && wants_colour() {
-        true => text(&painted(page)),
-        false => text(page),
+        true => text(&page.painted()),
+        false => text(page.plain()),
     }
 }
 
@@ -85,8 +85,8 @@ struct Page {
 
 impl Page {
     fn draw(&mut self) {
-        let text = self.live.text();
-        let text = if wants_colour() { painted(&text) } else { text };
+        let page = self.live.text();
+        let text = if wants_colour() { page.painted() } else { page.to_string() };
         let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
         eprint!("{up}{text}");
         (self.lines, self.drawn) = (text.lines().count(), self.live.last());

@@ -6,9 +6,10 @@ use xscope_trace::results::{
     CauseKind, CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck,
 };
 
+use crate::grid::{Cell, Column, row};
 use crate::html::bounds::ROWS;
 use crate::html::parts::table;
-use crate::text::{Column, metric, shorten};
+use crate::text::{metric, shorten};
 
 /// Points whose causes are told one by one.
 const CAUSES: usize = 200;
@@ -58,7 +59,7 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
     }
 }
 
-fn cells(point: &PointResult) -> Vec<String> {
+fn cells(point: &PointResult) -> Vec<Cell> {
     let p50 = |durations: &Option<_>| {
         durations.as_ref().map_or_else(
             || "-".to_owned(),
@@ -66,7 +67,7 @@ fn cells(point: &PointResult) -> Vec<String> {
         )
     };
     let latency = &point.latency;
-    vec![
+    row![
         shorten(&point.point, 80),
         shorten(&point.arrivals, 40),
         latency.n.to_string(),

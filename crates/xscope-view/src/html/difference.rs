@@ -11,14 +11,14 @@ use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 
 use crate::compare::{grids, headline};
+use crate::grid::{Cell, Column, Style, row};
 use crate::html::charts::{Charts, data};
 use crate::html::operations::{Operation, operations};
 use crate::html::pages::environment;
 use crate::html::parts::{chart, findings, grid, stacked, stage_class, table, waterfall};
 use crate::html::summary::width_ms;
 use crate::html::{Page, Side, document};
-use crate::sections::Style;
-use crate::text::{Column, duration, metric};
+use crate::text::{duration, metric};
 
 /// Rows of a table of differences.
 const ROWS: usize = 500;
@@ -90,7 +90,7 @@ fn summary(
     html! {
         div.verdict {
             @match compared {
-                Ok(report) => p { (headline(report, Style::Terminal)) },
+                Ok(report) => p { (headline(report, Style::Terminal).plain()) },
                 Err(why) => p { "No verdict on the figures: " (why) },
             }
         }
@@ -135,16 +135,11 @@ fn columns(name: &'static str) -> [Column; 5] {
 }
 
 /// Cells of two values that may be missing.
-fn cells(
-    name: String,
-    a: Option<f64>,
-    b: Option<f64>,
-    show: impl Fn(f64) -> String,
-) -> Vec<String> {
+fn cells(name: String, a: Option<f64>, b: Option<f64>, show: impl Fn(f64) -> String) -> Vec<Cell> {
     let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), &show);
     let difference = a.zip(b).map(|(a, b)| b - a);
     let change = a.zip(difference).filter(|(a, _)| *a > 0.0).map(|(a, more)| 100.0 * more / a);
-    vec![
+    row![
         name,
         shown(a),
         shown(b),
@@ -164,7 +159,7 @@ fn latency(a: &ProfileReport, b: &ProfileReport) -> Markup {
     ];
     let figures = figures.map(|(name, a, b)| {
         let mut row = cells(name.to_owned(), a.value, b.value, |value| format!("{value:.3}"));
-        (row[1], row[2]) = (metric(a, 3), metric(b, 3));
+        (row[1], row[2]) = (metric(a, 3).into(), metric(b, 3).into());
         row
     });
     let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
@@ -184,7 +179,7 @@ fn joined(
     a: &BTreeMap<String, f64>,
     b: &BTreeMap<String, f64>,
     show: impl Fn(f64) -> String + Copy,
-) -> Vec<Vec<String>> {
+) -> Vec<Vec<Cell>> {
     let mut names: Vec<&String> =
         a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))).collect();
     let apart = |name: &String| (b.get(name).unwrap_or(&0.0) - a.get(name).unwrap_or(&0.0)).abs();
@@ -316,7 +311,7 @@ fn collectives(a: &ProfileReport, b: &ProfileReport) -> Markup {
 }
 
 /// Rows of a table as far as a page can hold them, or a word if there are none.
-fn bounded(name: &'static str, mut rows: Vec<Vec<String>>, empty: &str) -> Markup {
+fn bounded(name: &'static str, mut rows: Vec<Vec<Cell>>, empty: &str) -> Markup {
     let left_out = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);
     html! {

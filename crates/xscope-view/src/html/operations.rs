@@ -8,9 +8,10 @@ use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::KernelRow;
 use xscope_analysis::stats::as_f64;
 
+use crate::grid::{Cell, Column, row};
 use crate::html::bounds::ROWS;
 use crate::html::parts::table;
-use crate::text::{Column, duration, percent, shorten, si};
+use crate::text::{duration, percent, shorten, si};
 
 /// Operations in the roofline chart.
 const CHARTED: usize = 300;
@@ -109,7 +110,10 @@ pub(crate) fn page(analysis: &AnalyzeReport) -> Markup {
         "FLOP/B",
         "of peak",
     ];
-    columns.extend(numbers.map(Column::Number));
+    columns.extend(numbers.map(|name| match name {
+        "share" => Column::Share(name),
+        _ => Column::Number(name),
+    }));
     columns.push(Column::Text("bound by"));
     let rows: Vec<_> =
         operations.iter().take(ROWS).map(|operation| cells(operation, whole)).collect();
@@ -129,12 +133,12 @@ pub(crate) fn page(analysis: &AnalyzeReport) -> Markup {
     }
 }
 
-fn cells(operation: &Operation<'_>, whole: f64) -> Vec<String> {
+fn cells(operation: &Operation<'_>, whole: f64) -> Vec<Cell> {
     let rate = |cost: Option<f64>| {
         operation.rate(cost).map_or_else(|| "-".to_owned(), |rate| si(rate, ""))
     };
     let roofline = &operation.costliest.roofline;
-    vec![
+    row![
         shorten(operation.name, 60),
         operation.scope.to_owned(),
         operation.costliest.category.clone(),

@@ -6,6 +6,7 @@ use xscope_analysis::stats::as_f64;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::run::{RunManifest, Utc};
 
+use crate::grid::{Column, row};
 use crate::html::benchmark::benchmark;
 use crate::html::bounds::LeftOut;
 use crate::html::operations;
@@ -14,7 +15,7 @@ use crate::html::summary::summary;
 use crate::html::{Page, Side};
 use crate::overhead::{overhead_grid, overhead_notes};
 use crate::sections::grids;
-use crate::text::{Column, percent, shorten, si};
+use crate::text::{percent, shorten, si};
 
 /// All pages in order; each is there, with a word if it is empty.
 pub(crate) fn pages(side: &Side, left_out: &LeftOut) -> Vec<Page> {
@@ -130,10 +131,10 @@ fn left_out_note(left_out: &LeftOut, section: Section) -> Markup {
 fn latency(report: &ProfileReport) -> Markup {
     let latency = &report.latency;
     let percentiles =
-        latency.percentiles.iter().map(|(share, ms)| vec![format!("p{share}"), format!("{ms:.3}")]);
+        latency.percentiles.iter().map(|(share, ms)| row![format!("p{share}"), format!("{ms:.3}")]);
     let stages = report.stages.iter().map(|stage| {
         let ms = |ms: f64| format!("{ms:.3}");
-        vec![
+        row![
             stage.name.clone(),
             ms(stage.p50_ms),
             ms(stage.p99_ms),
@@ -160,7 +161,7 @@ fn latency(report: &ProfileReport) -> Markup {
                 div {
                     h3 { "Stages" }
                     (table(
-                        &[Column::Text("stage"), Column::Number("p50 ms"), Column::Number("p99 ms"), Column::Number("mean ms"), Column::Number("share")],
+                        &[Column::Text("stage"), Column::Number("p50 ms"), Column::Number("p99 ms"), Column::Number("mean ms"), Column::Share("share")],
                         &stages.collect::<Vec<_>>(),
                     ))
                 }
@@ -230,7 +231,7 @@ fn waiting(analysis: &AnalyzeReport) -> Markup {
 
 pub(crate) fn environment(report: &ProfileReport, manifest: Option<&RunManifest>) -> Markup {
     let sources = report.analysis.sources.iter().map(|source| {
-        vec![
+        row![
             source.path.clone(),
             source.format.to_owned(),
             si(as_f64(source.bytes), "B"),

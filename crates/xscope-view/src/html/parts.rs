@@ -8,8 +8,8 @@ use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::{Finding, Severity};
 
-use crate::sections::Grid;
-use crate::text::{Column, metric, percent, shorten};
+use crate::grid::{Cell, Column, Grid};
+use crate::text::{metric, percent, shorten};
 
 /// Tables with more rows than this can be filtered.
 const FEW: usize = 8;
@@ -32,15 +32,18 @@ pub(crate) fn grid(grid: &Grid) -> Markup {
 
 /// A table that can be sorted, and filtered if it is long. Columns without a name hold drawings
 /// for terminals and are left out.
-pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> Markup {
-    let shown: Vec<(usize, &Column)> =
-        columns.iter().enumerate().filter(|(_, column)| !column.name().is_empty()).collect();
+pub(crate) fn table(columns: &[Column], rows: &[Vec<Cell>]) -> Markup {
+    let shown: Vec<(usize, &Column)> = columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| !matches!(column, Column::Drawing))
+        .collect();
     html! {
         div.scroll tabindex="0" {
             table.sortable.filterable[rows.len() > FEW] {
                 thead { tr {
                     @for (_, column) in &shown {
-                        th scope="col" class=[is_number(column).then_some("num")] { (column.name()) }
+                        th scope="col" class=[column.is_number().then_some("num")] { (column.name()) }
                     }
                 } }
                 tbody {
@@ -53,20 +56,16 @@ pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-fn is_number(column: &Column) -> bool {
-    matches!(column, Column::Number(_))
-}
-
-fn cell(column: &Column, text: Option<&String>) -> Markup {
-    let text = text.map(String::as_str).unwrap_or_default();
-    let share = (column.name() == "share").then(|| text.strip_suffix(" %")).flatten();
+fn cell(column: &Column, cell: Option<&Cell>) -> Markup {
+    let text = cell.map(Cell::text).unwrap_or_default();
+    let share = matches!(column, Column::Share(_)).then(|| text.strip_suffix(" %")).flatten();
     let share = share.and_then(|number| number.parse::<f64>().ok());
     // A scope's depth is in its leading blanks.
     let indent = text.len() - text.trim_start_matches(' ').len();
     html! {
         @if let Some(share) = share {
             td.num.share style={ "--share:" (format!("{share:.1}%")) } { (text) }
-        } @else if is_number(column) {
+        } @else if column.is_number() {
             td.num { (text) }
         } @else {
             td style=[(indent > 0).then(|| format!("padding-left:calc(.7rem + {indent}ch)"))] {

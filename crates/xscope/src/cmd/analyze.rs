@@ -68,13 +68,10 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     match (section, args.output.json) {
         (Some(section), true) => section_json(&report, section)?,
         (None, true) => output::json(&*report)?,
-        (Some(section), false) if args.markdown => {
-            output::text(&section_text(&report, section, style))?;
-        }
         (Some(section), false) => output::page(&section_text(&report, section, style))?,
         (None, false) if args.markdown => {
             for &section in Section::ALL {
-                output::text(&section_text(&report, section, style))?;
+                output::page(&section_text(&report, section, style))?;
             }
         }
         (None, false) => output::page(&analyze_text(&report))?,

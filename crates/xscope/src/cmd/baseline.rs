@@ -76,7 +76,7 @@ fn list(args: &BaselineListArgs) -> Result<Exit> {
         true => output::json(&serde_json::json!({
             "schema": "xscope/baselines/1", "baselines": listed, "noise": noises,
         }))?,
-        false => output::text(&baselines_text(&listed, &noises))?,
+        false => output::page(&baselines_text(&listed, &noises))?,
     }
     Ok(Exit::Fine)
 }
@@ -87,7 +87,7 @@ fn show(args: &BaselineShowArgs) -> Result<Exit> {
     let Some(last) = baselines.pop() else { bail!(missing(&args.baselines, &args.name)) };
     match args.output.json {
         true => output::json(&last)?,
-        false => output::text(&baseline_text(&last))?,
+        false => output::page(&baseline_text(&last))?,
     }
     Ok(Exit::Fine)
 }

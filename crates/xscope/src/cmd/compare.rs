@@ -79,10 +79,10 @@ pub(crate) fn show(report: &CompareReport, args: &VerdictOutputArgs) -> Result<(
     };
     write(&args.junit, &|| Ok(compare_junit(report)))?;
     write(&args.slack, &|| Ok(serde_json::to_string_pretty(&compare_slack(report))?))?;
-    match (args.json, args.markdown) {
-        (true, _) => output::json(report),
-        (_, true) => output::text(&compare_text(report, Style::Markdown)),
-        _ => output::page(&compare_text(report, Style::Terminal)),
+    let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+    match args.json {
+        true => output::json(report),
+        false => output::page(&compare_text(report, style)),
     }
 }
 

@@ -9,6 +9,7 @@ use xscope_model::bench::Repeat;
 use xscope_trace::results::{self, BenchConfig, Ended, Judgement, Metadata, PointResult, Results};
 use xscope_trace::run::{HostInfo, NewRun, RunClock, RunDir, RunStatus, Utc, replace_file};
 use xscope_trace::{Nanos, clock};
+use xscope_view::colour::Text;
 
 use crate::cli::{InsideArgs, InsideOutputArgs};
 use crate::cmd::{Exit, profile};
@@ -118,7 +119,7 @@ impl Session {
     pub(crate) fn end(
         mut self,
         args: &InsideOutputArgs,
-        text: impl FnOnce(&Results) -> String,
+        text: impl FnOnce(&Results) -> Text,
     ) -> Result<Exit> {
         self.write()?;
         self.run.finish(RunStatus::Complete, clock::wall())?;

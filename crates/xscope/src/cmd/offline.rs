@@ -34,7 +34,7 @@ pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
     if let Some(price) = args.price_per_hour {
         add_cost(&mut session.results, price);
     }
-    session.end(&args.report, |results| text(results, &ran))
+    session.end(&args.report, |results| text(results, &ran).into())
 }
 
 fn workload(args: &OfflineArgs, model: &Model) -> Workload {
