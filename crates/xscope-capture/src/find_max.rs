@@ -297,9 +297,9 @@ impl Hunt<'_> {
 fn goodput(point: &PointResult, within: u64) -> Figure {
     let rate = point.requests_per_sec.value().filter(|_| point.ok > 0);
     match rate {
-        Some(rate) => {
-            Figure::Value(rate * results::count_to_f64(within) / results::count_to_f64(point.ok))
-        }
+        Some(rate) => Figure::Value(
+            rate * xscope_trace::stats::as_f64(within) / xscope_trace::stats::as_f64(point.ok),
+        ),
         None => Figure::unavailable("1/s", "no right answers"),
     }
 }
