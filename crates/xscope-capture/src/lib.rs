@@ -7,44 +7,45 @@
 //! A Python server that is started from here has probes inside ([`ProbeTable`]) and writes spans of
 //! all its processes; one that already runs is left as it is.
 
-mod ab;
-mod bench;
-mod capture;
+mod begin;
+mod command;
+mod control;
 mod error;
-mod find_max;
 mod log_watch;
+mod measure;
 mod overhead;
+mod pool;
 mod probes;
-mod profile;
 mod profiler;
+mod request;
+mod results;
 mod ring;
-mod run;
+mod roads;
 mod search;
 mod server;
 mod session;
 mod slo;
 mod slow;
-mod sweep;
+mod under_test;
 mod watchdog;
 mod work;
 
-pub use ab::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget, ab};
-pub use bench::{BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers, bench};
-pub use capture::{
-    CaptureEvent, CaptureOptions, CaptureServer, ServerDir, StartWhen, capture, collect,
-    copy_commands,
-};
+pub use command::ServerCommand;
+pub use control::{Control, Event};
 pub use error::CaptureError;
-pub use find_max::{FindMaxEvent, FindMaxOptions, FoundMax, find_max};
 pub use overhead::OverheadOptions;
-pub use probes::{ProbeSummary, ProbeTable, RecordedSummary};
-pub use profile::{ProfileEvent, ProfileOptions, Profiled, profile};
+pub use pool::CaptureServer;
+pub use probes::{ProbeSummary, ProbeTable, RecordedSummary, Spans};
 pub use profiler::{ProfilerOptions, TracerLevels};
-pub use run::{Ran, RunEvent, RunOptions, run};
-pub use search::Probe;
-pub use server::{ServerCommand, Spans};
+pub use request::{LoadRequest, RunRequest, Target};
+pub use results::MeasuredRun;
+pub use roads::{
+    AbEnd, AbRequest, AbRun, AbSides, AbStarts, BenchRequest, CaptureRequest, CommandRequest,
+    FindMaxRequest, FoundMax, InProcess, OwnLoad, ProfileRequest, ProfiledServers, Ran, ServerDir,
+    StartWhen, SweepRequest, Swept, ab, bench, capture, collect, copy_commands, find_max, profile,
+    run, sweep,
+};
 pub use session::stop_profiler;
-pub use slo::Slo;
-pub use slow::{SlowEvent, SlowOptions, SlowSummary};
-pub use sweep::{Cell, SweepEvent, SweepOptions, Swept, sweep};
+pub use slo::{NoSlo, Slo};
+pub use slow::{SlowOptions, SlowSummary};
 pub use watchdog::watch_over;

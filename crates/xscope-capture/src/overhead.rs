@@ -20,7 +20,7 @@ use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
-use crate::profiler::{self, TracerLevels, absolute};
+use crate::profiler::{self, NotStarted, TracerLevels, absolute};
 use crate::watchdog::Watched;
 
 /// What to compare, and for how long.
@@ -56,22 +56,28 @@ pub(crate) struct Before {
     pub requests_per_sec: f64,
 }
 
-/// Alternates windows on a point, whose shapes the server has compiled for.
+/// A point, whose shapes the server has compiled for, to be loaded with more and less recording.
+pub(crate) struct Alternation<'a> {
+    pub(crate) options: &'a OverheadOptions,
+    pub(crate) before: Before,
+    pub(crate) load: Load,
+    pub(crate) plan: &'a Plan,
+    pub(crate) url: &'a str,
+    pub(crate) run: &'a RunDir,
+    pub(crate) watchdog: &'a [OsString],
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// Alternates windows on the point.
 ///
 /// What cannot be measured (a server without a profiler) is left out with the reason; so is the
-/// rest of it when `cancel` is thrown.
+/// rest of it when it is cancelled.
 ///
 /// # Errors
 /// The server is gone, or the run cannot be written.
-pub(crate) async fn alternate(
-    url: &str,
-    mut load: Load,
-    run: &RunDir,
-    plan: &Plan,
-    (options, before, watchdog): (&OverheadOptions, Before, &[OsString]),
-    cancel: &Cancel,
-) -> Result<OverheadRecord, CaptureError> {
-    let place = Place::of(url, run, watchdog);
+pub(crate) async fn alternate(of: Alternation<'_>) -> Result<OverheadRecord, CaptureError> {
+    let Alternation { options, before, load, plan, cancel, .. } = of;
+    let place = Place::of(of.url, of.run, of.watchdog);
     let (mut recordings, mut left_out) = (Vec::new(), Vec::new());
     for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
         match place.why_not(recording, options) {
@@ -81,7 +87,7 @@ pub(crate) async fn alternate(
     }
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
     let (shape, arrivals) = (plan.shape(), &plan.workload().arrivals);
-    let mut record = OverheadRecord {
+    let record = OverheadRecord {
         schema: SCHEMA.to_owned(),
         batch_size: shape.batch_size.unwrap_or(0),
         label_count: shape.label_count.unwrap_or(0),
@@ -93,23 +99,24 @@ pub(crate) async fn alternate(
         recordings.into_iter().partition(|&recording| recording == Recording::Nothing);
     let mut result = Ok(());
     let both = if pairs.is_empty() || windows.is_empty() { 1 } else { 2 };
+    let mut turns = Turns { load, place, record, limit: limit / both, cancel };
     for others in [pairs, windows].into_iter().filter(|others| !others.is_empty()) {
-        let (limit, is_pair) = (limit / both, others == [Recording::Nothing]);
+        let is_pair = others == [Recording::Nothing];
         let recordings = [&[Recording::Probes], others.as_slice()].concat();
         let requests = match is_pair {
             true => 1,
-            false => window_requests(before.requests_per_sec, limit, recordings.len()),
+            false => window_requests(before.requests_per_sec, turns.limit, recordings.len()),
         };
         let mut point = point_of(plan, requests)?;
-        let limits = (limit, cancel);
-        result = rounds((&mut load, &mut point), &place, recordings, limits, &mut record).await;
+        result = turns.rounds(&mut point, recordings).await;
         if result.is_err() {
             break;
         }
     }
+    let Turns { place, mut record, .. } = turns;
     fs::remove_dir_all(&place.scratch).ok();
     if let Err(why) = place.set_probes(true) {
-        record.left_out.push((Recording::Probes, why));
+        record.left_out.push((Recording::Probes, why.to_string()));
     }
     result.map(|()| record)
 }
@@ -125,46 +132,57 @@ fn point_of(plan: &Plan, requests: u32) -> Result<Point, CaptureError> {
     Ok(Point::new(Plan::new(plan.name(), workload, plan.backend())?))
 }
 
-async fn rounds(
-    (load, point): (&mut Load, &mut Point),
-    place: &Place<'_>,
-    mut recordings: Vec<Recording>,
-    (limit, cancel): (Duration, &Cancel),
-    record: &mut OverheadRecord,
-) -> Result<(), CaptureError> {
-    let begun = Instant::now();
-    // The first one fills the caches of the server, which all others find full.
-    window(load, point, 0, Recording::Probes).await?;
-    let first = record.windows.last().map_or(0, |window| window.round + 1);
-    for round in first.. {
-        for recording in recordings.clone() {
-            if cancel.is_cancelled() || begun.elapsed() >= limit || recordings.len() < 2 {
-                return Ok(());
-            }
-            let profiler = match place.begin(recording).await {
-                Ok(profiler) => profiler,
-                Err(why) => {
-                    record.left_out.push((recording, why));
-                    recordings.retain(|other| *other != recording);
-                    continue;
+/// Windows under way.
+struct Turns<'a> {
+    load: Load,
+    place: Place<'a>,
+    record: OverheadRecord,
+    /// Of the rounds with one set of recordings.
+    limit: Duration,
+    cancel: &'a Cancel,
+}
+
+impl Turns<'_> {
+    async fn rounds(
+        &mut self,
+        point: &mut Point,
+        mut recordings: Vec<Recording>,
+    ) -> Result<(), CaptureError> {
+        let Self { load, place, record, limit, cancel } = self;
+        let begun = Instant::now();
+        // The first one fills the caches of the server, which all others find full.
+        window(load, point, 0, Recording::Probes).await?;
+        let first = record.windows.last().map_or(0, |window| window.round + 1);
+        for round in first.. {
+            for recording in recordings.clone() {
+                if cancel.is_cancelled() || begun.elapsed() >= *limit || recordings.len() < 2 {
+                    return Ok(());
                 }
-            };
-            let window = window(load, point, round, recording).await;
-            let stopped = match profiler {
-                Some(profiler) => {
-                    profiler.stop(profiler::stop_limit(window.is_err())).await.map(drop)
+                let profiler = match place.begin(recording).await {
+                    Ok(profiler) => profiler,
+                    Err(why) => {
+                        record.left_out.push((recording, why.to_string()));
+                        recordings.retain(|other| *other != recording);
+                        continue;
+                    }
+                };
+                let window = window(load, point, round, recording).await;
+                let stopped = match profiler {
+                    Some(profiler) => {
+                        profiler.stop(profiler::stop_limit(window.is_err())).await.map(drop)
+                    }
+                    None => Ok(()),
+                };
+                record.windows.push(window?);
+                if let Err(why) = stopped {
+                    record.left_out.push((recording, why.to_string()));
+                    return Ok(());
                 }
-                None => Ok(()),
-            };
-            record.windows.push(window?);
-            if let Err(why) = stopped {
-                record.left_out.push((recording, why));
-                return Ok(());
             }
+            recordings.reverse();
         }
-        recordings.reverse();
+        Ok(())
     }
-    Ok(())
 }
 
 async fn window(
@@ -244,33 +262,43 @@ impl<'a> Place<'a> {
     }
 
     /// Switches to a kind of recording; the profiler, if that is on then.
-    async fn begin(&self, recording: Recording) -> Result<Option<Watched>, String> {
+    async fn begin(&self, recording: Recording) -> Result<Option<Watched>, NotSwitched> {
         // In every window, so that those with recording do not come sooner after the last answer.
         self.set_probes(recording != Recording::Nothing)?;
         match recording {
             Recording::Nothing | Recording::Probes => Ok(None),
             Recording::Basic | Recording::Full => {
                 if !self.is_here {
-                    return Err(
-                        "the server's profiles do not come to this machine, on which they \
-                                would be thrown away again"
-                            .to_owned(),
-                    );
+                    return Err(NotSwitched::Elsewhere);
                 }
                 let levels = TracerLevels::with_python(recording == Recording::Full);
                 let order = profiler::order_below(&self.scratch, levels);
                 let started = Watched::start(self.url, &order, self.watchdog).await;
-                started.map(Some).map_err(|why| why.to_string())
+                Ok(Some(started?))
             }
         }
     }
 
     /// Writes the byte in place: the server has the file mapped.
-    fn set_probes(&self, on: bool) -> Result<(), String> {
+    fn set_probes(&self, on: bool) -> Result<(), NotSwitched> {
         let Some(control) = &self.control else { return Ok(()) };
         set_byte(control, u8::from(on))
-            .map_err(|why| format!("cannot write {}: {why}", control.display()))
+            .map_err(|source| NotSwitched::Probes { path: control.clone(), source })
     }
+}
+
+/// Why recording is not as it should be for a window.
+#[derive(Debug, thiserror::Error)]
+enum NotSwitched {
+    #[error(
+        "the server's profiles do not come to this machine, on which they would be thrown away \
+         again"
+    )]
+    Elsewhere,
+    #[error("cannot write {}: {source}", path.display())]
+    Probes { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Profiler(#[from] NotStarted),
 }
 
 fn set_byte(path: &Path, value: u8) -> std::io::Result<()> {

@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use xscope_trace::results::count_to_f64;
 use xscope_trace::run::RunDir;
-use xscope_trace::stats::as_f64;
-use xscope_trace::{Metric, Nanos, span};
+use xscope_trace::{Metric, Nanos, clock, span};
 
 use crate::error::CaptureError;
 use crate::profiler::absolute;
-use crate::server::{ServerCommand, Spans};
 
 /// The tables that come with xscope.
 const TABLES: [(&str, &str); 5] = [
@@ -51,6 +50,15 @@ const RUNTIME: &[(&str, &str)] = &[
 enum Paths {
     One(String),
     Several(Vec<String>),
+}
+
+/// Which spans of a server are kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spans {
+    /// All, as far as they fit.
+    All,
+    /// The newest, for whoever takes a copy in time.
+    Newest,
 }
 
 /// The spans of the calls of one function.
@@ -259,10 +267,14 @@ pub(crate) struct Installed {
 
 impl Installed {
     /// Writes the runtime and the tables to `probe/` in the run's directory.
-    pub(crate) fn write(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
+    pub(crate) fn write(
+        run: &RunDir,
+        tables: &[ProbeTable],
+        spans: Spans,
+    ) -> Result<Self, CaptureError> {
         let root = absolute(run.path());
         let directory = root.join("probe");
-        let tables = json!({ "schema": "xscope/probes/1", "tables": command.tables }).to_string();
+        let tables = json!({ "schema": "xscope/probes/1", "tables": tables }).to_string();
         let files = RUNTIME
             .iter()
             .map(|&(name, text)| (name, text.as_bytes()))
@@ -274,7 +286,7 @@ impl Installed {
                 .and_then(|()| fs::write(&path, bytes))
                 .map_err(|source| CaptureError::Io { what: "write", path, source })?;
         }
-        let ring = (command.spans == Spans::Newest).then(|| run.ring_dir());
+        let ring = (spans == Spans::Newest).then(|| run.ring_dir());
         if let Some(path) = &ring {
             fs::create_dir_all(path).map_err(|source| CaptureError::Io {
                 what: "make",
@@ -382,7 +394,7 @@ impl RecordedSummary {
             time = time.into_iter().chain(recorded.time()).reduce(|a, b| a + b);
         }
         let all = spans + thrown_away;
-        let per_kept = as_f64(all) / as_f64(spans.max(1));
+        let per_kept = count_to_f64(all) / count_to_f64(spans.max(1));
         let time_ms = time.map(|time| time.as_millis() * per_kept);
         let counted = |value: Option<f64>, unit| match value {
             Some(value) => Metric::degraded(
@@ -449,6 +461,17 @@ impl ProbeSummary {
         }
         warnings
     }
+}
+
+/// Puts into the run's manifest how the probes of a server did that has ended; spans that a ring has
+/// thrown away are given if there is one.
+pub(crate) fn keep_summary(run: &mut RunDir, thrown_away: Option<u64>) -> ProbeSummary {
+    let mut summary = ProbeSummary::read(&run.spans_dir());
+    let folder = if thrown_away.is_some() { run.ring_dir() } else { run.spans_dir() };
+    let wall = clock::wall() - run.manifest.started_wall;
+    summary.recorded = Some(RecordedSummary::read(&folder, thrown_away.unwrap_or(0), wall));
+    run.manifest.other.insert("probes".to_owned(), json!(summary));
+    summary
 }
 
 fn notes(spans: &Path) -> Vec<Note> {

@@ -5,12 +5,11 @@
 //! first breaks its release on PyPI and the second puts the end of each prefill into the decode
 //! trace.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xscope_load::probe::{TextAnswer, get_text, post_json};
+use xscope_load::{LoadError, TextAnswer, get_text, post_json};
 
 use crate::error::CaptureError;
 
@@ -121,27 +120,47 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Why a profiler was not started, as a sentence.
-#[derive(Debug)]
+/// Why a profiler was not started.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NotStarted {
-    /// One is on already, at this address.
-    Busy(String),
+    /// One is on already.
+    #[error(
+        "a profile is being taken already, by somebody else; if nobody is, end it with `xscope \
+         capture --stop --url {url}` (or POST /stop_profile)"
+    )]
+    Busy { url: String },
     /// The server refused, and is as it was.
-    Refused(String),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// There was no answer: it may have started all the same.
-    Silent(String),
+    #[error("{0}; its scheduler may be stuck: see the server's log")]
+    Silent(LoadError),
 }
 
-impl fmt::Display for NotStarted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy(url) => write!(
-                f,
-                "a profile is being taken already, by somebody else; if nobody is, end it with \
-                 `xscope capture --stop --url {url}` (or POST /stop_profile)"
-            ),
-            Self::Refused(why) | Self::Silent(why) => f.write_str(why),
-        }
+/// Why a profiler may still be on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStopped {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Silent(#[from] LoadError),
+}
+
+/// An answer that is not the one that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("POST {path} answers {status}: {why}; it says: {said}")]
+pub(crate) struct Refusal {
+    path: &'static str,
+    status: u16,
+    why: String,
+    /// The beginning of the answer.
+    said: String,
+}
+
+impl Refusal {
+    fn of(path: &'static str, answer: &TextAnswer, why: impl Into<String>) -> Self {
+        let said = answer.text.trim().chars().take(300).collect();
+        Self { path, status: answer.status, why: why.into(), said }
     }
 }
 
@@ -187,18 +206,18 @@ pub(crate) async fn status(url: &str) -> ProfilerStatus {
 /// Why the server does not profile.
 pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
     if let ProfilerStatus::InProgress(_) = status(url).await {
-        return Err(NotStarted::Busy(url.to_owned()));
+        return Err(NotStarted::Busy { url: url.to_owned() });
     }
     let answer = post_json(url, "/start_profile", &order.body, START_LIMIT).await;
-    let answer = answer.map_err(|error| {
-        NotStarted::Silent(format!("{error}; its scheduler may be stuck: see the server's log"))
-    })?;
+    let answer = answer.map_err(NotStarted::Silent)?;
     if answer.is_success() {
         return Ok(());
     }
     let directory = &order.output_dir;
     let why = match (answer.status, status(url).await) {
-        (500, ProfilerStatus::InProgress(_)) => return Err(NotStarted::Busy(url.to_owned())),
+        (500, ProfilerStatus::InProgress(_)) => {
+            return Err(NotStarted::Busy { url: url.to_owned() });
+        }
         (500, ProfilerStatus::Idle) => format!(
             "the server says that no profile is being taken, so it could not begin one: mostly \
              because its user may not write {directory} (choose another place with --output-dir, \
@@ -211,7 +230,7 @@ pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
         (404 | 405, _) => "the server has no profiler endpoint".to_owned(),
         _ => "see the server's log".to_owned(),
     };
-    Err(NotStarted::Refused(refusal("/start_profile", &answer, &why)))
+    Err(Refusal::of("/start_profile", &answer, why).into())
 }
 
 /// How long a server may take to stop its profiler.
@@ -222,29 +241,21 @@ pub(crate) fn stop_limit(is_gone: bool) -> Duration {
 /// Stops a profiler and waits until its files are written.
 ///
 /// # Errors
-/// Why it may still be on, as a sentence.
-pub(crate) async fn stop(url: &str, limit: Duration) -> Result<Stopped, String> {
-    let answer = post_json(url, "/stop_profile", &json!({}), limit).await;
-    let answer = answer.map_err(|error| error.to_string())?;
+/// Why it may still be on.
+pub(crate) async fn stop(url: &str, limit: Duration) -> Result<Stopped, NotStopped> {
+    const PATH: &str = "/stop_profile";
+    let answer = post_json(url, PATH, &json!({}), limit).await?;
     if answer.is_success() {
         return Ok(Stopped::Yes);
     }
-    match (answer.status, status(url).await) {
-        (_, ProfilerStatus::Idle) => Ok(Stopped::WasOff),
-        (500, ProfilerStatus::Unknown) => Ok(Stopped::Perhaps),
-        (_, ProfilerStatus::InProgress(_)) => {
-            Err(refusal("/stop_profile", &answer, "it says that a profile is still being taken"))
-        }
-        (404 | 405, _) => {
-            Err(refusal("/stop_profile", &answer, "the server has no profiler endpoint"))
-        }
-        _ => Err(refusal("/stop_profile", &answer, "see the server's log")),
-    }
-}
-
-fn refusal(path: &str, answer: &TextAnswer, why: &str) -> String {
-    let text: String = answer.text.trim().chars().take(300).collect();
-    format!("POST {path} answers {}: {why}; it says: {text}", answer.status)
+    let why = match (answer.status, status(url).await) {
+        (_, ProfilerStatus::Idle) => return Ok(Stopped::WasOff),
+        (500, ProfilerStatus::Unknown) => return Ok(Stopped::Perhaps),
+        (_, ProfilerStatus::InProgress(_)) => "it says that a profile is still being taken",
+        (404 | 405, _) => "the server has no profiler endpoint",
+        _ => "see the server's log",
+    };
+    Err(Refusal::of(PATH, &answer, why).into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 /// A rate to try.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Probe {
+pub(crate) struct Probe {
     pub per_sec: f64,
     /// Whether it is the last word on a rate that held before, which chance may have helped.
     pub confirms: bool,

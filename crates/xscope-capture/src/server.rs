@@ -14,8 +14,9 @@ use tokio::process::{Child, Command};
 use xscope_load::{LoadError, Pulse, wait_ready};
 use xscope_trace::run::{ProcessId, RunDir};
 
+use crate::command::{ServerCommand, words_of};
 use crate::error::CaptureError;
-use crate::probes::{Installed, ProbeTable};
+use crate::probes::Installed;
 
 /// How long a server may take to end by itself when it is asked to.
 const GRACE: Duration = Duration::from_secs(20);
@@ -25,45 +26,6 @@ const OCCUPIED: Duration = Duration::from_millis(300);
 
 /// How much of a log's end goes into a message.
 const LOG_TAIL: usize = 2000;
-
-/// A command that starts a server, and what to record in it.
-#[derive(Debug, Clone)]
-pub struct ServerCommand {
-    /// The program and its arguments; not empty.
-    pub words: Vec<OsString>,
-    pub tables: Vec<ProbeTable>,
-    /// PYTHONPATH, as the user has it.
-    pub python_path: Option<String>,
-    pub spans: Spans,
-}
-
-/// Which spans of a server are kept on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spans {
-    /// All, as far as they fit.
-    All,
-    /// The newest, for whoever takes a copy in time.
-    Newest,
-}
-
-impl ServerCommand {
-    /// The command as text, for people.
-    pub fn text(&self) -> String {
-        let words = self.words.iter().map(|word| word.to_string_lossy());
-        words.collect::<Vec<_>>().join(" ")
-    }
-
-    /// What it serves, as far as the words say.
-    pub(crate) fn model(&self) -> String {
-        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
-        let names = ["--model-path", "--model"];
-        let named = words.iter().zip(words.iter().skip(1)).find_map(|(flag, value)| {
-            names.contains(&flag.as_ref()).then(|| value.clone().into_owned())
-        });
-        let program = || Path::new(&self.words[0]).file_name().map(|name| name.to_string_lossy());
-        named.or_else(|| program().map(Into::into)).unwrap_or_default()
-    }
-}
 
 /// A server that was started; it is killed, with all its processes, when this is dropped.
 #[derive(Debug)]
@@ -75,13 +37,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command` with its log in `logs/server.log` of the run and its spans in `spans/`.
-    pub(crate) fn start(run: &RunDir, command: &ServerCommand) -> Result<Self, CaptureError> {
-        let probes = Installed::write(run, command)?;
+    /// Starts `command` with probes inside, with its log in `log` and its spans in the run.
+    pub(crate) fn probed(
+        run: &RunDir,
+        command: &ServerCommand,
+        log: &Path,
+    ) -> Result<Self, CaptureError> {
+        let probes = Installed::write(run, &command.tables, command.spans)?;
         let (program, args) = command.words.split_first().ok_or(CaptureError::NoCommand)?;
         let mut process = Command::new(program);
         process.args(args).envs(probes.environment(command.python_path.as_deref()));
-        Self::spawn(process, &command.text(), &run.logs_dir().join("server.log"))
+        Self::spawn(process, &command.text(), log)
     }
 
     /// Starts a command of the shell as it is, with its log in `log`.
@@ -96,8 +62,7 @@ impl Server {
         let (program, args) = words.split_first().ok_or(CaptureError::NoCommand)?;
         let mut process = Command::new(program);
         process.args(args);
-        let text: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        Self::spawn(process, &text.join(" "), log)
+        Self::spawn(process, &words_of(words).join(" "), log)
     }
 
     fn spawn(mut process: Command, text: &str, log: &Path) -> Result<Self, CaptureError> {
@@ -130,10 +95,6 @@ impl Server {
             let (ended, name) = processes.iter().find(|(process, _)| !process.is_alive())?;
             Some(format!("process {} ({name}) of the server has ended", ended.pid))
         })
-    }
-
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
     }
 
     /// Waits for the end of the first process. May be cancelled and called again.

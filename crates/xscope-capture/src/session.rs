@@ -14,7 +14,7 @@ use xscope_trace::{Nanos, clock};
 
 use crate::error::CaptureError;
 use crate::profiler::{
-    self, NotStarted, Order, ProfilerOptions, ProfilerStatus, Stopped, absolute,
+    self, NotStarted, NotStopped, Order, ProfilerOptions, ProfilerStatus, Stopped, absolute,
 };
 use crate::watchdog::Watchdog;
 
@@ -63,7 +63,7 @@ pub(crate) async fn start(
     let mut again = Vec::new();
     for (index, (answer, _)) in answers.iter().enumerate() {
         let url = &run.manifest.servers[index].url;
-        if matches!(answer, Err(NotStarted::Busy(_)))
+        if matches!(answer, Err(NotStarted::Busy { .. }))
             && let Some(orphan) = stop_orphan(run.path(), url).await
         {
             say(format!(
@@ -148,6 +148,25 @@ impl Session {
         }
     }
 
+    /// Leaves the profilers to the end of their servers, which have failed and are ended next.
+    ///
+    /// # Errors
+    /// The manifest cannot be written.
+    pub(crate) fn abandon(mut self, run: &mut RunDir) -> Result<(), CaptureError> {
+        for index in 0..run.manifest.servers.len() {
+            let bytes = profile_bytes(&run.server_trace_dir(&run.manifest.servers[index]));
+            run.manifest.servers[index].profiler = match bytes {
+                0 => ProfilerState::Off,
+                _ => ProfilerState::Collected,
+            };
+        }
+        run.save()?;
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.dismiss();
+        }
+        Ok(())
+    }
+
     /// Stops all that are on, at once, each within `limit`, and waits for their files. What is not as it
     /// should be is returned, in sentences.
     ///
@@ -171,7 +190,7 @@ impl Session {
         }
         let mut warnings = Vec::new();
         for (index, answer, times) in in_order(tasks.join_all().await) {
-            let stopped = (answer == Ok(Stopped::Yes)).then_some(times);
+            let stopped = matches!(answer, Ok(Stopped::Yes)).then_some(times);
             let (state, warning) = outcome(run, &run.manifest.servers[index], answer).await;
             let server = &mut run.manifest.servers[index];
             (server.profiler, server.stopped) = (state, stopped);
@@ -191,7 +210,7 @@ impl Session {
 async fn outcome(
     run: &RunDir,
     server: &ServerRecord,
-    answer: Result<Stopped, String>,
+    answer: Result<Stopped, NotStopped>,
 ) -> (ProfilerState, Option<String>) {
     let url = &server.url;
     // Who says that it was stopped, or that nothing is being taken, has written everything.
@@ -331,6 +350,7 @@ async fn stop_orphan(run: &Path, url: &str) -> Option<PathBuf> {
 /// It may still be on.
 pub async fn stop_profiler(url: &str) -> Result<bool, CaptureError> {
     let stopped = profiler::stop(url, profiler::STOP_LIMIT).await;
-    let stopped = stopped.map_err(|why| CaptureError::Profiler { url: url.to_owned(), why });
+    let stopped =
+        stopped.map_err(|why| CaptureError::Profiler { url: url.to_owned(), why: why.to_string() });
     Ok(stopped? == Stopped::Yes)
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use xscope_load::{Phase, RequestRow};
-use xscope_trace::results::{Durations, Figure, PointResult};
-use xscope_trace::stats::Percentile;
+use xscope_trace::results::{Durations, Figure, PointResult, samples_for};
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +12,13 @@ pub struct Slo {
     of: Of,
     statistic: Statistic,
     limit_ms: f64,
+}
+
+/// Why a word is no service level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no service level: write p99=500ms, ttft.p95=0.2s or mean=20ms")]
+pub struct NoSlo {
+    text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +47,10 @@ const STATISTICS: [(&str, Statistic); 5] = [
 ];
 
 impl FromStr for Slo {
-    type Err = String;
+    type Err = NoSlo;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no service level: write p99=500ms, ttft.p95=0.2s or mean=20ms");
+    fn from_str(text: &str) -> Result<Self, NoSlo> {
+        let wrong = || NoSlo { text: text.to_owned() };
         let (figure, limit) = text.split_once('=').ok_or_else(wrong)?;
         let (of, statistic) = match figure.trim().split_once('.') {
             None => (Of::Latency, figure.trim()),
@@ -95,18 +100,18 @@ impl Slo {
     /// Fewest requests after which the figure means something: three beyond its percentile.
     pub fn requests(&self) -> u64 {
         3 * match self.statistic {
-            Statistic::P50 | Statistic::Mean => Percentile::P90.samples_needed(),
-            Statistic::P95 => Percentile::P95.samples_needed(),
-            Statistic::P99 | Statistic::Max => Percentile::P99.samples_needed(),
+            Statistic::P50 | Statistic::Mean => samples_for(900),
+            Statistic::P95 => samples_for(950),
+            Statistic::P99 | Statistic::Max => samples_for(990),
         }
     }
 
     /// Fewest requests of which the figure can be told.
     pub(crate) fn samples(&self) -> u64 {
         match self.statistic {
-            Statistic::P50 => Percentile::P50.samples_needed(),
-            Statistic::P95 => Percentile::P95.samples_needed(),
-            Statistic::P99 => Percentile::P99.samples_needed(),
+            Statistic::P50 => samples_for(500),
+            Statistic::P95 => samples_for(950),
+            Statistic::P99 => samples_for(990),
             Statistic::Mean | Statistic::Max => 1,
         }
     }

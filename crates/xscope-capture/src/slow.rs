@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use xscope_trace::{Nanos, clock};
 
+use crate::control::Control;
 use crate::profiler::{self, TracerLevels};
 use crate::ring::{Like, Request, Ring};
 use crate::watchdog::Watched;
@@ -36,23 +37,6 @@ pub struct SlowOptions {
     pub over: Nanos,
     /// Where the server's profiler is steered; only spans are kept if `None`.
     pub url: Option<String>,
-    /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
-    /// behind it; a profiler outlives a `kill -9` without one.
-    pub watchdog: Vec<OsString>,
-}
-
-/// What is told while a server runs.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SlowEvent {
-    /// A request took so many ms.
-    Slow { request: String, ms: f64 },
-    /// The device is profiled until the next request like it.
-    Armed,
-    /// It came, and its device profile is in the run.
-    Profiled,
-    /// Something is missing from the run, and why.
-    Warning(String),
 }
 
 /// What was seen and kept: `slow` in `run.json`.
@@ -93,6 +77,7 @@ struct Armed {
 #[derive(Debug)]
 pub(crate) struct Watch {
     options: SlowOptions,
+    watchdog: Vec<OsString>,
     run: PathBuf,
     ring: Ring,
     /// Slow requests whose surroundings are not over yet.
@@ -105,11 +90,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For a server that writes its spans to `ring`, into the run at `run`.
-    pub(crate) fn new(options: SlowOptions, run: &Path, ring: &Path) -> Self {
+    /// For a server that writes its spans to `ring`, into the run at `run`; the watchdog is as in
+    /// [`RunRequest`](crate::RunRequest).
+    pub(crate) fn new(
+        options: SlowOptions,
+        watchdog: Vec<OsString>,
+        run: &Path,
+        ring: &Path,
+    ) -> Self {
         let over_ms = options.over.as_millis();
         Self {
             options,
+            watchdog,
             run: run.to_owned(),
             ring: Ring::new(ring.to_owned(), run.join("spans")),
             waiting: Vec::new(),
@@ -121,16 +113,16 @@ impl Watch {
     }
 
     /// Never ends by itself.
-    pub(crate) async fn follow(&mut self, on_event: &mut impl FnMut(SlowEvent)) {
+    pub(crate) async fn follow(&mut self, control: Control<'_>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            self.look(clock::monotonic(), on_event);
-            self.steer(on_event).await;
+            self.look(clock::monotonic(), control);
+            self.steer(control).await;
         }
     }
 
     /// Takes in what the ring has, up to `now`.
-    fn look(&mut self, now: Nanos, on_event: &mut impl FnMut(SlowEvent)) {
+    fn look(&mut self, now: Nanos, control: Control<'_>) {
         for request in self.ring.requests(now) {
             self.summary.requests += 1;
             if let Some(armed) = &mut self.armed
@@ -143,19 +135,19 @@ impl Watch {
                 let (request_id, ms) =
                     (request.id.clone(), (request.end - request.start).as_millis());
                 let request_id = request_id.unwrap_or_else(|| "a request".to_owned());
-                on_event(SlowEvent::Slow { request: request_id, ms });
+                control.say(format!("slow: {request_id} took {ms:.0} ms"));
                 self.waiting.push(request);
             }
         }
         let waiting = std::mem::take(&mut self.waiting);
         let (settled, waiting) = waiting.into_iter().partition(|slow| slow.end + SETTLE <= now);
         self.waiting = waiting;
-        self.keep(settled, on_event);
+        self.keep(settled, control);
     }
 
-    fn keep(&mut self, slow: Vec<Request>, on_event: &mut impl FnMut(SlowEvent)) {
+    fn keep(&mut self, slow: Vec<Request>, control: Control<'_>) {
         for request in slow {
-            self.keep_between(request.start, request.end, on_event);
+            self.keep_between(request.start, request.end, control);
             let like = self.ring.like(&request);
             self.wanted = Some(like.clone());
             if self.summary.kept.len() < LISTED {
@@ -169,19 +161,19 @@ impl Watch {
         }
     }
 
-    fn keep_between(&mut self, from: Nanos, to: Nanos, on_event: &mut impl FnMut(SlowEvent)) {
+    fn keep_between(&mut self, from: Nanos, to: Nanos, control: Control<'_>) {
         if let Err(error) = self.ring.keep(from, to) {
-            on_event(SlowEvent::Warning(format!("spans are lost: {error}")));
+            control.warn(format!("spans are lost: {error}"));
         }
     }
 
     /// Starts and stops the server's profiler, as it is due.
-    async fn steer(&mut self, on_event: &mut impl FnMut(SlowEvent)) {
+    async fn steer(&mut self, control: Control<'_>) {
         let Some(url) = self.options.url.clone() else { return };
         let now = clock::monotonic();
         if let Some(armed) = &self.armed {
             if armed.has_come || now - armed.since > ARMED {
-                self.disarm(on_event).await;
+                self.disarm(control).await;
             }
             return;
         }
@@ -191,51 +183,46 @@ impl Watch {
         }
         self.tries += 1;
         let order = profiler::order_below(&self.run, TracerLevels::default());
-        match Watched::start(&url, &order, &self.options.watchdog).await {
+        match Watched::start(&url, &order, &self.watchdog).await {
             Ok(profiler) => {
                 let since = clock::monotonic();
                 self.armed = Some(Armed { profiler, like, since, has_come: false });
-                on_event(SlowEvent::Armed);
+                control.say("profiling the device until a request like it comes");
             }
             Err(why) => {
-                on_event(SlowEvent::Warning(format!("the device is not profiled: {why}")));
+                control.warn(format!("the device is not profiled: {why}"));
             }
         }
     }
 
-    async fn disarm(&mut self, on_event: &mut impl FnMut(SlowEvent)) {
+    async fn disarm(&mut self, control: Control<'_>) {
         let Some(armed) = self.armed.take() else { return };
         if let Err(why) = armed.profiler.stop(profiler::STOP_LIMIT).await {
-            on_event(SlowEvent::Warning(format!("the profiler may still be running: {why}")));
+            control.warn(format!("the profiler may still be running: {why}"));
         }
         if armed.has_come {
             self.summary.profiled = true;
             // The processes of the server write their spans a little after the fact, and not together.
             tokio::time::sleep(LOOK).await;
-            self.keep_between(armed.since, clock::monotonic(), on_event);
-            on_event(SlowEvent::Profiled);
+            self.keep_between(armed.since, clock::monotonic(), control);
+            control.say("the device profile of one like it is in the run");
         } else {
             // What it shows is another kind of request, or none.
             let trace = self.run.join("trace");
             fs::remove_dir_all(&trace).and_then(|()| fs::create_dir(&trace)).ok();
-            on_event(SlowEvent::Warning(
+            control.warn(
                 "no request like the slow one came while the device was profiled: the profile was \
-                 thrown away"
-                    .to_owned(),
-            ));
+                 thrown away",
+            );
         }
     }
 
     /// When the server has ended: keeps what is left to keep.
-    pub(crate) fn finish(
-        mut self,
-        has_failed: bool,
-        on_event: &mut impl FnMut(SlowEvent),
-    ) -> SlowSummary {
+    pub(crate) fn finish(mut self, has_failed: bool, control: Control<'_>) -> SlowSummary {
         let now = clock::monotonic();
-        self.look(now + SETTLE + SETTLE, on_event);
+        self.look(now + SETTLE + SETTLE, control);
         if has_failed {
-            self.keep_between(now - LAST_WORDS, now, on_event);
+            self.keep_between(now - LAST_WORDS, now, control);
         }
         self.summary.spans_thrown_away = self.ring.thrown_away();
         self.summary
@@ -246,10 +233,11 @@ impl Watch {
 mod tests {
     use std::path::Path;
 
+    use xscope_load::Cancel;
     use xscope_trace::span::{self, Span, SpanWriter, ThreadId, Value};
     use xscope_trace::{Bytes, Nanos, clock};
 
-    use super::{SlowOptions, SlowSummary, Watch};
+    use super::{Control, SlowOptions, SlowSummary, Watch};
 
     const MS: i64 = 1_000_000;
 
@@ -283,10 +271,11 @@ mod tests {
         std::fs::create_dir(run.join("spans")).unwrap();
         let zero = Nanos(clock::monotonic().0 - 60_000 * MS);
         ring(&at, zero, spans);
-        let options = SlowOptions { over: Nanos(over_ms * MS), url: None, watchdog: Vec::new() };
-        let mut watch = Watch::new(options, run, &at);
-        watch.look(clock::monotonic(), &mut |_| ());
-        let summary = watch.finish(false, &mut |_| ());
+        let options = SlowOptions { over: Nanos(over_ms * MS), url: None };
+        let mut watch = Watch::new(options, Vec::new(), run, &at);
+        let control = Control { cancel: &Cancel::new(), on_event: &|_| () };
+        watch.look(clock::monotonic(), control);
+        let summary = watch.finish(false, control);
         let kept = std::fs::read(run.join(format!("spans/{}.xspan", std::process::id())));
         let kept = kept.unwrap_or_default();
         let file = span::read(&kept).0;

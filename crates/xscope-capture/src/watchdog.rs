@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::profiler::{self, NotStarted, Order, Stopped};
+use crate::profiler::{self, NotStarted, NotStopped, Order, Stopped};
 
 /// What is written when nothing is left to stop.
 const ALL_OFF: &[u8] = b"off";
@@ -71,7 +71,7 @@ impl Watched {
             Self { url: url.to_owned(), watchdog: Watchdog::wake(watchdog, std::iter::once(url)) };
         let started = profiler::start(url, order).await;
         // One that gave no answer may be on, and is the watchdog's; another is not ours to stop.
-        if let Err(NotStarted::Busy(_) | NotStarted::Refused(_)) = started {
+        if let Err(NotStarted::Busy { .. } | NotStarted::Refused(_)) = started {
             watched.dismiss();
         }
         started.map(|()| watched)
@@ -80,8 +80,8 @@ impl Watched {
     /// Stops it and waits until its files are written.
     ///
     /// # Errors
-    /// Why it may still be on, as a sentence; the watchdog then tries once more.
-    pub(crate) async fn stop(mut self, limit: Duration) -> Result<Stopped, String> {
+    /// Why it may still be on; the watchdog then tries once more.
+    pub(crate) async fn stop(mut self, limit: Duration) -> Result<Stopped, NotStopped> {
         let stopped = profiler::stop(&self.url, limit).await?;
         self.dismiss();
         Ok(stopped)

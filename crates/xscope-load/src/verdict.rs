@@ -2,8 +2,10 @@
 //! in, causes out.
 
 use xscope_trace::Nanos;
-use xscope_trace::results::{Cause, CauseKind, Durations, Figure};
-use xscope_trace::stats::{Percentile, as_f64};
+use xscope_trace::results::{
+    Cause, CauseKind, CompileSplit, Durations, Figure, PointResult, Verdict, count_to_f64,
+    samples_for,
+};
 
 use crate::audit::{audit, due_per_sec};
 use crate::evidence::Evidence;
@@ -34,8 +36,7 @@ const RATES: [&str; 4] = [
     "input_tokens_per_sec",
     "output_tokens_per_sec",
 ];
-const PERCENTILES: [(&str, Percentile); 3] =
-    [("p50_ms", Percentile::P50), ("p95_ms", Percentile::P95), ("p99_ms", Percentile::P99)];
+const PERCENTILES: [(&str, u64); 3] = [("p50_ms", 500), ("p95_ms", 950), ("p99_ms", 990)];
 
 /// Latencies of right answers that did and did not meet a compilation.
 #[derive(Debug, Default)]
@@ -84,6 +85,25 @@ pub(crate) fn asked(plan: &Plan, evidence: &Evidence) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
+/// Adds the requests that were sent while a point's profile was taken. One that compiled then, after
+/// all else, was not warm; a log or a header knows better whether that was so while it was measured.
+pub fn add_profiled(point: &mut PointResult, split: CompileSplit) {
+    if split.hit.n > 0 && point.compile.is_none() {
+        let first = split.evidence.first().map_or("", String::as_str);
+        let detail = format!(
+            "{} of {} requests met a compilation while the profile was taken, after the trials \
+             ({first}): some that were measured may have, too, and nothing would show it \
+             (a log with its compilations would: JAX_LOG_COMPILES=1 for the server, --server-log)",
+            split.hit.n,
+            split.hit.n + split.clean.n,
+        );
+        let cause = Cause { cause: CauseKind::NotWarm, detail, spoils: Vec::new() };
+        point.verdict.causes.push(cause);
+        point.verdict = Verdict::on(std::mem::take(&mut point.verdict.causes), &[]);
+    }
+    point.compile_profiled = Some(split);
+}
+
 /// All that is wrong with a point.
 pub(crate) fn causes(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) -> Vec<Cause> {
     let gone = || trials.iter().find_map(|trial| trial.gone.clone());
@@ -118,7 +138,7 @@ pub(crate) fn causes(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) 
         let detail = format!("{} requests met a compilation{line}", hit.len());
         add(CauseKind::CompileInWindow, detail, &[]);
     }
-    if !evidence.warmup.warm && evidence.warmup.requests > 0 {
+    if evidence.warmup.warm == Some(false) {
         let detail = evidence.warmup.evidence.join("; ");
         add(CauseKind::NotWarm, format!("warm-up was given up: {detail}"), &[]);
     }
@@ -132,7 +152,7 @@ pub(crate) fn causes(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) 
     }
     let right = trials.iter().flat_map(|trial| &trial.samples);
     let n = right.filter(|sample| sample.failure.is_none()).count() as u64;
-    let few = PERCENTILES.map(|(name, percentile)| (name, percentile.samples_needed()));
+    let few = PERCENTILES.map(|(name, permille)| (name, samples_for(permille)));
     let few: Vec<(&str, u64)> = few.into_iter().filter(|(_, needed)| n < *needed).collect();
     if !few.is_empty() {
         let needs = few.iter().map(|(name, needed)| format!("{name} needs {needed} samples"));
@@ -210,10 +230,10 @@ fn overloaded(trials: &[TrialSamples]) -> Option<String> {
         let in_flight = |i: usize| i - ends.partition_point(|end| *end <= due[i]);
         let mean = |from: usize, to: usize| {
             let sum: usize = (from..to).map(in_flight).sum();
-            as_f64(sum as u64) / as_f64((to - from).max(1) as u64)
+            count_to_f64(sum as u64) / count_to_f64((to - from).max(1) as u64)
         };
         let (before, after) = (mean(n / 4, n / 2), mean(3 * n / 4, n));
-        let all = as_f64(n as u64);
+        let all = count_to_f64(n as u64);
         (after - before > (GROWTH * all).max(all.sqrt())).then(|| {
             format!(
                 "requests in flight grew from {before:.0} to {after:.0}: more is offered than is \

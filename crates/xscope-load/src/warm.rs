@@ -28,9 +28,15 @@ pub struct WarmUp {
 }
 
 impl WarmUp {
-    /// At least so many rounds; ten times as many, and 50 more, before it is given up.
+    pub const NONE: Self = Self { at_least: 0, at_most: 0 };
+
+    /// At least so many rounds; ten times as many, and 50 more, before it is given up. None at all if
+    /// 0.
     pub fn at_least(rounds: u32) -> Self {
-        Self { at_least: rounds, at_most: rounds.saturating_mul(10).saturating_add(50) }
+        match rounds {
+            0 => Self::NONE,
+            _ => Self { at_least: rounds, at_most: rounds.saturating_mul(10).saturating_add(50) },
+        }
     }
 }
 
@@ -94,7 +100,8 @@ pub async fn warm_up(
     let report = WarmupReport {
         requests,
         failed: requests - right,
-        warm: rounds.count() >= rules.at_least as usize && rounds.are_steady(),
+        warm: (requests > 0)
+            .then(|| rounds.count() >= rules.at_least as usize && rounds.are_steady()),
         evidence: rounds.evidence(signs.seen_by()),
     };
     Ok(Warmed { report, gone })
@@ -137,6 +144,9 @@ impl Rounds {
 
     /// How it is known, a sentence for each sign.
     fn evidence(&self, seen_by: &str) -> Vec<String> {
+        if self.count() == 0 {
+            return vec!["there was no warm-up".to_owned()];
+        }
         let from = self.count().saturating_sub(STEADY_ROUNDS);
         let latest = self.medians[from..].iter().map(|median| match median {
             Some(ms) => format!("{ms:.2}"),

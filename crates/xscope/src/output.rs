@@ -2,9 +2,11 @@
 
 #![expect(clippy::print_stderr, reason = "this module is the program's voice")]
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Serialize;
 use xscope_load::RequestRow;
 use xscope_trace::Nanos;
@@ -46,6 +48,13 @@ pub(crate) fn progress(message: &str) {
     eprintln!("{message}");
 }
 
+/// Appends to a file that the user named.
+pub(crate) fn append(path: &Path, text: &str) -> Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// Shows bytes of another program on stderr as they are; the offset behind them.
 pub(crate) fn copy(bytes: &[u8], at: u64) -> u64 {
     // Nobody may be looking any more, which is no reason to stop the program.
@@ -71,7 +80,10 @@ pub(crate) struct Progress {
 enum Shown {
     Nothing,
     Phases,
-    Line,
+    /// Whether something stands on it.
+    Line {
+        is_open: bool,
+    },
     Page(Box<Page>),
 }
 
@@ -98,20 +110,21 @@ impl Progress {
         let shown = match (enabled, io::stderr().is_terminal()) {
             (false, _) => Shown::Nothing,
             (true, false) => Shown::Phases,
-            (true, true) => Shown::Line,
+            (true, true) => Shown::Line { is_open: false },
         };
         Self { shown, phase: String::new(), done: 0, total: None }
     }
 
     /// If it is watched, shows a page where a line would be shown.
     pub(crate) fn watched(mut self, watch: bool) -> Self {
-        if let (Shown::Line, true) = (&self.shown, watch) {
+        if let (Shown::Line { .. }, true) = (&self.shown, watch) {
             self.shown = Shown::Page(Box::default());
         }
         self
     }
 
-    pub(crate) fn say(&self, message: &str) {
+    pub(crate) fn say(&mut self, message: &str) {
+        self.leave_line();
         if !matches!(self.shown, Shown::Nothing) {
             progress(message);
         }
@@ -133,7 +146,7 @@ impl Progress {
                 None => progress(phase),
             },
             Shown::Page(page) => page.live.begin(phase, total),
-            Shown::Nothing | Shown::Line => {}
+            Shown::Nothing | Shown::Line { .. } => {}
         }
     }
 
@@ -152,11 +165,12 @@ impl Progress {
     pub(crate) fn step(&mut self, row: &RequestRow) {
         self.done += 1;
         match &mut self.shown {
-            Shown::Line => {
+            Shown::Line { is_open } => {
                 let total = self.total.unwrap_or(0);
                 if self.done == total || self.done.is_multiple_of(1 + total / 100) {
                     let of = self.total.map_or_else(String::new, |total| format!("/{total}"));
                     eprint!("\r{}: {}{of}\x1b[K", self.phase, self.done);
+                    *is_open = true;
                 }
             }
             Shown::Page(page) => {
@@ -171,12 +185,20 @@ impl Progress {
 
     /// Ends what is being rewritten.
     pub(crate) fn end(&mut self) {
+        self.leave_line();
+        self.done = 0;
+    }
+
+    /// Begins a line of its own for what is said next.
+    fn leave_line(&mut self) {
         match &mut self.shown {
-            Shown::Line if self.done > 0 => eprintln!(),
+            Shown::Line { is_open } if *is_open => {
+                *is_open = false;
+                eprintln!();
+            }
             Shown::Page(page) => page.lines = 0,
             _ => {}
         }
-        self.done = 0;
     }
 }
 

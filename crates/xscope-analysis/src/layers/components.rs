@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::Picos;
-use xscope_trace::stats::share;
+
+use crate::stats::share;
 
 /// The component of what no rule knows.
 pub const UNKNOWN: &str = "unknown";

@@ -74,7 +74,7 @@ pub(crate) struct LoadArgs {
     /// How long the server may take to get ready, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 600)]
     pub ready_timeout_secs: u64,
-    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
+    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled; 0: none
     #[arg(long, visible_alias = "warmup-requests", value_name = "N")]
     pub warmup: Option<u32>,
     /// How often each point is measured

@@ -101,10 +101,10 @@ pub(crate) enum OverheadLevel {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub(crate) struct WorkloadArgs {
-    /// Requests in flight at once: --arrivals closed:N [default: 2]
+    /// Requests in flight at once: --arrivals closed:N [default: 1]
     #[arg(long, value_name = "N", conflicts_with = "arrivals")]
     pub concurrency: Option<u32>,
-    /// Rounds of warm-up with the same shapes
+    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled; 0: none
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub warmup: u32,
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub(crate) struct ScoreAskArgs {
     /// [default: 12]
     #[arg(long, value_name = "LENGTHS")]
     pub query_tokens: Option<Lengths>,
-    /// Tokens of an item [default: 8 in bench score and sweep, else 4]
+    /// Tokens of an item [default: 8]
     #[arg(long, value_name = "LENGTHS")]
     pub item_tokens: Option<Lengths>,
     /// Send token ids instead of text, so that the server does not tokenize

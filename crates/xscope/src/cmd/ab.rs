@@ -7,23 +7,21 @@ use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::rules::{Action, Rule, Rules};
 use xscope_analysis::compare::{CompareReport, Options, compare};
-use xscope_capture::{AbEnd, AbEvent, AbOptions, AbRun, AbSides, AbStarts, AbTarget};
-use xscope_load::{Ask, Cancel, LoadEvent};
+use xscope_capture::{AbEnd, AbRequest, AbRun, AbSides, AbStarts, Control, Target};
+use xscope_load::Ask;
 use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
-use crate::cmd::bench::load_options;
+use crate::cmd::asked::load_request;
 use crate::cmd::compare::{exit, rules, show};
-use crate::cmd::{Exit, profile};
+use crate::cmd::{Exit, job};
 use crate::output::{self, Progress};
 
 pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let most_pairs = args.max_pairs as usize;
     let plan = looks(most_pairs);
-    let load = load_options(&args.workload.requests);
-    let warmup_rounds = args.workload.warmup;
-    let matrix = profile::matrix(args.workload)?;
-    let decide_by = decide_by(args.decide, &matrix.workload.ask)?;
+    let load = load_request(args.workload, "ab")?;
+    let decide_by = decide_by(args.decide, &load.matrix.workload.ask)?;
     let options = Options {
         rules: within(rules(&args.judge)?, args.within, &decide_by),
         paired: true,
@@ -31,22 +29,14 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     };
     // One more than planned: time can run out between two looks.
     let options = share_error(&options, plan.len() + 1);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("xscope-load")
-        .enable_all()
-        .build()?;
-    let target = |command: &Option<String>, url: &Option<String>| match (command, url) {
-        (Some(command), _) => AbTarget::Command(command.clone()),
-        (None, url) => AbTarget::Url(url.clone().unwrap_or_default()),
+    let target = |command: &Option<String>, url: &Option<String>| match command {
+        Some(command) => Target::Shell { command: command.clone() },
+        None => Target::Running { url: url.clone().unwrap_or_default(), log: None },
     };
-    let measure = AbOptions {
-        output_dir: args.output_dir,
+    let request = AbRequest {
+        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
         targets: [target(&args.a, &args.a_url), target(&args.b, &args.b_url)],
-        warmup_rounds,
         load,
-        matrix,
-        ready: Duration::from_secs(args.ready_timeout_secs),
         most_pairs,
         budget: Duration::from_secs(args.budget_secs),
         starts: match args.restart_every {
@@ -54,18 +44,17 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
             Some(every) => AbStarts::Every(every as usize),
             None => AbStarts::Once,
         },
-        command_line: std::env::args().collect(),
     };
     let decide = |sides: &AbSides, pairs: usize| {
         is_invalid(sides)
             || plan.contains(&pairs)
                 && judge(sides, &options).is_ok_and(|report| is_decided(&report, &decide_by))
     };
-    let ran = runtime.block_on(take(
-        measure,
-        Progress::new(!args.no_progress).watched(args.watch),
-        decide,
-    ))?;
+    let progress = Progress::new(!args.no_progress).watched(args.watch);
+    let done = job::run(progress, async |control: Control<'_>| {
+        xscope_capture::ab(request, control, decide).await
+    });
+    let ran = done?.made;
     let report = judge(&ran.sides, &options).context("the blocks cannot be compared")?;
     ran.run.write_json(&ran.run.report_path(), &report)?;
     show(&report, &args.output)?;
@@ -129,42 +118,6 @@ fn judge(sides: &AbSides, options: &Options) -> Result<CompareReport> {
         measured.collect::<Vec<_>>()
     });
     Ok(compare(&a, &b, options)?)
-}
-
-/// Takes the run; the first Ctrl-C ends it, the second ends the program.
-async fn take(
-    options: AbOptions,
-    mut progress: Progress,
-    decide: impl FnMut(&AbSides, usize) -> bool,
-) -> Result<AbRun> {
-    let cancel = Cancel::new();
-    let watcher = profile::cancel_on_signal(&cancel);
-    let points = options.matrix.points.len() as u64;
-    let requests = options.matrix.workload.requests.map(|requests| u64::from(requests) * points);
-    let result = xscope_capture::ab(
-        options,
-        &cancel,
-        |event| match event {
-            AbEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
-            AbEvent::Starting(side, log) => {
-                progress.say(&format!(
-                    "starting {}; its log is {}",
-                    ["A", "B"][side],
-                    log.display()
-                ));
-            }
-            AbEvent::Block(pair, side) => {
-                progress.begin(&format!("pair {pair}, {}", ["A", "B"][side]), requests);
-            }
-            AbEvent::Load(_, LoadEvent::Row(row)) => progress.step(&row),
-            _ => {}
-        },
-        decide,
-    )
-    .await;
-    watcher.abort();
-    progress.end();
-    Ok(result?)
 }
 
 fn ending(ran: &AbRun, report: &CompareReport, decide: &[String]) -> String {

@@ -1,6 +1,5 @@
 //! `xscope capture`: profiles servers that run already, reads the run back, and reports.
 
-use std::ffi::OsString;
 use std::path::{Component, Path};
 use std::time::Duration;
 
@@ -11,22 +10,24 @@ use xscope_analysis::quality::no_work;
 use xscope_analysis::reports::analyze::analyze;
 use xscope_analysis::section::Section;
 use xscope_capture::{
-    CaptureEvent, CaptureOptions, CaptureServer, ProfilerOptions, ServerDir, StartWhen,
-    TracerLevels, copy_commands,
+    CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
+    StartWhen, TracerLevels, copy_commands,
 };
-use xscope_load::{Cancel, LoadEvent};
 use xscope_trace::Picos;
 use xscope_trace::quality::Code;
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
 use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
-use crate::cmd::bench::load_options;
-use crate::cmd::{Exit, analyze as analyze_cmd, profile};
+use crate::cmd::asked::load_request;
+use crate::cmd::{Exit, analyze as analyze_cmd, job};
 use crate::output::{self, Progress};
 
 /// Where sglang-jax listens if it is not told otherwise.
 const DEFAULT_URL: &str = "http://localhost:30000";
+
+/// How long a server that runs may take to say so.
+const READY_SECS: u64 = 5;
 
 /// The version of what `--json` prints.
 const SCHEMA: &str = "xscope/capture/1";
@@ -45,13 +46,8 @@ struct CaptureReport<'a> {
 }
 
 pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("xscope-load")
-        .enable_all()
-        .build()?;
     if args.stop {
-        return runtime.block_on(stop(&servers(&args)));
+        return job::runtime("xscope-load")?.block_on(stop(&servers(&args)));
     }
     let (stages, json) = (by_stage(&args.recorded), args.output.json);
     if let Some(path) = &args.collect {
@@ -61,43 +57,20 @@ pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
     for ignored in ignored(&args.recorded) {
         progress.warn(&ignored);
     }
-    let run = runtime.block_on(take(options(args)?, progress))?;
-    report(&run, &stages, json)
+    let request = request(args)?;
+    let done = job::run(progress, async |control: Control<'_>| {
+        xscope_capture::capture(request, control).await
+    });
+    report(&done?.made, &stages, json)
 }
 
 /// The watchdog: see `xscope_capture::watch_over`.
 pub(crate) fn watch_over(args: &WatchOverArgs) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(xscope_capture::watch_over(&args.urls));
+    job::runtime("xscope-watch")?.block_on(xscope_capture::watch_over(&args.urls));
     Ok(Exit::Fine)
 }
 
-/// The command line of the watchdog, to put addresses behind.
-pub(crate) fn watchdog() -> Vec<OsString> {
-    let program = std::env::current_exe();
-    program.map_or_else(|_| Vec::new(), |program| vec![program.into(), "watch-over".into()])
-}
-
-async fn take(options: CaptureOptions, mut progress: Progress) -> Result<RunDir> {
-    let cancel = Cancel::new();
-    let watcher = profile::cancel_on_signal(&cancel);
-    let capture = xscope_capture::capture(options, &cancel, |event| match event {
-        CaptureEvent::Created(path) => progress.say(&format!("writing {}", path.display())),
-        CaptureEvent::Said(what) => progress.say(&what),
-        CaptureEvent::Warning(what) => progress.warn(&what),
-        CaptureEvent::Load(LoadEvent::PhaseStarted { phase, point, requests }) => {
-            progress.begin(&profile::phase_name(phase, &point), requests);
-        }
-        CaptureEvent::Load(LoadEvent::Row(row)) => progress.step(&row),
-        _ => {}
-    });
-    let result = Box::pin(capture).await;
-    watcher.abort();
-    progress.end();
-    Ok(result?)
-}
-
-fn options(args: CaptureArgs) -> Result<CaptureOptions> {
+fn request(args: CaptureArgs) -> Result<CaptureRequest> {
     let recorded = &args.recorded;
     let levels = TracerLevels::new(
         recorded.host_tracer_level,
@@ -105,14 +78,15 @@ fn options(args: CaptureArgs) -> Result<CaptureOptions> {
         recorded.device_tracer_level,
     )?;
     let wait = duration("--wait-load", args.extent.wait_load)?;
-    Ok(CaptureOptions {
-        output_dir: match &args.profile_name {
-            None => args.output_dir.clone(),
-            Some(name) if name.components().all(|it| matches!(it, Component::Normal(_))) => {
-                args.output_dir.join(name)
-            }
-            Some(name) => bail!("--profile-name is {}: it must be a name", name.display()),
-        },
+    let output_dir = match &args.profile_name {
+        None => args.output_dir.clone(),
+        Some(name) if name.components().all(|it| matches!(it, Component::Normal(_))) => {
+            args.output_dir.join(name)
+        }
+        Some(name) => bail!("--profile-name is {}: it must be a name", name.display()),
+    };
+    Ok(CaptureRequest {
+        run: job::run_request(&output_dir, READY_SECS),
         servers: servers(&args),
         profiler: ProfilerOptions {
             levels,
@@ -124,21 +98,18 @@ fn options(args: CaptureArgs) -> Result<CaptureOptions> {
             Duration::ZERO => bail!("--duration is 0: a profile needs some time"),
             limit => limit,
         },
+        remote_dir: args.remote_dir.as_deref().map(ServerDir::new).transpose()?,
+        judge: no_work,
         start: match args.load {
-            Some(url) => StartWhen::OwnLoad {
-                url: (!url.is_empty()).then_some(url),
-                warmup_rounds: args.workload.warmup,
-                load: load_options(&args.workload.requests),
-                matrix: Box::new(profile::matrix(args.workload)?),
-            },
+            Some(url) => {
+                let LoadRequest { matrix, send, warm_up, .. } =
+                    load_request(args.workload, "capture")?;
+                let url = (!url.is_empty()).then_some(url);
+                StartWhen::OwnLoad(Box::new(OwnLoad { url, matrix, send, warm_up }))
+            }
             None if wait.is_zero() => StartWhen::Now,
             None => StartWhen::Busy { in_flight: args.extent.min_in_flight, limit: wait },
         },
-        remote_dir: args.remote_dir.as_deref().map(ServerDir::new).transpose()?,
-        judge: no_work,
-        watchdog: watchdog(),
-        command_line: std::env::args().collect(),
-        git_commit: profile::git_commit(),
     })
 }
 

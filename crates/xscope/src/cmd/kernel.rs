@@ -14,16 +14,15 @@ use xscope_model::bench::{Measured, repeat};
 use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
 use xscope_trace::results::{
     Cause, CauseKind, Durations, Figure, KernelFigures, PointResult, PointShape, Trial, Verdict,
-    WarmupReport,
+    WarmupReport, median_interval, median_of,
 };
 use xscope_trace::run::replace_file;
-use xscope_trace::stats::{median, median_interval};
 use xscope_trace::{Nanos, Picos, clock};
 use xscope_view::{kernels_csv, kernels_text};
 
 use crate::cli::KernelArgs;
 use crate::cmd::Exit;
-use crate::cmd::inside::{self, Session};
+use crate::cmd::in_process::{self, Session};
 
 /// What runs in the user's Python.
 const PROGRAM: &str = include_str!("../../../../python/xscope_kernels.py");
@@ -47,13 +46,13 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
         named => named,
     };
     let device = format!("{:?}", args.device).to_lowercase();
-    let config = inside::config("kernel", "kernels", json!(shapes), args.inside.trials);
+    let config = in_process::config("kernel", "kernels", json!(shapes), args.inside.trials);
     let planned = shapes.len() * if args.jax { 2 } else { 1 };
-    let mut session = Session::begin(&args.inside.report, config, device.clone(), planned)?;
+    let mut session = Session::begin(&args.inside.report, config, &device, planned)?;
     session.say("measuring what the device can do");
     let (flops_per_sec, bytes_per_sec) = measure_peaks(args.device)?;
     let peaks = Peaks::new(flops_per_sec, bytes_per_sec, "measured");
-    session.results.metadata.other.insert(
+    session.results().metadata.other.insert(
         "measured_peaks".to_owned(),
         json!({ "flops_per_sec": flops_per_sec, "bytes_per_sec": bytes_per_sec }),
     );
@@ -61,7 +60,7 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
         session.say(&shape.to_string());
         let kernel = Kernel::new(shape, args.device)?;
         let error = kernel.check()?;
-        let measured = repeat(&inside::repeat(&args.inside), || {
+        let measured = repeat(&in_process::repeat(&args.inside), || {
             let began = clock::monotonic();
             kernel.run()?;
             Ok(clock::monotonic() - began)
@@ -75,12 +74,12 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
         for point in jax_points(args, &shapes, &ran, peaks)? {
             session.add(point)?;
         }
-        session.results.metadata.jax_version = Some(ran.about.jax);
-        session.results.metadata.platform = Some(ran.about.platform);
-        session.results.metadata.devices.push(ran.about.device);
+        session.results().metadata.jax_version = Some(ran.about.jax);
+        session.results().metadata.platform = Some(ran.about.platform);
+        session.results().metadata.devices.push(ran.about.device);
     }
     if let Some(path) = &args.csv {
-        replace_file(path, kernels_csv(&session.results).as_bytes())?;
+        replace_file(path, kernels_csv(session.results()).as_bytes())?;
     }
     session.end(&args.inside.report, kernels_text)
 }
@@ -235,7 +234,7 @@ fn jax_points(
         let mut point = point(*shape, of_calls(&calls), &who, peaks);
         let host = calls.iter().map(|call| call.host.as_micros() / 1e3).collect();
         if let Some(kernel) = &mut point.kernel {
-            kernel.host_ms = median(host).map(Figure::Value);
+            kernel.host_ms = median_of(host).map(Figure::Value);
         }
         Ok(point)
     };
@@ -249,14 +248,14 @@ fn of_calls(calls: &[&Annotated]) -> Measured {
         calls.chunks(JAX_TRIAL).map(|calls| calls.iter().map(nanos).collect()).collect();
     let medians: Vec<f64> = trials
         .iter()
-        .filter_map(|trial| median(trial.iter().map(|time| time.as_millis()).collect()))
+        .filter_map(|trial| median_of(trial.iter().map(|time| time.as_millis()).collect()))
         .collect();
     let warmup = format!("{JAX_WARMUP} calls of each kernel before the profile");
     Measured {
         warmup: WarmupReport {
             requests: JAX_WARMUP as u64,
             failed: 0,
-            warm: true,
+            warm: None,
             evidence: vec![warmup],
         },
         latency: Durations::of(trials.concat()),

@@ -2,6 +2,7 @@
 
 mod ab;
 mod analyze;
+mod asked;
 mod baseline;
 mod bench;
 mod capture;
@@ -9,7 +10,8 @@ mod compare;
 mod engine;
 mod export;
 mod find_max;
-mod inside;
+mod in_process;
+mod job;
 mod kernel;
 mod kernels;
 mod measured;

@@ -9,30 +9,31 @@ use xscope_model::{Model, Tokenizer};
 use xscope_trace::results::{Figure, Results};
 
 use crate::cli::{Dataset, OfflineArgs};
-use crate::cmd::inside::{self, Session};
+use crate::cmd::in_process::{self, Session};
 use crate::cmd::{Exit, engine};
+use crate::output;
 
 pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
     let model = engine::model(&args.engine.model, args.seed).context("cannot load the model")?;
     let plan = Plan::new("offline", workload(args, &model), Backend::SglangGenerate)?;
     let prompts = prompts(args, &plan)?;
-    let name = inside::model_name(args.engine.model.model.as_deref());
-    let mut config = inside::config("offline", &name, json!(plan.workload()), args.trials);
+    let name = in_process::model_name(args.engine.model.model.as_deref());
+    let mut config = in_process::config("offline", &name, json!(plan.workload()), args.trials);
     plan.workload_hash().clone_into(&mut config.workload_hash);
     config.seed = args.seed;
     let device = format!("{:?}", args.engine.model.device).to_lowercase();
-    let mut session = Session::begin(&args.report, config, device, 1)?;
+    let mut session = Session::begin(&args.report, config, &device, 1)?;
     session.say(&format!("{} prompts, {} passes", prompts.len(), args.trials));
     let limits =
         BatchLimits { rows: args.engine.max_batch_rows, tokens: args.engine.max_batch_tokens };
     let mut ran = offline(&model, &prompts, limits, args.trials)?;
     plan.workload_hash().clone_into(&mut ran.point.workload_hash);
     if let Some(path) = &args.result_filename {
-        inside::append(path, &line(&ran, prompts.len()))?;
+        output::append(path, &format!("{}\n", line(&ran, prompts.len())))?;
     }
     session.add(ran.point.clone())?;
     if let Some(price) = args.price_per_hour {
-        add_cost(&mut session.results, price);
+        add_cost(session.results(), price);
     }
     session.end(&args.report, |results| text(results, &ran).into())
 }
@@ -92,7 +93,7 @@ fn line(ran: &Offline, prompts: usize) -> Value {
 /// How long the median pass took.
 fn pass_secs(ran: &Offline, prompts: usize) -> Option<f64> {
     let rate = ran.point.requests_per_sec.value()?;
-    Some(xscope_trace::stats::as_f64(prompts as u64) / rate)
+    Some(xscope_trace::results::count_to_f64(prompts as u64) / rate)
 }
 
 fn text(results: &Results, ran: &Offline) -> String {

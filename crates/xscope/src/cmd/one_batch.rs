@@ -7,8 +7,9 @@ use xscope_trace::results::{Figure, PointResult};
 use xscope_view::batches_text;
 
 use crate::cli::OneBatchArgs;
-use crate::cmd::inside::{self, Session};
+use crate::cmd::in_process::{self, Session};
 use crate::cmd::{Exit, engine};
+use crate::output;
 
 pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
     let mut batches = Vec::new();
@@ -26,22 +27,22 @@ pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
         // Before anything is measured.
         batch.check(&model)?;
     }
-    let name = inside::model_name(args.model.model.as_deref());
+    let name = in_process::model_name(args.model.model.as_deref());
     let sizes = json!({
         "batch_size": args.batch_size, "input_len": args.input_len, "output_len": args.output_len,
         "seed": args.seed,
     });
-    let mut config = inside::config("one-batch", &name, sizes, args.inside.trials);
+    let mut config = in_process::config("one-batch", &name, sizes, args.inside.trials);
     config.batch_sizes.clone_from(&args.batch_size);
     config.seed = args.seed;
     let device = format!("{:?}", args.model.device).to_lowercase();
-    let mut session = Session::begin(&args.inside.report, config, device, batches.len())?;
+    let mut session = Session::begin(&args.inside.report, config, &device, batches.len())?;
     for batch in batches {
         let OneBatch { batch_size, input_len, output_len } = batch;
         session.say(&format!("{batch_size} prompts of {input_len}, {output_len} tokens out"));
-        let point = one_batch(&model, batch, &inside::repeat(&args.inside), args.seed)?;
+        let point = one_batch(&model, batch, &in_process::repeat(&args.inside), args.seed)?;
         if let Some(path) = &args.result_filename {
-            inside::append(path, &line(&args.run_name, batch, &point))?;
+            output::append(path, &format!("{}\n", line(&args.run_name, batch, &point)))?;
         }
         session.add(point)?;
     }
@@ -74,5 +75,5 @@ fn line(run_name: &str, batch: OneBatch, point: &PointResult) -> Value {
 }
 
 fn as_f64(tokens: usize) -> f64 {
-    xscope_trace::stats::as_f64(tokens as u64)
+    xscope_trace::results::count_to_f64(tokens as u64)
 }

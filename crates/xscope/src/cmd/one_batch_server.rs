@@ -1,10 +1,8 @@
 //! `xscope bench one-batch-server`: one batch of prompts at once against a server.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use serde_json::{Value, json};
-use xscope_capture::{BenchOptions, BenchTarget, Benched, ProfiledServers};
+use xscope_capture::{BenchRequest, Control, LoadRequest, MeasuredRun, ProfiledServers, Target};
 use xscope_load::{
     Arrivals, Ask, AskGenerate, Backend, Matrix, PromptForm, SendOptions, WarmUp, Workload,
 };
@@ -12,18 +10,19 @@ use xscope_trace::results::{BenchConfig, Judgement, PointResult};
 use xscope_view::{server_batch_secs, server_batches_text};
 
 use crate::cli::OneBatchServerArgs;
-use crate::cmd::bench::take;
-use crate::cmd::{Exit, capture, inside, profile};
+use crate::cmd::Exit;
+use crate::cmd::job::{self, Done};
 use crate::output::{self, Progress};
 
 pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
     let progress = Progress::new(!args.no_progress);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ran, interrupted) = runtime.block_on(Box::pin(take(options(args), progress)))?;
-    let Benched { run, results, died, .. } = ran;
+    let request = request(args);
+    let bench = async |control: Control<'_>| xscope_capture::bench(request, control).await;
+    let Done { made, interrupted } = job::run(progress, bench)?;
+    let MeasuredRun { run, results, died, .. } = made;
     if let Some(path) = &args.result_filename {
         for line in results.results.iter().filter_map(|point| line(&args.run_name, point)) {
-            inside::append(path, &line)?;
+            output::append(path, &format!("{line}\n"))?;
         }
     }
     match args.output.json {
@@ -39,7 +38,7 @@ pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
     })
 }
 
-fn options(args: &OneBatchServerArgs) -> BenchOptions {
+fn request(args: &OneBatchServerArgs) -> BenchRequest {
     let ask = |input: u32, output: u32| {
         Ask::Generate(AskGenerate {
             input_tokens: input.into(),
@@ -65,24 +64,22 @@ fn options(args: &OneBatchServerArgs) -> BenchOptions {
             }
         }
     }
-    BenchOptions {
-        output_dir: args.output_dir.clone(),
-        target: BenchTarget::Running { url: args.url.clone(), log: args.server_log.clone() },
-        matrix: Matrix { workload, points, backend: Backend::SglangGenerate },
-        warm_up: WarmUp::at_least(args.warmup),
-        trials: args.trials,
-        asked: vec!["mean_ms".to_owned()],
-        ready: Duration::from_secs(args.ready_timeout_secs),
-        profile: ProfiledServers::None,
-        watchdog: capture::watchdog(),
-        load: SendOptions::default(),
-        config: BenchConfig {
-            bench: "one-batch-server".to_owned(),
-            batch_sizes: args.batch_size.clone(),
-            command_line: std::env::args().collect(),
-            ..BenchConfig::default()
+    BenchRequest {
+        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
+        target: Target::Running { url: args.url.clone(), log: args.server_log.clone() },
+        load: LoadRequest {
+            matrix: Matrix { workload, points, backend: Backend::SglangGenerate },
+            send: SendOptions::default(),
+            warm_up: WarmUp::at_least(args.warmup),
+            trials: args.trials,
+            asked: vec!["mean_ms".to_owned()],
+            config: BenchConfig {
+                bench: "one-batch-server".to_owned(),
+                batch_sizes: args.batch_size.clone(),
+                ..BenchConfig::default()
+            },
         },
-        git_commit: profile::git_commit(),
+        profile: ProfiledServers::None,
     }
 }
 

@@ -1,42 +1,33 @@
 //! `xscope run`: a command with probes inside.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use xscope_capture::{
-    ProbeTable, Ran, RunEvent, RunOptions, ServerCommand, SlowEvent, SlowOptions, Spans,
-};
-use xscope_load::Cancel;
+use anyhow::Result;
+use xscope_capture::{CommandRequest, Control, Event, Ran, ServerCommand, SlowOptions, Spans};
 use xscope_trace::Nanos;
 
-use crate::cli::{ProbeArgs, RunArgs};
-use crate::cmd::{Exit, capture, profile};
+use crate::cli::RunArgs;
+use crate::cmd::asked::server_command;
+use crate::cmd::{Exit, job};
 use crate::output;
 
 /// How often the log is looked at for more.
 const FOLLOW: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: RunArgs) -> Result<Exit> {
-    let options = RunOptions {
-        output_dir: args.output_dir,
+    let request = CommandRequest {
+        // Nobody waits for it.
+        run: job::run_request(&args.output_dir, 0),
         command: ServerCommand {
             spans: if args.slow_over.is_some() { Spans::Newest } else { Spans::All },
-            ..server(args.command, args.probes)?
+            ..server_command(args.command, args.probes)?
         },
-        slow: args.slow_over.map(|over| SlowOptions {
-            over: Nanos(over.0 / 1000),
-            url: args.url,
-            watchdog: capture::watchdog(),
-        }),
-        command_line: std::env::args().collect(),
-        git_commit: profile::git_commit(),
+        slow: args.slow_over.map(|over| SlowOptions { over: Nanos(over.0 / 1000), url: args.url }),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ran = runtime.block_on(take(options, args.quiet))?;
+    let ran = take(request, args.quiet)?;
     for warning in ran.probes.warnings() {
         output::progress(&format!("warning: {warning}"));
     }
@@ -69,40 +60,27 @@ pub(crate) fn run(args: RunArgs) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-async fn take(options: RunOptions, quiet: bool) -> Result<Ran> {
-    let cancel = Cancel::new();
-    let watcher = profile::cancel_on_signal(&cancel);
-    let mut follower = None;
-    let ran = xscope_capture::run(options, &cancel, |event| match event {
-        RunEvent::Started { run, log } => {
-            output::progress(&format!("writing {}", run.display()));
-            if !quiet {
-                follower = Some(tokio::spawn(follow(log.to_owned())));
-            }
+fn take(request: CommandRequest, quiet: bool) -> Result<Ran> {
+    let follower = std::cell::Cell::new(None);
+    let show = |event: Event<'_>| match event {
+        Event::Created(run) => output::progress(&format!("writing {}", run.display())),
+        Event::Starting { log, .. } if !quiet => {
+            follower.set(Some(tokio::spawn(follow(log.to_owned()))));
         }
-        RunEvent::Slow(event) => tell(&event),
+        Event::Said(what) => output::progress(&what),
+        Event::Warning(what) => output::progress(&format!("warning: {what}")),
         _ => {}
-    })
-    .await;
-    if let Some(follower) = follower {
-        // Once more than the last look: what the command said at its end.
-        tokio::time::sleep(2 * FOLLOW).await;
-        follower.abort();
-    }
-    watcher.abort();
-    Ok(ran?)
-}
-
-fn tell(event: &SlowEvent) {
-    match event {
-        SlowEvent::Slow { request, ms } => {
-            output::progress(&format!("slow: {request} took {ms:.0} ms"));
+    };
+    let done = job::run_told(show, async |control: Control<'_>| {
+        let ran = xscope_capture::run(request, control).await;
+        if let Some(follower) = follower.take() {
+            // Once more than the last look: what the command said at its end.
+            tokio::time::sleep(2 * FOLLOW).await;
+            follower.abort();
         }
-        SlowEvent::Armed => output::progress("profiling the device until a request like it comes"),
-        SlowEvent::Profiled => output::progress("the device profile of one like it is in the run"),
-        SlowEvent::Warning(what) => output::progress(&format!("warning: {what}")),
-        _ => {}
-    }
+        ran
+    });
+    Ok(done?.made)
 }
 
 /// Shows what is written to a log, on stderr.
@@ -121,14 +99,4 @@ fn more(log: &Path, at: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(1 << 20).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// A server to start, with the tables that xscope has and those of the user.
-pub(crate) fn server(words: Vec<OsString>, args: ProbeArgs) -> Result<ServerCommand> {
-    let mut tables = ProbeTable::built_in()?;
-    for path in &args.probes {
-        let table = ProbeTable::read(path);
-        tables.push(table.with_context(|| format!("cannot use {}", path.display()))?);
-    }
-    Ok(ServerCommand { words, tables, python_path: args.python_path, spans: Spans::All })
 }

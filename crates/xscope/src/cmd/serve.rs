@@ -1,11 +1,10 @@
 //! `xscope serve`: the built-in engine as a server.
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{SignalKind, signal};
 use xscope_engine::Engine;
 
 use crate::cli::ServeArgs;
-use crate::cmd::{Exit, engine};
+use crate::cmd::{Exit, engine, job};
 use crate::output;
 
 pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
@@ -15,13 +14,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
         .with_context(|| format!("cannot resolve {}", args.profile_root.display()))?;
     let handle = Engine::start(config).context("cannot start the built-in engine")?;
     output::progress(&format!("serving on {}; Ctrl-C ends it", handle.url()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result?,
-            _ = terminate.recv() => {}
-        }
+    job::runtime("xscope-serve")?.block_on(async {
+        job::signalled().await?;
         output::progress("finishing the requests that are under way");
         handle.shutdown().await;
         Ok(Exit::Fine)

@@ -2,21 +2,14 @@
 
 use anyhow::{Context as _, Result, bail};
 use xscope_capture::ProfiledServers;
+use xscope_load::usual::serving::{AT_ONCE, INPUTS, OUTPUTS, REQUESTS, REQUESTS_EACH};
 use xscope_load::{Arrivals, Ask, AskGenerate, Lengths, Matrix, PromptForm, Workload};
 use xscope_trace::results::BenchConfig;
 
 use crate::cli::ServingArgs;
 use crate::cmd::Exit;
-use crate::cmd::bench::{Asked, backend, measure, workload};
-
-/// The matrix of the RFC.
-const INPUTS: [u32; 3] = [1024, 4096, 8192];
-const OUTPUTS: [u32; 2] = [1, 1024];
-const AT_ONCE: [u32; 6] = [8, 16, 32, 64, 128, 256];
-/// Requests for each of those that are in flight at once.
-const REQUESTS_EACH: u32 = 3;
-/// Requests of a point whose concurrency says nothing of them.
-const REQUESTS: u32 = 100;
+use crate::cmd::asked::{backend, point_name, workload};
+use crate::cmd::bench::{Kind, measure};
 
 pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
     let mut base = base(args)?;
@@ -38,7 +31,7 @@ pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
         profile: args.matrix.then(|| "matrix".to_owned()),
         ..BenchConfig::default()
     };
-    let asked = Asked {
+    let kind = Kind {
         matrix: Matrix { backend: backend(&args.load.requests, &base), workload: base, points },
         config,
         profile,
@@ -47,7 +40,7 @@ pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
         memory: false,
         lines: args.output_file.clone().map(|path| (path, args.dataset_name.clone())),
     };
-    measure(&args.load, asked)
+    measure(&args.load, kind)
 }
 
 /// What the points have in common.
@@ -78,7 +71,7 @@ fn points(args: &ServingArgs, base: &Workload) -> Result<Vec<(String, Workload)>
         bail!("--random-range-ratio is a share: from 0 to 1");
     }
     if args.load.requests.workload.is_some() {
-        let name = crate::cmd::bench::point_name(&args.load.requests, &base.arrivals);
+        let name = point_name(&args.load.requests, &base.arrivals);
         return Ok(vec![(name, base.clone())]);
     }
     let (inputs, outputs, at_once) = match args.matrix {

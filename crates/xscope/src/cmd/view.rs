@@ -3,11 +3,10 @@
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use tokio::signal::unix::{SignalKind, signal};
 use xscope_view::server::{ViewOptions, Viewer};
 
 use crate::cli::ViewArgs;
-use crate::cmd::{Exit, report};
+use crate::cmd::{Exit, job, report};
 use crate::output;
 
 pub(crate) fn run(args: ViewArgs) -> Result<Exit> {
@@ -17,11 +16,7 @@ pub(crate) fn run(args: ViewArgs) -> Result<Exit> {
         port: args.port,
         compare: |a, b| report::difference(a, b).map_err(|error| format!("{error:#}")),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("xscope-view")
-        .enable_all()
-        .build()?;
+    let runtime = job::runtime("xscope-view")?;
     let served = runtime.block_on(async {
         let viewer = Viewer::start(options).await?;
         output::text(&format!("{}\n", viewer.url()))?;
@@ -31,11 +26,9 @@ pub(crate) fn run(args: ViewArgs) -> Result<Exit> {
         if !args.no_open {
             open(viewer.url());
         }
-        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             result = viewer.serve() => result?,
-            result = tokio::signal::ctrl_c() => result?,
-            _ = terminate.recv() => {}
+            result = job::signalled() => result?,
         }
         Ok(Exit::Fine)
     });

@@ -15,6 +15,7 @@ mod fake_server;
 #[cfg(test)] // as run below
 mod inside;
 mod profile;
+mod roads;
 #[cfg(test)] // tells clippy that its helpers may print why they skip
 mod run;
 #[cfg(test)] // as run above

@@ -41,9 +41,10 @@ pub(crate) fn wait_for_run(directory: &Path) -> PathBuf {
     only_run(directory)
 }
 
-/// The rows of `requests.jsonl` so far.
+/// The measured requests in `requests.jsonl` so far.
 pub(crate) fn rows(run: &Path) -> usize {
-    fs::read_to_string(run.join("requests.jsonl")).map_or(0, |text| text.lines().count())
+    let rows = fs::read_to_string(run.join("requests.jsonl")).unwrap_or_default();
+    rows.lines().filter(|row| row.contains("\"measure\"")).count()
 }
 
 /// Waits until a condition holds; fails when it does not within a minute.

@@ -6,22 +6,24 @@
 //! capacity. What holds in a short probe may do so by luck, so the result is measured once more,
 //! for longer; only then it counts.
 
-use std::path::{Path, PathBuf};
+use std::cell::Cell;
 
 use serde_json::json;
-use xscope_load::{Arrivals, Cancel, LoadEvent, Matrix, WarmUp, Workload};
-use xscope_trace::clock;
+use xscope_load::{Arrivals, LoadEvent, Matrix, WarmUp, Workload};
 use xscope_trace::results::{
     self, CauseKind, Ended, Figure, Found, PointResult, ProbeOutcome, ProbeRow, Results,
 };
-use xscope_trace::run::{RunDir, RunStatus};
+use xscope_trace::run::RunDir;
 
-use crate::bench::{
-    BenchEvent, BenchOptions, BenchTarget, Benched, ProfiledServers, bench, new_run, start,
-};
+use crate::begin::{begin, finish};
+use crate::control::{Control, Event};
 use crate::error::CaptureError;
+use crate::request::{LoadRequest, RunRequest};
+use crate::results::{About, MeasuredRun, of_server};
+use crate::roads::bench::{BenchRequest, ProfiledServers, bench_on};
 use crate::search::{Probe, Search};
 use crate::slo::Slo;
+use crate::under_test::ServerUnderTest;
 
 /// A probe in whose window a program was compiled is repeated so often.
 const REPEATS: u32 = 3;
@@ -31,9 +33,9 @@ const CONFIRM: u64 = 3;
 
 /// What is searched.
 #[derive(Debug, Clone)]
-pub struct FindMaxOptions {
+pub struct FindMaxRequest {
     /// A benchmark of each point; its arrivals and its length do not matter.
-    pub bench: BenchOptions,
+    pub bench: BenchRequest,
     pub slo: Vec<Slo>,
     /// Requests per second to begin with.
     pub start_per_sec: f64,
@@ -50,16 +52,6 @@ pub struct FoundMax {
     pub found: Vec<Found>,
 }
 
-/// What happens on the way.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum FindMaxEvent<'a> {
-    Created(&'a Path),
-    Probing(&'a str, Probe),
-    Bench(BenchEvent<'a>),
-    Probed(&'a ProbeRow),
-}
-
 /// Searches for each point, one after the other.
 ///
 /// The run's directory gets `probes/` with a run for each probe, `results.json` with all of them as
@@ -69,64 +61,44 @@ pub enum FindMaxEvent<'a> {
 ///
 /// Those of [`bench()`](crate::bench()).
 pub async fn find_max(
-    options: FindMaxOptions,
-    cancel: &Cancel,
-    mut on_event: impl FnMut(FindMaxEvent<'_>),
+    request: FindMaxRequest,
+    control: Control<'_>,
 ) -> Result<FoundMax, CaptureError> {
-    let mut options = options;
-    let mut run = RunDir::create(&options.bench.output_dir, new_run(&options.bench).await)?;
-    on_event(FindMaxEvent::Created(run.path()));
+    let BenchRequest { run: how, target, load, .. } = &request.bench;
     // Started once for all probes.
-    let told = &mut |event: BenchEvent<'_>| on_event(FindMaxEvent::Bench(event));
-    let mut server = match start(&options.bench.target, &run, told).await {
-        Ok((_, None)) => None,
-        Ok((url, Some(server))) => {
-            let log = Some(server.log().to_owned());
-            options.bench.target = BenchTarget::Running { url, log };
-            Some(server)
-        }
-        Err(error) => {
-            run.finish(RunStatus::Failed, clock::wall())?;
-            return Err(error);
-        }
-    };
+    let mut server = ServerUnderTest::new(target.clone());
+    let was_up = server.is_up();
+    let about = About::of_load(&load.config.bench, &load.matrix);
+    let begun = Box::pin(begin(how, about, &mut server, control, |_| Ok(()))).await?;
+    let mut run = begun.run;
     let mut hunt = Hunt {
-        folder: run.path().to_owned(),
-        results: Results {
-            schema: results::SCHEMA.to_owned(),
-            ended: Ended::Early,
-            ..Results::default()
-        },
+        results: of_server(how, load, &server, &begun.ready),
+        run: &run,
         found: Vec::new(),
-        options,
-        cancel,
+        request: &request,
+        control,
     };
-    let outcome = hunt.all(&mut on_event).await;
-    if let Some(server) = &mut server {
-        server.stop().await?;
+    let outcome = Box::pin(hunt.all(&mut server)).await;
+    let Hunt { mut results, found, .. } = hunt;
+    if !was_up {
+        server.stop(&mut run, control).await?;
     }
-    let is_whole = outcome.is_ok() && !cancel.is_cancelled();
-    if is_whole {
-        hunt.results.ended = Ended::Complete;
+    if outcome.is_ok() && !control.is_cancelled() {
+        results.ended = Ended::Complete;
     }
-    run.write_json(&run.results_path(), &hunt.results)?;
-    run.write_json(&run.path().join("find_max.json"), &hunt.found)?;
-    let status = match &outcome {
-        _ if cancel.is_cancelled() => RunStatus::Interrupted,
-        Ok(()) => RunStatus::Complete,
-        Err(_) => RunStatus::Failed,
-    };
-    run.finish(status, clock::wall())?;
+    run.write_json(&run.results_path(), &results)?;
+    run.write_json(&run.path().join("find_max.json"), &found)?;
+    finish(&mut run, outcome.is_ok(), control)?;
     outcome?;
-    Ok(FoundMax { run, found: hunt.found })
+    Ok(FoundMax { run, found })
 }
 
-struct Hunt<'c> {
-    options: FindMaxOptions,
-    folder: PathBuf,
+struct Hunt<'h> {
+    request: &'h FindMaxRequest,
+    run: &'h RunDir,
     results: Results,
     found: Vec<Found>,
-    cancel: &'c Cancel,
+    control: Control<'h>,
 }
 
 /// What a probe says.
@@ -139,13 +111,21 @@ enum Outcome {
     Over(String),
 }
 
+impl Outcome {
+    /// As it stands in the list of probes, with the reason.
+    fn told(&self) -> (ProbeOutcome, String) {
+        match self {
+            Self::Holds => (ProbeOutcome::Holds, String::new()),
+            Self::Fails(why) => (ProbeOutcome::Fails, why.clone()),
+            Self::Disturbed(why) | Self::Over(why) => (ProbeOutcome::Invalid, why.clone()),
+        }
+    }
+}
+
 impl Hunt<'_> {
-    async fn all(
-        &mut self,
-        on_event: &mut impl FnMut(FindMaxEvent<'_>),
-    ) -> Result<(), CaptureError> {
-        for (name, workload) in self.options.bench.matrix.points.clone() {
-            let found = self.point(&name, &workload, on_event).await?;
+    async fn all(&mut self, server: &mut ServerUnderTest) -> Result<(), CaptureError> {
+        for (name, workload) in &self.request.bench.load.matrix.points {
+            let found = self.point(name, workload, server).await?;
             self.found.push(found);
         }
         Ok(())
@@ -155,26 +135,23 @@ impl Hunt<'_> {
         &mut self,
         name: &str,
         workload: &Workload,
-        on_event: &mut impl FnMut(FindMaxEvent<'_>),
+        server: &mut ServerUnderTest,
     ) -> Result<Found, CaptureError> {
-        let mut search = Search::new(self.options.start_per_sec, self.options.precision);
+        let mut search = Search::new(self.request.start_per_sec, self.request.precision);
         let (mut probes, mut best, mut disturbed) = (Vec::new(), None, 0);
         let mut ended = None;
-        while let Some(probe) = search.next().filter(|_| !self.cancel.is_cancelled()) {
-            on_event(FindMaxEvent::Probing(name, probe));
-            let number = self.results.results.len();
-            let (outcome, run) = self.probe(name, workload, (probe, number), on_event).await?;
-            let (word, why) = match &outcome {
-                Outcome::Holds => (ProbeOutcome::Holds, String::new()),
-                Outcome::Fails(why) => (ProbeOutcome::Fails, why.clone()),
-                Outcome::Disturbed(why) | Outcome::Over(why) => {
-                    (ProbeOutcome::Invalid, why.clone())
-                }
-            };
+        while let Some(probe) = search.next().filter(|_| !self.control.is_cancelled()) {
             let Probe { per_sec, confirms } = probe;
-            let row = ProbeRow { per_sec, confirms, outcome: word, why, run };
-            on_event(FindMaxEvent::Probed(&row));
-            probes.push(row);
+            let what = if confirms { "confirming" } else { "trying" };
+            self.control.say(format!("{name}: {what} {per_sec:.2} requests/s"));
+            let (outcome, run) = self.probe(name, workload, probe, server).await?;
+            let (word, why) = outcome.told();
+            self.control.say(match word {
+                ProbeOutcome::Holds => "holds".to_owned(),
+                ProbeOutcome::Fails => format!("fails: {why}"),
+                ProbeOutcome::Invalid => format!("says nothing: {why}"),
+            });
+            probes.push(ProbeRow { per_sec, confirms, outcome: word, why, run });
             match outcome {
                 Outcome::Holds => {
                     search.tell(probe, true);
@@ -190,19 +167,21 @@ impl Hunt<'_> {
         }
         let ended = match ended {
             Some(why) => why,
-            None if self.cancel.is_cancelled() => "stopped by the user".to_owned(),
+            None if self.control.is_cancelled() => "stopped by the user".to_owned(),
             None if search.holds().is_none() => "no rate held".to_owned(),
             None => "the bracket is narrow enough".to_owned(),
         };
         let held = best.filter(|_| search.holds().is_some());
-        Ok(self.summed_up(name, &search, (held, ended), probes))
+        Ok(self.found(name, &search, held.as_ref(), ended, probes))
     }
 
-    fn summed_up(
+    /// What a search comes to.
+    fn found(
         &self,
         name: &str,
         search: &Search,
-        (held, ended): (Option<PointResult>, String),
+        held: Option<&PointResult>,
+        ended: String,
         probes: Vec<ProbeRow>,
     ) -> Found {
         let figure = |value: Option<f64>, unit: &'static str| match value {
@@ -212,12 +191,12 @@ impl Hunt<'_> {
         };
         let per_sec = search.holds();
         let items = held.and_then(|point| {
-            let (items, all) = (point.throughput_items_per_sec, point.requests_per_sec);
+            let (items, all) = (&point.throughput_items_per_sec, &point.requests_per_sec);
             Some(per_sec? * items.value()? / all.value()?)
         });
         Found {
             point: name.to_owned(),
-            slo: self.options.slo.iter().map(ToString::to_string).collect(),
+            slo: self.request.slo.iter().map(ToString::to_string).collect(),
             max_per_sec: figure(per_sec, "1/s"),
             max_items_per_sec: figure(items, "items/s"),
             fails_per_sec: search.fails(),
@@ -231,12 +210,47 @@ impl Hunt<'_> {
         &mut self,
         name: &str,
         workload: &Workload,
-        (probe, number): (Probe, usize),
-        on_event: &mut impl FnMut(FindMaxEvent<'_>),
+        probe: Probe,
+        server: &mut ServerUnderTest,
     ) -> Result<(Outcome, String), CaptureError> {
+        let request = self.bench_of(name, workload, probe);
+        let within = Cell::new(0_u64);
+        let on_event = |event: Event<'_>| {
+            if let Event::Load(LoadEvent::Row(row)) = &event
+                && self.request.slo.iter().all(|slo| slo.includes(row))
+            {
+                within.set(within.get() + 1);
+            }
+            self.control.tell_of_part(event);
+        };
+        let control = Control { cancel: self.control.cancel, on_event: &on_event };
+        let benched = Box::pin(bench_on(&request, server, control)).await?;
+        let MeasuredRun { run, results, died, .. } = benched;
+        let folder = run.path().strip_prefix(self.run.path()).unwrap_or(run.path());
+        let folder = folder.display().to_string();
+        if self.results.results.is_empty() {
+            (self.results.config, self.results.metadata) = (results.config, results.metadata);
+            self.results.config.workload = json!(self.request.bench.load.matrix.workload);
+        }
+        let Some(mut point) = results.results.into_iter().next() else {
+            return Ok((Outcome::Over("nothing was measured".to_owned()), folder));
+        };
+        point.goodput_per_sec = Some(goodput(&point, within.get()));
+        let outcome = match died {
+            Some(died) => Outcome::Over(died),
+            None => judge(&point, &self.request.slo),
+        };
+        self.results.results.push(point);
+        Ok((outcome, folder))
+    }
+
+    /// The benchmark of one rate.
+    fn bench_of(&self, name: &str, workload: &Workload, probe: Probe) -> BenchRequest {
+        let FindMaxRequest { bench, slo, probe_secs, .. } = self.request;
         let Probe { per_sec, confirms } = probe;
-        let needed = self.options.slo.iter().map(Slo::requests).max().unwrap_or(0);
-        let requests = needed.max(count(per_sec * self.options.probe_secs));
+        let number = self.results.results.len();
+        let needed = slo.iter().map(Slo::requests).max().unwrap_or(0);
+        let requests = needed.max(count(per_sec * probe_secs));
         let requests = if confirms { CONFIRM * requests } else { requests };
         let arrivals = Arrivals::Poisson { per_sec };
         let workload = Workload {
@@ -247,49 +261,23 @@ impl Hunt<'_> {
             arrivals: arrivals.clone(),
             ..workload.clone()
         };
-        let matrix = Matrix {
-            points: vec![(format!("{name}@{arrivals}"), workload)],
-            ..self.options.bench.matrix.clone()
-        };
-        let asked = self.options.slo.iter().map(Slo::field).collect();
-        let full = self.options.bench.warm_up;
-        let options = BenchOptions {
-            output_dir: self.folder.join("probes"),
-            matrix,
-            asked,
-            trials: 1,
+        let full = bench.load.warm_up;
+        BenchRequest {
+            run: RunRequest { output_dir: self.run.path().join("probes"), ..bench.run.clone() },
+            load: LoadRequest {
+                matrix: Matrix {
+                    points: vec![(format!("{name}@{arrivals}"), workload)],
+                    ..bench.load.matrix.clone()
+                },
+                asked: slo.iter().map(Slo::field).collect(),
+                trials: 1,
+                // The first one has warmed the server up.
+                warm_up: if number == 0 { full } else { WarmUp { at_least: 1, ..full } },
+                ..bench.load.clone()
+            },
             profile: ProfiledServers::None,
-            // The first one has warmed the server up.
-            warm_up: if number == 0 { full } else { WarmUp { at_least: 1, ..full } },
-            ..self.options.bench.clone()
-        };
-        let (slo, mut within) = (self.options.slo.clone(), 0_u64);
-        let probed = bench(options, self.cancel, |event| {
-            if let BenchEvent::Load(LoadEvent::Row(row)) = &event
-                && slo.iter().all(|slo| slo.includes(row))
-            {
-                within += 1;
-            }
-            on_event(FindMaxEvent::Bench(event));
-        });
-        let benched = Box::pin(probed).await?;
-        let Benched { run, results, died, .. } = benched;
-        let folder = run.path().strip_prefix(&self.folder).unwrap_or(run.path());
-        let folder = folder.display().to_string();
-        if self.results.results.is_empty() {
-            (self.results.config, self.results.metadata) = (results.config, results.metadata);
-            self.results.config.workload = json!(self.options.bench.matrix.workload);
+            ..bench.clone()
         }
-        let Some(mut point) = results.results.into_iter().next() else {
-            return Ok((Outcome::Over("nothing was measured".to_owned()), folder));
-        };
-        point.goodput_per_sec = Some(goodput(&point, within));
-        let outcome = match died {
-            Some(died) => Outcome::Over(died),
-            None => judge(&point, &self.options.slo),
-        };
-        self.results.results.push(point);
-        Ok((outcome, folder))
     }
 }
 
@@ -297,9 +285,9 @@ impl Hunt<'_> {
 fn goodput(point: &PointResult, within: u64) -> Figure {
     let rate = point.requests_per_sec.value().filter(|_| point.ok > 0);
     match rate {
-        Some(rate) => Figure::Value(
-            rate * xscope_trace::stats::as_f64(within) / xscope_trace::stats::as_f64(point.ok),
-        ),
+        Some(rate) => {
+            Figure::Value(rate * results::count_to_f64(within) / results::count_to_f64(point.ok))
+        }
         None => Figure::unavailable("1/s", "no right answers"),
     }
 }

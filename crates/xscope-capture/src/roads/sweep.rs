@@ -6,44 +6,52 @@
 //! fresh start, and the winner is the best of those.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xscope_load::Cancel;
 use xscope_trace::clock;
-use xscope_trace::results::{CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep};
-use xscope_trace::run::{NewRun, RunDir, RunStatus};
-use xscope_trace::stats::as_f64;
+use xscope_trace::results::{
+    CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep, count_to_f64,
+};
+use xscope_trace::run::{RunDir, RunStatus};
 
-use crate::bench::{BenchEvent, BenchOptions, BenchTarget, bench, new_run};
+use crate::control::{Control, Event};
 use crate::error::CaptureError;
+use crate::log_watch::last_words;
+use crate::request::{LoadRequest, RunRequest, Target};
+use crate::results::{About, MeasuredRun, new_run};
+use crate::roads::bench::{BenchRequest, ProfiledServers, bench};
 use crate::slo::Slo;
 
 const FILE: &str = "sweep.json";
 
 /// One combination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+struct Cell {
     /// As a name of a folder: `chunk=512,rows=8`.
-    pub name: String,
-    pub values: BTreeMap<String, String>,
-    pub command: String,
+    name: String,
+    values: BTreeMap<String, String>,
+    command: String,
+}
+
+fn refused<T>(why: impl Into<String>) -> Result<T, CaptureError> {
+    Err(CaptureError::Grid { why: why.into() })
 }
 
 /// All combinations; refuses a setting that the command does not use, one that it uses and that has
 /// no values, and a command without a port.
-fn cells(grid: &Grid) -> Result<Vec<Cell>, String> {
+fn cells(grid: &Grid) -> Result<Vec<Cell>, CaptureError> {
     if !grid.command.contains("{port}") {
-        return Err("say where the port goes in the command: {port}".to_owned());
+        return refused("say where the port goes in the command: {port}");
     }
     let mut combinations = vec![BTreeMap::new()];
     for (name, values) in &grid.values {
         if !grid.command.contains(&format!("{{{name}}}")) {
-            return Err(format!("the command does not use {{{name}}}"));
+            return refused(format!("the command does not use {{{name}}}"));
         }
         if values.is_empty() {
-            return Err(format!("{name} has no values"));
+            return refused(format!("{name} has no values"));
         }
         let with = |cell: &BTreeMap<String, String>, value: &Value| {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -57,7 +65,7 @@ fn cells(grid: &Grid) -> Result<Vec<Cell>, String> {
     combinations.into_iter().map(|values| cell(grid, values)).collect()
 }
 
-fn cell(grid: &Grid, values: BTreeMap<String, String>) -> Result<Cell, String> {
+fn cell(grid: &Grid, values: BTreeMap<String, String>) -> Result<Cell, CaptureError> {
     let mut command = grid.command.clone();
     for (name, value) in &values {
         command = command.replace(&format!("{{{name}}}"), value);
@@ -69,7 +77,7 @@ fn cell(grid: &Grid, values: BTreeMap<String, String>) -> Result<Cell, String> {
         && unknown.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !unknown.is_empty()
     {
-        return Err(format!("the command uses {{{unknown}}}, which has no values"));
+        return refused(format!("the command uses {{{unknown}}}, which has no values"));
     }
     let name = if name.is_empty() { "only".to_owned() } else { name };
     Ok(Cell { name, values, command })
@@ -77,9 +85,10 @@ fn cell(grid: &Grid, values: BTreeMap<String, String>) -> Result<Cell, String> {
 
 /// How to sweep.
 #[derive(Debug, Clone)]
-pub struct SweepOptions {
-    /// The benchmark of each setting; its target does not matter.
-    pub bench: BenchOptions,
+pub struct SweepRequest {
+    pub run: RunRequest,
+    /// The benchmark of each setting.
+    pub load: LoadRequest,
     pub grid: Grid,
     /// An earlier run of the same sweep to go on with.
     pub resume: Option<PathBuf>,
@@ -92,18 +101,6 @@ pub struct SweepOptions {
     pub budget: Duration,
     /// Whether settings are tried that should run out of memory, as a smaller one did.
     pub try_all: bool,
-}
-
-/// What happens on the way.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SweepEvent<'a> {
-    /// The run's directory, and how many settings are done already.
-    Created(&'a Path, usize),
-    /// This setting begins, to be confirmed or not.
-    Cell(&'a Cell, bool),
-    Bench(BenchEvent<'a>),
-    Done(&'a CellRow),
 }
 
 /// A sweep that has ended, as far as it came.
@@ -119,120 +116,109 @@ pub struct Swept {
 ///
 /// The grid is none, a service level cannot be told of so few requests, the run to go on with is of
 /// another sweep, or a run cannot be written.
-pub async fn sweep(
-    options: SweepOptions,
-    cancel: &Cancel,
-    mut on_event: impl FnMut(SweepEvent<'_>),
-) -> Result<Swept, CaptureError> {
-    let cells = cells(&options.grid).map_err(|why| CaptureError::Grid { why })?;
-    check_levels(&options).map_err(|why| CaptureError::Grid { why })?;
-    let (mut run, sweep) = open(&options, new_run(&options.bench).await)?;
-    on_event(SweepEvent::Created(run.path(), sweep.cells.len()));
+pub async fn sweep(request: SweepRequest, control: Control<'_>) -> Result<Swept, CaptureError> {
+    let cells = cells(&request.grid)?;
+    check_levels(&request)?;
+    let (mut run, sweep) = open(&request)?;
+    control.tell(Event::Created(run.path()));
+    if !sweep.cells.is_empty() {
+        control.say(format!("{} settings are measured already", sweep.cells.len()));
+    }
     let began = Instant::now();
-    let mut round = Round { folder: run.path().to_owned(), options, sweep, cancel, began };
-    let outcome = round.all(&cells, &mut on_event).await;
-    run.write_json(&run.path().join(FILE), &round.sweep)?;
+    let mut round = Round { run: &run, request: &request, sweep, control, began };
+    let outcome = round.all(&cells).await;
+    let Round { sweep, .. } = round;
+    run.write_json(&run.path().join(FILE), &sweep)?;
     let status = match &outcome {
         Err(_) => RunStatus::Failed,
-        Ok(()) if round.sweep.complete => RunStatus::Complete,
+        Ok(()) if sweep.complete => RunStatus::Complete,
         Ok(()) => RunStatus::Interrupted,
     };
     run.finish(status, clock::wall())?;
     outcome?;
-    Ok(Swept { run, sweep: round.sweep })
+    Ok(Swept { run, sweep })
 }
 
 /// Refuses levels that nothing would be known of after all has been paid for.
-fn check_levels(options: &SweepOptions) -> Result<(), String> {
-    let bench = &options.bench;
-    for workload in bench.matrix.points.iter().map(|(_, workload)| workload) {
+fn check_levels(request: &SweepRequest) -> Result<(), CaptureError> {
+    let SweepRequest { load, slo, .. } = request;
+    for workload in load.matrix.points.iter().map(|(_, workload)| workload) {
         let Some(requests) = workload.requests else { continue };
-        let all = u64::from(requests) * u64::from(bench.trials);
-        if let Some(slo) = options.slo.iter().find(|slo| slo.samples() > all) {
-            return Err(format!(
+        let all = u64::from(requests) * u64::from(load.trials);
+        if let Some(slo) = slo.iter().find(|slo| slo.samples() > all) {
+            return refused(format!(
                 "{slo} takes {} requests at each point, and {} trials of {requests} are {all}: \
                  give more --requests or --trials",
                 slo.samples(),
-                bench.trials,
+                load.trials,
             ));
         }
     }
     Ok(())
 }
 
-fn open(options: &SweepOptions, new: NewRun) -> Result<(RunDir, Sweep), CaptureError> {
+fn open(request: &SweepRequest) -> Result<(RunDir, Sweep), CaptureError> {
+    let SweepRequest { load, .. } = request;
     let fresh = Sweep {
         schema: SWEEP_SCHEMA.to_owned(),
-        grid: options.grid.clone(),
+        grid: request.grid.clone(),
         load: json!({
-            "points": options.bench.matrix.points,
-            "trials": options.bench.trials,
-            "backend": options.bench.matrix.backend.to_string(),
-            "slo": options.slo.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "points": load.matrix.points,
+            "trials": load.trials,
+            "backend": load.matrix.backend.to_string(),
+            "slo": request.slo.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
-        rank: options.rank.clone(),
+        rank: request.rank.clone(),
         cells: Vec::new(),
         confirmed: Vec::new(),
         winner: None,
         complete: false,
     };
-    let Some(path) = &options.resume else {
-        let run = RunDir::create(&options.bench.output_dir, new)?;
+    let Some(path) = &request.resume else {
+        let about = About::of_load(&load.config.bench, &load.matrix);
+        let about = About { target: request.grid.command.clone(), ..about };
+        let run = RunDir::create(&request.run.output_dir, new_run(&request.run, about))?;
         run.write_json(&run.path().join(FILE), &fresh)?;
         return Ok((run, fresh));
     };
     let file = path.join(FILE);
     let io = |source| CaptureError::Io { what: "read", path: file.clone(), source };
     let mut known: Sweep = serde_json::from_slice(&std::fs::read(&file).map_err(io)?)
-        .map_err(|error| CaptureError::Grid { why: format!("{}: {error}", file.display()) })?;
+        .or_else(|error| refused(format!("{}: {error}", file.display())))?;
     let differs = [
         ("settings", known.grid != fresh.grid),
         ("load (what is sent, --trials, --backend, --slo)", known.load != fresh.load),
         ("figure of --rank", known.rank != fresh.rank),
     ];
     if let Some((what, _)) = differs.iter().find(|(_, differs)| *differs) {
-        let why = format!("{} is of another sweep: its {what} differs", path.display());
-        return Err(CaptureError::Grid { why });
+        return refused(format!("{} is of another sweep: its {what} differs", path.display()));
     }
-    if options.try_all {
+    if request.try_all {
         known.cells.retain(|row| row.status != CellStatus::Skipped);
     }
     Ok((RunDir::open(path)?, known))
 }
 
-struct Round<'c> {
-    options: SweepOptions,
-    folder: PathBuf,
+struct Round<'r> {
+    request: &'r SweepRequest,
+    run: &'r RunDir,
     sweep: Sweep,
-    cancel: &'c Cancel,
+    control: Control<'r>,
     began: Instant,
 }
 
 impl Round<'_> {
-    async fn all(
-        &mut self,
-        cells: &[Cell],
-        on_event: &mut impl FnMut(SweepEvent<'_>),
-    ) -> Result<(), CaptureError> {
+    async fn all(&mut self, cells: &[Cell]) -> Result<(), CaptureError> {
         for cell in cells {
             if self.sweep.cells.iter().any(|row| row.name == cell.name) {
                 continue;
             }
-            let row = match too_large(&self.sweep.cells, cell).filter(|_| !self.options.try_all) {
+            let too_large = too_large(&self.sweep.cells, cell);
+            let row = match too_large.filter(|_| !self.request.try_all) {
                 Some(reason) => {
-                    let row = CellRow {
-                        name: cell.name.clone(),
-                        values: cell.values.clone(),
-                        status: CellStatus::Skipped,
-                        reason: Some(reason),
-                        value: None,
-                        run: None,
-                        secs: 0.0,
-                    };
-                    on_event(SweepEvent::Done(&row));
-                    row
+                    self.row(cell, CellRow { reason: Some(reason), ..row(CellStatus::Skipped) })
                 }
-                None => match self.cell(cell, false, on_event).await? {
+                None => match self.cell(cell, false).await? {
                     Some(row) => row,
                     None => return Ok(()),
                 },
@@ -240,12 +226,12 @@ impl Round<'_> {
             self.sweep.cells.push(row);
             self.write()?;
         }
-        for name in self.best(&self.sweep.cells, self.options.confirm) {
+        for name in self.best(&self.sweep.cells, self.request.confirm) {
             if self.sweep.confirmed.iter().any(|row| row.name == name) {
                 continue;
             }
             let Some(cell) = cells.iter().find(|cell| cell.name == name) else { continue };
-            let Some(row) = self.cell(cell, true, on_event).await? else { return Ok(()) };
+            let Some(row) = self.cell(cell, true).await? else { return Ok(()) };
             self.sweep.confirmed.push(row);
             self.write()?;
         }
@@ -261,71 +247,73 @@ impl Round<'_> {
             .filter(|row| row.status == CellStatus::Measured)
             .filter_map(|row| Some((row, row.value?)))
             .collect();
-        let sign = if is_better_lower(&self.options.rank) { 1.0 } else { -1.0 };
+        let sign = if is_better_lower(&self.request.rank) { 1.0 } else { -1.0 };
         ranked.sort_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));
         ranked.into_iter().take(most).map(|(row, _)| row.name.clone()).collect()
     }
 
     fn write(&self) -> Result<(), CaptureError> {
-        let json = serde_json::to_vec_pretty(&self.sweep).unwrap_or_default();
-        Ok(xscope_trace::run::replace_file(&self.folder.join(FILE), &json)?)
+        Ok(self.run.write_json(&self.run.path().join(FILE), &self.sweep)?)
     }
 
     /// Measures one setting; `None` if the user or the budget ended the sweep before it was done.
-    async fn cell(
-        &mut self,
-        cell: &Cell,
-        confirms: bool,
-        on_event: &mut impl FnMut(SweepEvent<'_>),
-    ) -> Result<Option<CellRow>, CaptureError> {
-        if self.cancel.is_cancelled() || self.began.elapsed() > self.options.budget {
+    async fn cell(&self, cell: &Cell, confirms: bool) -> Result<Option<CellRow>, CaptureError> {
+        if self.control.is_cancelled() || self.began.elapsed() > self.request.budget {
             return Ok(None);
         }
-        on_event(SweepEvent::Cell(cell, confirms));
+        let what = if confirms { "confirming" } else { "measuring" };
+        self.control.say(format!("{what} {}", cell.name));
         let began = Instant::now();
-        let kind = if confirms { "confirmed" } else { "cells" };
-        let words = ["sh", "-c", &cell.command].map(Into::into).into();
-        let options = BenchOptions {
-            output_dir: self.folder.join(kind).join(&cell.name),
-            target: BenchTarget::Command { words, url: None },
-            ..self.options.bench.clone()
+        let folder = if confirms { "confirmed" } else { "cells" };
+        let folder = self.run.path().join(folder).join(&cell.name);
+        let request = BenchRequest {
+            run: RunRequest { output_dir: folder, ..self.request.run.clone() },
+            target: Target::Shell { command: cell.command.clone() },
+            load: self.request.load.clone(),
+            profile: ProfiledServers::None,
         };
-        let measure = bench(options, self.cancel, |event| on_event(SweepEvent::Bench(event)));
-        let benched = Box::pin(measure).await;
-        if self.cancel.is_cancelled() {
+        let on_event = |event: Event<'_>| self.control.tell_of_part(event);
+        let control = Control { cancel: self.control.cancel, on_event: &on_event };
+        let benched = Box::pin(bench(request, control)).await;
+        if self.control.is_cancelled() {
             return Ok(None);
         }
         let secs = began.elapsed().as_secs_f64();
-        let done = |status, reason, value, run| CellRow {
-            name: cell.name.clone(),
-            values: cell.values.clone(),
-            status,
-            reason,
-            value,
-            run,
-            secs,
-        };
         let row = match benched {
             Err(error @ (CaptureError::Died { .. } | CaptureError::Load(_))) => {
-                let why = last_line(&error);
-                done(status_of_death(&error.to_string()), Some(why), None, None)
+                let reason = Some(last_line(&error));
+                CellRow { reason, ..row(status_of_death(&error.to_string())) }
             }
             Err(error) => return Err(error),
-            Ok(benched) => {
-                let run = benched.run.path().strip_prefix(&self.folder);
-                let run = run.ok().map(|run| run.display().to_string());
-                let value = value(&benched.results, &self.options.rank);
-                match benched.died {
-                    Some(died) => done(status_of_death(&died), Some(died), None, run),
-                    None => {
-                        let (status, reason) = self.judge(&benched.results);
-                        done(status, reason, value, run)
-                    }
-                }
-            }
+            Ok(benched) => self.measured(benched),
         };
-        on_event(SweepEvent::Done(&row));
-        Ok(Some(row))
+        Ok(Some(self.row(cell, CellRow { secs, ..row })))
+    }
+
+    /// What a setting that could be measured comes to.
+    fn measured(&self, benched: MeasuredRun) -> CellRow {
+        let MeasuredRun { run, results, died, .. } = benched;
+        let folder = run.path().strip_prefix(self.run.path()).ok();
+        let value = value(&results, &self.request.rank);
+        let (status, reason) = match died {
+            Some(died) => (status_of_death(&died), Some(died)),
+            None => self.judge(&results),
+        };
+        CellRow {
+            reason,
+            value,
+            run: folder.map(|folder| folder.display().to_string()),
+            ..row(status)
+        }
+    }
+
+    /// The row of this setting, which is told of.
+    fn row(&self, cell: &Cell, row: CellRow) -> CellRow {
+        let Cell { name, values, .. } = cell.clone();
+        if let Some(reason) = &row.reason {
+            self.control.say(format!("{name}: {reason}"));
+        }
+        CellRow { name, values, ..row }
     }
 
     fn judge(&self, results: &Results) -> (CellStatus, Option<String>) {
@@ -335,7 +323,7 @@ impl Round<'_> {
                 let detail = cause.map_or_else(String::new, |cause| cause.detail.clone());
                 return (CellStatus::Invalid, Some(format!("{}: {detail}", point.point)));
             }
-            for slo in &self.options.slo {
+            for slo in &self.request.slo {
                 let figure = slo.figure(point).and_then(|figure| figure.value());
                 let Some(ms) = figure else {
                     let reason = format!("{}: {slo} cannot be told of these answers", point.point);
@@ -348,6 +336,19 @@ impl Round<'_> {
             }
         }
         (CellStatus::Measured, None)
+    }
+}
+
+/// A row that says nothing yet but this.
+fn row(status: CellStatus) -> CellRow {
+    CellRow {
+        name: String::new(),
+        values: BTreeMap::new(),
+        status,
+        reason: None,
+        value: None,
+        run: None,
+        secs: 0.0,
     }
 }
 
@@ -408,7 +409,7 @@ fn value(results: &Results, rank: &str) -> Option<f64> {
         .collect();
     let figures = figures.filter(|figures| !figures.is_empty())?;
     let logs: f64 = figures.iter().map(|figure| figure.ln()).sum();
-    let mean = (logs / as_f64(figures.len() as u64)).exp();
+    let mean = (logs / count_to_f64(figures.len() as u64)).exp();
     mean.is_finite().then_some(mean)
 }
 
@@ -435,7 +436,7 @@ fn status_of_death(what: &str) -> CellStatus {
 fn last_line(error: &CaptureError) -> String {
     let CaptureError::Died { status, log, tail } = error else { return error.to_string() };
     let memory = tail.lines().rev().find(|line| OUT_OF_MEMORY.iter().any(|w| line.contains(w)));
-    let line = memory.map(str::to_owned).or_else(|| crate::log_watch::last_words(log));
+    let line = memory.map(str::to_owned).or_else(|| last_words(log));
     format!("ended with {status}; its log says: {}", line.unwrap_or_default())
 }
 
@@ -463,7 +464,7 @@ mod tests {
             (grid("serve {port} {a}", &[]), "uses {a}, which has no values"),
             (grid("serve {port} {a}", &[("a", &[])]), "a has no values"),
         ] {
-            assert!(cells(&grid).unwrap_err().contains(expected), "{grid:?}");
+            assert!(cells(&grid).unwrap_err().to_string().contains(expected), "{grid:?}");
         }
         let json = grid("serve {port} '{\"x\": 1}'", &[]);
         assert_eq!(cells(&json).unwrap().len(), 1, "braces of JSON are no setting");

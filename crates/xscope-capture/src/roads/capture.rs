@@ -4,35 +4,35 @@
 //! time, whichever comes first, and what they wrote is looked at: if no device did anything to
 //! speak of, it is taken once more.
 
-use std::cell::{Cell, RefCell};
-use std::ffi::OsString;
+use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use xscope_load::{
-    Cancel, Load, LoadEvent, Matrix, Phase, Point, Ready, SendOptions, Stretch, wait_ready,
+    Cancel, LoadEvent, Matrix, Phase, Ready, SendOptions, Stretch, WarmUp, wait_ready,
 };
 use xscope_trace::load::LoadOptions as TraceOptions;
 use xscope_trace::quality::Finding;
-use xscope_trace::run::{
-    JsonlWriter, NewRun, ProfilerState, RunClock, RunDir, RunStatus, ServerClock, ServerRecord,
-};
+use xscope_trace::run::{ProfilerState, RunDir, ServerClock, ServerRecord};
 use xscope_trace::{Bytes, Nanos, Trace, clock};
 
+use crate::begin::{create, finish};
+use crate::control::{Control, Event};
 use crate::error::CaptureError;
-use crate::profile::{info, model_of};
+use crate::measure::Measurement;
+use crate::pool::{CaptureServer, names};
 use crate::profiler::{self, ProfilerOptions, ProfilerStatus, absolute};
+use crate::request::{RunRequest, Target};
+use crate::results::{About, hardware_of, model_of};
 use crate::session::{self, profile_bytes};
+use crate::under_test::ServerUnderTest;
 use crate::work::{LOOK, Seen, Work};
 
 /// How often a capture that came back empty is taken.
 const ATTEMPTS: u32 = 2;
-
-/// How long a server that runs may take to say so.
-const READY: Duration = Duration::from_secs(5);
 
 /// How long requests of a load of ours may take to end when the profiled time is over.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -42,9 +42,8 @@ const WARM_ANSWERS: u32 = 2;
 
 /// What to capture, when, and where to.
 #[derive(Debug, Clone)]
-pub struct CaptureOptions {
-    /// The directory in which the run's own directory is made.
-    pub output_dir: PathBuf,
+pub struct CaptureRequest {
+    pub run: RunRequest,
     /// At least one.
     pub servers: Vec<CaptureServer>,
     pub profiler: ProfilerOptions,
@@ -55,19 +54,6 @@ pub struct CaptureOptions {
     pub remote_dir: Option<ServerDir>,
     /// What is wrong with a profile that says nothing of its devices.
     pub judge: fn(&Trace) -> Option<Finding>,
-    /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
-    /// behind it; profilers outlive a `kill -9` without one.
-    pub watchdog: Vec<OsString>,
-    pub command_line: Vec<String>,
-    pub git_commit: Option<String>,
-}
-
-/// A server to capture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptureServer {
-    /// `prefill`, `decode`; empty for one that does both.
-    pub role: &'static str,
-    pub url: String,
 }
 
 /// When profilers are started.
@@ -78,8 +64,18 @@ pub enum StartWhen {
     /// When every server that says what it does has work: so many requests in flight, or as many
     /// as it gets.
     Busy { in_flight: Option<u32>, limit: Duration },
-    /// When xscope's own load is in full swing; `None` sends it to the first server.
-    OwnLoad { url: Option<String>, matrix: Box<Matrix>, load: SendOptions, warmup_rounds: u32 },
+    /// When xscope's own load is in full swing.
+    OwnLoad(Box<OwnLoad>),
+}
+
+/// A load of xscope's own.
+#[derive(Debug, Clone)]
+pub struct OwnLoad {
+    /// Where it is sent; to the first server if `None`.
+    pub url: Option<String>,
+    pub matrix: Matrix,
+    pub send: SendOptions,
+    pub warm_up: WarmUp,
 }
 
 /// A directory on a server's disk: absolute there, or in a bucket.
@@ -106,17 +102,6 @@ impl ServerDir {
     }
 }
 
-/// What happens on the way, for whoever shows progress.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum CaptureEvent<'a> {
-    /// The run's directory is there.
-    Created(&'a Path),
-    Said(String),
-    Warning(String),
-    Load(LoadEvent),
-}
-
 /// Captures the servers and writes the run.
 ///
 /// A cancelled run is no error: its profilers are stopped, and it holds what they had until then.
@@ -125,14 +110,13 @@ pub enum CaptureEvent<'a> {
 /// # Errors
 /// A server is not there or does not profile, no work comes, or the run cannot be written.
 pub async fn capture(
-    options: CaptureOptions,
-    cancel: &Cancel,
-    mut on_event: impl FnMut(CaptureEvent<'_>),
+    request: CaptureRequest,
+    control: Control<'_>,
 ) -> Result<RunDir, CaptureError> {
     let mut infos = Vec::new();
-    for server in &options.servers {
-        infos.push(wait_ready(&server.url, READY).await?);
-        let is_bucket = options.remote_dir.as_ref().is_some_and(ServerDir::is_bucket);
+    for server in &request.servers {
+        infos.push(wait_ready(&server.url, request.run.ready).await?);
+        let is_bucket = request.remote_dir.as_ref().is_some_and(ServerDir::is_bucket);
         if is_bucket && profiler::status(&server.url).await == ProfilerStatus::Unknown {
             return Err(CaptureError::Profiler {
                 url: server.url.clone(),
@@ -142,47 +126,39 @@ pub async fn capture(
             });
         }
     }
-    let mut run = create(&options, &infos)?;
-    on_event(CaptureEvent::Created(run.path()));
-    let events: Events<'_, '_> = RefCell::new(&mut on_event);
-    let result = attempts(&mut run, &options, &infos, cancel, &events).await;
-    let status = match &result {
-        _ if cancel.is_cancelled() => RunStatus::Interrupted,
-        Ok(()) => RunStatus::Complete,
-        Err(_) => RunStatus::Failed,
-    };
-    run.finish(status, clock::wall())?;
+    let mut run = new_capture(&request, &infos, control)?;
+    let result = Box::pin(attempts(&mut run, &request, &infos, control)).await;
+    finish(&mut run, result.is_ok(), control)?;
     result.map(|()| run)
 }
 
-fn create(options: &CaptureOptions, infos: &[Ready]) -> Result<RunDir, CaptureError> {
+fn new_capture(
+    request: &CaptureRequest,
+    infos: &[Ready],
+    control: Control<'_>,
+) -> Result<RunDir, CaptureError> {
     let first = &infos[0];
-    let urls: Vec<&str> = options.servers.iter().map(|server| server.url.as_str()).collect();
-    let new = NewRun {
+    let urls: Vec<&str> = request.servers.iter().map(|server| server.url.as_str()).collect();
+    let about = About {
         kind: "capture".to_owned(),
-        model: model_of(first).to_owned(),
-        hardware: info(first, "device").unwrap_or_default().to_owned(),
-        command_line: options.command_line.clone(),
+        model: model_of(first),
+        hardware: hardware_of(first),
         target: urls.join(" "),
-        workload: match &options.start {
-            StartWhen::OwnLoad { matrix, .. } => json!(matrix.workload),
+        workload: match &request.start {
+            StartWhen::OwnLoad(own) => json!(own.matrix.workload),
             StartWhen::Now | StartWhen::Busy { .. } => Value::Null,
         },
-        versions: vec![("xscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
-        git_commit: options.git_commit.clone(),
-        clock: RunClock::read(),
-        started_wall: clock::wall(),
     };
-    let mut run = RunDir::create(&options.output_dir, new)?;
-    let names = names(&options.servers);
-    for ((server, name), ready) in options.servers.iter().zip(names).zip(infos) {
+    let mut run = create(&request.run, about, control)?;
+    let names = names(&request.servers);
+    for ((server, name), ready) in request.servers.iter().zip(names).zip(infos) {
         let mut record = ServerRecord {
             name,
             url: server.url.clone(),
             info: ready.server_info.clone().unwrap_or_default(),
             ..ServerRecord::default()
         };
-        record.output_dir = match &options.remote_dir {
+        record.output_dir = match &request.remote_dir {
             Some(ServerDir(root)) => [root.as_str(), &run.manifest.id, &record.name]
                 .join("/")
                 .trim_end_matches('/')
@@ -198,70 +174,41 @@ fn create(options: &CaptureOptions, infos: &[Ready]) -> Result<RunDir, CaptureEr
     Ok(run)
 }
 
-/// Unique names for the folders of servers: none for a single one without a role.
-pub(crate) fn names(servers: &[CaptureServer]) -> Vec<String> {
-    let base = |server: &CaptureServer| match (server.role, servers.len()) {
-        ("", 1) => String::new(),
-        ("", _) => {
-            let host = server.url.rsplit("://").next().unwrap_or_default();
-            let keep = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
-            host.trim_end_matches('/').chars().map(keep).collect()
-        }
-        (role, _) => role.to_owned(),
-    };
-    let bases: Vec<String> = servers.iter().map(base).collect();
-    let place = |index: usize| bases[..index].iter().filter(|it| **it == bases[index]).count();
-    let is_twice = |name: &String| bases.iter().filter(|it| *it == name).count() > 1;
-    let name = |(index, name): (usize, &String)| match is_twice(name) {
-        true => format!("{name}-{}", place(index)),
-        false => name.clone(),
-    };
-    bases.iter().enumerate().map(name).collect()
-}
-
-type Events<'a, 'b> = RefCell<&'a mut (dyn FnMut(CaptureEvent<'_>) + 'b)>;
-
 /// Captures, and once more if what came back is empty.
 async fn attempts(
     run: &mut RunDir,
-    options: &CaptureOptions,
+    request: &CaptureRequest,
     infos: &[Ready],
-    cancel: &Cancel,
-    events: &Events<'_, '_>,
+    control: Control<'_>,
 ) -> Result<(), CaptureError> {
     for attempt in 1..=ATTEMPTS {
-        let taken = match &options.start {
-            StartWhen::OwnLoad { url, matrix, load, warmup_rounds } => {
-                let url = url.as_deref().unwrap_or(&options.servers[0].url);
-                let mut matrix = matrix.clone();
-                let points = matrix.fit(infos[0].server_info.as_ref())?;
+        let taken = match &request.start {
+            StartWhen::OwnLoad(own) => {
                 // The second time, the server is warm.
-                let rounds = if attempt == 1 { *warmup_rounds } else { 0 };
-                let own = ((url, load.clone()), points, rounds);
-                under_own_load(run, options, own, cancel, events).await?
+                let warm_up = if attempt == 1 { own.warm_up } else { WarmUp::NONE };
+                let own = OwnLoad { warm_up, ..own.as_ref().clone() };
+                Box::pin(under_own_load(run, request, own, &infos[0], control)).await?
             }
-            StartWhen::Now | StartWhen::Busy { .. } => {
-                take(run, options, None, cancel, events).await?
-            }
+            StartWhen::Now | StartWhen::Busy { .. } => take(run, request, None, control).await?,
         };
         if !taken {
             return Ok(());
         }
-        let empty = look_at(run, options.judge, events);
+        let empty = look_at(run, request.judge, control);
         run.save()?;
         let Some(empty) = empty else { return Ok(()) };
-        if attempt == ATTEMPTS || cancel.is_cancelled() {
-            warn(events, format!("{empty} [taken {attempt} times]"));
+        if attempt == ATTEMPTS || control.is_cancelled() {
+            control.warn(format!("{empty} [taken {attempt} times]"));
             return Ok(());
         }
-        warn(events, format!("{empty}; taking it once more"));
-        discard(run, events);
+        control.warn(format!("{empty}; taking it once more"));
+        discard(run, control);
     }
     Ok(())
 }
 
 /// Throws away what an attempt left in the run; elsewhere, the next one gets another place.
-fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
+fn discard(run: &mut RunDir, control: Control<'_>) {
     for index in 0..run.manifest.servers.len() {
         let server = &run.manifest.servers[index];
         let folders = [run.server_trace_dir(server), run.server_spans_dir(server)];
@@ -271,14 +218,11 @@ fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
         for folder in folders.iter().filter(|folder| folder.exists()) {
             if let Err(error) = fs::remove_dir_all(folder).and_then(|()| fs::create_dir_all(folder))
             {
-                warn(
-                    events,
-                    format!(
-                        "the report will have both attempts, because the first cannot be removed \
-                         from {} ({error}): the server runs as another user",
-                        folder.display()
-                    ),
-                );
+                control.warn(format!(
+                    "the report will have both attempts, because the first cannot be removed from \
+                     {} ({error}): the server runs as another user",
+                    folder.display()
+                ));
             }
         }
     }
@@ -290,176 +234,180 @@ fn discard(run: &mut RunDir, events: &Events<'_, '_>) {
 /// waits for that, and each that the device worked for has its row.
 async fn under_own_load(
     run: &mut RunDir,
-    options: &CaptureOptions,
-    ((url, load), mut points, rounds): ((&str, SendOptions), Vec<Point>, u32),
-    cancel: &Cancel,
-    events: &Events<'_, '_>,
+    request: &CaptureRequest,
+    mut own: OwnLoad,
+    ready: &Ready,
+    control: Control<'_>,
 ) -> Result<bool, CaptureError> {
-    let at_once = |point: &Point| point.plan().workload().arrivals.concurrency().unwrap_or(1);
-    let wanted = points.iter().map(at_once).max().unwrap_or(1) * WARM_ANSWERS;
-    let (over, drained) = (Cancel::new(), Cancel::new());
-    let mut load = Load::new(url, SendOptions { drain: DRAIN, ..load }, over.clone())?;
-    let mut rows = JsonlWriter::open(&run.requests_path())?;
-    let (answered, ended) = (Cell::new(0), Cell::new(0));
-    let row_error = Cell::new(None);
-    let mut record = |event: LoadEvent| {
-        if let LoadEvent::Row(row) = &event {
-            if let Err(error) = rows.write(row) {
-                row_error.set(Some(error));
-            }
-            let is_measured = row.phase == Phase::Measure;
-            ended.set(ended.get() + u32::from(is_measured));
-            answered.set(answered.get() + u32::from(is_measured && row.ok));
-        }
-        (events.borrow_mut())(CaptureEvent::Load(event));
+    let points = own.matrix.fit(ready.server_info.as_ref())?;
+    let swing = Swing {
+        over: Cancel::new(),
+        drained: Cancel::new(),
+        right: Cell::new(0),
+        ended: Cell::new(0),
+        wanted: points
+            .iter()
+            .map(|point| point.plan().workload().arrivals.concurrency().unwrap_or(1))
+            .max()
+            .unwrap_or(1)
+            * WARM_ANSWERS,
     };
-    let sending = async {
-        if rounds > 0 {
-            for point in &mut points {
-                let stretch = Stretch::warm_up(point.plan(), rounds);
-                send(&mut load, &stretch, point, &mut record).await?;
-            }
-        }
-        while !over.is_cancelled() {
-            for point in &mut points {
-                let stretch = Stretch::measured(point.plan(), 0);
-                send(&mut load, &stretch, point, &mut record).await?;
-            }
-        }
-        Ok::<_, CaptureError>(())
+    let on_event = |event: Event<'_>| {
+        swing.count(&event);
+        control.tell(event);
     };
-    let sending = Box::pin(sending);
+    let url = own.url.as_ref().unwrap_or(&request.servers[0].url).clone();
+    let server = ServerUnderTest::new(Target::Running { url, log: None });
+    let send = SendOptions { drain: DRAIN, ..own.send };
+    let sender = Control { cancel: &swing.over, on_event: &on_event };
+    let rows = run.requests_path();
+    let mut measurement = Measurement::new(&server, points, &rows, &send, sender)?;
     let sending = async {
-        let sent = sending.await;
-        drained.cancel();
+        let sent = send_on(&mut measurement, own.warm_up).await;
+        swing.drained.cancel();
         sent
     };
-    let own = Own { over: &over, drained: &drained, answered: &answered, ended: &ended, wanted };
     let both = async {
-        let taking = take(run, options, Some(own), cancel, events);
+        let sending = Box::pin(sending);
+        let taking = take(run, request, Some(&swing), control);
         tokio::pin!(sending, taking);
         tokio::select! {
             // A load that ends by itself has failed: nothing to capture, but profilers to stop.
             sent = &mut sending => {
-                over.cancel();
+                swing.over.cancel();
                 let taken = taking.await?;
                 sent?;
                 Ok::<_, CaptureError>(taken)
             }
             taken = &mut taking => {
-                over.cancel();
+                swing.over.cancel();
                 sending.await?;
                 taken
             }
         }
     };
     let taken = both.await?;
-    if let Some(error) = row_error.take() {
-        return Err(error.into());
-    }
+    measurement.rows_are_whole()?;
     Ok(taken)
 }
 
-/// Sends a stretch of load; that the server has gone is an error.
-async fn send(
-    load: &mut Load,
-    stretch: &Stretch,
-    point: &mut Point,
-    record: &mut impl FnMut(LoadEvent),
-) -> Result<(), CaptureError> {
-    let window = load.run(stretch, point, record).await?;
-    match window.gone {
-        Some(reason) => Err(load.server_gone(reason).into()),
-        None => Ok(()),
+/// Warms the points up and sends them, one after the other and again, until it is over.
+async fn send_on(measurement: &mut Measurement<'_>, warm_up: WarmUp) -> Result<(), CaptureError> {
+    for index in measurement.points() {
+        measurement.warm_up(index, warm_up).await?;
     }
+    while !measurement.is_over() {
+        for index in measurement.points() {
+            let stretch = Stretch::measured(measurement.plan(index), 0);
+            measurement.stretch(index, &stretch).await?;
+            if measurement.is_over() {
+                break;
+            }
+        }
+    }
+    measurement.gone().map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// A load of ours.
-#[derive(Clone, Copy)]
-struct Own<'a> {
+/// How far a load of ours has come.
+struct Swing {
     /// Ends it.
-    over: &'a Cancel,
+    over: Cancel,
     /// Says that it has ended.
-    drained: &'a Cancel,
+    drained: Cancel,
     /// Right answers, and all that came to an end.
-    answered: &'a Cell<u32>,
-    ended: &'a Cell<u32>,
-    /// How many right ones answers show that it is in full swing.
+    right: Cell<u32>,
+    ended: Cell<u32>,
+    /// How many right answers show that it is in full swing.
     wanted: u32,
+}
+
+impl Swing {
+    fn count(&self, event: &Event<'_>) {
+        if let Event::Load(LoadEvent::Row(row)) = event
+            && row.phase == Phase::Measure
+        {
+            self.ended.set(self.ended.get() + 1);
+            self.right.set(self.right.get() + u32::from(row.ok));
+        }
+    }
+
+    /// Returns when it is in full swing, with how that is known.
+    async fn is_full(&self) -> Result<String, CaptureError> {
+        let begun = Instant::now();
+        while self.right.get() < self.wanted {
+            if self.right.get() == 0 && self.ended.get() > self.wanted {
+                let seen = format!("{} answers to xscope's own load, none right", self.ended.get());
+                return Err(CaptureError::NoLoad { waited: begun.elapsed(), seen });
+            }
+            sleep(LOOK / 4).await;
+        }
+        Ok(format!("xscope's own load: {} right answers so far", self.right.get()))
+    }
 }
 
 /// Waits for work, starts the profilers, and stops them. `false` if it was cancelled before.
 async fn take(
     run: &mut RunDir,
-    options: &CaptureOptions,
-    own: Option<Own<'_>>,
-    cancel: &Cancel,
-    events: &Events<'_, '_>,
+    request: &CaptureRequest,
+    own: Option<&Swing>,
+    control: Control<'_>,
 ) -> Result<bool, CaptureError> {
     let ended = async {
         match own {
             Some(own) => tokio::select! {
-                () = cancel.cancelled() => {}
+                () = control.cancel.cancelled() => {}
                 () = own.over.cancelled() => {}
             },
-            None => cancel.cancelled().await,
+            None => control.cancel.cancelled().await,
         }
     };
     tokio::pin!(ended);
     let known = tokio::select! {
-        known = wait_for_work(options, own, events) => known?,
+        known = wait_for_work(request, own, control) => known?,
         () = &mut ended => return Ok(false),
     };
     for (server, known) in run.manifest.servers.iter_mut().zip(known) {
-        say(events, format!("{}: {known}", server.url));
+        control.say(format!("{}: {known}", server.url));
         server.load = known;
     }
-    let mut speak = |text| say(events, text);
-    let mut session = session::start(run, &options.profiler, &options.watchdog, &mut speak).await?;
-    say(events, format!("profiling for {:.1} s at most", options.limit.as_secs_f64()));
+    let mut say = |text: String| control.say(text);
+    let mut session =
+        session::start(run, &request.profiler, &request.run.watchdog, &mut say).await?;
+    control.say(format!("profiling for {:.1} s at most", request.limit.as_secs_f64()));
     tokio::select! {
-        () = session.wait(run, options.limit) => {}
+        () = session.wait(run, request.limit) => {}
         () = &mut ended => {}
     }
     if let Some(own) = own {
         own.over.cancel();
         own.drained.cancelled().await;
     }
-    say(events, "stopping; servers answer nobody while they write".to_owned());
+    control.say("stopping; servers answer nobody while they write");
     for warning in session.stop(run, profiler::STOP_LIMIT).await? {
-        warn(events, warning);
+        control.warn(warning);
     }
     Ok(true)
 }
 
 /// How each server is known to have work, when it has.
 async fn wait_for_work(
-    options: &CaptureOptions,
-    own: Option<Own<'_>>,
-    events: &Events<'_, '_>,
+    request: &CaptureRequest,
+    own: Option<&Swing>,
+    control: Control<'_>,
 ) -> Result<Vec<String>, CaptureError> {
-    let count = options.servers.len();
+    let count = request.servers.len();
     if let Some(own) = own {
-        let begun = Instant::now();
-        while own.answered.get() < own.wanted {
-            if own.answered.get() == 0 && own.ended.get() > own.wanted {
-                let seen = format!("{} answers to xscope's own load, none right", own.ended.get());
-                return Err(CaptureError::NoLoad { waited: begun.elapsed(), seen });
-            }
-            sleep(LOOK / 4).await;
-        }
-        let known = format!("xscope's own load: {} right answers so far", own.answered.get());
-        return Ok(vec![known; count]);
+        return Ok(vec![own.is_full().await?; count]);
     }
-    let StartWhen::Busy { in_flight, limit } = &options.start else {
+    let StartWhen::Busy { in_flight, limit } = &request.start else {
         return Ok(vec!["not asked: started at once".to_owned(); count]);
     };
-    say(events, format!("waiting for work, for {:.0} s at most", limit.as_secs_f64()));
+    control.say(format!("waiting for work, for {:.0} s at most", limit.as_secs_f64()));
     let begun = Instant::now();
-    let mut work: Vec<Work> = options.servers.iter().map(|_| Work::default()).collect();
+    let mut work: Vec<Work> = request.servers.iter().map(|_| Work::default()).collect();
     loop {
         let mut seen = Vec::new();
-        for (server, work) in options.servers.iter().zip(&mut work) {
+        for (server, work) in request.servers.iter().zip(&mut work) {
             seen.push((work.look(&server.url, *in_flight).await, &server.url));
         }
         if seen.iter().all(|(seen, _)| !matches!(seen, Seen::NotYet(_))) {
@@ -487,7 +435,7 @@ async fn wait_for_work(
 fn look_at(
     run: &mut RunDir,
     judge: fn(&Trace) -> Option<Finding>,
-    events: &Events<'_, '_>,
+    control: Control<'_>,
 ) -> Option<String> {
     let mut empty = None;
     for index in 0..run.manifest.servers.len() {
@@ -503,7 +451,7 @@ fn look_at(
                 empty = empty
                     .or(judge(&trace).map(|it| format!("{url}: {} [{}]", it.message, it.code)));
             }
-            Err(error) => warn(events, format!("{}: {error}", server.url)),
+            Err(error) => control.warn(format!("{}: {error}", server.url)),
         }
     }
     empty
@@ -573,37 +521,9 @@ pub fn copy_commands(run: &RunDir, server: &ServerRecord) -> Vec<String> {
     ]
 }
 
-fn say(events: &Events<'_, '_>, text: String) {
-    (events.borrow_mut())(CaptureEvent::Said(text));
-}
-
-fn warn(events: &Events<'_, '_>, text: String) {
-    (events.borrow_mut())(CaptureEvent::Warning(text));
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{CaptureServer, ServerDir, names};
-
-    #[test]
-    fn folders_of_servers_are_named_after_what_tells_them_apart() {
-        let check = |servers: &[(&'static str, &str)], expected: &[&str]| {
-            let servers: Vec<_> = servers
-                .iter()
-                .map(|&(role, url)| CaptureServer { role, url: url.to_owned() })
-                .collect();
-            assert_eq!(names(&servers), expected);
-        };
-        check(&[("", "http://h:1")], &[""]);
-        check(&[("prefill", "http://h:1")], &["prefill"]);
-        check(&[("prefill", "http://h:1"), ("decode", "http://h:2")], &["prefill", "decode"]);
-        check(
-            &[("prefill", "http://h:1"), ("decode", "http://h:2"), ("decode", "http://h:3")],
-            &["prefill", "decode-0", "decode-1"],
-        );
-        check(&[("", "http://h:1/"), ("", "http://[::1]:2/a")], &["h_1", "___1__2_a"]);
-        check(&[("", "http://h:1"), ("", "http://h:1")], &["h_1-0", "h_1-1"]);
-    }
+    use super::ServerDir;
 
     #[test]
     fn a_directory_on_a_server_is_absolute() {
