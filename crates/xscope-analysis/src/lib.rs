@@ -18,7 +18,7 @@ pub mod quality;
 pub mod reports;
 pub mod requests;
 pub mod section;
-pub mod stats;
+pub mod words;
 
 pub use reports::analyze::{AnalyzeReport, analyze};
 pub use reports::profile::{ProfileReport, RunFacts, profile};

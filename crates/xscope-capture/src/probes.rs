@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use xscope_trace::results::count_to_f64;
 use xscope_trace::run::RunDir;
+use xscope_trace::stats::as_f64;
 use xscope_trace::{Metric, Nanos, clock, span};
 
 use crate::error::CaptureError;
@@ -394,7 +394,7 @@ impl RecordedSummary {
             time = time.into_iter().chain(recorded.time()).reduce(|a, b| a + b);
         }
         let all = spans + thrown_away;
-        let per_kept = count_to_f64(all) / count_to_f64(spans.max(1));
+        let per_kept = as_f64(all) / as_f64(spans.max(1));
         let time_ms = time.map(|time| time.as_millis() * per_kept);
         let counted = |value: Option<f64>, unit| match value {
             Some(value) => Metric::degraded(

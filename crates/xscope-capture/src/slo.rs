@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use xscope_load::{Phase, RequestRow};
-use xscope_trace::results::{Durations, Figure, PointResult, samples_for};
+use xscope_trace::results::{Durations, Figure, PointResult};
+use xscope_trace::stats::Percentile;
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,18 +101,18 @@ impl Slo {
     /// Fewest requests after which the figure means something: three beyond its percentile.
     pub fn requests(&self) -> u64 {
         3 * match self.statistic {
-            Statistic::P50 | Statistic::Mean => samples_for(900),
-            Statistic::P95 => samples_for(950),
-            Statistic::P99 | Statistic::Max => samples_for(990),
+            Statistic::P50 | Statistic::Mean => Percentile::P90.samples_needed(),
+            Statistic::P95 => Percentile::P95.samples_needed(),
+            Statistic::P99 | Statistic::Max => Percentile::P99.samples_needed(),
         }
     }
 
     /// Fewest requests of which the figure can be told.
     pub(crate) fn samples(&self) -> u64 {
         match self.statistic {
-            Statistic::P50 => samples_for(500),
-            Statistic::P95 => samples_for(950),
-            Statistic::P99 => samples_for(990),
+            Statistic::P50 => Percentile::P50.samples_needed(),
+            Statistic::P95 => Percentile::P95.samples_needed(),
+            Statistic::P99 => Percentile::P99.samples_needed(),
             Statistic::Mean | Statistic::Max => 1,
         }
     }

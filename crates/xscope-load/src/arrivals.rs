@@ -9,10 +9,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xscope_trace::Nanos;
 use xscope_trace::run::read_jsonl;
+use xscope_trace::stats::Random;
 
 use crate::error::{LoadError, SpellingError};
 use crate::limits::{MAX_CONNECTIONS, MAX_PER_SEC, MAX_SECS};
-use crate::random::Random;
 
 /// How requests arrive.
 ///
@@ -241,7 +241,7 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(arrivals: Arrivals, recorded: Arc<[Recorded]>, seed: u64) -> Self {
-        Self { arrivals, recorded, random: Random::new(&[seed, 3]), count: 0, at: 0.0 }
+        Self { arrivals, recorded, random: Random::of(&[seed, 3]), count: 0, at: 0.0 }
     }
 
     fn next_secs(&mut self) -> Option<f64> {

@@ -1,7 +1,8 @@
 //! What the client itself did to a measurement. Pure.
 
 use xscope_trace::Nanos;
-use xscope_trace::results::{ClientAudit, Durations, Figure, count_to_f64};
+use xscope_trace::results::{ClientAudit, Durations, Figure};
+use xscope_trace::stats::as_f64;
 
 use crate::record::{Sample, TrialSamples};
 
@@ -18,7 +19,7 @@ pub(crate) fn audit(trials: &[TrialSamples]) -> ClientAudit {
         schedule_lag: Durations::of(lags.collect()),
         requested_per_sec: match requested.is_empty() {
             true => None,
-            false => Some(requested.iter().sum::<f64>() / count_to_f64(requested.len() as u64)),
+            false => Some(requested.iter().sum::<f64>() / as_f64(requested.len() as u64)),
         },
         delivered_per_sec: match per_sec(trials, |sample| sample.sent) {
             Some(rate) => Figure::Value(rate),
@@ -48,5 +49,5 @@ fn per_sec(trials: &[TrialSamples], moment: fn(&Sample) -> Option<Nanos>) -> Opt
             secs += (last - first).as_millis() / 1e3;
         }
     }
-    (gaps > 0 && secs > 0.0).then(|| count_to_f64(gaps) / secs)
+    (gaps > 0 && secs > 0.0).then(|| as_f64(gaps) / secs)
 }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use xscope_trace::stats::Random;
 
 use crate::arrivals::{Arrivals, Recorded, Schedule, read_recorded};
 use crate::dataset::{self, Example};
 use crate::error::{LoadError, refused};
 use crate::lengths::Lengths;
 use crate::limits::MAX_LENGTH;
-use crate::random::Random;
 use crate::record::Phase;
 use crate::request::{Prompt, Request};
 use crate::workload::{Ask, AskScore, LAST_SPECIAL_ID, Labels, PromptForm, Workload};
@@ -81,7 +81,7 @@ impl Content {
     pub(crate) fn request(&self, workload: &Workload, phase: Phase, place: u64) -> Request {
         // Requests of different points have different content. Warm-up prompts differ from measured
         // ones, so that they leave nothing useful in a prefix cache.
-        let mut random = Random::new(&[self.stream(), phase.stream(), place]);
+        let mut random = Random::of(&[self.stream(), phase.stream(), place]);
         let nth = usize::try_from(place).unwrap_or(0);
         if !self.examples.is_empty() {
             return self.example(workload, &self.examples[nth % self.examples.len()], &mut random);
@@ -130,7 +130,7 @@ impl Content {
             return prompt(workload, random, own);
         }
         let group = random.below(workload.prefix_groups);
-        let mut of_group = Random::new(&[self.stream(), 4, u64::from(group)]);
+        let mut of_group = Random::of(&[self.stream(), 4, u64::from(group)]);
         let prefix = prompt(workload, &mut of_group, workload.prefix_tokens);
         match (prefix, prompt(workload, random, own)) {
             (Prompt::TokenIds(mut prefix), Prompt::TokenIds(own)) => {
@@ -160,7 +160,7 @@ fn prompt(workload: &Workload, random: &mut Random, tokens: u32) -> Prompt {
 }
 
 fn draw_labels(workload: &Workload, count: u32) -> Vec<u32> {
-    let mut random = Random::new(&[workload.seed, 0]);
+    let mut random = Random::of(&[workload.seed, 0]);
     let mut labels: Vec<u32> = Vec::new();
     while labels.len() < count as usize {
         let id = draw_id(&mut random, workload.vocab_size);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use xscope_trace::results::{
-    CompileSplit, Durations, Figure, PointResult, StreamTimes, Trial, Verdict, count_to_f64,
+    CompileSplit, Durations, Figure, PointResult, StreamTimes, Trial, Verdict,
 };
+use xscope_trace::stats::as_f64;
 
 use crate::audit::audit;
 use crate::evidence::{CompileSign, Evidence};
@@ -126,7 +127,7 @@ fn rate(trials: &[TrialSamples], unit: &'static str, count: fn(&Sample) -> u64) 
         0 => Figure::unavailable(unit, "no right answers"),
         _ if secs <= 0.0 => Figure::unavailable(unit, "the measured window has no length"),
         _ if counted == 0 => Figure::unavailable(unit, "the requests have none, or do not say"),
-        _ => Figure::Value(count_to_f64(counted) / secs),
+        _ => Figure::Value(as_f64(counted) / secs),
     }
 }
 
@@ -138,7 +139,7 @@ fn item_ms<'s>(right: impl Iterator<Item = &'s Sample>) -> Figure {
     }
     match items {
         0 => Figure::unavailable("ms", "the requests have no items"),
-        items => Figure::Value(ms / count_to_f64(items)),
+        items => Figure::Value(ms / as_f64(items)),
     }
 }
 
@@ -148,5 +149,5 @@ fn server_ms(trials: &[TrialSamples]) -> BTreeMap<String, f64> {
         let sum = sums.entry(stage.clone()).or_default();
         *sum = (sum.0 + ms, sum.1 + count);
     }
-    sums.into_iter().map(|(stage, (ms, count))| (stage, ms / count_to_f64(count))).collect()
+    sums.into_iter().map(|(stage, (ms, count))| (stage, ms / as_f64(count))).collect()
 }

@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use xscope_trace::stats::Random;
 
 use crate::error::SpellingError;
 use crate::limits::MAX_LENGTH;
-use crate::random::Random;
 
 /// A length, or how it is drawn. All that is drawn is at least 1.
 ///
@@ -194,7 +194,7 @@ mod tests {
             assert_eq!(lengths.to_string().parse::<Lengths>().unwrap(), lengths, "{text}");
             let json = serde_json::to_string(&lengths).unwrap();
             assert_eq!(serde_json::from_str::<Lengths>(&json).unwrap(), lengths, "{json}");
-            let mut random = Random::new(&[3]);
+            let mut random = Random::of(&[3]);
             let drawn: Vec<u32> = (0..10_000).map(|_| lengths.draw(&mut random)).collect();
             let got = drawn.iter().map(|&length| f64::from(length)).sum::<f64>() / 10_000.0;
             assert!((got - mean).abs() < 0.03 * mean, "{text}: {got}");

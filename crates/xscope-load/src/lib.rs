@@ -40,7 +40,7 @@ mod options;
 pub mod plan;
 mod point;
 pub mod probe;
-mod random;
+
 pub mod record;
 mod request;
 pub mod run;

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use xscope_trace::Nanos;
 use xscope_trace::clock::{monotonic, process_cpu};
-use xscope_trace::results::count_to_f64;
+use xscope_trace::stats::as_f64;
 
 use crate::arrivals::Arrivals;
 use crate::cancel::Cancel;
@@ -354,7 +354,7 @@ fn requested(point: &Point, stretch: &Stretch, trial: &TrialSamples) -> Option<f
         | Arrivals::Gamma { per_sec, .. } => Some(*per_sec),
         _ => {
             let due = point.schedule(stretch)?.take(trial.samples.len()).last()?;
-            let count = count_to_f64(trial.samples.len() as u64);
+            let count = as_f64(trial.samples.len() as u64);
             Some(count / (due.as_millis() / 1e3).max(1e-9))
         }
     }

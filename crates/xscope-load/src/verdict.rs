@@ -3,9 +3,9 @@
 
 use xscope_trace::Nanos;
 use xscope_trace::results::{
-    Cause, CauseKind, CompileSplit, Durations, Figure, PointResult, Verdict, count_to_f64,
-    samples_for,
+    Cause, CauseKind, CompileSplit, Durations, Figure, PointResult, Verdict,
 };
+use xscope_trace::stats::{Percentile, as_f64};
 
 use crate::audit::{audit, due_per_sec};
 use crate::evidence::Evidence;
@@ -36,7 +36,8 @@ const RATES: [&str; 4] = [
     "input_tokens_per_sec",
     "output_tokens_per_sec",
 ];
-const PERCENTILES: [(&str, u64); 3] = [("p50_ms", 500), ("p95_ms", 950), ("p99_ms", 990)];
+const PERCENTILES: [(&str, Percentile); 3] =
+    [("p50_ms", Percentile::P50), ("p95_ms", Percentile::P95), ("p99_ms", Percentile::P99)];
 
 /// Latencies of right answers that did and did not meet a compilation.
 #[derive(Debug, Default)]
@@ -152,7 +153,7 @@ pub(crate) fn causes(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) 
     }
     let right = trials.iter().flat_map(|trial| &trial.samples);
     let n = right.filter(|sample| sample.failure.is_none()).count() as u64;
-    let few = PERCENTILES.map(|(name, permille)| (name, samples_for(permille)));
+    let few = PERCENTILES.map(|(name, percentile)| (name, percentile.samples_needed()));
     let few: Vec<(&str, u64)> = few.into_iter().filter(|(_, needed)| n < *needed).collect();
     if !few.is_empty() {
         let needs = few.iter().map(|(name, needed)| format!("{name} needs {needed} samples"));
@@ -230,10 +231,10 @@ fn overloaded(trials: &[TrialSamples]) -> Option<String> {
         let in_flight = |i: usize| i - ends.partition_point(|end| *end <= due[i]);
         let mean = |from: usize, to: usize| {
             let sum: usize = (from..to).map(in_flight).sum();
-            count_to_f64(sum as u64) / count_to_f64((to - from).max(1) as u64)
+            as_f64(sum as u64) / as_f64((to - from).max(1) as u64)
         };
         let (before, after) = (mean(n / 4, n / 2), mean(3 * n / 4, n));
-        let all = count_to_f64(n as u64);
+        let all = as_f64(n as u64);
         (after - before > (GROWTH * all).max(all.sqrt())).then(|| {
             format!(
                 "requests in flight grew from {before:.0} to {after:.0}: more is offered than is \

@@ -9,11 +9,10 @@ mod offline;
 
 pub use offline::{BatchLimits, Offline, OfflinePrompt, offline};
 
-use xscope_trace::random::SplitMix;
 use xscope_trace::results::{
     Cause, CauseKind, Durations, Figure, PointResult, PointShape, Trial, Verdict, WarmupReport,
-    count_to_f64, median_interval, median_of,
 };
+use xscope_trace::stats::{SplitMix, as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
 
 use crate::{
@@ -72,11 +71,11 @@ pub fn repeat(repeat: &Repeat, mut run: impl FnMut() -> Result<Nanos>) -> Result
         let ended = clock::monotonic();
         all.extend_from_slice(&times);
         let millis: Vec<f64> = times.iter().map(|time| time.as_millis()).collect();
-        medians.push(median_of(millis).unwrap_or_default());
+        medians.push(median(millis).unwrap_or_default());
         let latency = Durations::of(times);
         trials.push(Trial { trial: number, started, ended, latency, ..Trial::default() });
         interval = median_interval(&medians);
-        let median = median_of(medians.clone()).unwrap_or_default();
+        let median = median(medians.clone()).unwrap_or_default();
         let is_known =
             |[low, high]: [f64; 2]| (median - low).max(high - median) <= repeat.within * median;
         if number + 1 >= repeat.least && interval.is_some_and(is_known) {
@@ -122,7 +121,7 @@ impl Measured {
             causes.push(Cause { cause: CauseKind::NotWarm, detail, spoils });
         }
         let rate = |latency: &Durations, count: u64| match latency.mean_ms.value() {
-            Some(ms) if ms > 0.0 => Figure::Value(1e3 * count_to_f64(count) / ms),
+            Some(ms) if ms > 0.0 => Figure::Value(1e3 * as_f64(count) / ms),
             _ => Figure::unavailable("1/s", "nothing was measured"),
         };
         let trials = self.trials.into_iter().map(|trial| Trial {
@@ -225,7 +224,7 @@ pub fn one_batch(model: &Model, batch: OneBatch, plan: &Repeat, seed: u64) -> Re
     let name = format!("b{}_in{}_out{}", batch.batch_size, batch.input_len, batch.output_len);
     let mut point = measured.point(name, shape, batch.batch_size as u64);
     let each_run = |tokens: usize| match point.requests_per_sec.value() {
-        Some(rate) => Figure::Value(rate * count_to_f64((batch.batch_size * tokens) as u64)),
+        Some(rate) => Figure::Value(rate * as_f64((batch.batch_size * tokens) as u64)),
         None => Figure::unavailable("token/s", "nothing was measured"),
     };
     point.input_tokens_per_sec = each_run(batch.input_len);

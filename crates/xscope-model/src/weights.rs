@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 use serde::Deserialize;
-use xscope_trace::random::SplitMix;
+use xscope_trace::stats::SplitMix;
 
 use crate::error::{ModelError, Result};
 

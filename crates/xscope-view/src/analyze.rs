@@ -6,8 +6,8 @@ use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
 use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_analysis::section::Section;
-use xscope_analysis::stats::as_f64;
 use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::stats::as_f64;
 
 use crate::colour::{Text, Tone};
 use crate::findings::marked;

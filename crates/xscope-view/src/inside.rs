@@ -1,7 +1,8 @@
 //! Benchmarks in process, as text: kernels, and batches through a model.
 
 use xscope_trace::Metric;
-use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results, median_of};
+use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results};
+use xscope_trace::stats::median;
 
 use crate::colour::{Text, Tone};
 use crate::grid::{Cell, Column, Style, row, table};
@@ -194,7 +195,7 @@ pub fn batches_text(results: &Results) -> Text {
 pub fn server_batch_secs(point: &PointResult) -> Option<f64> {
     let answered = point.trials.iter().filter(|trial| trial.failed == 0);
     let secs = answered.map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
-    median_of(secs.collect()).filter(|&secs| secs > 0.0)
+    median(secs.collect()).filter(|&secs| secs > 0.0)
 }
 
 /// Batches against a server, one a line.

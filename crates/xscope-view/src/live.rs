@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use xscope_analysis::requests::pipeline::PIPELINE;
-use xscope_analysis::stats::{as_f64, percentile};
+use xscope_trace::stats::{Percentile, as_f64};
 use xscope_trace::{Nanos, Picos};
 
 use crate::colour::{Text, Tone};
@@ -85,13 +85,17 @@ impl Live {
         sorted.sort_unstable();
         if let Some(most) = sorted.last() {
             let ms = |time: Picos| time.as_micros() / 1e3;
-            let at = |percent| format!("p{percent} {:.2}", ms(percentile(&sorted, percent)));
+            let at = |percentile: Percentile| {
+                let given = percentile.given(&sorted).map(ms);
+                let given = given.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}"));
+                format!("p{} {given}", percentile.percent())
+            };
             out.line(format!(
                 "Latency ms of the latest {}: {}  {}  {}  max {:.2}   {}",
                 sorted.len(),
-                at(50),
-                at(95),
-                at(99),
+                at(Percentile::P50),
+                at(Percentile::P95),
+                at(Percentile::P99),
                 ms(*most),
                 self.rate(),
             ));

@@ -1,7 +1,7 @@
 //! What fills the memory of devices, as tables.
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::stats::as_f64;
+use xscope_trace::stats::as_f64;
 
 use crate::grid::{Cell, Column, Grid, row};
 use crate::text::{duration, metric, percent, shorten, si};

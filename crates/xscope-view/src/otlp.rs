@@ -14,8 +14,8 @@ use serde_json::Value;
 use xscope_analysis::requests::follow::{Follow, Followed, follow};
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SliceRef, SourceId, SpanKey, Track, TrackKind};
-use xscope_trace::random::SplitMix;
 use xscope_trace::run::RunManifest;
+use xscope_trace::stats::SplitMix;
 use xscope_trace::write::unix_zero;
 use xscope_trace::{Nanos, Picos, Trace};
 

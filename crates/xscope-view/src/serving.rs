@@ -2,7 +2,8 @@
 //! and as its lines of JSON.
 
 use serde_json::{Map, Value, json};
-use xscope_trace::results::{Durations, Figure, PointResult, Results, count_to_f64};
+use xscope_trace::results::{Durations, Figure, PointResult, Results};
+use xscope_trace::stats::as_f64;
 
 use crate::colour::{Text, Tone};
 use crate::text::figure_text;
@@ -29,8 +30,8 @@ fn totals(point: &PointResult) -> Vec<Named> {
     let total = |rate: Option<f64>| rate.map(|rate| (rate * secs).round());
     let both = input.zip(output).map(|(input, output)| input + output);
     let in_flight = point.latency.mean_ms.value().filter(|_| secs > 0.0);
-    let in_flight = in_flight.map(|mean| mean / 1e3 * count_to_f64(point.ok) / secs);
-    let completed = Some(count_to_f64(point.ok));
+    let in_flight = in_flight.map(|mean| mean / 1e3 * as_f64(point.ok) / secs);
+    let completed = Some(as_f64(point.ok));
     let named = |key, name, value, digits| Named { key, name, value, digits };
     vec![
         named("completed", "Successful requests", completed, 0),

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use xscope_trace::Nanos;
 
-use crate::compare::evidence::moments;
-use crate::compare::random::Random;
-use crate::stats::as_f64;
+use xscope_trace::stats::{FEWEST_FOR_BLOCKS, Percentile, Random, block_resample, moments};
 
 /// Times of a request that was answered right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +17,15 @@ pub(crate) struct Request {
     pub end: Nanos,
 }
 
-/// Few requests say nothing of stretches.
-const FEWEST: usize = 10;
 const RESAMPLES: usize = 300;
+
+const PERCENTILES: [(&str, Percentile); 3] =
+    [("p50_ms", Percentile::P50), ("p95_ms", Percentile::P95), ("p99_ms", Percentile::P99)];
 
 /// The standard deviation of the logarithm of each figure over resamples of the requests; empty
 /// if they are too few.
 pub(crate) fn spread_within(mut requests: Vec<Request>) -> BTreeMap<String, f64> {
-    if requests.len() < FEWEST {
+    if requests.len() < FEWEST_FOR_BLOCKS {
         return BTreeMap::new();
     }
     requests.sort_unstable_by_key(|request| request.end);
@@ -38,14 +37,13 @@ pub(crate) fn spread_within(mut requests: Vec<Request>) -> BTreeMap<String, f64>
     let mut draws: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let mut random = Random::new(1);
     for _ in 0..RESAMPLES {
-        let drawn = stretches(&gaps, &mut random);
+        let drawn = block_resample(&gaps, &mut random);
         draws.entry("throughput_items_per_sec".to_owned()).or_default().push(moments(&drawn).0);
-        let mut drawn = stretches(&latencies, &mut random);
+        let mut drawn = block_resample(&latencies, &mut random);
         draws.entry("mean_ms".to_owned()).or_default().push(moments(&drawn).0);
-        for (name, percent) in [("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)] {
-            let at = (drawn.len() * percent).div_ceil(100).max(1) - 1;
-            let (_, value, _) = drawn.select_nth_unstable_by(at, f64::total_cmp);
-            draws.entry(name.to_owned()).or_default().push(*value);
+        drawn.sort_unstable_by(f64::total_cmp);
+        for (name, percentile) in PERCENTILES {
+            draws.entry(name.to_owned()).or_default().extend(percentile.of(&drawn));
         }
     }
     draws
@@ -58,29 +56,12 @@ pub(crate) fn spread_within(mut requests: Vec<Request>) -> BTreeMap<String, f64>
         .collect()
 }
 
-/// As many values as there are, in stretches from random places, the end followed by the start.
-fn stretches(values: &[f64], random: &mut Random) -> Vec<f64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the root of a length"
-    )]
-    let length = (as_f64(values.len() as u64).sqrt().ceil() as usize).max(1);
-    let mut drawn = Vec::with_capacity(values.len() + length);
-    while drawn.len() < values.len() {
-        let start = random.below(values.len());
-        drawn.extend((start..start + length).map(|at| values[at % values.len()]));
-    }
-    drawn.truncate(values.len());
-    drawn
-}
-
 #[cfg(test)]
 mod tests {
     use xscope_trace::Nanos;
+    use xscope_trace::stats::Random;
 
     use super::{Request, spread_within};
-    use crate::compare::random::Random;
 
     /// A closed loop of `count` requests whose latency stays for `run` requests.
     fn trial(count: u32, run: u32, seed: u64) -> Vec<Request> {
@@ -89,7 +70,7 @@ mod tests {
         let mut latency = 0;
         let request = |index: u32| {
             if index.is_multiple_of(run) {
-                latency = 1_000_000 + i64::try_from(random.below(1_000_000)).unwrap();
+                latency = 1_000_000 + i64::from(random.below(1_000_000));
             }
             let intended = Nanos(clock);
             clock += latency;

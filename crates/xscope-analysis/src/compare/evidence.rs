@@ -5,9 +5,7 @@
 //! share its server, its batches and its minute, and thousands of them say nothing of the next
 //! trial.
 
-use crate::compare::random::Random;
-use crate::compare::student::{critical, two_sided};
-use crate::stats::as_f64;
+use xscope_trace::stats::{Random, as_f64, mean_of_resample, moments, t_critical, t_two_sided};
 
 /// Probability with which a difference of the minimal detectable size is found.
 pub(crate) const POWER: f64 = 0.8;
@@ -37,13 +35,13 @@ impl Evidence {
     /// By Student's t distribution.
     pub(crate) fn of(estimate: f64, spread: Spread, alpha: f64) -> Self {
         let Spread { standard_error, freedom } = spread;
-        let half = critical(alpha, freedom) * standard_error;
+        let half = t_critical(alpha, freedom) * standard_error;
         let p = match standard_error > 0.0 {
-            true => two_sided(estimate / standard_error, freedom),
+            true => t_two_sided(estimate / standard_error, freedom),
             // Trials that agree to the last digit: any difference is one.
             false => f64::from(estimate == 0.0),
         };
-        let detectable = half + critical(2.0 * (1.0 - POWER), freedom) * standard_error;
+        let detectable = half + t_critical(2.0 * (1.0 - POWER), freedom) * standard_error;
         Self { estimate, low: estimate - half, high: estimate + half, p, detectable }
     }
 
@@ -58,14 +56,6 @@ impl Evidence {
             detectable: self.detectable.max(other.detectable),
         }
     }
-}
-
-/// Mean and unbiased variance; the variance is `None` for fewer than two values.
-pub(crate) fn moments(values: &[f64]) -> (f64, Option<f64>) {
-    let n = as_f64(values.len() as u64);
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (values.len() > 1).then(|| squares / (n - 1.0)))
 }
 
 /// The difference of the means of two samples, `b - a`, and its spread: Welch's, or, where one
@@ -126,13 +116,13 @@ const ENOUGH_BEYOND: usize = 20;
 
 /// Percentile bootstrap of the difference of means: resamples each side's trials.
 pub(crate) fn bootstrap_unpaired(a: &[f64], b: &[f64], alpha: f64, how: Resampling) -> Evidence {
-    let draw = |random: &mut Random| mean_of_draw(b, random) - mean_of_draw(a, random);
+    let draw = |random: &mut Random| mean_of_resample(b, random) - mean_of_resample(a, random);
     percentile_interval(moments(b).0 - moments(a).0, draws(draw, how), alpha)
 }
 
 /// Percentile bootstrap of the mean of differences: resamples the pairs.
 pub(crate) fn bootstrap_paired(differences: &[f64], alpha: f64, how: Resampling) -> Evidence {
-    let draw = |random: &mut Random| mean_of_draw(differences, random);
+    let draw = |random: &mut Random| mean_of_resample(differences, random);
     percentile_interval(moments(differences).0, draws(draw, how), alpha)
 }
 
@@ -147,11 +137,6 @@ fn draws(mut draw: impl FnMut(&mut Random) -> f64, how: Resampling) -> Vec<f64> 
         draws.extend((first..how.count).map(|_| draw(&mut random)));
     }
     draws
-}
-
-fn mean_of_draw(values: &[f64], random: &mut Random) -> f64 {
-    let sum: f64 = values.iter().map(|_| values[random.below(values.len())]).sum();
-    sum / as_f64(values.len() as u64)
 }
 
 /// The interval that holds all but `alpha` of the draws. A percentile bootstrap of few trials is
@@ -196,12 +181,12 @@ pub(crate) fn adjust_for_many(probabilities: &[f64]) -> Vec<f64> {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
+    use xscope_trace::stats::Random;
 
     use super::{
         Evidence, Resampling, Spread, adjust_for_many, bootstrap_paired, bootstrap_unpaired,
         paired, unpaired,
     };
-    use crate::compare::random::Random;
 
     const HOW: Resampling = Resampling { seed: 1, count: 4000, rate: 0.01 };
 

@@ -25,7 +25,7 @@ pub fn looks(most: usize) -> Vec<usize> {
 /// The options for each of `count` looks.
 #[must_use]
 pub fn share_error(options: &Options, count: usize) -> Options {
-    let count = crate::stats::as_f64(count.max(1) as u64);
+    let count = xscope_trace::stats::as_f64(count.max(1) as u64);
     let rules = Rules {
         confidence: 1.0 - (1.0 - options.rules.confidence) / count,
         false_discovery_rate: options.rules.false_discovery_rate / count,

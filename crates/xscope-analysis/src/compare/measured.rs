@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xscope_trace::results::{Durations, Figure, Judgement, PointResult, Results, Trial};
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
+use xscope_trace::stats::as_f64;
 use xscope_trace::{Nanos, Trace};
 
 use crate::compare::blocks::{Request, spread_within};
@@ -13,7 +14,6 @@ use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
 use crate::memory::hbm_peak;
 use crate::reports::analyze::AnalyzeReport;
-use crate::stats::as_f64;
 
 /// One file of results, or one run: what one start of a server did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -17,9 +17,7 @@ pub mod looks;
 pub mod measured;
 pub mod noise;
 pub mod place;
-pub mod random;
 pub mod rules;
-pub(crate) mod student;
 pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,15 +25,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::{as_f64, moments};
 
 use crate::compare::environment::{Difference, differences};
-use crate::compare::evidence::{Resampling, adjust_for_many, moments};
+use crate::compare::evidence::{Resampling, adjust_for_many};
 use crate::compare::measured::{Measured, MeasuredPoint};
 use crate::compare::noise::NoiseTable;
 use crate::compare::place::{Places, places};
 use crate::compare::rules::Rules;
 use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge, row};
-use crate::stats::as_f64;
 
 /// Version of [`CompareReport`] as JSON.
 pub const SCHEMA: &str = "xscope/compare/1";

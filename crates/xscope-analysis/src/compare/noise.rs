@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use xscope_trace::stats::{as_f64, moments};
 
-use crate::compare::evidence::{Spread, moments};
+use crate::compare::evidence::Spread;
 use crate::compare::measured::{Measured, MeasuredPoint};
-use crate::stats::as_f64;
 
 /// What A/A runs showed of one figure; two of them add up.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]

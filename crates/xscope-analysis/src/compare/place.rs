@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use xscope_trace::Trace;
 use xscope_trace::model::MetaId;
+use xscope_trace::stats::as_f64;
 
 use crate::kernels::KernelRow;
 use crate::layers::LayerNode;
 use crate::reports::analyze::AnalyzeReport;
-use crate::stats::as_f64;
 
 /// What a trace spent where; small enough to be kept with a baseline, and adds up over traces.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -4,12 +4,12 @@ use serde::Serialize;
 use xscope_trace::Metric;
 
 use crate::compare::evidence::{
-    Evidence, Resampling, Spread, bootstrap_paired, bootstrap_unpaired, moments, paired, unpaired,
+    Evidence, Resampling, Spread, bootstrap_paired, bootstrap_unpaired, paired, unpaired,
 };
 use crate::compare::noise::Noise;
 use crate::compare::rules::{Action, Better, Rule, unit};
-use crate::compare::student::critical;
-use crate::stats::as_f64;
+
+use xscope_trace::stats::{as_f64, moments, t_critical};
 
 /// What can be said of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -248,7 +248,7 @@ fn samples_needed(figure: &Figure<'_>, spread: Spread, alpha: f64) -> u64 {
     };
     let suffice = |n: u64| {
         let freedom = as_f64(if figure.paired { n - 1 } else { 2 * n - 2 });
-        let reach = critical(alpha, freedom) + critical(0.4, freedom);
+        let reach = t_critical(alpha, freedom) + t_critical(0.4, freedom);
         reach * (per_sample / as_f64(n)).sqrt() <= forbidden
     };
     // Those that there are were not enough.

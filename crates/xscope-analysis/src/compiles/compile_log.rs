@@ -12,7 +12,7 @@ use xscope_trace::model::LogRow;
 use xscope_trace::server_log::{LogEvent, Pass};
 use xscope_trace::{Picos, Trace};
 
-use crate::stats::counted;
+use crate::words::counted;
 
 /// How exact the times of a log are: a second.
 pub(crate) const RESOLUTION: Picos = Picos(1_000_000_000_000);

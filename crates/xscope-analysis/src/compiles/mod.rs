@@ -9,7 +9,9 @@
 pub(crate) mod compile_log;
 
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
+use xscope_trace::stats::as_f64;
 use xscope_trace::window::Window;
 use xscope_trace::write::unix_zero;
 use xscope_trace::{Metric, Nanos, Picos, Trace};
@@ -18,8 +20,6 @@ use crate::compiles::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
 use crate::requests::pipeline::REQUEST;
 use crate::requests::spans::key_text;
-use crate::stats::as_f64;
-use xscope_trace::ids::IdVec;
 
 /// How many of the requests that wait for a compilation are named.
 const WAITING_NAMED: usize = 10;

@@ -13,15 +13,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, TrackKind};
+use xscope_trace::stats::{as_f64, sum};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::devices::timeline::{Class, Classes};
 use crate::intervals::{Intervals, Merged, ahead};
 use crate::kernels::by_meta::ByMeta;
 use crate::kernels::{KernelRow, program_name};
-use crate::stats::{as_f64, sum};
-use xscope_trace::ids::IdVec;
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]

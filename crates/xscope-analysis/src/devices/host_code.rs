@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Slices, Track, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::idle::CodeRow;
 use crate::intervals::{Intervals, ahead};
-use xscope_trace::ids::IdVec;
 
 /// How many lines of host code a device has.
 const CODE_ROWS: usize = 10;

@@ -9,15 +9,15 @@
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
+use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::{CompileRow, compiling};
 use crate::devices::device_id;
 use crate::devices::host_code::host_code;
 use crate::intervals::Intervals;
-use crate::stats::share;
-use xscope_trace::ids::IdVec;
 
 /// With more devices than this no device's peers are looked at: every pair is compared.
 const MOST_PEERS: usize = 2048;

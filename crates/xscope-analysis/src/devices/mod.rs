@@ -10,10 +10,10 @@ pub mod timeline;
 use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, TrackKind};
+use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
-use crate::stats::share;
 
 /// One device's time.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Program, ProgramId, Track, TrackKind};
+use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
-
-use crate::stats::{mean_micros, percentile, sum};
 
 /// All executions of one program.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,8 +119,8 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
             count,
             total_us: total.as_micros(),
             mean_us: mean_micros(total, count),
-            p50_us: percentile(&times, 50).as_micros(),
-            p99_us: percentile(&times, 99).as_micros(),
+            p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
+            p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
             stage: runs[0].stage.name(),
             part_of: stages
                 .first()

@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, MetaId, SourceId, TrackKind};
+use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::busy;
 use crate::devices::programs::{Execution, Stage, executions, stage_by_name};
 use crate::intervals::Intervals;
-use crate::stats::{mean_micros, percentile, sum};
-use xscope_trace::ids::IdVec;
 
 /// The stat of an annotation that is a step.
 const STEP_NUMBER: &str = "step_num";
@@ -278,8 +278,8 @@ fn groups(steps: &[StepRow]) -> Vec<StepGroup> {
             total_us: total.as_micros(),
             mean_us: mean_micros(total, count),
             min_us: times.first().map_or(0.0, |time| time.as_micros()),
-            p50_us: percentile(&times, 50).as_micros(),
-            p99_us: percentile(&times, 99).as_micros(),
+            p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
+            p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
             max_us: times.last().map_or(0.0, |time| time.as_micros()),
             busy_share: if total > Picos::ZERO { busy / total.as_micros() } else { 0.0 },
         }

@@ -5,13 +5,13 @@
 //! The three and the idle time add up to the device's window.
 
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, MetaId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::{Intervals, Merged};
 use crate::kernels::KernelRow;
 use crate::layers::components::is_collective;
-use xscope_trace::ids::IdVec;
 
 /// The breakdown of one device's window.
 #[derive(Debug, Clone, PartialEq, Serialize)]

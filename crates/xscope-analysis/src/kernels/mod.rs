@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::args::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind, short_device};
+use xscope_trace::stats::{Percentile, as_f64, deviation_micros, mean_micros, select, share, sum};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::devices::device_id;
@@ -27,7 +28,6 @@ use crate::kernels::peaks::{Peaks, peaks};
 use crate::kernels::roofline::{Roofline, of_async_half, roofline};
 use crate::kernels::variation::Variation;
 use crate::kernels::work::Work;
-use crate::stats::{as_f64, mean_micros, percentiles, share, stddev_micros, sum};
 
 /// One operation on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,7 +104,7 @@ impl Group {
         own: Picos,
         copied: Option<u64>,
     ) -> Self {
-        let [p99, p50] = percentiles(durations, [99, 50]);
+        let [p99, p50] = select(durations, [Percentile::P99, Percentile::P50]).unwrap_or_default();
         Self {
             device,
             meta,
@@ -115,7 +115,7 @@ impl Group {
             p50,
             p99,
             max: durations.iter().copied().max().unwrap_or_default(),
-            stddev_us: stddev_micros(durations),
+            stddev_us: deviation_micros(durations),
             copied,
         }
     }

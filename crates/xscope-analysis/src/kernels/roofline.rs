@@ -6,9 +6,9 @@
 use serde::Serialize;
 use xscope_trace::Metric;
 use xscope_trace::results::{Figure, KernelFigures};
+use xscope_trace::stats::as_f64;
 
 use crate::kernels::peaks::Peaks;
-use crate::stats::as_f64;
 
 /// What an operation achieved.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
-use crate::stats::{mean_micros, percentile, stddev_micros, sum};
 use xscope_trace::ids::IdVec;
+use xscope_trace::stats::{Percentile, deviation_micros, mean_micros, sum};
 
 /// All iterations of one name in one place.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,10 +94,10 @@ fn row(name: &str, side: &'static str, place: String, mut runs: Vec<(Picos, Pico
         count,
         mean_us: mean_micros(sum(&times), count),
         min_us: times.first().map_or(0.0, |time| time.as_micros()),
-        p50_us: percentile(&times, 50).as_micros(),
-        p99_us: percentile(&times, 99).as_micros(),
+        p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
+        p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
         max_us: times.last().map_or(0.0, |time| time.as_micros()),
-        stddev_us: stddev_micros(&times),
+        stddev_us: deviation_micros(&times),
         iterations_us,
     }
 }

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::Picos;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, TrackKind};
+use xscope_trace::stats::as_f64;
 
 use crate::kernels::work::Work;
 use crate::kernels::{KernelRow, copied_bytes};
-use crate::stats::as_f64;
-use xscope_trace::ids::IdVec;
 
 /// How many kernels are looked at, those with the most self time.
 const KERNELS: usize = 100;

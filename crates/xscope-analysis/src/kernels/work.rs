@@ -2,13 +2,13 @@
 
 use rayon::prelude::*;
 use xscope_trace::args::ArgValue;
+use xscope_trace::ids::{Id as _, IdVec};
 use xscope_trace::model::{DeviceKind, Slices, Track, TrackId, TrackKind};
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::kernels::nesting::self_times;
 use crate::kernels::peaks::GivenPeaks;
-use xscope_trace::ids::{Id as _, IdVec};
 
 /// A trace with the times of its operations.
 #[derive(Debug)]

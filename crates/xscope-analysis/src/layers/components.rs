@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::Picos;
-
-use crate::stats::share;
+use xscope_trace::stats::share;
 
 /// The component of what no rule knows.
 pub const UNKNOWN: &str = "unknown";

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
+use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
 use crate::kernels::KernelRow;
@@ -25,7 +26,6 @@ use crate::layers::components::{ComponentRow, Rule, component, rows};
 use crate::layers::modules::launched;
 use crate::layers::scope::{BACKWARD, PathId, Paths};
 use crate::layers::unroll::{LoopFacts, Unrolled};
-use crate::stats::share;
 
 pub use crate::layers::scope::{NO_SCOPE, scope_path};
 

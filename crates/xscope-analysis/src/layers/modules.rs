@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::kernels::work::Work;
 use crate::layers::scope::{MAX_DEPTH, PathId, Paths};
-use xscope_trace::ids::IdVec;
 
 /// What the names of calls of modules begin with.
 const MODULE: &str = "nn.Module: ";

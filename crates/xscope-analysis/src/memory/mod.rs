@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::{Counter, Track, TrackKind};
+use xscope_trace::stats::as_f64;
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::devices::programs::Execution;
@@ -22,7 +23,6 @@ use crate::layers::scope_path;
 use crate::memory::allocations::AllocationRow;
 use crate::memory::planned::{PlannedRow, planned};
 use crate::memory::snapshots::{GrowthRow, growth};
-use crate::stats::as_f64;
 
 /// Live memory of one owner.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 use xscope_trace::model::{Program, ProgramId, ProgramMemory};
+use xscope_trace::stats::as_f64;
 use xscope_trace::strings::StrId;
 use xscope_trace::{Bytes, Trace};
 
@@ -17,7 +18,6 @@ use crate::layers::attribution::Attribution;
 use crate::layers::components::component;
 use crate::layers::scope::NO_SCOPE;
 use crate::layers::unroll::Unrolled;
-use crate::stats::as_f64;
 
 /// How deep scopes are told apart: `layer_3/attention`.
 const SCOPE_DEPTH: usize = 2;

@@ -14,16 +14,13 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xscope_trace::model::{Trace, Track};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+use xscope_trace::stats::{
+    FEWEST_FOR_INTERVAL, MEDIAN_CONFIDENCE, as_f64, median, median_interval, share, sum, t_critical,
+};
 use xscope_trace::{Metric, Picos};
 
 use crate::compare::evidence::POWER;
-use crate::compare::student::critical;
 use crate::overhead::recording::span_costs_us;
-use crate::stats::{as_f64, share, sum};
-
-/// With fewer rounds not even the outermost two ratios hold the median with this confidence.
-const FEWEST_ROUNDS: usize = 6;
-const CONFIDENCE: f64 = 0.95;
 
 /// What the windows of a run say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -127,11 +124,11 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
         .map(|&(name, what, with, without, budget_percent)| {
             let ratios = log_ratios(&record.windows, with, without);
             let left_out = record.left_out.iter().find(|(recording, _)| {
-                [with, without].contains(recording) && ratios.len() < FEWEST_ROUNDS
+                [with, without].contains(recording) && ratios.len() < FEWEST_FOR_INTERVAL
             });
             match left_out {
                 Some((_, why)) => not_measured(name, what, budget_percent, why.clone()),
-                None => row(name, what, budget_percent, ratios),
+                None => row(name, what, budget_percent, &ratios),
             }
         })
         .collect();
@@ -146,15 +143,15 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
     ));
     let compared_to = record.windows.iter().filter(|it| it.recording == Recording::Probes);
     let compared_to: Vec<f64> =
-        compared_to.filter_map(|window| median(&window.latencies_ms)).collect();
+        compared_to.filter_map(|window| median(window.latencies_ms.clone())).collect();
     OverheadReport {
         batch_size: record.batch_size,
         label_count: record.label_count,
         concurrency: record.concurrency,
-        p50_ms: Metric::known(median(&compared_to), "ms", "no window was measured"),
+        p50_ms: Metric::known(median(compared_to), "ms", "no window was measured"),
         rows,
         answers: answers(&record.windows),
-        confidence: CONFIDENCE,
+        confidence: MEDIAN_CONFIDENCE,
     }
 }
 
@@ -173,19 +170,18 @@ fn answers(windows: &[OverheadWindow]) -> Vec<AnswersRow> {
 fn log_ratios(windows: &[OverheadWindow], with: Recording, without: Recording) -> Vec<f64> {
     let of = |round: &[OverheadWindow], recording| {
         let window = round.iter().find(|window| window.recording == recording)?;
-        median(&window.latencies_ms).filter(|&ms| ms > 0.0 && window.failed == 0)
+        median(window.latencies_ms.clone()).filter(|&ms| ms > 0.0 && window.failed == 0)
     };
     let rounds = windows.chunk_by(|a, b| a.round == b.round);
     rounds.filter_map(|round| Some((of(round, with)? / of(round, without)?).ln())).collect()
 }
 
-fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>) -> OverheadRow {
-    ratios.sort_unstable_by(f64::total_cmp);
+fn row(name: &'static str, what: &'static str, budget: f64, ratios: &[f64]) -> OverheadRow {
     let rounds = as_f64(ratios.len() as u64);
     let percent = |log: f64| 100.0 * log.exp_m1();
-    let Some((low, high)) = median_interval(&ratios) else {
+    let Some([low, high]) = median_interval(ratios) else {
         let why = format!(
-            "{rounds} rounds say too little, {FEWEST_ROUNDS} are needed: allow more time with \
+            "{rounds} rounds say too little, {FEWEST_FOR_INTERVAL} are needed: allow more time with \
              --overhead-secs"
         );
         return OverheadRow {
@@ -195,11 +191,11 @@ fn row(name: &'static str, what: &'static str, budget: f64, mut ratios: Vec<f64>
     };
     // Half of the interval is so many standard errors; the power to see a change takes some more.
     let freedom = rounds - 1.0;
-    let errors = critical(1.0 - CONFIDENCE, freedom);
-    let more = critical(2.0 * (1.0 - POWER), freedom);
+    let errors = t_critical(1.0 - MEDIAN_CONFIDENCE, freedom);
+    let more = t_critical(2.0 * (1.0 - POWER), freedom);
     let detectable = percent((high - low) / 2.0 * (1.0 + more / errors));
     let (low, high) = (percent(low), percent(high));
-    let value = percent(median(&ratios).unwrap_or_default());
+    let value = percent(median(ratios.to_vec()).unwrap_or_default());
     let verdict = match () {
         () if high <= budget => Verdict::Within,
         () if low > budget => Verdict::Over,
@@ -267,7 +263,7 @@ fn counted(trace: &Trace) -> OverheadRow {
         .filter(|request| !request.is_warmup && request.ok)
         .map(|request| (request.end - request.intended).as_micros())
         .collect();
-    let Some((window, p50_us)) = measured_window(trace).zip(median(&latencies)) else {
+    let Some((window, p50_us)) = measured_window(trace).zip(median(latencies.clone())) else {
         return not_counted("no request was measured");
     };
     let costs = span_costs_us(trace);
@@ -337,51 +333,13 @@ fn snapshots_of<'a>(
     (0..slices.len()).filter(is_snapshot).map(|row| (slices.start[row], slices.dur[row]))
 }
 
-fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        _ if sorted.is_empty() => None,
-        0 => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
-        _ => Some(sorted[middle]),
-    }
-}
-
-/// The two of the sorted values between which the median of their distribution lies with
-/// [`CONFIDENCE`]: as far out as a fair coin thrown so often falls.
-fn median_interval(sorted: &[f64]) -> Option<(f64, f64)> {
-    let n = sorted.len();
-    if n < FEWEST_ROUNDS {
-        return None;
-    }
-    let mut outside = 0;
-    let mut below = 0.0;
-    // Beyond this many throws the probability of one sequence is no float any more.
-    if n <= 1000 {
-        let mut exactly = 0.5_f64.powf(as_f64(n as u64));
-        while below + exactly <= (1.0 - CONFIDENCE) / 2.0 {
-            below += exactly;
-            outside += 1;
-            exactly *= as_f64((n - outside + 1) as u64) / as_f64(outside as u64);
-        }
-    } else {
-        let half_width = 1.96 * as_f64(n as u64).sqrt() / 2.0;
-        while as_f64(outside as u64 + 1) <= as_f64(n as u64) / 2.0 - half_width {
-            outside += 1;
-        }
-    }
-    let rank = outside.max(1) - 1;
-    Some((sorted[rank], sorted[n - 1 - rank]))
-}
-
 #[cfg(test)]
 mod tests {
     use xscope_trace::Trace;
     use xscope_trace::metric::Status;
     use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 
-    use super::{OverheadRow, Verdict, median_interval, overhead};
+    use super::{OverheadRow, Verdict, overhead};
 
     /// Rounds in which a request takes `off` ms without the profiler and `on` with it.
     fn record(rounds: &[(f64, f64)]) -> OverheadRecord {
@@ -438,20 +396,5 @@ mod tests {
         let mut failed = record(&[(10.0, 11.0); 6]);
         failed.windows[0].failed = 1;
         assert_eq!(basic(&failed).rounds, 5);
-    }
-
-    /// The ranks of `scipy.stats.quantile_test`'s intervals at 95 %.
-    #[test]
-    fn ranks_are_those_of_the_binomial_distribution() {
-        for (n, rank) in
-            [(5, None), (6, Some(0)), (8, Some(0)), (9, Some(1)), (20, Some(5)), (100, Some(39))]
-        {
-            let values: Vec<f64> = (0..n).map(f64::from).collect();
-            let expected = rank.map(|rank| (f64::from(rank), f64::from(n - 1 - rank)));
-            assert_eq!(median_interval(&values), expected, "{n}");
-        }
-        let many: Vec<f64> = (0..4000).map(f64::from).collect();
-        let (low, high) = median_interval(&many).unwrap();
-        assert!((1935.0..=1940.0).contains(&low) && (2060.0..=2065.0).contains(&high), "{low}");
     }
 }

@@ -7,15 +7,15 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{Format, MetaId, SourceId, TrackKind};
 use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::span::Recorded;
+use xscope_trace::stats::{as_f64, mean_micros, share};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::overhead::{OverheadReport, overhead};
-use crate::stats::{as_f64, mean_micros, share};
-use xscope_trace::ids::IdVec;
 
 /// Host events in which the profiler works for itself. JAX's `profiler.py` alone does not tell: its
 /// `wrapper` runs all of a function that is annotated.

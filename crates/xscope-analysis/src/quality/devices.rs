@@ -4,8 +4,8 @@ use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
-use crate::stats::share;
 use xscope_trace::ids::IdVec;
+use xscope_trace::stats::share;
 
 /// Share of program executions without operations from which on the device figures are not to be
 /// trusted.

@@ -8,10 +8,12 @@ mod warm_up;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use xscope_trace::ids::{Id as _, IdVec};
 use xscope_trace::model::{
     EventMeta, Format, MetaId, ProgramId, SourceId, Track, TrackId, TrackKind,
 };
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::share;
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
@@ -20,8 +22,7 @@ use crate::devices::programs::Execution;
 use crate::devices::{DeviceRow, busy, devices};
 use crate::kernels::KernelRow;
 use crate::layers::LayersReport;
-use crate::stats::{counted, share};
-use xscope_trace::ids::{Id as _, IdVec};
+use crate::words::counted;
 
 /// Idle share above which a profile says little about the work.
 const MOSTLY_IDLE: f64 = 0.9;

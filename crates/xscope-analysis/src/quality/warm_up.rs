@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::{Percentile, sum};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::programs::Execution;
-use crate::stats::{counted, percentile, sum};
+use crate::words::counted;
 
 /// How many executions of a program there must be to call its first one an exception.
 const ENOUGH: usize = 5;
@@ -44,7 +45,7 @@ fn excess(times: &[Picos]) -> Option<Picos> {
     is_exception.then(|| {
         let mut rest = rest.to_vec();
         rest.sort_unstable();
-        first - percentile(&rest, 50)
+        first - Percentile::P50.of(&rest).unwrap_or_default()
     })
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::Picos;
+use xscope_trace::stats::{as_f64, mean_micros, share};
 
 use crate::kernels::KernelRow;
 use crate::layers::components::{Rule, component};
 use crate::layers::scope::NO_SCOPE;
 use crate::reports::analyze::AnalyzeReport;
-use crate::stats::{as_f64, mean_micros, share};
 
 /// What kernels are taken together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use xscope_trace::quality::{Code, Severity};
 use crate::layers::components::UNKNOWN;
 use crate::reports::analyze::AnalyzeReport;
 use crate::section::Section;
-use crate::stats::counted;
+use crate::words::counted;
 
 /// How many findings a first page has.
 pub const HEADLINES: usize = 3;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use xscope_trace::Bytes;
 use xscope_trace::memory_report::{Report, Tensor};
+use xscope_trace::stats::as_f64;
 
 use crate::layers::scope::is_layer;
 use crate::memory::planned::{PlannedBuffer, PlannedLayer, PlannedRow};
 use crate::reports::analyze::AnalyzeReport;
-use crate::stats::as_f64;
 
 /// MB of memory reports are of this many bytes, those of xscope of a million.
 const MIB: f64 = 1_048_576.0;

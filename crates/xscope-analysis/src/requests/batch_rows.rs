@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
+use xscope_trace::stats::{millis, share};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::requests::batches::BatchView;
 use crate::requests::spans::key_text;
 use crate::requests::view::RequestView;
-use crate::stats::{millis, share};
 
 /// One batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::model::{SpanKey, TrackKind};
+use xscope_trace::stats::{millis, share};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
 use crate::requests::spans::arg;
-use crate::stats::{millis, share};
 
 /// One batch and its shares.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,10 @@
 //! Latency of the measured requests: percentiles, a histogram, the requests one by one.
 
 use serde::Serialize;
+use xscope_trace::stats::{Percentile, as_f64, mean_micros, millis, sum};
 use xscope_trace::{Metric, Picos};
 
 use crate::requests::view::RequestView;
-use crate::stats::{as_f64, mean_micros, millis, percentile, sum};
-
-/// Fewest requests that have one above their 99th percentile.
-const ENOUGH_FOR_P99: usize = 100;
 
 /// How many bins a histogram has.
 const BINS: u32 = 40;
@@ -56,21 +53,12 @@ pub(crate) fn latency(measured: &[&RequestView]) -> Latency {
     let mut times: Vec<Picos> = measured.iter().map(|view| view.total).collect();
     times.sort_unstable();
     let n = times.len();
-    let at = |percent| match n {
-        0 => Metric::unavailable("ms", "no request was measured"),
-        _ if percent == 99 && n < ENOUGH_FOR_P99 => Metric::degraded(
-            millis(percentile(&times, percent)),
-            "ms",
-            format!("only {n} samples: fewer than {ENOUGH_FOR_P99} have none above their p99"),
-        ),
-        _ => Metric::valid(millis(percentile(&times, percent)), "ms"),
-    };
     let mean = (n > 0).then(|| mean_micros(sum(&times), n as u64) / 1e3);
     Latency {
         n: n as u64,
-        p50_ms: at(50),
-        p95_ms: at(95),
-        p99_ms: at(99),
+        p50_ms: Percentile::P50.metric(&times),
+        p95_ms: Percentile::P95.metric(&times),
+        p99_ms: Percentile::P99.metric(&times),
         mean_ms: Metric::known(mean, "ms", "no request was measured"),
         items_per_sec: items_per_sec(measured),
         histogram: histogram(&times),
@@ -100,25 +88,9 @@ fn histogram(times: &[Picos]) -> Vec<Bin> {
 
 /// Percentiles of sorted times, as far out as there are samples.
 fn tail(times: &[Picos]) -> Vec<(f64, f64)> {
-    const SHARES: [(u64, u64); 9] = [
-        (10, 100),
-        (25, 100),
-        (50, 100),
-        (75, 100),
-        (90, 100),
-        (95, 100),
-        (99, 100),
-        (999, 1000),
-        (9999, 10_000),
-    ];
-    let n = times.len() as u64;
-    let supported = SHARES.iter().filter(|(part, whole)| n * (whole - part) >= *whole);
-    supported
-        .filter_map(|&(part, whole)| {
-            let rank = usize::try_from((n * part).div_ceil(whole).max(1) - 1).ok()?;
-            Some((100.0 * as_f64(part) / as_f64(whole), millis(*times.get(rank)?)))
-        })
-        .collect()
+    let point =
+        |percentile: Percentile| Some((percentile.percent(), millis(percentile.given(times)?)));
+    Percentile::CURVE.into_iter().filter_map(point).collect()
 }
 
 /// Requests, ordered by start, on the time axis that begins at `zero`.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
+use xscope_trace::stats::{as_f64, millis};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::memory::{MemoryReport, hbm_peak};
 use crate::requests::batches::BatchView;
 use crate::requests::pipeline::FORWARD;
 use crate::requests::view::RequestView;
-use crate::stats::{as_f64, millis};
 
 /// One profiled request, with the names that users of the Score API have.
 #[derive(Debug, Clone, PartialEq, Serialize)]

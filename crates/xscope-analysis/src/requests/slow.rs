@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
+use xscope_trace::stats::{as_f64, millis};
 use xscope_trace::{Metric, Picos};
 
 use crate::requests::batches::BatchView;
 use crate::requests::stages::stages;
 use crate::requests::view::RequestView;
-use crate::stats::{as_f64, millis};
 
 /// The slowest 1 % of the requests, at least one, against the others.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use xscope_trace::Picos;
+use xscope_trace::stats::{Percentile, mean_micros, millis, share, sum};
 
 use crate::requests::pipeline::PIPELINE;
 use crate::requests::view::RequestView;
-use crate::stats::{mean_micros, millis, percentile, share, sum};
 
 /// Statistics of one stage over the measured requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,8 +35,8 @@ pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
             let total = sum(&times);
             StageRow {
                 name: name.to_owned(),
-                p50_ms: millis(percentile(&times, 50)),
-                p99_ms: millis(percentile(&times, 99)),
+                p50_ms: millis(Percentile::P50.of(&times).unwrap_or_default()),
+                p99_ms: millis(Percentile::P99.of(&times).unwrap_or_default()),
                 mean_ms: mean_micros(total, times.len() as u64) / 1e3,
                 share: share(total, whole),
             }

@@ -11,7 +11,6 @@ use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::{Measured, results_from_json};
 use xscope_analysis::compare::noise::NoiseTable;
-use xscope_analysis::compare::random::Random;
 use xscope_analysis::compare::rules::{Better, Rule, Rules};
 use xscope_analysis::compare::verdict::{Gate, Verdict};
 use xscope_analysis::compare::{CompareReport, Options, compare};
@@ -19,6 +18,7 @@ use xscope_trace::Nanos;
 use xscope_trace::results::{
     BenchConfig, Durations, Figure, Metadata, PointResult, Results, Trial,
 };
+use xscope_trace::stats::Random;
 
 /// Requests of a trial.
 const REQUESTS: u32 = 400;

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use serde_json::json;
 use xscope_load::{Arrivals, LoadEvent, Matrix, WarmUp, Workload};
 use xscope_trace::results::{
-    self, CauseKind, Ended, Figure, Found, PointResult, ProbeOutcome, ProbeRow, Results,
+    CauseKind, Ended, Figure, Found, PointResult, ProbeOutcome, ProbeRow, Results,
 };
 use xscope_trace::run::RunDir;
 
@@ -285,9 +285,9 @@ impl Hunt<'_> {
 fn goodput(point: &PointResult, within: u64) -> Figure {
     let rate = point.requests_per_sec.value().filter(|_| point.ok > 0);
     match rate {
-        Some(rate) => {
-            Figure::Value(rate * results::count_to_f64(within) / results::count_to_f64(point.ok))
-        }
+        Some(rate) => Figure::Value(
+            rate * xscope_trace::stats::as_f64(within) / xscope_trace::stats::as_f64(point.ok),
+        ),
         None => Figure::unavailable("1/s", "no right answers"),
     }
 }

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use xscope_trace::clock;
-use xscope_trace::results::{
-    CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep, count_to_f64,
-};
+use xscope_trace::results::{CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep};
 use xscope_trace::run::{RunDir, RunStatus};
+use xscope_trace::stats::as_f64;
 
 use crate::control::{Control, Event};
 use crate::error::CaptureError;
@@ -409,7 +408,7 @@ fn value(results: &Results, rank: &str) -> Option<f64> {
         .collect();
     let figures = figures.filter(|figures| !figures.is_empty())?;
     let logs: f64 = figures.iter().map(|figure| figure.ln()).sum();
-    let mean = (logs / count_to_f64(figures.len() as u64)).exp();
+    let mean = (logs / as_f64(figures.len() as u64)).exp();
     mean.is_finite().then_some(mean)
 }
 

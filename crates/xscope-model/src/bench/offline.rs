@@ -6,17 +6,16 @@
 
 use xscope_trace::results::{
     Cause, CauseKind, Durations, Figure, PointResult, PointShape, Trial, Verdict, WarmupReport,
-    count_to_f64, median_interval, median_of,
 };
+use xscope_trace::stats::{as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
 
+use super::generate;
 use crate::{
     error::{ModelError, Result},
     model::{Model, PaddedBatch},
     ops::OpRecorder,
 };
-
-use super::generate;
 
 /// A prompt, and how many tokens follow it; the first comes with the prefill.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +84,7 @@ pub fn offline(
     let sum = |of: fn(&OfflinePrompt) -> usize| prompts.iter().map(|p| of(p) as u64).sum();
     let (input_tokens, output_tokens) = (sum(|p| p.tokens.len()), sum(|p| p.output_len));
     let padded: usize = batches.iter().map(|(batch, _)| batch.padded_tokens()).sum();
-    let padding = 1.0 - count_to_f64(input_tokens) / count_to_f64(padded as u64);
+    let padding = 1.0 - as_f64(input_tokens) / as_f64(padded as u64);
     let counts = [prompts.len() as u64, input_tokens, output_tokens];
     let point = point(all, counts, wrong);
     Ok(Offline {
@@ -147,14 +146,14 @@ fn batches(
 fn point(mut trials: Vec<Trial>, counts: [u64; 3], wrong: u32) -> PointResult {
     let passes: Vec<Nanos> = trials.iter().map(|trial| trial.ended - trial.started).collect();
     let millis: Vec<f64> = passes.iter().map(|pass| pass.as_millis()).collect();
-    let median = median_of(millis.clone()).filter(|&ms| ms > 0.0);
+    let median = median(millis.clone()).filter(|&ms| ms > 0.0);
     let rate = |count: u64| match median {
-        Some(ms) => Figure::Value(1e3 * count_to_f64(count) / ms),
+        Some(ms) => Figure::Value(1e3 * as_f64(count) / ms),
         None => Figure::unavailable("1/s", "nothing was measured"),
     };
     let [prompts, input_tokens, output_tokens] = counts;
     for (trial, ms) in trials.iter_mut().zip(&millis) {
-        trial.throughput_items_per_sec = Figure::Value(1e3 * count_to_f64(prompts) / ms);
+        trial.throughput_items_per_sec = Figure::Value(1e3 * as_f64(prompts) / ms);
         trial.requests_per_sec = trial.throughput_items_per_sec.clone();
     }
     let causes = (wrong > 0).then(|| Cause {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use durations::{Durations, Figure, count_to_f64, median_interval, median_of, samples_for};
+pub use durations::{Durations, Figure};
 pub use kernel::KernelFigures;
 pub use search::{CellRow, CellStatus, Found, Grid, ProbeOutcome, ProbeRow, SWEEP_SCHEMA, Sweep};
 pub use verdict::{Cause, CauseKind, Judgement, Verdict};

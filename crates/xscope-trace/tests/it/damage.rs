@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use rayon::ThreadPool;
 use rustix::time::{ClockId, clock_gettime};
 use xscope_trace::quality::Code;
-use xscope_trace::random::SplitMix;
+use xscope_trace::stats::SplitMix;
 use xscope_trace::{Error, Trace, load};
 
 use crate::feed;

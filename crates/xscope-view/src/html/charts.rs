@@ -68,7 +68,7 @@ struct Collective {
 pub(crate) fn data(report: &ProfileReport) -> Charts<'_> {
     let analysis = &report.analysis;
     let mb = |samples: &[(f64, xscope_trace::Bytes)]| {
-        let mb = |bytes: xscope_trace::Bytes| xscope_analysis::stats::as_f64(bytes.0) / 1e6;
+        let mb = |bytes: xscope_trace::Bytes| xscope_trace::stats::as_f64(bytes.0) / 1e6;
         samples.iter().map(|&(us, bytes)| (us, mb(bytes))).collect()
     };
     Charts {

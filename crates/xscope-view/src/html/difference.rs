@@ -7,8 +7,8 @@ use serde::Serialize;
 use xscope_analysis::ProfileReport;
 use xscope_analysis::compare::CompareReport;
 use xscope_analysis::layers::LayerNode;
-use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
+use xscope_trace::stats::as_f64;
 
 use crate::compare::{grids, headline};
 use crate::grid::{Cell, Column, Style, row};

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::KernelRow;
-use xscope_analysis::stats::as_f64;
+use xscope_trace::stats::as_f64;
 
 use crate::grid::{Cell, Column, row};
 use crate::html::bounds::ROWS;

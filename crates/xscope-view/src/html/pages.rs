@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 use xscope_analysis::section::Section;
-use xscope_analysis::stats::as_f64;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::run::{RunManifest, Utc};
+use xscope_trace::stats::as_f64;
 
 use crate::grid::{Column, row};
 use crate::html::benchmark::benchmark;

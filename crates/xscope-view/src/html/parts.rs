@@ -3,13 +3,13 @@
 use maud::{Markup, html};
 use xscope_analysis::requests::pipeline::PIPELINE;
 use xscope_analysis::requests::profiled::Profiled;
-use xscope_analysis::stats::as_f64;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::{Finding, Severity};
 
 use crate::grid::{Cell, Column, Grid};
 use crate::text::{metric, percent, shorten};
+use xscope_trace::stats::as_f64;
 
 /// Tables with more rows than this can be filtered.
 const FEW: usize = 8;

@@ -14,9 +14,10 @@ use xscope_model::bench::{Measured, repeat};
 use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
 use xscope_trace::results::{
     Cause, CauseKind, Durations, Figure, KernelFigures, PointResult, PointShape, Trial, Verdict,
-    WarmupReport, median_interval, median_of,
+    WarmupReport,
 };
 use xscope_trace::run::replace_file;
+use xscope_trace::stats::{median, median_interval};
 use xscope_trace::{Nanos, Picos, clock};
 use xscope_view::{kernels_csv, kernels_text};
 
@@ -234,7 +235,7 @@ fn jax_points(
         let mut point = point(*shape, of_calls(&calls), &who, peaks);
         let host = calls.iter().map(|call| call.host.as_micros() / 1e3).collect();
         if let Some(kernel) = &mut point.kernel {
-            kernel.host_ms = median_of(host).map(Figure::Value);
+            kernel.host_ms = median(host).map(Figure::Value);
         }
         Ok(point)
     };
@@ -248,7 +249,7 @@ fn of_calls(calls: &[&Annotated]) -> Measured {
         calls.chunks(JAX_TRIAL).map(|calls| calls.iter().map(nanos).collect()).collect();
     let medians: Vec<f64> = trials
         .iter()
-        .filter_map(|trial| median_of(trial.iter().map(|time| time.as_millis()).collect()))
+        .filter_map(|trial| median(trial.iter().map(|time| time.as_millis()).collect()))
         .collect();
     let warmup = format!("{JAX_WARMUP} calls of each kernel before the profile");
     Measured {

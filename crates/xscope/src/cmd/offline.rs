@@ -93,7 +93,7 @@ fn line(ran: &Offline, prompts: usize) -> Value {
 /// How long the median pass took.
 fn pass_secs(ran: &Offline, prompts: usize) -> Option<f64> {
     let rate = ran.point.requests_per_sec.value()?;
-    Some(xscope_trace::results::count_to_f64(prompts as u64) / rate)
+    Some(xscope_trace::stats::as_f64(prompts as u64) / rate)
 }
 
 fn text(results: &Results, ran: &Offline) -> String {

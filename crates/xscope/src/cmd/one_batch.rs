@@ -75,5 +75,5 @@ fn line(run_name: &str, batch: OneBatch, point: &PointResult) -> Value {
 }
 
 fn as_f64(tokens: usize) -> f64 {
-    xscope_trace::results::count_to_f64(tokens as u64)
+    xscope_trace::stats::as_f64(tokens as u64)
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::as_f64;
 
 use crate::requests::findings::{Facts, prefills};
 use crate::requests::join::BatchKey;
-use crate::stats::as_f64;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     // For each request, the batches that its items ran in.

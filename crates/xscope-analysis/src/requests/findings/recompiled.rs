@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use xscope_trace::args::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::millis;
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
@@ -16,7 +17,6 @@ use crate::requests::findings::Facts;
 use crate::requests::join::Join;
 use crate::requests::spans::arg;
 use crate::requests::view::RequestView;
-use crate::stats::millis;
 
 /// How many compilations a message names.
 const NAMED: usize = 4;

@@ -1,10 +1,10 @@
 //! Wall time that no span covers.
 
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::{share, sum};
 
 use crate::requests::findings::Facts;
 use crate::requests::pipeline::UNACCOUNTED;
-use crate::stats::{share, sum};
 
 /// Unaccounted share of wall time above which the waterfall is degraded.
 const MUCH_UNACCOUNTED: f64 = 0.02;

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use xscope_trace::Picos;
 use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::{millis, share, sum};
 
 use crate::requests::findings::{Facts, prefills};
 use crate::requests::join::BatchKey;
 use crate::requests::pipeline::DECODE;
-use crate::stats::{millis, share, sum};
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let &Facts { trace, join, launches, measured, .. } = facts;

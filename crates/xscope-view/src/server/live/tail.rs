@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xscope_trace::run::RunDir;
 use xscope_trace::span;
+use xscope_trace::stats::Percentile;
 
 use crate::server::session::is_run;
 
@@ -146,13 +147,9 @@ impl Tail {
         figures.newest = rows.len();
         let mut sorted: Vec<f64> = rows.iter().map(|row| row.latency_ms).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        // Nearest rank, as everywhere.
-        let percentile = |per_cent: usize| {
-            let rank = (sorted.len() * per_cent).div_ceil(100).max(1);
-            sorted.get(rank - 1).copied()
-        };
-        (figures.p50_ms, figures.p95_ms) = (percentile(50), percentile(95));
-        figures.p99_ms = percentile(99);
+        figures.p50_ms = Percentile::P50.given(&sorted);
+        figures.p95_ms = Percentile::P95.given(&sorted);
+        figures.p99_ms = Percentile::P99.given(&sorted);
         let ends = rows.iter().map(|row| row.end_ns);
         let (Some(first), Some(last)) = (ends.clone().min(), ends.max()) else { return };
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));

@@ -1,7 +1,7 @@
 //! Student's t distribution, which a mean of a few trials follows.
 
 /// Probability that `|T|` exceeds `|t|` with `freedom` degrees of freedom.
-pub(crate) fn two_sided(t: f64, freedom: f64) -> f64 {
+pub fn t_two_sided(t: f64, freedom: f64) -> f64 {
     if t.is_nan() || freedom.is_nan() || freedom <= 0.0 {
         return 1.0;
     }
@@ -12,16 +12,16 @@ pub(crate) fn two_sided(t: f64, freedom: f64) -> f64 {
 }
 
 /// The `t` that `|T|` exceeds with probability `alpha`, between 0 and 1.
-pub(crate) fn critical(alpha: f64, freedom: f64) -> f64 {
+pub fn t_critical(alpha: f64, freedom: f64) -> f64 {
     let (mut low, mut high) = (0.0, 2.0);
     // Heavy tails: with one degree of freedom, 0.001 is exceeded at 637.
-    while two_sided(high, freedom) > alpha && high < 1e12 {
+    while t_two_sided(high, freedom) > alpha && high < 1e12 {
         low = high;
         high *= 2.0;
     }
     for _ in 0..50 {
         let middle = 0.5 * (low + high);
-        if two_sided(middle, freedom) > alpha {
+        if t_two_sided(middle, freedom) > alpha {
             low = middle;
         } else {
             high = middle;
@@ -96,7 +96,7 @@ fn ln_gamma(x: f64) -> f64 {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
-    use super::{critical, ln_gamma, two_sided};
+    use super::{ln_gamma, t_critical, t_two_sided};
 
     fn close(value: f64, expected: f64) {
         assert!((value - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{value} {expected}");
@@ -106,12 +106,12 @@ mod tests {
     fn values_are_those_of_scipy() {
         // scipy.stats.t.sf(t, df) * 2
         for (t, freedom, expected) in SCIPY_TWO_SIDED {
-            close(two_sided(t, freedom), expected);
-            close(two_sided(-t, freedom), expected);
+            close(t_two_sided(t, freedom), expected);
+            close(t_two_sided(-t, freedom), expected);
         }
         // scipy.stats.t.isf(alpha / 2, df)
         for (alpha, freedom, expected) in SCIPY_CRITICAL {
-            close(critical(alpha, freedom), expected);
+            close(t_critical(alpha, freedom), expected);
         }
         close(ln_gamma(0.5), 0.572_364_942_924_700_4);
         close(ln_gamma(10.0), 12.801_827_480_081_469);
@@ -120,18 +120,18 @@ mod tests {
     #[test]
     fn what_cannot_be_said_is_no_evidence() {
         for (t, freedom) in [(f64::NAN, 3.0), (1.0, 0.0), (1.0, f64::NAN)] {
-            assert!(two_sided(t, freedom) >= 1.0);
+            assert!(t_two_sided(t, freedom) >= 1.0);
         }
-        assert!(two_sided(f64::INFINITY, 3.0) <= 0.0);
+        assert!(t_two_sided(f64::INFINITY, 3.0) <= 0.0);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
         fn quantile_and_probability_are_inverse(alpha in 1e-6..0.999_f64, freedom in 1.0..200.0_f64) {
-            let t = critical(alpha, freedom);
-            prop_assert!((two_sided(t, freedom) / alpha - 1.0).abs() < 1e-6);
-            prop_assert!(two_sided(t * 1.1 + 1e-3, freedom) < alpha);
+            let t = t_critical(alpha, freedom);
+            prop_assert!((t_two_sided(t, freedom) / alpha - 1.0).abs() < 1e-6);
+            prop_assert!(t_two_sided(t * 1.1 + 1e-3, freedom) < alpha);
         }
     }
 
