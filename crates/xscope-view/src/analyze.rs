@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::kernels::{KernelRow, by_name_and_scope};
+use xscope_analysis::kernels::row::KernelRow;
+use xscope_analysis::kernels::sums::by_name_and_scope;
 use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_analysis::section::Section;
 use xscope_trace::quality::{Finding, Severity};

@@ -2,7 +2,7 @@
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::devices::collectives::CollectiveRow;
-use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::kernels::row::KernelRow;
 use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::layers::LayerNode;
 use xscope_analysis::reports::grouping::GroupRow;

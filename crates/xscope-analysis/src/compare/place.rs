@@ -12,7 +12,7 @@ use xscope_trace::Trace;
 use xscope_trace::model::MetaId;
 use xscope_trace::stats::as_f64;
 
-use crate::kernels::KernelRow;
+use crate::kernels::row::KernelRow;
 use crate::layers::LayerNode;
 use crate::reports::analyze::AnalyzeReport;
 

@@ -21,7 +21,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::devices::timeline::{Class, Classes};
 use crate::intervals::{Intervals, Merged, ahead};
 use crate::kernels::by_meta::ByMeta;
-use crate::kernels::{KernelRow, program_name};
+use crate::kernels::row::{KernelRow, program_name};
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]

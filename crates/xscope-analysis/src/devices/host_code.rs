@@ -5,13 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Slices, Track, TrackKind};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::devices::idle::CodeRow;
 use crate::intervals::{Intervals, ahead};
+
+/// Host code of one name, and how long it ran in gaps of a device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CodeRow {
+    pub name: String,
+    pub us: f64,
+}
 
 /// How many lines of host code a device has.
 const CODE_ROWS: usize = 10;

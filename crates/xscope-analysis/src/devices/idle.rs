@@ -14,9 +14,7 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
-use crate::compiles::{CompileRow, compiling};
-use crate::devices::device_id;
-use crate::devices::host_code::host_code;
+use crate::devices::host_code::{CodeRow, host_code};
 use crate::intervals::Intervals;
 
 /// With more devices than this no device's peers are looked at: every pair is compared.
@@ -43,12 +41,6 @@ pub struct CauseRow {
     pub time: Picos,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CodeRow {
-    pub name: String,
-    pub us: f64,
-}
-
 /// What the causes are told from, once for all devices.
 struct Evidence {
     compile: Intervals,
@@ -58,37 +50,39 @@ struct Evidence {
     host: Intervals,
 }
 
-/// The idle time of every device, in the trace's order; `busy` is when they were not.
-pub(crate) fn idle(trace: &Trace, busy: &[Intervals], compiles: &[CompileRow]) -> Vec<IdleRow> {
-    let ((compile, transfer), (requests, host)) = rayon::join(
-        || (compiling(compiles), host_intervals(trace, is_transfer)),
+/// The idle time of every device; `busy` is when they were not, `compile` when a host thread compiled.
+pub(crate) fn idle(
+    trace: &Trace,
+    busy: &IdVec<DeviceId, Intervals>,
+    compile: Intervals,
+) -> Vec<IdleRow> {
+    let (transfer, (requests, host)) = rayon::join(
+        || host_intervals(trace, is_transfer),
         || (requests(trace), host_intervals(trace, is_work)),
     );
     let evidence = Evidence { compile, transfer, requests, host };
-    let ids = || (0..trace.devices.len()).filter_map(|index| u32::try_from(index).ok());
-    let programs: Vec<FxHashSet<ProgramId>> =
-        ids().map(|id| programs(trace, DeviceId(id))).collect();
+    let programs: IdVec<DeviceId, FxHashSet<ProgramId>> =
+        busy.ids().map(|device| programs(trace, device)).collect();
     // A device's own busy time is not in its gaps, so it may be among its peers': devices that run
     // the same programs then share one set.
-    let peers = |index: usize| -> Vec<usize> {
-        let same = |other: &usize| !programs[index].is_disjoint(&programs[*other]);
-        let others = if busy.len() > MOST_PEERS { 0 } else { busy.len() };
-        (0..others).filter(same).collect()
+    let peers = |device: DeviceId| -> Vec<DeviceId> {
+        let same = |other: &DeviceId| !programs[device].is_disjoint(&programs[*other]);
+        busy.ids().filter(|_| busy.len() <= MOST_PEERS).filter(same).collect()
     };
-    let groups: Vec<Vec<usize>> = (0..busy.len()).map(peers).collect();
-    let mut unions: FxHashMap<&[usize], Intervals> = FxHashMap::default();
+    let groups: IdVec<DeviceId, Vec<DeviceId>> = busy.ids().map(peers).collect();
+    let mut unions: FxHashMap<&[DeviceId], Intervals> = FxHashMap::default();
     for group in &groups {
         let union =
             || Intervals::of_all(&group.iter().map(|&other| &busy[other]).collect::<Vec<_>>());
         unions.entry(group).or_insert_with(union);
     }
-    let row = |index: usize| {
-        let name = trace.device_label(device_id(index)).to_owned();
-        let peers = unions.get(groups[index].as_slice());
-        device_row(name, &busy[index], peers, &evidence)
+    let row = |device: DeviceId| {
+        let name = trace.device_label(device).to_owned();
+        let peers = unions.get(groups[device].as_slice());
+        device_row(name, &busy[device], peers, &evidence)
     };
-    let (mut rows, gaps): (Vec<IdleRow>, Vec<Intervals>) =
-        (0..busy.len()).into_par_iter().map(row).unzip();
+    let devices: Vec<DeviceId> = busy.ids().collect();
+    let (mut rows, gaps): (Vec<IdleRow>, Vec<Intervals>) = devices.into_par_iter().map(row).unzip();
     let code = host_code(trace, &gaps, &accepted(trace, is_work));
     for (row, code) in rows.iter_mut().zip(code) {
         row.host_code = code;

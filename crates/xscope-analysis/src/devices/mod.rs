@@ -1,7 +1,7 @@
 //! How busy each device was.
 
 pub mod collectives;
-mod host_code;
+pub mod host_code;
 pub mod idle;
 pub mod programs;
 pub mod steps;
@@ -9,6 +9,7 @@ pub mod timeline;
 
 use rayon::prelude::*;
 use serde::Serialize;
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
@@ -39,23 +40,19 @@ pub struct DeviceRow {
 
 /// When operations ran on each device, in the trace's order of devices: the union of those on all of
 /// its tracks. Asynchronous operations and derived lines do not count.
-pub(crate) fn busy(trace: &Trace) -> Vec<Intervals> {
-    let of_device = |(index, _)| {
-        let tracks = trace.device_tracks(device_id(index), TrackKind::Ops);
+pub(crate) fn busy(trace: &Trace) -> IdVec<DeviceId, Intervals> {
+    let of_device = |device: DeviceId| {
+        let tracks = trace.device_tracks(device, TrackKind::Ops);
         Intervals::of_tracks(tracks.map(|track| &track.slices))
     };
-    trace.devices.par_iter().enumerate().map(of_device).collect()
+    let devices: Vec<DeviceId> = trace.devices.ids().collect();
+    devices.into_par_iter().map(of_device).collect::<Vec<_>>().into()
 }
 
 /// Busy and idle time of every device, in the trace's order of devices; see [`busy`] for what counts.
-pub(crate) fn devices(trace: &Trace, busy: &[Intervals]) -> Vec<DeviceRow> {
-    let row = |(index, busy)| row(trace, device_id(index), busy);
-    busy.par_iter().enumerate().map(row).collect()
-}
-
-/// The number of the device at this place in a trace.
-pub(crate) fn device_id(index: usize) -> DeviceId {
-    DeviceId(u32::try_from(index).unwrap_or(u32::MAX))
+pub(crate) fn devices(trace: &Trace, busy: &IdVec<DeviceId, Intervals>) -> Vec<DeviceRow> {
+    let devices: Vec<DeviceId> = busy.ids().collect();
+    devices.into_par_iter().map(|device| row(trace, device, &busy[device])).collect()
 }
 
 fn row(trace: &Trace, id: DeviceId, busy: &Intervals) -> DeviceRow {

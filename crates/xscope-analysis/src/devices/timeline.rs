@@ -10,7 +10,7 @@ use xscope_trace::model::{DeviceId, MetaId, Slices, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::{Intervals, Merged};
-use crate::kernels::KernelRow;
+use crate::kernels::row::KernelRow;
 use crate::layers::components::is_collective;
 
 /// The breakdown of one device's window.

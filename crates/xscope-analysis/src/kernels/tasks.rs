@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::model::{MetaId, Track, TrackKind};
-use xscope_trace::{Picos, Trace};
-
 use xscope_trace::ids::IdVec;
+use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, deviation_micros, mean_micros, sum};
+use xscope_trace::{Picos, Trace};
 
 /// All iterations of one name in one place.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,19 +6,10 @@
 //! durations is named, with its fastest and slowest group; the variance that it explains is corrected
 //! for the number of groups, so that many small groups explain nothing.
 
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::Picos;
-use xscope_trace::ids::IdVec;
-use xscope_trace::model::{MetaId, TrackKind};
 use xscope_trace::stats::as_f64;
-
-use crate::kernels::work::Work;
-use crate::kernels::{KernelRow, copied_bytes};
-
-/// How many kernels are looked at, those with the most self time.
-const KERNELS: usize = 100;
 
 /// Fewest executions that can be told apart.
 const FEWEST: usize = 4;
@@ -28,9 +19,6 @@ const STEADY: f64 = 0.1;
 
 /// Share of the variance from which a cause is named.
 const EXPLAINS: f64 = 0.3;
-
-/// A gap before an execution that counts as one.
-const GAP: Picos = Picos(10_000_000);
 
 /// Why executions of a kernel differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,58 +34,15 @@ pub struct Variation {
 
 /// One execution.
 #[derive(Debug, Clone, Copy)]
-struct Run {
-    start: Picos,
-    dur: Picos,
-    run: i64,
-    after_gap: bool,
-    bytes: u64,
+pub(super) struct Run {
+    pub start: Picos,
+    pub dur: Picos,
+    pub run: i64,
+    pub after_gap: bool,
+    pub bytes: u64,
 }
 
-/// What the executions of the kernels with the most self time vary with; `kernels` are in that order.
-pub(crate) fn variations(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Option<Variation>> {
-    let runs = runs(work, &kernels[..kernels.len().min(KERNELS)]);
-    runs.into_par_iter().map(variation).collect()
-}
-
-fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
-    let trace = work.trace;
-    let mut all: Vec<Vec<Run>> = kernels
-        .iter()
-        .map(|kernel| Vec::with_capacity(usize::try_from(kernel.count).unwrap_or(0)))
-        .collect();
-    for (id, track) in trace.tracks.iter_ids() {
-        let Some(device) = track.device.filter(|_| track.kind == TrackKind::Ops) else { continue };
-        let own = || (0_u32..).zip(kernels).filter(|(_, kernel)| kernel.device_id == device);
-        if own().next().is_none() {
-            continue;
-        }
-        let mut places: IdVec<MetaId, Option<u32>> = IdVec::filled(&trace.metas, None);
-        for (at, kernel) in own() {
-            places[kernel.meta] = Some(at);
-        }
-        let is_copy = |at: usize| kernels[at].category == "copy";
-        let mut until = Picos(i64::MIN);
-        for (row, meta) in track.slices.meta.iter().enumerate() {
-            let start = track.slices.start[row];
-            if let Some(at) = places[*meta] {
-                let at = at as usize;
-                let bytes = is_copy(at).then(|| copied_bytes(trace, track, row)).flatten();
-                all[at].push(Run {
-                    start,
-                    dur: work.durations(id)[row].max(Picos::ZERO),
-                    run: track.slices.run_of(row).unwrap_or(0),
-                    after_gap: start > until.saturating_add(GAP),
-                    bytes: bytes.unwrap_or(0),
-                });
-            }
-            until = until.max(track.slices.end(row));
-        }
-    }
-    all
-}
-
-fn variation(mut runs: Vec<Run>) -> Option<Variation> {
+pub(super) fn variation(mut runs: Vec<Run>) -> Option<Variation> {
     if runs.len() < FEWEST {
         return None;
     }

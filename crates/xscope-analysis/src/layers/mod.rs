@@ -19,7 +19,7 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
-use crate::kernels::KernelRow;
+use crate::kernels::row::KernelRow;
 use crate::kernels::work::Work;
 use crate::layers::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
 use crate::layers::components::{ComponentRow, Rule, component, rows};
@@ -30,7 +30,7 @@ use crate::layers::unroll::{LoopFacts, Unrolled};
 pub use crate::layers::scope::{NO_SCOPE, scope_path};
 
 /// One scope and what is in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LayerNode {
     pub name: String,
     /// Self time of all operations in it and below it, over all devices.
@@ -44,7 +44,7 @@ pub struct LayerNode {
 }
 
 /// The layer tree and how sure it is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LayersReport {
     /// The tree; its root is the device work as a whole.
     #[serde(flatten)]

@@ -11,7 +11,7 @@ use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Bytes, Picos, Trace};
 
-use crate::memory::hbm_usage::Usage;
+use crate::memory::usage::Usage;
 
 /// How many samples of a series are kept: the largest of each of as many equal parts of the window.
 const SAMPLES: usize = 200;

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use xscope_trace::model::{Counter, SourceId, Track, TrackKind};
+use xscope_trace::model::{Counter, Track, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::memory::allocators::in_use;
+use crate::memory::usage::Usage;
 use crate::memory::{LIVE_PREFIX, LIVE_SUFFIX, live_bytes};
 
 const NAME: &str = "hbm_usage";
@@ -31,21 +32,6 @@ pub fn add_hbm_usage(trace: &mut Trace) {
         let (at, value) = samples.into_iter().unzip();
         Counter { name, unit, source, pid, at, value }
     }));
-}
-
-/// Bytes in use over time.
-pub(crate) struct Usage {
-    pub source: SourceId,
-    pub pid: i64,
-    /// By time.
-    pub samples: Vec<(Picos, f64)>,
-}
-
-impl Usage {
-    pub(crate) fn of(track: &Track, mut samples: Vec<(Picos, f64)>) -> Self {
-        samples.sort_by_key(|&(at, _)| at);
-        Self { source: track.source, pid: track.pid, samples }
-    }
 }
 
 fn by_operation(trace: &Trace) -> Vec<Usage> {

@@ -10,6 +10,7 @@ pub mod allocators;
 pub mod hbm_usage;
 pub mod planned;
 pub mod snapshots;
+mod usage;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,7 @@
 //! records of a request, and what each takes.
 
 pub mod recording;
+mod span_costs;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use xscope_trace::stats::{
 use xscope_trace::{Metric, Picos};
 
 use crate::compare::evidence::POWER;
-use crate::overhead::recording::span_costs_us;
+use crate::overhead::span_costs::span_costs_us;
 
 /// What the windows of a run say.
 #[derive(Debug, Clone, PartialEq, Serialize)]

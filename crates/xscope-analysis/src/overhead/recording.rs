@@ -4,17 +4,15 @@
 //! What a recorder adds to every event that it writes is not in its own trace: that takes the same
 //! load with and without it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use xscope_trace::ids::IdVec;
-use xscope_trace::model::{Format, MetaId, SourceId, TrackKind};
+use xscope_trace::model::{Format, MetaId, TrackKind};
 use xscope_trace::overhead::OverheadRecord;
-use xscope_trace::span::Recorded;
-use xscope_trace::stats::{as_f64, mean_micros, share};
+use xscope_trace::stats::{as_f64, share};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
+use crate::overhead::span_costs::span_costs_us;
 use crate::overhead::{OverheadReport, overhead};
 
 /// Host events in which the profiler works for itself. JAX's `profiler.py` alone does not tell: its
@@ -61,16 +59,6 @@ const UNKNOWN: &str =
 
 const COUNTED: &str = "CPU time by counting: every record at what one takes in a loop in the same \
                        process, which is the least that it takes";
-
-/// What a span with all that belongs to it takes on average in CPU time, in microseconds, for the
-/// sources that say so.
-pub(crate) fn span_costs_us(trace: &Trace) -> BTreeMap<SourceId, f64> {
-    let each = |&(source, recorded): &(SourceId, Recorded)| {
-        let time = Picos::from(recorded.time()?);
-        Some((source, mean_micros(time, recorded.spans)))
-    };
-    trace.recorded.iter().filter_map(each).collect()
-}
 
 /// What each recorder of a trace that covers `window` wrote, and what is known of its cost; `measured`
 /// is the record of the run that the trace is of.

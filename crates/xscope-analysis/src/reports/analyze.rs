@@ -2,28 +2,32 @@
 
 use rayon::prelude::*;
 use serde::Serialize;
+use xscope_trace::model::DeviceId;
 use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::quality::Finding;
 use xscope_trace::window::Window;
 use xscope_trace::{Picos, Trace};
 
-use crate::compiles::{CompileRow, compiles, is_compile};
+use crate::compiles::{CompileRow, compiles, compiling, is_compile};
 use crate::devices::collectives::{CollectiveRow, Rendezvous, collectives, is_rendezvous, runs};
 use crate::devices::idle::{IdleRow, idle, is_transfer};
 use crate::devices::programs::{ProgramRow, executions, programs};
 use crate::devices::steps::{StepsReport, steps_of};
 use crate::devices::timeline::{Activity, TimelineRow, classes, timeline};
-use crate::devices::{DeviceRow, busy, device_id, devices};
+use crate::devices::{DeviceRow, busy, devices};
+use crate::kernels::executions::variations;
+use crate::kernels::kernels;
 use crate::kernels::peaks::GivenPeaks;
-use crate::kernels::variation::variations;
+use crate::kernels::row::{Filter, KernelRow};
+use crate::kernels::sums::{CategoryRow, categories};
 use crate::kernels::work::Work;
-use crate::kernels::{CategoryRow, Filter, KernelRow, categories, kernels};
 use crate::layers::components::Rule;
 use crate::layers::{LayersReport, layers};
 use crate::memory::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::memory::allocators::{AllocatorRow, allocators};
 use crate::memory::{MemoryReport, memory};
 use crate::overhead::recording::{RecordingReport, recording};
+use crate::quality::facts::Facts;
 use crate::quality::quality;
 use crate::reports::degraded::{DegradedRow, degrade};
 use crate::reports::headlines::{Headline, headlines};
@@ -126,16 +130,16 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let ((collectives, (timeline, busy)), memory) = rayon::join(
         || {
             let rendezvous = Rendezvous::of(trace);
-            let of_device = |(index, _)| {
-                let device = device_id(index);
+            let of_device = |device| {
                 let (row, Activity { computation, any }) = timeline(trace, device, &classes);
                 (row, (any, runs(trace, device, &classes, &rendezvous, &computation)))
             };
+            let ids: Vec<DeviceId> = trace.devices.ids().collect();
             let (timeline, (busy_with, runs)): (Vec<_>, (Vec<_>, Vec<_>)) =
-                trace.devices.par_iter().enumerate().map(of_device).unzip();
+                ids.into_par_iter().map(of_device).unzip();
             // Without a filter every operation counts in the time lines.
             let busy = match options.filter == Filter::default() {
-                true => busy_with,
+                true => busy_with.into(),
                 false => busy(trace),
             };
             (collectives(trace, &kernels, &runs), (timeline, busy))
@@ -143,7 +147,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         || memory(trace, &executions, &allocations),
     );
     let (idle, ((layers, varies), (recording, (programs, steps)))) = rayon::join(
-        || idle(trace, &busy, &compiles),
+        || idle(trace, &busy, compiling(&compiles)),
         || {
             rayon::join(
                 || (layers(&work, &kernels, &options.rules), variations(&work, &kernels)),
@@ -171,7 +175,15 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         sources: sources(trace),
         events: trace.slice_count() as u64,
         window_us: extent.as_micros(),
-        quality: quality((trace, window), &devices, (&kernels, &executions), &compiles, &layers),
+        quality: quality(&Facts {
+            trace,
+            window,
+            devices: &devices,
+            kernels: &kernels,
+            executions: &executions,
+            compiles: &compiles,
+            layers: &layers,
+        }),
         timeline,
         idle,
         programs,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::stats::{as_f64, mean_micros, share};
 
-use crate::kernels::KernelRow;
+use crate::kernels::row::KernelRow;
 use crate::layers::components::{Rule, component};
 use crate::layers::scope::NO_SCOPE;
 use crate::reports::analyze::AnalyzeReport;

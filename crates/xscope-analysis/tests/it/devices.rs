@@ -1,7 +1,7 @@
 //! Idle time, compilations and collectives of traces made by hand.
 
 use xscope_analysis::analyze;
-use xscope_analysis::kernels::Filter;
+use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::Trace;
 use xscope_trace::metric::Status;
@@ -281,7 +281,7 @@ fn causes_add_up_on_real_traces() {
 
 #[test]
 fn a_filter_keeps_what_it_names() {
-    use xscope_analysis::kernels::Filter;
+    use xscope_analysis::kernels::row::Filter;
     use xscope_analysis::reports::analyze::{Options, analyze_with};
     let Some(trace) = real("jax_cpu/tp8_forward") else { return };
     let whole = analyze(&trace);

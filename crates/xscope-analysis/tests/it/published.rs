@@ -35,7 +35,7 @@ fn tpu_operations_are_xprofs() {
     for row in xprof("tpu_v6e/xprof_2.24.2/hlo_stats.json").unwrap() {
         let name = row["hlo_op_name"].as_str().unwrap();
         let ours: Vec<_> = report.kernels.iter().filter(|kernel| kernel.name == name).collect();
-        let sum = |get: fn(&xscope_analysis::kernels::KernelRow) -> f64| {
+        let sum = |get: fn(&xscope_analysis::kernels::row::KernelRow) -> f64| {
             ours.iter().map(|kernel| get(kernel)).sum::<f64>()
         };
         #[expect(clippy::cast_precision_loss, reason = "a few hundred")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::kernels::KernelRow;
+use xscope_analysis::kernels::row::KernelRow;
 use xscope_trace::stats::as_f64;
 
 use crate::grid::{Cell, Column, row};

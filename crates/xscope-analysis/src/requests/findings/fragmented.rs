@@ -7,13 +7,13 @@ use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::as_f64;
 
-use crate::requests::findings::{Facts, prefills};
+use crate::requests::findings::facts::Facts;
 use crate::requests::join::BatchKey;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     // For each request, the batches that its items ran in.
     let mut batches: BTreeMap<SpanKey, BTreeSet<BatchKey>> = BTreeMap::new();
-    for batch in prefills(facts.trace) {
+    for batch in facts.prefills() {
         for &(request, _) in facts.join.members(batch) {
             batches.entry(request).or_default().insert(batch);
         }

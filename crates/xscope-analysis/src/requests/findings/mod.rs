@@ -1,6 +1,7 @@
 //! What makes the figures of requests wrong, and what a server does that no score needs: a file for
 //! each.
 
+mod facts;
 mod fragmented;
 mod joined_by_time;
 mod recompiled;
@@ -8,24 +9,9 @@ mod unaccounted;
 mod unjoined;
 mod wasted;
 
-use xscope_trace::Trace;
 use xscope_trace::quality::Finding;
 
-use crate::requests::join::{BatchKey, Join};
-use crate::requests::launches::Launches;
-use crate::requests::pipeline::FORWARD;
-use crate::requests::spans::arg;
-use crate::requests::view::RequestView;
-
-/// What they are told from.
-pub(super) struct Facts<'a> {
-    pub trace: &'a Trace,
-    pub join: &'a Join,
-    pub launches: &'a Launches,
-    pub views: &'a [RequestView],
-    /// Those of them that figures are made of.
-    pub measured: &'a [&'a RequestView],
-}
+pub(super) use crate::requests::findings::facts::Facts;
 
 /// In the order in which a report has them.
 const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 6] = [
@@ -39,17 +25,6 @@ const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 6] = [
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     FINDINGS.iter().filter_map(|finding| finding(facts)).collect()
-}
-
-/// The batches that computed prompts.
-fn prefills(trace: &Trace) -> impl Iterator<Item = BatchKey> {
-    trace.spans.iter().filter_map(|span| {
-        // Waiting for a batch has the name too, and no tokens.
-        let is_pass = span.request.is_none()
-            && trace.strings.get(span.name) == FORWARD
-            && arg(trace, span, "padded_tokens").is_some();
-        span.batch.filter(|_| is_pass).map(|batch| (span.source, batch))
-    })
 }
 
 #[cfg(test)]

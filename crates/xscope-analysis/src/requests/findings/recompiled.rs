@@ -13,7 +13,7 @@ use xscope_trace::stats::millis;
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::requests::findings::Facts;
+use crate::requests::findings::facts::Facts;
 use crate::requests::join::Join;
 use crate::requests::spans::arg;
 use crate::requests::view::RequestView;

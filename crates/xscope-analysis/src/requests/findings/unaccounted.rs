@@ -3,7 +3,7 @@
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::{share, sum};
 
-use crate::requests::findings::Facts;
+use crate::requests::findings::facts::Facts;
 use crate::requests::pipeline::UNACCOUNTED;
 
 /// Unaccounted share of wall time above which the waterfall is degraded.

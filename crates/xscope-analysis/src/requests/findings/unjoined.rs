@@ -2,7 +2,7 @@
 
 use xscope_trace::quality::{Code, Finding};
 
-use crate::requests::findings::Facts;
+use crate::requests::findings::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let unjoined = facts.measured.iter().filter(|view| !view.has_server).count() as u64;

@@ -8,7 +8,7 @@ use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::{millis, share, sum};
 
-use crate::requests::findings::{Facts, prefills};
+use crate::requests::findings::facts::Facts;
 use crate::requests::join::BatchKey;
 use crate::requests::pipeline::DECODE;
 
@@ -24,7 +24,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         .filter(|(batch, _)| !trace.client.is_empty() && is_ours(batch))
         .collect();
     let host = sum(&steps.iter().map(|&(_, time)| time).collect::<Vec<_>>());
-    let own: BTreeSet<BatchKey> = prefills(trace).collect();
+    let own: BTreeSet<BatchKey> = facts.prefills().collect();
     let device: Vec<Picos> = steps
         .iter()
         .filter(|(batch, _)| !own.contains(batch))

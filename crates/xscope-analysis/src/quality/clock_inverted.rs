@@ -1,4 +1,7 @@
 //! Effects before their causes: the clocks of host and device do not agree.
+//!
+//! Two witnesses: an arrow from a launch to what it launched, and the `run_id` that a TPU's program
+//! execution shares with the host's call that enqueued it.
 
 use rustc_hash::FxHashMap;
 use xscope_trace::args::ArgValue;
@@ -6,12 +9,10 @@ use xscope_trace::model::{DeviceKind, SliceRef, SourceId, Track, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
-/// Device work that seems to start before the host handed it over.
-///
-/// Two witnesses: an arrow from a launch to what it launched, and the `run_id` that a TPU's program
-/// execution shares with the host's call that enqueued it.
-pub(super) fn inverted(trace: &Trace) -> Option<Finding> {
-    let early = launches(trace).into_iter().chain(enqueued(trace));
+use crate::quality::facts::Facts;
+
+pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
+    let early = launches(facts.trace).into_iter().chain(enqueued(facts.trace));
     let early: Vec<Picos> = early.filter(|&early| early > Picos::ZERO).collect();
     let worst = early.iter().max()?;
     let message = format!(

@@ -1,0 +1,78 @@
+//! One operation on one device, as a report has it.
+
+use serde::Serialize;
+use xscope_trace::model::{DeviceId, MetaId, short_device};
+use xscope_trace::{Metric, Picos, Trace};
+
+use crate::kernels::roofline::Roofline;
+use crate::kernels::variation::Variation;
+
+/// One operation on one device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelRow {
+    pub name: String,
+    pub category: String,
+    /// Scope path as recorded or as the program says; empty if neither does.
+    pub scope: String,
+    /// The program that it belongs to; empty if unknown.
+    pub program: String,
+    pub device: String,
+    pub count: u64,
+    pub total_us: f64,
+    /// Total without the time of operations nested in it.
+    pub self_us: f64,
+    pub mean_us: f64,
+    pub min_us: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+    /// Standard deviation of the durations of its executions.
+    pub stddev_us: f64,
+    /// Floating-point operations of one execution.
+    pub flops: Metric,
+    /// Bytes read and written by one execution; of a GPU's copy the mean of what it copied.
+    pub bytes: Metric,
+    #[serde(flatten)]
+    pub roofline: Roofline,
+    /// What its executions differ by; absent for kernels with little time and few executions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub varies: Option<Variation>,
+    #[serde(skip)]
+    pub meta: MetaId,
+    #[serde(skip)]
+    pub device_id: DeviceId,
+    #[serde(skip)]
+    pub self_time: Picos,
+    #[serde(skip)]
+    pub total: Picos,
+}
+
+/// Which operations a report is about: those whose names contain all of the parts that are given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub device: Option<String>,
+    pub module: Option<String>,
+    /// As recorded or as the program says.
+    pub scope: Option<String>,
+    pub name: Option<String>,
+}
+
+impl Filter {
+    /// Whether an operation is wanted.
+    pub fn accepts(&self, kernel: &KernelRow) -> bool {
+        let contains = |part: &Option<String>, text: &str| {
+            part.as_ref().is_none_or(|part| text.contains(part.as_str()))
+        };
+        let device = self.device.as_deref().map(short_device);
+        device.is_none_or(|part| kernel.device.contains(part))
+            && contains(&self.module, &kernel.program)
+            && contains(&self.scope, &kernel.scope)
+            && contains(&self.name, &kernel.name)
+    }
+}
+
+/// The name of the program that an operation belongs to; empty if unknown.
+pub(crate) fn program_name(trace: &Trace, meta: MetaId) -> &str {
+    let program = trace.meta(meta).program;
+    program.map_or("", |program| trace.strings.get(trace.programs[program].name))
+}

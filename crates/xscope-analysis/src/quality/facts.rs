@@ -1,0 +1,22 @@
+//! What findings are told from.
+
+use xscope_trace::Trace;
+use xscope_trace::window::Window;
+
+use crate::compiles::CompileRow;
+use crate::devices::DeviceRow;
+use crate::devices::programs::Execution;
+use crate::kernels::row::KernelRow;
+use crate::layers::LayersReport;
+
+/// A profile and what was made of it.
+pub(crate) struct Facts<'a> {
+    pub trace: &'a Trace,
+    /// The window that the trace was cut to.
+    pub window: Option<&'a Window>,
+    pub devices: &'a [DeviceRow],
+    pub kernels: &'a [KernelRow],
+    pub executions: &'a [Execution],
+    pub compiles: &'a [CompileRow],
+    pub layers: &'a LayersReport,
+}

@@ -1,0 +1,38 @@
+//! Launches of whole graphs (XLA's command buffers), whose kernels say neither program nor scope.
+
+use xscope_trace::ids::IdVec;
+use xscope_trace::model::{MetaId, Track, TrackKind};
+use xscope_trace::quality::{Code, Finding};
+
+use crate::quality::facts::Facts;
+
+/// Names of host calls that run a recorded graph of kernels at once.
+const GRAPH_LAUNCHES: [&str; 3] = ["cuGraphLaunch", "cudaGraphLaunch", "hipGraphLaunch"];
+
+pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
+    let trace = facts.trace;
+    let is_launch: IdVec<MetaId, bool> = trace
+        .metas
+        .ids()
+        .map(|meta| GRAPH_LAUNCHES.iter().any(|name| trace.label(meta).starts_with(name)))
+        .collect();
+    if !is_launch.contains(&true) {
+        return None;
+    }
+    let of_host = |track: &&Track| track.kind == TrackKind::HostThread;
+    let launches: u64 = trace
+        .tracks
+        .iter()
+        .filter(of_host)
+        .flat_map(|track| &track.slices.meta)
+        .map(|meta| u64::from(is_launch[*meta]))
+        .sum();
+    (launches > 0).then(|| {
+        let message = format!(
+            "{launches} graphs of kernels were launched as a whole: their kernels name no operation of \
+             a program, so layers and scopes lack them; capture once more with \
+             XLA_FLAGS=--xla_gpu_enable_command_buffer= to see them apart"
+        );
+        Finding::new(Code::GpuCommandBuffers, message).times(launches)
+    })
+}
