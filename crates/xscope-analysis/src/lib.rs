@@ -20,5 +20,7 @@ pub mod requests;
 pub mod section;
 pub mod words;
 
-pub use reports::analyze::{AnalyzeReport, analyze};
-pub use reports::profile::{ProfileReport, RunFacts, profile};
+pub use reports::analyze::analyze;
+pub use reports::analyze_report::AnalyzeReport;
+pub use reports::profile::{RunFacts, profile};
+pub use reports::profile_report::ProfileReport;

@@ -2,26 +2,13 @@
 
 use super::Ring;
 
-const KNOWN: [(&str, &str, &str); 15] = [
+const KNOWN: [(&str, &str, &str); 11] = [
     ("xscope", "files", "cli/load.rs cli/score.rs cli/search.rs"),
     (
         "xscope",
         "files",
         "cmd/bench.rs cmd/capture.rs cmd/find_max.rs cmd/profile.rs cmd/run.rs \
          cmd/score.rs",
-    ),
-    ("xscope-analysis", "files", "devices/host_code.rs devices/idle.rs"),
-    ("xscope-analysis", "files", "memory/allocators.rs memory/hbm_usage.rs"),
-    (
-        "xscope-analysis",
-        "files",
-        "reports/analyze.rs reports/degraded.rs reports/headlines.rs reports/profile.rs \
-         reports/targets.rs requests/request_report.rs",
-    ),
-    (
-        "xscope-analysis",
-        "folders",
-        "compare compiles devices kernels layers memory overhead quality reports requests",
     ),
     (
         "xscope-trace",

@@ -5,10 +5,9 @@
 //! share its server, its batches and its minute, and thousands of them say nothing of the next
 //! trial.
 
-use xscope_trace::stats::{Random, as_f64, mean_of_resample, moments, t_critical, t_two_sided};
-
-/// Probability with which a difference of the minimal detectable size is found.
-pub(crate) const POWER: f64 = 0.8;
+use xscope_trace::stats::{
+    POWER, Random, as_f64, mean_of_resample, moments, t_critical, t_two_sided,
+};
 
 /// How far off an estimate is, and how well that is known.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -13,7 +13,7 @@ use crate::compare::blocks::{Request, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
 use crate::memory::hbm_peak;
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::AnalyzeReport;
 
 /// One file of results, or one run: what one start of a server did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

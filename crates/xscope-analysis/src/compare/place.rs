@@ -14,7 +14,7 @@ use xscope_trace::stats::as_f64;
 
 use crate::kernels::row::KernelRow;
 use crate::layers::LayerNode;
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::AnalyzeReport;
 
 /// What a trace spent where; small enough to be kept with a baseline, and adds up over traces.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use crate::intervals::Intervals;
 const STEP_NUMBER: &str = "step_num";
 
 /// The steps of a trace.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StepsReport {
     /// What a step is: `annotation`, `device_line`, `pass` or `program`; absent without steps.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,11 @@ pub fn extent_of(report: &StepsReport, first: i64, last: i64) -> Option<(Picos, 
     wanted.map(|step| (step.start, step.end)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-pub(crate) fn steps_of(trace: &Trace, executions: &[Execution], busy: &[Intervals]) -> StepsReport {
+pub(crate) fn steps_of(
+    trace: &Trace,
+    executions: &[Execution],
+    busy: &IdVec<DeviceId, Intervals>,
+) -> StepsReport {
     let (made_of, mut found) = find(trace, executions);
     found.sort_by_key(|step| (step.start, step.end, step.number));
     let zero = trace.start();

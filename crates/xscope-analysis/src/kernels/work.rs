@@ -26,7 +26,7 @@ pub(crate) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    pub(crate) fn of(trace: &'a Trace, window: Option<&'a Window>) -> Self {
+    pub(crate) fn of(trace: &'a Trace, window: Option<&'a Window>, given: GivenPeaks) -> Self {
         let times = |(index, track): (usize, &Track)| match track.kind {
             TrackKind::Ops => {
                 match device_clock(trace, track, cut_rows(window, TrackId::at(index))) {
@@ -42,7 +42,7 @@ impl<'a> Work<'a> {
         let (own, device_dur): (Vec<_>, Vec<_>) =
             trace.tracks.par_iter().enumerate().map(times).unzip();
         let (own, device_dur) = (own.into(), device_dur.into());
-        Self { trace, own, device_dur, given: GivenPeaks::default(), window }
+        Self { trace, own, device_dur, given, window }
     }
 
     /// Self times of the rows of a track of operations.

@@ -19,6 +19,7 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
+use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::KernelRow;
 use crate::kernels::work::Work;
 use crate::layers::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
@@ -273,6 +274,6 @@ fn iterations(
 
 /// The tree of a trace with the built-in rules.
 pub fn layer_tree(trace: &Trace) -> LayersReport {
-    let work = Work::of(trace, None);
+    let work = Work::of(trace, None, GivenPeaks::default());
     layers(&work, &crate::kernels::kernels(&work), &[])
 }

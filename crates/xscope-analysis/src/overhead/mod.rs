@@ -16,11 +16,11 @@ use serde::Serialize;
 use xscope_trace::model::{Trace, Track};
 use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 use xscope_trace::stats::{
-    FEWEST_FOR_INTERVAL, MEDIAN_CONFIDENCE, as_f64, median, median_interval, share, sum, t_critical,
+    FEWEST_FOR_INTERVAL, MEDIAN_CONFIDENCE, POWER, as_f64, median, median_interval, share, sum,
+    t_critical,
 };
 use xscope_trace::{Metric, Picos};
 
-use crate::compare::evidence::POWER;
 use crate::overhead::span_costs::span_costs_us;
 
 /// What the windows of a run say.

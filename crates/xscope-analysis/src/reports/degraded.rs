@@ -1,24 +1,13 @@
 //! What findings do to figures: every [`Metric`] of a kind that a finding touches is degraded with the
 //! finding as reason.
 
-use serde::Serialize;
 use xscope_trace::Metric;
-use xscope_trace::quality::{Code, Figures, Finding};
+use xscope_trace::quality::{Figures, Finding};
 
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::{AnalyzeReport, DegradedRow};
 use crate::requests::RequestsReport;
 use crate::requests::profiled::Profiled;
 use crate::section::Section;
-
-/// Figures that a finding touches.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct DegradedRow {
-    pub figures: Figures,
-    /// The code of the finding.
-    pub code: Code,
-    /// The sections that show such figures.
-    pub sections: &'static [Section],
-}
 
 /// Degrades every metric that a warning or an error of the report touches, and says which kinds of
 /// figures those are.

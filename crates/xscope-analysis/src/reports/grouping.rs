@@ -9,7 +9,7 @@ use xscope_trace::stats::{as_f64, mean_micros, share};
 use crate::kernels::row::KernelRow;
 use crate::layers::components::{Rule, component};
 use crate::layers::scope::NO_SCOPE;
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::AnalyzeReport;
 
 /// What kernels are taken together by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,31 +1,19 @@
 //! The findings that matter most: where the largest part of the devices' time could be won, in
 //! words, with figures and a next step.
 
-use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::quality::{Code, Severity};
 
 use crate::layers::components::UNKNOWN;
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::{AnalyzeReport, Headline};
 use crate::section::Section;
 use crate::words::counted;
 
 /// How many findings a first page has.
-pub const HEADLINES: usize = 3;
+const HEADLINES: usize = 3;
 
 /// How many letters of a kernel's name are shown.
 const LONGEST_NAME: usize = 80;
-
-/// One finding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Headline {
-    /// What it is about, and the section that has the details.
-    pub section: Section,
-    /// Share of the devices' windows that it is about.
-    pub share: f64,
-    pub text: String,
-    pub next: String,
-}
 
 /// The findings of a report, the largest first.
 pub(crate) fn headlines(report: &AnalyzeReport) -> Vec<Headline> {

@@ -9,7 +9,7 @@ use xscope_trace::stats::as_f64;
 
 use crate::layers::scope::is_layer;
 use crate::memory::planned::{PlannedBuffer, PlannedLayer, PlannedRow};
-use crate::reports::analyze::AnalyzeReport;
+use crate::reports::analyze_report::AnalyzeReport;
 
 /// MB of memory reports are of this many bytes, those of xscope of a million.
 const MIB: f64 = 1_048_576.0;

@@ -1,9 +1,12 @@
 //! Whole reports: what the other rooms find, put together for one kind of input.
 
 pub mod analyze;
-pub mod degraded;
+pub mod analyze_report;
+pub(crate) mod degraded;
 pub mod grouping;
-pub mod headlines;
+pub(crate) mod headlines;
 pub mod memory_files;
+pub(crate) mod passes;
 pub mod profile;
+pub mod profile_report;
 pub mod targets;

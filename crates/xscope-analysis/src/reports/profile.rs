@@ -1,51 +1,17 @@
 //! The report on a profiled scoring run: requests joined to the work that they caused.
 
-use serde::{Deserialize as _, Serialize};
+use serde::Deserialize as _;
 use xscope_trace::Trace;
 use xscope_trace::overhead::OverheadRecord;
-use xscope_trace::results::TargetCheck;
 use xscope_trace::run::{RunDir, RunManifest, RunStatus};
 
-use crate::overhead::{OverheadReport, overhead};
-use crate::reports::analyze::{AnalyzeReport, analyze};
+use crate::overhead::overhead;
+use crate::reports::analyze::analyze;
+use crate::reports::profile_report::{ProfileReport, SCHEMA};
 use crate::reports::targets::{Overrides, Targets, check_profile};
 use crate::requests::RequestCounts;
-use crate::requests::batches::BatchSummary;
-use crate::requests::latency::{Latency, RequestPoint, latency};
+use crate::requests::latency::latency;
 use crate::requests::profiled::{Profiled, no_request};
-use crate::requests::stages::StageRow;
-
-/// Version of [`ProfileReport`] as JSON.
-pub const SCHEMA: &str = "xscope/profile/1";
-
-/// What a profiled run says.
-///
-/// The fields of [`Profiled`] at its top are those of the typical request: the measured one whose
-/// latency is the median.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ProfileReport {
-    pub schema: &'static str,
-    /// The run directory, as given to the command.
-    pub run_dir: String,
-    /// Whether the run came to its end.
-    pub complete: bool,
-    #[serde(flatten)]
-    pub typical: Profiled,
-    pub requests: RequestCounts,
-    pub latency: Latency,
-    pub stages: Vec<StageRow>,
-    pub slowest: Option<Profiled>,
-    /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
-    pub points: Vec<RequestPoint>,
-    pub batches: Option<BatchSummary>,
-    /// What recording does to latency; absent if it was not measured.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overhead: Option<OverheadReport>,
-    /// What the run should reach, and whether it does.
-    pub checks: Vec<TargetCheck>,
-    /// The device's side of the run.
-    pub analysis: AnalyzeReport,
-}
 
 /// What a run says of itself, beside its trace.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -62,8 +28,8 @@ pub struct RunFacts {
 }
 
 impl RunFacts {
-    /// What a run directory says.
-    pub fn of(run: &RunDir) -> Self {
+    /// What a run directory says, and its record of what recording costs, if it has one.
+    pub fn of(run: &RunDir, overhead: Option<OverheadRecord>) -> Self {
         let stated = |field: &str| {
             let info = run.manifest.other.get("server_info")?;
             info.get(field)?.as_str().map(str::to_owned)
@@ -73,7 +39,7 @@ impl RunFacts {
             complete: run.manifest.status == RunStatus::Complete,
             model_name: stated("served_model_name").or_else(|| stated("model_path")),
             hardware: stated("device").or_else(|| run.manifest.host.cpu_model.clone()),
-            overhead: run.read_json(&run.overhead_path()),
+            overhead,
             targets: stated_targets(&run.manifest),
         }
     }

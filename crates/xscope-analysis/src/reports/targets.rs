@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xscope_trace::results::{CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck};
 
-use crate::reports::profile::ProfileReport;
+use crate::reports::profile_report::ProfileReport;
 
 /// The figure that a target is for, and of which requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub use median::{FEWEST_FOR_INTERVAL, MEDIAN_CONFIDENCE, median, median_interval
 pub use moments::{mean, moments, population_deviation};
 pub use percentile::{Percentile, Sample, select};
 pub use random::{Random, SplitMix};
-pub use student::{t_critical, t_two_sided};
+pub use student::{POWER, t_critical, t_two_sided};
 pub use times::{deviation_micros, mean_micros, millis, share, sum};
 
 /// A count or a size as a float, to be shown or divided.

@@ -1,5 +1,8 @@
 //! Student's t distribution, which a mean of a few trials follows.
 
+/// Probability with which a difference of the minimal detectable size is found.
+pub const POWER: f64 = 0.8;
+
 /// Probability that `|T|` exceeds `|t|` with `freedom` degrees of freedom.
 pub fn t_two_sided(t: f64, freedom: f64) -> f64 {
     if t.is_nan() || freedom.is_nan() || freedom <= 0.0 {

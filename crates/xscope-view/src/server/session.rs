@@ -346,7 +346,7 @@ fn report_page(paths: &[PathBuf], trace: &Trace) -> String {
     };
     let name = |path: &PathBuf| path.display().to_string();
     let facts = match &run {
-        Some(run) => RunFacts::of(run),
+        Some(run) => RunFacts::of(run, run.read_json(&run.overhead_path())),
         None => RunFacts {
             run_dir: paths.iter().map(name).collect::<Vec<_>>().join(", "),
             complete: true,

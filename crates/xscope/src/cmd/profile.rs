@@ -60,9 +60,11 @@ fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
 
 /// Analyses the run's directory, prints the report and writes `report.json` and `report.html` into it.
 fn report(profiled: &mut MeasuredRun, targets: &TargetArgs, json: bool) -> Result<Exit> {
-    let trace = xscope_trace::load(&[profiled.run.path().to_owned()])?;
-    let report = xscope_analysis::profile(&trace, &RunFacts::of(&profiled.run));
-    profiled.run.write_json(&profiled.run.report_path(), &report)?;
+    let run = &profiled.run;
+    let trace = xscope_trace::load(&[run.path().to_owned()])?;
+    let facts = RunFacts::of(run, run.read_json(&run.overhead_path()));
+    let report = xscope_analysis::profile(&trace, &facts);
+    run.write_json(&run.report_path(), &report)?;
     // The peak of memory, which the trace knows, and what became of the targets, beside what the
     // load generator measured.
     for point in &mut profiled.results.results {

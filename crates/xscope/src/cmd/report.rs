@@ -49,7 +49,8 @@ fn side(path: &Path) -> Result<Side> {
         Trace { findings: vec![Finding::new(Code::RunUnreadable, message)], ..Trace::default() }
     });
     trace.findings.extend(run.verify()?.into_iter().map(Finding::from));
-    Ok(Side::of_run(xscope_analysis::profile(&trace, &RunFacts::of(&run)), &run))
+    let facts = RunFacts::of(&run, run.read_json(&run.overhead_path()));
+    Ok(Side::of_run(xscope_analysis::profile(&trace, &facts), &run))
 }
 
 pub(crate) fn difference(a: &Path, b: &Path) -> Result<String> {
