@@ -9,6 +9,7 @@
 pub mod compare;
 pub mod compiles;
 pub mod devices;
+mod error;
 mod intervals;
 pub mod kernels;
 pub mod layers;
@@ -20,6 +21,7 @@ pub mod requests;
 pub mod section;
 pub mod words;
 
+pub use error::{Error, Result};
 pub use reports::analyze::analyze;
 pub use reports::analyze_report::AnalyzeReport;
 pub use reports::profile::{RunFacts, profile};

@@ -6,6 +6,7 @@ use crate::compare::environment::{Difference, differences};
 use crate::compare::measured::Measured;
 use crate::compare::noise::NoiseTable;
 use crate::compare::place::Footprint;
+use crate::error::{Error, Result};
 
 /// Version of [`Baseline`] as JSON.
 pub const SCHEMA: &str = "xscope/baseline/1";
@@ -25,40 +26,25 @@ pub struct Baseline {
     pub runs: Vec<Measured>,
 }
 
-/// Why runs cannot be kept as one baseline.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BaselineError {
-    #[error("{label} must not be a baseline: {why}")]
-    Invalid { label: String, why: String },
-    #[error(
-        "the runs are not of one environment, so that they are no baseline together: {what} is \
-         {a:?} in some and {b:?} in others"
-    )]
-    Mixed { what: String, a: String, b: String },
-    #[error("there are no runs")]
-    Empty,
-}
-
 impl Baseline {
     /// Keeps runs of one commit in one environment.
     ///
     /// # Errors
     ///
     /// A run is invalid, or they are not of one commit and environment.
-    pub fn of(name: &str, saved: String, mut runs: Vec<Measured>) -> Result<Self, BaselineError> {
-        let first = runs.first().ok_or(BaselineError::Empty)?;
+    pub fn of(name: &str, saved: String, mut runs: Vec<Measured>) -> Result<Self> {
+        let first = runs.first().ok_or(Error::NoRuns)?;
         for run in &runs {
             let invalid = run.points.iter().find_map(|point| point.invalid.clone());
             let nothing = || run.points.is_empty().then(|| "it has no points".to_owned());
             if let Some(why) = run.invalid.clone().or(invalid).or_else(nothing) {
-                return Err(BaselineError::Invalid { label: run.label.clone(), why });
+                return Err(Error::InvalidBaseline { label: run.label.clone(), why });
             }
             let other = differences(&[&first.environment], &[&run.environment]);
             let breaks = |difference: &Difference| difference.breaks_series(true);
             if let Some(difference) = other.into_iter().find(breaks) {
                 let Difference { what, a, b, .. } = difference;
-                return Err(BaselineError::Mixed { what, a, b });
+                return Err(Error::MixedBaseline { what, a, b });
             }
         }
         let series = first.environment.series();
@@ -161,8 +147,9 @@ pub fn choose(mut baselines: Vec<Baseline>, with: &Measured) -> Option<Baseline>
 mod tests {
     use serde_json::json;
 
-    use super::{Baseline, BaselineError, choose, list};
+    use super::{Baseline, choose, list};
     use crate::compare::measured::{Measured, results_from_json};
+    use crate::error::Error;
 
     fn run(commit: &str, jax: &str, p50: f64) -> Measured {
         let results = json!({
@@ -207,10 +194,10 @@ mod tests {
 
         let mixed =
             Baseline::of("n", String::new(), vec![run("c1", "8", 1.0), run("c2", "8", 1.0)]);
-        assert!(matches!(mixed, Err(BaselineError::Mixed { what, .. }) if what == "commit"));
+        assert!(matches!(mixed, Err(Error::MixedBaseline { what, .. }) if what == "commit"));
         let mut dead = run("c1", "8", 1.0);
         dead.points[0].invalid = Some("died".to_owned());
         let dead = Baseline::of("n", String::new(), vec![dead]);
-        assert!(matches!(dead, Err(BaselineError::Invalid { .. })));
+        assert!(matches!(dead, Err(Error::InvalidBaseline { .. })));
     }
 }

@@ -34,6 +34,7 @@ use crate::compare::noise::NoiseTable;
 use crate::compare::place::{Places, places};
 use crate::compare::rules::Rules;
 use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge, row};
+use crate::error::{Error, Result};
 
 /// Version of [`CompareReport`] as JSON.
 pub const SCHEMA: &str = "xscope/compare/1";
@@ -101,21 +102,6 @@ pub struct LeftOut {
     pub invalid: bool,
 }
 
-/// Why nothing can be compared.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompareError {
-    #[error(
-        "the sides were measured with different workloads, so that their figures say nothing of \
-         each other; measure both with one: point {point} has {a} in A and {b} in B; {what}"
-    )]
-    Workload { point: String, a: String, b: String, what: String },
-    #[error("the sides have no point in common: A has {a}; B has {b}")]
-    NothingInCommon { a: String, b: String },
-    #[error("side {side} has no figures: {labels}")]
-    Empty { side: &'static str, labels: String },
-}
-
 /// What a user can choose.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -132,11 +118,7 @@ pub struct Options {
 /// # Errors
 ///
 /// The workloads differ, or there is nothing to compare.
-pub fn compare(
-    a: &[Measured],
-    b: &[Measured],
-    options: &Options,
-) -> Result<CompareReport, CompareError> {
+pub fn compare(a: &[Measured], b: &[Measured], options: &Options) -> Result<CompareReport> {
     let points = common_points(a, b)?;
     check_workloads(a, b, &points)?;
     let mut left_out = BTreeSet::from_iter(not_common(a, b, &points));
@@ -175,7 +157,7 @@ fn environments(side: &[Measured]) -> Vec<&environment::Environment> {
     side.iter().map(|run| &run.environment).collect()
 }
 
-fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>, CompareError> {
+fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>> {
     let names = |side: &[Measured]| -> Vec<String> {
         let mut seen = BTreeSet::new();
         let points = side.iter().flat_map(|run| &run.points);
@@ -194,11 +176,11 @@ fn common_points(a: &[Measured], b: &[Measured]) -> Result<Vec<String>, CompareE
         (is_a, _) => {
             let (side, runs) = if is_a { ("A", a) } else { ("B", b) };
             let labels: Vec<&str> = runs.iter().map(|run| run.label.as_str()).collect();
-            return Err(CompareError::Empty { side, labels: labels.join(", ") });
+            return Err(Error::NoFigures { side, labels: labels.join(", ") });
         }
     };
     match common.is_empty() {
-        true => Err(CompareError::NothingInCommon { a: in_a.join(", "), b: in_b.join(", ") }),
+        true => Err(Error::NothingInCommon { a: in_a.join(", "), b: in_b.join(", ") }),
         false => Ok(common),
     }
 }
@@ -261,11 +243,7 @@ fn workload_difference(a: &[Measured], b: &[Measured]) -> String {
     }
 }
 
-fn check_workloads(
-    runs_a: &[Measured],
-    runs_b: &[Measured],
-    points: &[String],
-) -> Result<(), CompareError> {
+fn check_workloads(runs_a: &[Measured], runs_b: &[Measured], points: &[String]) -> Result<()> {
     for point in points {
         let hashes = |side: &'_ [Measured]| -> Vec<String> {
             let points = side.iter().flat_map(|run| &run.points);
@@ -280,7 +258,7 @@ fn check_workloads(
             .flat_map(|a| of_b.iter().map(move |b| (a, b)))
             .find(|(a, b)| a != b && kind(a) == kind(b));
         if let Some((a, b)) = clash {
-            return Err(CompareError::Workload {
+            return Err(Error::DifferentWorkloads {
                 point: point.clone(),
                 a: a.clone(),
                 b: b.clone(),

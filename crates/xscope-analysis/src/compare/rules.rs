@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// Which way a figure gets better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,11 +103,14 @@ impl Rules {
         self
     }
 
-    /// Says what makes no sense.
-    pub fn check(&self) -> Result<(), String> {
-        let share = |name: &str, value: f64, most: f64| match value > 0.0 && value < most {
+    /// Looks whether they make sense.
+    ///
+    /// # Errors
+    /// A share that is none; the error says which.
+    pub fn check(&self) -> Result<()> {
+        let share = |what: &str, value: f64, below: f64| match value > 0.0 && value < below {
             true => Ok(()),
-            false => Err(format!("{name} is {value}: give a share above 0 and below {most}")),
+            false => Err(Error::Share { what: what.to_owned(), value, below }),
         };
         share("confidence", self.confidence, 1.0)?;
         share("false_discovery_rate", self.false_discovery_rate, 1.0)?;

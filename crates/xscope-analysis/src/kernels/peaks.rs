@@ -8,6 +8,8 @@
 use xscope_trace::Trace;
 use xscope_trace::model::{Device, DeviceKind};
 
+use crate::error::{Error, Result};
+
 /// Peak rates of a device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peaks {
@@ -140,11 +142,11 @@ pub fn peaks(trace: &Trace, device: &Device, given: GivenPeaks) -> Option<Peaks>
 ///
 /// # Errors
 /// With the names that are known, if this is none of them.
-pub fn of_chip(name: &str) -> Result<Peaks, String> {
+pub fn of_chip(name: &str) -> Result<Peaks> {
     let known = of_model(name).map(|peaks| Peaks { from: "given", ..peaks });
     known.ok_or_else(|| {
-        let names: Vec<String> = CHIPS.iter().map(|chip| chip.words.join(" ")).collect();
-        format!("no chip that is known; there are {}", names.join(", "))
+        let known = CHIPS.iter().map(|chip| chip.words.join(" ")).collect();
+        Error::UnknownChip { known }
     })
 }
 
@@ -227,7 +229,7 @@ mod tests {
     #[test]
     fn a_user_can_name_a_chip_and_learns_which_there_are() {
         assert_eq!(of_chip("MI300X").unwrap().from, "given");
-        let error = of_chip("MI9000").unwrap_err();
+        let error = of_chip("MI9000").unwrap_err().to_string();
         assert!(error.contains("h100 pcie") && error.contains("tpu v6e"), "{error}");
     }
 

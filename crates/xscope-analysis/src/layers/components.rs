@@ -9,6 +9,8 @@ use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::stats::share;
 
+use crate::error::{Error, Result};
+
 /// The component of what no rule knows.
 pub const UNKNOWN: &str = "unknown";
 
@@ -90,7 +92,7 @@ pub struct ComponentRow {
 ///
 /// # Errors
 /// If a line is no rule; the message names it.
-pub fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
+pub fn parse_rules(text: &str) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or("").trim();
@@ -104,7 +106,7 @@ pub fn parse_rules(text: &str) -> Result<Vec<Rule>, String> {
                     component: component.to_owned(),
                 });
             }
-            _ => return Err(format!("line {number}: expected `pattern = component`: {line}")),
+            _ => return Err(Error::Rule { line: number, text: line.to_owned() }),
         }
     }
     Ok(rules)
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(component(&["a", "my_stuff_2"], "", &rules), "mlp");
         assert_eq!(component(&["rms_norm"], "", &rules), "scaling");
         assert_eq!(
-            parse_rules("nothing").unwrap_err(),
+            parse_rules("nothing").unwrap_err().to_string(),
             "line 1: expected `pattern = component`: nothing"
         );
     }

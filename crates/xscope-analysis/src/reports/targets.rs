@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xscope_trace::results::{CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck};
 
+use crate::error::{Error, Result};
 use crate::reports::profile_report::ProfileReport;
 
 /// The figure that a target is for, and of which requests.
@@ -73,13 +74,13 @@ impl Targets {
     /// # Errors
     ///
     /// A name that is none, or limits that contradict each other.
-    pub fn with(overrides: &Overrides) -> Result<Self, String> {
+    pub fn with(overrides: &Overrides) -> Result<Self> {
         let mut targets = Self::default();
         for (name, limits) in overrides {
-            let names: Vec<&str> = targets.0.iter().map(|target| target.name).collect();
+            let names: Vec<&'static str> = targets.0.iter().map(|target| target.name).collect();
             let known = targets.0.iter_mut().find(|target| target.name == name);
             let Some(target) = known else {
-                return Err(format!("no target is named {name}; there are {}", names.join(", ")));
+                return Err(Error::UnknownTarget { name: name.clone(), known: names });
             };
             target.target = limits.target.unwrap_or(target.target);
             target.alert = limits.alert.unwrap_or(target.alert);
@@ -89,11 +90,11 @@ impl Targets {
             };
             // Also refuses what is no number.
             if !(good >= bad && bad >= 0.0) {
-                return Err(format!(
-                    "{name}: wanted {}, alert {}: the alert must be worse than the target",
-                    target.wanted(),
-                    target.alarming(),
-                ));
+                return Err(Error::TargetOrder {
+                    name: name.clone(),
+                    wanted: target.wanted(),
+                    alert: target.alarming(),
+                });
             }
         }
         Ok(targets)
@@ -307,7 +308,7 @@ mod tests {
             ("batch_8", None, Some(300.0), "wanted > 200 items/s, alert < 300 items/s"),
             ("batch_8", Some(f64::NAN), None, "alert must be worse"),
         ] {
-            let error = with(name, target, alert).unwrap_err();
+            let error = with(name, target, alert).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::devices::steps::{extent_of, steps};
@@ -126,7 +126,7 @@ fn options(args: &AnalyzeArgs) -> Result<Options> {
         Some(path) => {
             let text = fs::read_to_string(path)
                 .with_context(|| format!("cannot read the rules in {}", path.display()))?;
-            parse_rules(&text).map_err(|what| anyhow!("{}: {what}", path.display()))?
+            parse_rules(&text).with_context(|| path.display().to_string())?
         }
         None => Vec::new(),
     };

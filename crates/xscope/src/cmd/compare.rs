@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use xscope_analysis::compare::measured::Measured;
 use xscope_analysis::compare::noise::NoiseTable;
 use xscope_analysis::compare::rules::Rules;
@@ -55,7 +55,7 @@ pub(crate) fn rules(args: &JudgeArgs) -> Result<Rules> {
     let own = toml::from_str::<Rules>(&text)
         .with_context(|| format!("{} holds no rules: see docs/compare.md", path.display()))?;
     let rules = Rules::default().overridden_by(own);
-    rules.check().map_err(|what| anyhow!("{}: {what}", path.display()))?;
+    rules.check().with_context(|| path.display().to_string())?;
     Ok(rules)
 }
 

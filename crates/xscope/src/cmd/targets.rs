@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use xscope_analysis::reports::targets::{Overrides, Targets};
 use xscope_trace::results::{CheckOutcome, TargetCheck};
 
@@ -16,13 +16,13 @@ pub(crate) fn overrides(path: Option<&Path>) -> Result<Overrides> {
         .with_context(|| format!("cannot read the targets in {}", path.display()))?;
     let overrides: Overrides = toml::from_str(&text)
         .with_context(|| format!("{} holds no targets: see docs/targets.md", path.display()))?;
-    Targets::with(&overrides).map_err(|what| anyhow!("{}: {what}", path.display()))?;
+    Targets::with(&overrides).with_context(|| path.display().to_string())?;
     Ok(overrides)
 }
 
 /// The targets, with those limits.
 pub(crate) fn read(path: Option<&Path>) -> Result<Targets> {
-    Targets::with(&overrides(path)?).map_err(|what| anyhow!(what))
+    Ok(Targets::with(&overrides(path)?)?)
 }
 
 /// Whether a check came out as bad as `when` (`alert` or `missed`).
