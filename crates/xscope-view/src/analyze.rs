@@ -13,7 +13,7 @@ use xscope_trace::stats::as_f64;
 use crate::colour::{Text, Tone};
 use crate::findings::marked;
 use crate::grid::{Cell, Column, Grid, Style, row};
-use crate::memory::snapshot_grids;
+use crate::sections::memory::snapshot_grids;
 use crate::text::{duration, percent, shorten, si};
 
 /// How many rows a table of the first page has.
@@ -103,33 +103,6 @@ fn quality_line(findings: &[Finding], out: &mut Text) {
     };
     *out += marked(worst);
     out.line(format!(" [{}]{others}", worst.code));
-}
-
-pub(crate) fn devices(report: &AnalyzeReport) -> Grid {
-    let rows = report.devices.iter().map(|device| {
-        row![
-            shorten(&device.name, 40),
-            shorten(&device.model, 24),
-            duration(device.window_us),
-            duration(device.busy_us),
-            duration(device.idle_us),
-            percent(device.busy_share),
-            Cell::bar(device.busy_share, 12),
-        ]
-    });
-    Grid::new(
-        "Devices",
-        [
-            Column::Text("device"),
-            Column::Text("model"),
-            Column::Number("window"),
-            Column::Number("busy"),
-            Column::Number("idle"),
-            Column::Number("busy share"),
-            Column::Drawing,
-        ],
-        rows,
-    )
 }
 
 pub(crate) fn kernels_text(kernels: &[KernelRow]) -> Text {

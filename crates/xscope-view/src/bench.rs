@@ -1,5 +1,6 @@
 //! Results of a benchmark as a table for the terminal, as Markdown and as CSV.
 
+use xscope_analysis::words::counted;
 use xscope_trace::results::{
     Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
 };
@@ -7,7 +8,6 @@ use xscope_trace::results::{
 use crate::colour::{Text, Tone};
 use crate::grid::{self, Column, Style, table};
 use crate::text::figure_text;
-use xscope_analysis::words::counted;
 
 /// A table with a row for each point, and below it why points are invalid.
 pub fn bench_text(results: &Results, style: Style) -> Text {

@@ -14,6 +14,11 @@ pub(crate) fn duration(us: f64) -> String {
     }
 }
 
+/// A duration in microseconds, `-` if it is not known.
+pub(crate) fn known_duration(us: &Metric) -> String {
+    us.value.map_or_else(|| "-".to_owned(), duration)
+}
+
 /// A count or rate with an SI prefix.
 pub(crate) fn si(value: f64, unit: &str) -> String {
     let steps = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];

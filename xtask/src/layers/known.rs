@@ -2,7 +2,7 @@
 
 use super::Ring;
 
-const KNOWN: [(&str, &str, &str); 11] = [
+const KNOWN: &[(&str, &str, &str)] = &[
     ("xscope", "files", "cli/load.rs cli/score.rs cli/search.rs"),
     (
         "xscope",
@@ -23,11 +23,6 @@ const KNOWN: [(&str, &str, &str); 11] = [
     ("xscope-engine", "files", "capture.rs device_trace.rs scheduler.rs"),
     ("xscope-engine", "files", "span_sink.rs telemetry.rs"),
     ("xscope-model", "files", "cache.rs layers.rs model.rs"),
-    (
-        "xscope-view",
-        "files",
-        "analyze.rs memory.rs overhead.rs profile.rs requests.rs sections.rs targets.rs",
-    ),
 ];
 
 /// Whether a ring lies within one of the list.

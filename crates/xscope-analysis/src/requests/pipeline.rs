@@ -34,3 +34,8 @@ pub const PIPELINE: [&str; 16] = [
     "client.receive",
     UNACCOUNTED,
 ];
+
+/// Where a stage stands in the pipeline: behind all others if it is none of them.
+pub fn place(stage: &str) -> usize {
+    PIPELINE.iter().position(|known| *known == stage).unwrap_or(PIPELINE.len())
+}

@@ -9,7 +9,7 @@ use xscope_trace::{Metric, Picos, Trace};
 
 use crate::memory::{MemoryReport, hbm_peak};
 use crate::requests::batches::BatchView;
-use crate::requests::pipeline::FORWARD;
+use crate::requests::pipeline::{FORWARD, place};
 use crate::requests::view::RequestView;
 
 /// One profiled request, with the names that users of the Score API have.
@@ -44,6 +44,16 @@ pub struct Profiled {
     pub hardware: Option<String>,
     /// Every stage with its time; they add up to `total_latency_ms`.
     pub waterfall: BTreeMap<String, f64>,
+}
+
+impl Profiled {
+    /// Its stages with their milliseconds, in the order of the pipeline.
+    pub fn stages(&self) -> Vec<(&str, f64)> {
+        let mut stages: Vec<_> =
+            self.waterfall.iter().map(|(name, &ms)| (name.as_str(), ms)).collect();
+        stages.sort_by_key(|&(name, _)| place(name));
+        stages
+    }
 }
 
 pub(crate) fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {

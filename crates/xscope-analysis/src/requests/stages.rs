@@ -4,7 +4,7 @@ use serde::Serialize;
 use xscope_trace::Picos;
 use xscope_trace::stats::{Percentile, mean_micros, millis, share, sum};
 
-use crate::requests::pipeline::PIPELINE;
+use crate::requests::pipeline::place;
 use crate::requests::view::RequestView;
 
 /// Statistics of one stage over the measured requests.
@@ -23,9 +23,7 @@ pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
     let whole = sum(&views.iter().map(|view| view.total).collect::<Vec<_>>());
     let mut names: Vec<&str> =
         views.iter().flat_map(|view| view.stages.keys().map(String::as_str)).collect();
-    names.sort_by_key(|name| {
-        (PIPELINE.iter().position(|stage| stage == name).unwrap_or(100), *name)
-    });
+    names.sort_by_key(|name| (place(name), *name));
     names.dedup();
     names
         .into_iter()

@@ -7,8 +7,7 @@ use xscope_trace::results::{
 };
 
 use crate::grid::{Cell, Column, row};
-use crate::html::bounds::ROWS;
-use crate::html::parts::table;
+use crate::markup::{ROWS, table};
 use crate::text::{metric, shorten};
 
 /// Points whose causes are told one by one.

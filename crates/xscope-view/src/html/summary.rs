@@ -8,9 +8,9 @@ use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
 use xscope_trace::results::TargetCheck;
 
-use crate::html::Side;
 use crate::html::benchmark::{checks, invalid, outcome};
-use crate::html::parts::{figure, findings, stacked, stage_class, waterfall};
+use crate::html::side::Side;
+use crate::markup::{figure, findings, stacked, stage_class, waterfall};
 use crate::text::{figure_text, percent, shorten};
 
 /// Findings on the first screen.

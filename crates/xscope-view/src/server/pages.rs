@@ -5,7 +5,7 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::{RunPath, Shared, guard, refuse, session, typed};
-use crate::html::{SCRIPTS, STYLE};
+use crate::markup::{SCRIPTS, STYLE};
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

@@ -22,7 +22,7 @@ use xscope_trace::model::DeviceKind;
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::window::clip;
 use xscope_trace::{Bytes, Picos, Trace};
-use xscope_view::{Style, analyze_text, groups_text, section_text};
+use xscope_view::{Style, analyze_text, groups_text, section_json, section_text};
 
 use crate::cli::AnalyzeArgs;
 use crate::cmd::Exit;
@@ -66,7 +66,9 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         return Ok(Exit::Fine);
     }
     match (section, args.output.json) {
-        (Some(section), true) => section_json(&report, section)?,
+        (Some(section), true) => {
+            output::written(|out| Ok(section_json(&report, section, out)?))?;
+        }
         (None, true) => output::json(&*report)?,
         (Some(section), false) => output::page(&section_text(&report, section, style))?,
         (None, false) if args.markdown => {
@@ -171,21 +173,4 @@ fn write_memory_reports(report: &AnalyzeReport, folder: &Path) -> Result<()> {
         folder.display()
     ));
     Ok(())
-}
-
-fn section_json(report: &AnalyzeReport, section: Section) -> Result<()> {
-    match section {
-        Section::Layers => output::json(&report.layers),
-        Section::Kernels => output::json(&report.kernels),
-        Section::Devices => output::json(&report.timeline),
-        Section::Idle => output::json(&report.idle),
-        Section::Collectives => output::json(&report.collectives),
-        Section::Compiles => output::json(&report.compiles),
-        Section::Programs => output::json(&report.programs),
-        Section::Steps => output::json(&report.steps),
-        Section::Requests => output::json(&report.requests),
-        Section::Memory => output::json(&(&report.memory, &report.allocators)),
-        Section::Overhead => output::json(&report.recording),
-        Section::Quality => output::json(&report.quality),
-    }
 }

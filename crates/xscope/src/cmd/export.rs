@@ -13,7 +13,7 @@ use xscope_load::post_json;
 use xscope_trace::run::{RunDir, RunManifest, replace_file};
 use xscope_trace::write::{Target, Written, to_file, to_stream};
 use xscope_trace::{Trace, atomic};
-use xscope_view::csv::Table;
+use xscope_view::csv_tables;
 use xscope_view::otlp::otlp;
 
 use crate::cli::ExportArgs;
@@ -73,7 +73,7 @@ fn tables(trace: &Trace, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let report = xscope_analysis::analyze(trace);
-    for table in Table::ALL {
+    for table in csv_tables() {
         let path = folder.join(table.file_name());
         let failed = || format!("cannot write {}", path.display());
         let rows = atomic::replace(&path, |file| {

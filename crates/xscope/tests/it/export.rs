@@ -294,6 +294,10 @@ fn tables_hold_what_the_report_says() {
         .map(|row| row["total_us"].parse::<f64>().unwrap())
         .sum();
     assert!((top - report["layers"]["total_us"].as_f64().unwrap()).abs() < 0.1, "{top}");
+    let steps = report["steps"]["steps"].as_array().unwrap();
+    assert_eq!(table("steps.csv").len(), steps.len());
+    let recorders = report["recording"]["recorders"].as_array().unwrap();
+    assert_eq!(table("recorders.csv").len(), recorders.len());
     // A table without rows has no file.
     let findings = report["quality"].as_array().unwrap().len();
     let quality = folder.join("quality.csv");

@@ -1,10 +1,38 @@
-//! What recording costs, as a table and in words.
+//! What recording itself cost.
 
+use xscope_analysis::AnalyzeReport;
 use xscope_analysis::overhead::{OverheadReport, OverheadRow, Verdict};
+use xscope_analysis::section::Section;
+use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 use xscope_trace::overhead::Recording;
 
+use crate::colour::Text;
+use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, row};
-use crate::text::metric;
+use crate::sections::view::{SectionView, pretty};
+use crate::text::{known_duration, metric, percent, si};
+
+/// The page of latency shows what was measured of it, as that is what it changes.
+pub(crate) const SECTION: SectionView = SectionView {
+    notes: |report| notes(report).into_iter().map(Text::from).collect(),
+    tables: &[
+        Table::new("overhead", |_, report, rows| {
+            let measured = report.recording.measured.as_ref();
+            rows.all(measured.map_or(&[][..], |measured| &measured.rows))
+        }),
+        Table::new("recorders", |_, report, rows| rows.all(&report.recording.recorders)),
+    ],
+    ..SectionView::new(
+        Section::Overhead,
+        |report| {
+            let measured = report.recording.measured.iter().map(overhead_grid);
+            measured.chain([recorders(report)]).collect()
+        },
+        |_| "no profiler's file is in it, and no run that measured it",
+        |report, out| pretty(&report.recording, out),
+    )
+};
 
 /// Everything that was measured, or could have been, against its budget.
 pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
@@ -93,6 +121,44 @@ fn name(recording: Recording) -> &'static str {
         Recording::Basic => "the profiler",
         Recording::Full => "the Python tracer",
     }
+}
+
+fn recorders(report: &AnalyzeReport) -> Grid {
+    let columns = [
+        Column::Text("recorder"),
+        Column::Number("events"),
+        Column::Number("events/s"),
+        Column::Number("held threads up"),
+        Column::Number("share of the window"),
+    ];
+    let rows = report.recording.recorders.iter().map(|row| {
+        row![
+            row.recorder.replace('_', " "),
+            row.events.to_string(),
+            si(row.events_per_sec, ""),
+            known_duration(&row.time_us),
+            row.share.value.map_or_else(|| "-".to_owned(), percent),
+        ]
+    });
+    Grid::new("What recording took, as far as the trace says", columns, rows)
+}
+
+/// What is known beside the table of recorders.
+fn notes(report: &AnalyzeReport) -> Vec<String> {
+    let recording = &report.recording;
+    let mut notes: Vec<String> = recording.measured.iter().flat_map(overhead_notes).collect();
+    if recording.recorders.is_empty() {
+        return notes;
+    }
+    let rate = recording.bytes_per_sec.value;
+    notes.extend(rate.map(|rate| format!("{} of profile", si(rate, "B/s"))));
+    let times = || recording.recorders.iter().map(|row| (row.recorder, &row.time_us));
+    let unknown = times().find(|(_, time)| time.value.is_none());
+    let counted = times().find(|(_, time)| time.status == Status::Degraded);
+    let reason = |time: &Metric| time.reason.clone().unwrap_or_default();
+    notes.extend(unknown.map(|(_, time)| format!("without a time: {}", reason(time))));
+    notes.extend(counted.map(|(recorder, time)| format!("{recorder}: {}", reason(time))));
+    notes
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use xscope_analysis::AnalyzeReport;
 use xscope_analysis::kernels::row::KernelRow;
 use xscope_trace::stats::as_f64;
 
-use crate::grid::{Cell, Column, row};
-use crate::html::bounds::ROWS;
-use crate::html::parts::table;
+use crate::grid::{Cell, Column, columns, row};
+use crate::markup::{ROWS, table};
 use crate::text::{duration, percent, shorten, si};
 
 /// Operations in the roofline chart.
@@ -93,44 +92,27 @@ pub(crate) fn operations(analysis: &AnalyzeReport) -> Vec<Operation<'_>> {
     found
 }
 
-/// The page of kernels.
-pub(crate) fn page(analysis: &AnalyzeReport) -> Markup {
+/// The operations as a table, as many as a page can hold; `None` if there are none.
+pub(crate) fn operations_table(analysis: &AnalyzeReport) -> Option<Markup> {
     let operations = operations(analysis);
     let whole: f64 = operations.iter().map(|operation| operation.self_us).sum();
-    let mut columns = vec![Column::Text("kernel"), Column::Text("scope"), Column::Text("category")];
-    let numbers = [
-        "self time",
-        "share",
-        "count",
-        "devices",
-        "mean",
-        "p99",
-        "FLOP/s",
-        "B/s",
-        "FLOP/B",
-        "of peak",
-    ];
-    columns.extend(numbers.map(|name| match name {
-        "share" => Column::Share(name),
-        _ => Column::Number(name),
-    }));
+    let mut columns = columns(&["kernel", "scope", "category"], &["self time"]);
+    columns.push(Column::Share("share"));
+    let numbers = ["count", "devices", "mean", "p99", "FLOP/s", "B/s", "FLOP/B", "of peak"];
+    columns.extend(numbers.map(Column::Number));
     columns.push(Column::Text("bound by"));
     let rows: Vec<_> =
         operations.iter().take(ROWS).map(|operation| cells(operation, whole)).collect();
-    html! {
-        @if rows.is_empty() {
-            p.empty { "This profile has no operation of a device." }
-        } @else {
-            p.note {
-                "Operations of one name and scope together, over all programs and devices. What bounds one, "
-                "and its share of the peak, are of the program and device where it took most."
-            }
-            (table(&columns, &rows))
+    (!rows.is_empty()).then(|| html! {
+        p.note {
+            "Operations of one name and scope together, over all programs and devices. What bounds one, "
+            "and its share of the peak, are of the program and device where it took most."
         }
+        (table(&columns, &rows))
         @if operations.len() > ROWS {
             p.notice { (operations.len() - ROWS) " more, with less time, are left out of this page; report.json and `--json` have all." }
         }
-    }
+    })
 }
 
 fn cells(operation: &Operation<'_>, whole: f64) -> Vec<Cell> {
@@ -140,8 +122,8 @@ fn cells(operation: &Operation<'_>, whole: f64) -> Vec<Cell> {
     let roofline = &operation.costliest.roofline;
     row![
         shorten(operation.name, 60),
-        operation.scope.to_owned(),
-        operation.costliest.category.clone(),
+        operation.scope,
+        &operation.costliest.category,
         duration(operation.self_us),
         percent(operation.self_us / whole.max(f64::MIN_POSITIVE)),
         operation.count.to_string(),
@@ -152,7 +134,7 @@ fn cells(operation: &Operation<'_>, whole: f64) -> Vec<Cell> {
         rate(operation.bytes),
         operation.intensity().map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")),
         roofline.efficiency.value.map_or_else(|| "-".to_owned(), percent),
-        roofline.bound_by.to_owned(),
+        roofline.bound_by,
     ]
 }
 

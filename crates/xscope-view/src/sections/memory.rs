@@ -1,16 +1,65 @@
 //! What fills the memory of devices, as tables.
 
-use xscope_analysis::AnalyzeReport;
+use maud::{Markup, html};
+use serde::Serialize;
+use xscope_analysis::section::Section;
+use xscope_analysis::{AnalyzeReport, ProfileReport};
+use xscope_trace::Bytes;
 use xscope_trace::stats::as_f64;
 
-use crate::grid::{Cell, Column, Grid, row};
+use crate::colour::Text;
+use crate::csv::Table;
+use crate::grid::{Cell, Column, Grid, columns, row};
+use crate::markup::{self, chart, figure};
+use crate::sections::cut::{DEVICES, truncate};
+use crate::sections::differ::{Sides, differences, sums};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
 use crate::text::{duration, metric, percent, shorten, si};
 
 /// How many layers are shown, and how many places of each profile of allocations.
 const ROWS: usize = 12;
 
-/// All tables of memory.
-pub(crate) fn memory_grids(report: &AnalyzeReport) -> Vec<Grid> {
+pub(crate) const SECTION: SectionView = SectionView {
+    notes,
+    pages: &[PageView { id: "memory", title: "Memory", content: Content::Own(page) }],
+    data: &[
+        Data { name: "memory", json: |report| compact(&owners_over_time(&report.analysis)) },
+        Data {
+            name: "allocators",
+            json: |report| compact(&allocators_over_time(&report.analysis)),
+        },
+    ],
+    cut: |report| {
+        truncate(&mut report.allocators, DEVICES)
+            + truncate(&mut report.allocations, markup::ROWS)
+            + truncate(&mut report.reported_memory, markup::ROWS)
+            + truncate(&mut report.memory.owners, DEVICES)
+            + truncate(&mut report.memory.scopes, markup::ROWS)
+    },
+    tables: &[
+        Table::new("memory_owners", |_, report, rows| rows.all(&report.memory.owners)),
+        Table::new("memory_scopes", |_, report, rows| rows.all(&report.memory.scopes)),
+        Table::new("allocators", |_, report, rows| rows.all(&report.allocators)),
+        Table::new("planned_memory", |_, report, rows| rows.all(&report.memory.programs)),
+        Table::new("planned_layers", |_, report, rows| rows.all(&all_planned_layers(report))),
+        Table::new("planned_buffers", |_, report, rows| rows.all(&all_planned_buffers(report))),
+        Table::new("memory_growth", |_, report, rows| rows.all(&report.memory.growth)),
+        Table::new("allocations", |_, report, rows| rows.all(&report.allocations)),
+        Table::new("reported_memory", |_, report, rows| rows.all(&report.reported_memory)),
+    ],
+    difference: Some(difference),
+    ..SectionView::new(
+        Section::Memory,
+        grids,
+        |_| {
+            "no allocator wrote events and no program carries its buffers: give the device memory \
+             profile (jax.profiler.save_device_memory_profile) too"
+        },
+        |report, out| pretty(&(&report.memory, &report.allocators), out),
+    )
+};
+
+fn grids(report: &AnalyzeReport) -> Vec<Grid> {
     vec![
         owners(report),
         scopes(report),
@@ -27,6 +76,89 @@ pub(crate) fn memory_grids(report: &AnalyzeReport) -> Vec<Grid> {
 /// What is known without any device: snapshots and sglang-jax's reports.
 pub(crate) fn snapshot_grids(report: &AnalyzeReport) -> Vec<Grid> {
     vec![allocations(report), reported(report)]
+}
+
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    let memory = &report.memory;
+    let mut notes = Vec::new();
+    if memory.programs.iter().any(|program| program.live_bytes.is_none()) {
+        notes.push("without a figure: the compiler did not say when buffers are in use".into());
+    }
+    let has_others = !memory.owners.is_empty()
+        || !report.allocators.is_empty()
+        || !report.allocations.is_empty()
+        || !report.reported_memory.is_empty();
+    if let Some(reason) = memory.planned_peak.reason.as_ref().filter(|_| has_others) {
+        notes.push(format!("no plan of programs: {reason}").into());
+    }
+    notes
+}
+
+fn page(report: &ProfileReport) -> Option<Markup> {
+    let analysis = &report.analysis;
+    let counted = !analysis.memory.owners.is_empty() || !analysis.allocators.is_empty();
+    let grids = grids(analysis);
+    grids.iter().any(|grid| !grid.rows.is_empty()).then(|| {
+        html! {
+            p { "Peak over all owners: " (figure(&analysis.memory.peak, 2)) }
+            @if counted { (chart("memory", "What was live over time, by owner or allocator")) }
+            @for grid in &grids { (markup::grid(grid)) }
+        }
+    })
+}
+
+/// Names and samples, microseconds and MB.
+type Series = Vec<(String, Vec<(f64, f64)>)>;
+
+fn owners_over_time(report: &AnalyzeReport) -> Series {
+    let owners = report.memory.owners.iter();
+    owners.map(|row| (shorten(&row.owner, 80), row.series.clone())).collect()
+}
+
+fn allocators_over_time(report: &AnalyzeReport) -> Series {
+    let mb = |&(us, bytes): &(f64, Bytes)| (us, as_f64(bytes.0) / 1e6);
+    let rows = report.allocators.iter().map(|row| {
+        let name = if row.name.is_empty() { "allocator" } else { &row.name };
+        (shorten(name, 80), row.samples.iter().map(mb).collect())
+    });
+    rows.collect()
+}
+
+fn difference(sides: &Sides<'_>) -> Option<Markup> {
+    let peaks = |report: &ProfileReport| {
+        let memory = &report.analysis.memory;
+        let mut peaks = sums(memory.owners.iter().map(|row| (row.owner.as_str(), row.peak_mb)));
+        peaks.extend(memory.peak.value.map(|peak| ("all owners".to_owned(), peak)));
+        peaks
+    };
+    let rows = sides.joined(peaks, |mb| format!("{mb:.2}"));
+    differences("Peak by owner, MB", "owner", rows)
+}
+
+/// A row of a program's plan, with the program.
+#[derive(Serialize)]
+struct Planned<'a, T> {
+    program: &'a str,
+    #[serde(flatten)]
+    row: &'a T,
+}
+
+fn all_planned_layers(report: &AnalyzeReport) -> Vec<Planned<'_, impl Serialize>> {
+    let rows = report
+        .memory
+        .programs
+        .iter()
+        .flat_map(|it| it.layers.iter().map(|row| Planned { program: &it.program, row }));
+    rows.collect()
+}
+
+fn all_planned_buffers(report: &AnalyzeReport) -> Vec<Planned<'_, impl Serialize>> {
+    let rows = report
+        .memory
+        .programs
+        .iter()
+        .flat_map(|it| it.buffers.iter().map(|row| Planned { program: &it.program, row }));
+    rows.collect()
 }
 
 pub(crate) fn owners(report: &AnalyzeReport) -> Grid {
@@ -67,8 +199,6 @@ pub(crate) fn scopes(report: &AnalyzeReport) -> Grid {
 fn allocators(report: &AnalyzeReport) -> Grid {
     let names =
         ["peak", "at", "fragmentation", "lifetime peak", "capacity", "growth", "allocations"];
-    let mut columns = vec![Column::Text("allocator")];
-    columns.extend(names.map(Column::Number));
     let rows = report.allocators.iter().map(|row| {
         row![
             row.name.clone(),
@@ -81,7 +211,7 @@ fn allocators(report: &AnalyzeReport) -> Grid {
             row.allocations.to_string(),
         ]
     });
-    Grid::new("Device allocators", columns, rows)
+    Grid::new("Device allocators", columns(&["allocator"], &names), rows)
 }
 
 /// How many programs are shown layer by layer, and how many rows of each.
@@ -98,8 +228,6 @@ fn planned(report: &AnalyzeReport) -> Grid {
         "in use at once",
         "fragmentation",
     ];
-    let mut columns = vec![Column::Text("program")];
-    columns.extend(names.map(Column::Number));
     let rows = report.memory.programs.iter().map(|row| {
         let bytes = [
             row.total_bytes,
@@ -116,12 +244,12 @@ fn planned(report: &AnalyzeReport) -> Grid {
         ]);
         cells
     });
-    Grid::new("Memory of each device as compilers planned it", columns, rows)
+    let title = "Memory of each device as compilers planned it";
+    Grid::new(title, columns(&["program"], &names), rows)
 }
 
 fn planned_layers(report: &AnalyzeReport) -> Grid {
-    let mut columns = vec![Column::Text("program"), Column::Text("layer"), Column::Text("part")];
-    columns.extend(["arguments", "buffers at the peak"].map(Column::Number));
+    let columns = columns(&["program", "layer", "part"], &["arguments", "buffers at the peak"]);
     let programs = report.memory.programs.iter().take(PLANS);
     let rows = programs.flat_map(|program| {
         program.layers.iter().take(PLAN_ROWS).map(|layer| {

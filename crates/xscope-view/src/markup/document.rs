@@ -1,95 +1,40 @@
-//! The report as one HTML file that needs nothing else: no network, no other file.
+//! A page as one file that needs nothing else: no network, no other file.
 //!
 //! Text and tables are written here, escaped, and are readable without scripts; the scripts of
 //! `web/` sort, filter and draw charts from a JSON island in the page. The policy in the page lets
 //! those scripts run, by their hashes, and nothing else; it forbids any connection.
 
-mod benchmark;
-mod bounds;
-mod charts;
-mod difference;
-mod operations;
-mod pages;
-mod parts;
-mod summary;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use xscope_analysis::ProfileReport;
-use xscope_trace::results::Results;
-use xscope_trace::run::{RunDir, RunManifest};
 
-pub use difference::difference_html;
+use crate::text::shorten;
 
 /// The style sheet of all pages.
-pub const STYLE: &str = include_str!("../web/report.css");
+pub(crate) const STYLE: &str = include_str!("../../web/report.css");
 
 /// The scripts of all pages, in the order in which they must run. They share one global,
 /// `xscope`, beside that of Apache ECharts 6.1.0 (`dist/echarts.common.min.js` of its npm package,
 /// unchanged); `xscope.start(document)` brings a page to life and runs by itself in a report.
-pub const SCRIPTS: [(&str, &str); 5] = [
-    ("echarts.min.js", include_str!("../web/vendor/echarts/echarts.min.js")),
-    ("tables.js", include_str!("../web/tables.js")),
-    ("flame.js", include_str!("../web/flame.js")),
-    ("charts.js", include_str!("../web/charts.js")),
-    ("start.js", include_str!("../web/start.js")),
+pub(crate) const SCRIPTS: [(&str, &str); 5] = [
+    ("echarts.min.js", include_str!("../../web/vendor/echarts/echarts.min.js")),
+    ("tables.js", include_str!("../../web/tables.js")),
+    ("flame.js", include_str!("../../web/flame.js")),
+    ("charts.js", include_str!("../../web/charts.js")),
+    ("start.js", include_str!("../../web/start.js")),
 ];
 
-/// What a page is about: a run, or any profile.
-#[derive(Debug)]
-pub struct Side {
-    pub report: ProfileReport,
-    /// Absent if it is not of a run.
-    pub manifest: Option<RunManifest>,
-    /// What a benchmark wrote of its points.
-    pub results: Option<Results>,
-}
-
-impl Side {
-    /// A run with what lies beside its profile.
-    pub fn of_run(report: ProfileReport, run: &RunDir) -> Self {
-        let results = run.read_json(&run.results_path());
-        Self { report, manifest: Some(run.manifest.clone()), results }
-    }
-
-    pub fn of_profile(report: ProfileReport) -> Self {
-        Self { report, manifest: None, results: None }
-    }
-
-    /// What a run is called, or where a profile without one is.
-    fn title(&self) -> String {
-        match &self.manifest {
-            Some(manifest) => manifest.id.clone(),
-            None => self.report.run_dir.clone(),
-        }
-    }
-
-    /// With lists that a page can hold, and what was left out of them.
-    fn cut(self) -> (Self, bounds::LeftOut) {
-        let (report, left_out) = bounds::cut(self.report);
-        (Self { report, ..self }, left_out)
-    }
-}
-
-/// The report on a run or a profile as one HTML file.
-pub fn report_html(side: Side) -> String {
-    let (side, left_out) = side.cut();
-    let pages = pages::pages(&side, &left_out);
-    document(&side.title(), &pages, &charts::data(&side.report))
-}
-
 /// One part of a page that the navigation leads to.
-struct Page {
-    id: &'static str,
-    title: &'static str,
-    content: Markup,
+pub(crate) struct Page {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub content: Markup,
 }
 
-fn document(title: &str, pages: &[Page], data: &impl Serialize) -> String {
-    let title = crate::text::shorten(title, 120);
+/// The page; `data` is JSON, what its scripts draw from.
+pub(crate) fn document(title: &str, pages: &[Page], data: &str) -> String {
+    let title = shorten(title, 120);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -128,8 +73,7 @@ fn document(title: &str, pages: &[Page], data: &impl Serialize) -> String {
 
 /// Data for the scripts. `<` does not occur in JSON but in strings, where it may be escaped: no
 /// name can end the element.
-fn island(data: &impl Serialize) -> Markup {
-    let json = serde_json::to_string(data).unwrap_or_else(|_| "{}".to_owned());
+fn island(json: &str) -> Markup {
     html! {
         script type="application/json" id="xscope-data" { (PreEscaped(json.replace('<', "\\u003c"))) }
     }

@@ -1,15 +1,18 @@
-//! What pages are made of: tables, bars, figures.
+//! Tables, bars and figures of pages.
 
 use maud::{Markup, html};
-use xscope_analysis::requests::pipeline::PIPELINE;
+use xscope_analysis::requests::pipeline::{PIPELINE, place};
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::{Finding, Severity};
+use xscope_trace::stats::as_f64;
 
 use crate::grid::{Cell, Column, Grid};
 use crate::text::{metric, percent, shorten};
-use xscope_trace::stats::as_f64;
+
+/// Rows of a table that a page can hold.
+pub(crate) const ROWS: usize = 2000;
 
 /// Tables with more rows than this can be filtered.
 const FEW: usize = 8;
@@ -75,6 +78,13 @@ fn cell(column: &Column, cell: Option<&Cell>) -> Markup {
     }
 }
 
+/// What a terminal says in a line, as a sentence.
+pub(crate) fn sentence(line: &str) -> String {
+    let mut letters = line.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
+}
+
 /// A figure with its unit; why it is not to be trusted, if so.
 pub(crate) fn figure(figure: &Metric, digits: usize) -> Markup {
     html! {
@@ -87,8 +97,7 @@ pub(crate) fn figure(figure: &Metric, digits: usize) -> Markup {
 
 /// The class that colours a stage: a colour and, for the second half, stripes.
 pub(crate) fn stage_class(name: &str) -> String {
-    let place = PIPELINE.iter().position(|stage| *stage == name).unwrap_or(PIPELINE.len() - 1);
-    format!("fill f{place}")
+    format!("fill f{}", place(name).min(PIPELINE.len() - 1))
 }
 
 /// Where the time of one request went, a row for each stage, each where the one before it ends;
@@ -96,8 +105,6 @@ pub(crate) fn stage_class(name: &str) -> String {
 pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Markup {
     let fits = request.total_latency_ms * LARGEST_RATIO >= widest_ms;
     let width_ms = if fits { widest_ms } else { request.total_latency_ms };
-    let mut stages: Vec<(&String, &f64)> = request.waterfall.iter().collect();
-    stages.sort_by_key(|(name, _)| PIPELINE.iter().position(|stage| stage == name).unwrap_or(100));
     let percent_of = |ms: f64| 100.0 * ms / width_ms.max(f64::MIN_POSITIVE);
     let mut before = 0.0;
     html! {
@@ -114,7 +121,7 @@ pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Mark
                     @if !fits { ". Drawn to its own scale." }
                 }
             }
-            @for (name, &ms) in stages {
+            @for (name, ms) in request.stages() {
                 div.row {
                     span.name { (shorten(name, 40)) }
                     span.lane {

@@ -1,0 +1,9 @@
+//! What pages are made of.
+
+mod document;
+mod parts;
+
+pub(crate) use document::{Page, SCRIPTS, STYLE, document};
+pub(crate) use parts::{
+    ROWS, chart, figure, findings, grid, sentence, stacked, stage_class, table, waterfall,
+};

@@ -1,0 +1,167 @@
+//! Device time by the model's scopes and components.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use serde::Serialize;
+use xscope_analysis::layers::LayerNode;
+use xscope_analysis::section::Section;
+use xscope_analysis::{AnalyzeReport, ProfileReport};
+
+use crate::colour::Text;
+use crate::csv::Table;
+use crate::grid::{Cell, Column, Grid, row};
+use crate::markup::chart;
+use crate::sections::cut;
+use crate::sections::differ::{Sides, differences};
+use crate::sections::flame::flame_text;
+use crate::sections::view::{Content, Data, NO_WORK, PageView, SectionView, compact, pretty};
+use crate::text::{duration, percent, shorten};
+
+pub(crate) const SECTION: SectionView = SectionView {
+    notes,
+    drawing: |report| flame_text(&report.layers.root),
+    pages: &[PageView {
+        id: "layers",
+        title: "Layers",
+        content: Content::Tables { charts: &[("flame", "Device time by scope; click to zoom")] },
+    }],
+    data: &[Data { name: "layers", json: |report| compact(&scope(&report.analysis.layers.root)) }],
+    cut: |report| cut::prune(&mut report.layers.root, cut::SCOPES),
+    tables: &[
+        Table::new("layers", |_, report, rows| rows.all(&paths(&report.layers.root))),
+        Table::new("components", |_, report, rows| rows.all(&report.layers.components)),
+    ],
+    difference: Some(difference),
+    ..SectionView::new(
+        Section::Layers,
+        |report| vec![components(report), layers(report)],
+        |_| NO_WORK,
+        |report, out| pretty(&report.layers, out),
+    )
+};
+
+fn components(report: &AnalyzeReport) -> Grid {
+    let columns = [
+        Column::Text("component"),
+        Column::Number("self time"),
+        Column::Share("share"),
+        Column::Drawing,
+    ];
+    let rows = report.layers.components.iter().map(|row| {
+        row![&row.name, duration(row.self_us), percent(row.share), Cell::bar(row.share, 12)]
+    });
+    Grid::new("Components of the model", columns, rows)
+}
+
+fn layers(report: &AnalyzeReport) -> Grid {
+    let root = &report.layers.root;
+    let mut rows = Vec::new();
+    if root.total_us > 0.0 {
+        layer_rows(root, root.total_us, 0, &mut rows);
+    }
+    let columns = [
+        Column::Text("scope"),
+        Column::Number("time"),
+        Column::Number("self"),
+        Column::Share("share"),
+    ];
+    Grid::new("Layers (device time by named scope)", columns, rows)
+}
+
+fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {
+    rows.push(row![
+        format!("{}{}", "  ".repeat(depth), shorten(&node.name, 48)),
+        duration(node.total_us),
+        duration(node.self_us),
+        percent(node.total_us / whole),
+    ]);
+    for child in &node.children {
+        layer_rows(child, whole, depth + 1, rows);
+    }
+}
+
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    if report.kernels.is_empty() {
+        return Vec::new();
+    }
+    let layers = &report.layers;
+    let note = format!(
+        "{} of device time has a scope; {} was split among scopes by cost, of which {} ({} of all) \
+         is ambiguous",
+        percent(layers.scoped_share),
+        duration(layers.split_us),
+        duration(layers.ambiguous_us),
+        percent(layers.ambiguous_share),
+    );
+    vec![note.into()]
+}
+
+/// A scope: name, time, time of its own, scopes in it. Letters, for there are thousands.
+#[derive(Serialize)]
+struct Scope {
+    n: String,
+    t: f64,
+    s: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    c: Vec<Self>,
+}
+
+fn scope(node: &LayerNode) -> Scope {
+    let round = |us: f64| (us * 1e3).round() / 1e3;
+    Scope {
+        n: shorten(&node.name, 80),
+        t: round(node.total_us),
+        s: round(node.self_us),
+        c: node.children.iter().map(scope).collect(),
+    }
+}
+
+/// A scope with those that it is in.
+#[derive(Serialize)]
+struct Path<'a> {
+    scope: String,
+    depth: usize,
+    name: &'a str,
+    total_us: f64,
+    self_us: f64,
+}
+
+/// Every scope below its parent.
+fn paths(root: &LayerNode) -> Vec<Path<'_>> {
+    fn add<'a>(node: &'a LayerNode, above: &str, depth: usize, rows: &mut Vec<Path<'a>>) {
+        for child in &node.children {
+            let scope = match above {
+                "" => child.name.clone(),
+                above => format!("{above}/{}", child.name),
+            };
+            rows.push(Path {
+                scope: scope.clone(),
+                depth,
+                name: &child.name,
+                total_us: child.total_us,
+                self_us: child.self_us,
+            });
+            add(child, &scope, depth + 1, rows);
+        }
+    }
+    let mut rows = Vec::new();
+    add(root, "", 0, &mut rows);
+    rows
+}
+
+fn difference(sides: &Sides<'_>) -> Option<Markup> {
+    let times = |report: &ProfileReport| -> BTreeMap<String, f64> {
+        let paths = paths(&report.analysis.layers.root);
+        paths.into_iter().map(|path| (path.scope, path.total_us)).collect()
+    };
+    let (rows, per) = sides.by_request(times, duration);
+    let table = differences(&format!("Device time by scope, {per}"), "scope", rows)?;
+    Some(html! {
+        div.pair {
+            (chart("flame-a", "A: device time by scope; click to zoom"))
+            (chart("flame-b", "B: device time by scope; click to zoom"))
+        }
+        (table)
+    })
+}

@@ -1,0 +1,308 @@
+//! Where requests' time went, and what their batches were.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use maud::{Markup, html};
+use xscope_analysis::requests::RequestsReport;
+use xscope_analysis::requests::batches::BatchSummary;
+use xscope_analysis::requests::profiled::Profiled;
+use xscope_analysis::requests::slow::SlowReport;
+use xscope_analysis::requests::stages::{StageRow, stages as stages_of};
+use xscope_analysis::requests::view::{RequestView, requests};
+use xscope_analysis::section::Section;
+use xscope_analysis::{AnalyzeReport, ProfileReport};
+use xscope_trace::{Metric, Picos, Trace};
+
+use crate::colour::Tone;
+use crate::csv::{Rows, Table, decimal, micros};
+use crate::findings::finding_lines;
+use crate::grid::{Cell, Column, Grid, columns, row};
+use crate::markup::{chart, figure, grid, table};
+use crate::sections::differ::{Sides, cells, columns as sides_of, differences};
+use crate::sections::overhead::{overhead_grid, overhead_notes};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
+use crate::text::{bar, metric, percent, shorten};
+
+/// How many batches are shown; JSON has all.
+const BATCHES: usize = 50;
+
+pub(crate) const SECTION: SectionView = SectionView {
+    notes: |report| report.requests.iter().flat_map(|it| finding_lines(&it.findings)).collect(),
+    pages: &[PageView { id: "latency", title: "Latency", content: Content::Own(latency) }],
+    data: &[
+        Data { name: "requests", json: |report| compact(&report.points) },
+        Data { name: "histogram", json: |report| compact(&report.latency.histogram) },
+        Data { name: "percentiles", json: |report| compact(&report.latency.percentiles) },
+    ],
+    tables: &[
+        Table::new("requests", |trace, _, rows| request_rows(trace, rows)),
+        Table::new("batches", |_, report, rows| rows.all(of(report, |it| &it.batch_rows))),
+        Table::new("batch_parts", |_, report, rows| {
+            let batches = report.requests.as_ref().and_then(|it| it.batches.as_ref());
+            rows.all(batches.map_or(&[][..], |batches| &batches.parts))
+        }),
+        Table::new("stages", |_, report, rows| rows.all(of(report, |it| &it.stages))),
+        Table::new("slow_stages", |_, report, rows| {
+            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.stages)))
+        }),
+        Table::new("slow_traits", |_, report, rows| {
+            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.traits)))
+        }),
+    ],
+    difference: Some(difference),
+    ..SectionView::new(
+        Section::Requests,
+        |report| report.requests.as_ref().map(grids).unwrap_or_default(),
+        |_| {
+            "it knows of no requests: give the run directory of `xscope profile`, or start the server \
+             under `xscope run`"
+        },
+        |report, out| pretty(&report.requests, out),
+    )
+};
+
+/// Rows of the report on requests; none without requests.
+fn of<T>(report: &AnalyzeReport, rows: impl Fn(&RequestsReport) -> &[T]) -> &[T] {
+    report.requests.as_ref().map_or(&[], rows)
+}
+
+fn grids(report: &RequestsReport) -> Vec<Grid> {
+    let mut grids = vec![summary(report), stages(&report.stages)];
+    grids.extend(report.typical.as_ref().map(|one| waterfall("Typical request", one)));
+    grids.extend(report.slowest.as_ref().map(|one| waterfall("Slowest request", one)));
+    grids.extend(report.slow.as_ref().map(slow_stages));
+    grids.extend(report.slow.as_ref().map(slow_traits));
+    grids.extend(report.batches.as_ref().map(batch_parts));
+    grids.push(batches(report));
+    grids
+}
+
+fn summary(report: &RequestsReport) -> Grid {
+    let names =
+        ["measured", "warm-up", "failed", "p50 ms", "p95 ms", "p99 ms", "mean ms", "items/s"];
+    let (counts, latency) = (&report.requests, &report.latency);
+    let row = row![
+        counts.measured.to_string(),
+        counts.warmup.to_string(),
+        counts.failed.to_string(),
+        metric(&latency.p50_ms, 3),
+        metric(&latency.p95_ms, 3),
+        metric(&latency.p99_ms, 3),
+        metric(&latency.mean_ms, 3),
+        metric(&latency.items_per_sec, 1),
+    ];
+    Grid::new("Requests", columns(&[], &names), vec![row])
+}
+
+pub(crate) fn stages(stages: &[StageRow]) -> Grid {
+    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms"]);
+    columns.extend([Column::Share("share"), Column::Drawing]);
+    let rows = stages.iter().map(|stage| {
+        let ms = |ms: f64| format!("{ms:.3}");
+        let (p50, p99, mean) = (ms(stage.p50_ms), ms(stage.p99_ms), ms(stage.mean_ms));
+        row![stage.name.clone(), p50, p99, mean, percent(stage.share), Cell::bar(stage.share, 24)]
+    });
+    Grid::new("Stages (share of all requests' wall time)", columns, rows)
+}
+
+fn waterfall(title: &'static str, request: &Profiled) -> Grid {
+    let columns = vec![Column::Text("stage"), Column::Number("ms"), Column::Drawing];
+    let mut rows = waterfall_rows(request);
+    let id = shorten(&request.request_id, 40);
+    rows.push(row!["whole".to_owned(), format!("{:.3}", request.total_latency_ms), id]);
+    Grid::new(title, columns, rows)
+}
+
+fn slow_stages(slow: &SlowReport) -> Grid {
+    let rows = slow.stages.iter().map(|stage| {
+        let ms = |ms: f64| format!("{ms:.3}");
+        row![stage.name.clone(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
+    });
+    Grid::new(
+        "Where the slowest 1 % lose time (means)",
+        columns(&["stage"], &["slow ms", "others ms", "added ms"]),
+        rows,
+    )
+}
+
+fn slow_traits(slow: &SlowReport) -> Grid {
+    let count = row!["requests".to_owned(), slow.slow.to_string(), slow.others.to_string()];
+    let traits = slow
+        .traits
+        .iter()
+        .map(|row| row![row.name.to_owned(), metric(&row.slow, 2), metric(&row.others, 2)]);
+    Grid::new(
+        "What the slowest 1 % have in common (means)",
+        columns(&["trait"], &["slow", "others"]),
+        std::iter::once(count).chain(traits),
+    )
+}
+
+fn batch_parts(summary: &BatchSummary) -> Grid {
+    let rows = summary.parts.iter().map(|part| {
+        let device = format!("{:.3}", part.device_ms);
+        row![part.name.to_owned(), part.batches.to_string(), device, percent(part.share)]
+    });
+    let mut columns = columns(&["part"], &["batches", "device ms"]);
+    columns.push(Column::Share("share"));
+    Grid::new("What the device time of batches went into", columns, rows)
+}
+
+fn batches(report: &RequestsReport) -> Grid {
+    let rows = report.batch_rows.iter().take(BATCHES).map(|batch| {
+        let shares = batch.shares.iter().take(4);
+        let shares = shares.map(|share| format!("{} {:.3}", share.request, share.device_ms));
+        let mut shares: Vec<String> = shares.filter(|_| batch.tokens > 0).collect();
+        if batch.tokens > 0 && batch.shares.len() > shares.len() {
+            shares.push(format!("{} more", batch.shares.len() - shares.len()));
+        }
+        row![
+            batch.batch.clone(),
+            batch.stage.to_owned(),
+            batch.rows.to_string(),
+            batch.tokens.to_string(),
+            batch.padded_tokens.to_string(),
+            format!("{:.3}", batch.device_ms),
+            batch.padding_share.value.map_or_else(|| "-".to_owned(), percent),
+            shares.join(", "),
+        ]
+    });
+    let names = ["sequences", "tokens", "padded to", "device ms", "padding"];
+    let mut columns = columns(&["batch", "stage"], &names);
+    columns.push(Column::Text("device ms of each request"));
+    Grid::new("Batches (the first 50; --json has all)", columns, rows)
+}
+
+/// Width of a waterfall in characters.
+const WATERFALL: u8 = 50;
+
+/// The rows of a request's waterfall: stage, milliseconds, and a bar where it lies. Below the forward
+/// pass stands what of it padding took, which is an estimate and no stage.
+pub(crate) fn waterfall_rows(request: &Profiled) -> Vec<Vec<Cell>> {
+    let mut before = 0.0;
+    let padding = request
+        .padding_ms
+        .value
+        .is_some()
+        .then(|| row!["  padding", metric(&request.padding_ms, 3), "of forward, by tokens"]);
+    let rows = request.stages().into_iter().flat_map(|(name, ms)| {
+        let share = |ms: f64| ms / request.total_latency_ms;
+        let indent = " ".repeat(bar(share(before), WATERFALL).chars().count());
+        before += ms;
+        let drawn = bar(share(ms), WATERFALL);
+        let drawn = if drawn.is_empty() { "▏" } else { &drawn };
+        let row = row![name, format!("{ms:.3}"), Cell::of(Tone::Drawing, indent + drawn)];
+        let below = padding.clone().filter(|_| name == "forward");
+        std::iter::once(row).chain(below)
+    });
+    rows.collect()
+}
+
+fn latency(report: &ProfileReport) -> Option<Markup> {
+    let (counts, latency) = (&report.requests, &report.latency);
+    if counts.measured == 0 {
+        return (counts.warmup + counts.failed > 0).then(|| {
+            html! {
+                p.empty {
+                    "No request was measured: " (counts.warmup) " to warm up, " (counts.failed) " failed."
+                }
+            }
+        });
+    }
+    let percentiles = latency.percentiles.iter();
+    let percentiles: Vec<_> =
+        percentiles.map(|(share, ms)| row![format!("p{share}"), format!("{ms:.3}")]).collect();
+    Some(html! {
+        p {
+            (counts.measured) " requests measured, " (counts.warmup) " to warm up, "
+            (counts.failed) " failed. Mean " (figure(&latency.mean_ms, 3)) "; "
+            (figure(&latency.items_per_sec, 1)) ". Latency counts from when a request was due."
+        }
+        div.pair {
+            (chart("histogram", "Requests by latency"))
+            (chart("percentiles", "Latency by percentile"))
+        }
+        div.pair {
+            div { h3 { "Percentiles" } (table(&columns(&["percentile"], &["ms"]), &percentiles)) }
+            div { (grid(&stages(&report.stages))) }
+        }
+        @if let Some(overhead) = &report.overhead {
+            (grid(&overhead_grid(overhead)))
+            @for note in overhead_notes(overhead) { p.note { (note) } }
+        }
+    })
+}
+
+fn difference(sides: &Sides<'_>) -> Option<Markup> {
+    let Sides { a, b } = sides;
+    if a.requests.measured + b.requests.measured == 0 {
+        return None;
+    }
+    let (of_a, of_b) = (&a.latency, &b.latency);
+    let figures: [(&str, &Metric, &Metric); 5] = [
+        ("p50 ms", &of_a.p50_ms, &of_b.p50_ms),
+        ("p95 ms", &of_a.p95_ms, &of_b.p95_ms),
+        ("p99 ms", &of_a.p99_ms, &of_b.p99_ms),
+        ("mean ms", &of_a.mean_ms, &of_b.mean_ms),
+        ("items/s", &of_a.items_per_sec, &of_b.items_per_sec),
+    ];
+    let figures = figures.map(|(name, a, b)| {
+        let mut row = cells(name, a.value, b.value, |value| format!("{value:.3}"));
+        (row[1], row[2]) = (metric(a, 3).into(), metric(b, 3).into());
+        row
+    });
+    let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
+        report.stages.iter().map(|stage| (stage.name.clone(), stage.mean_ms)).collect()
+    };
+    let stages = sides.joined(mean, |ms| format!("{ms:.3}"));
+    let stages = differences("Mean time in each stage, ms", "stage", stages);
+    Some(html! {
+        (chart("percentiles", "Latency by percentile"))
+        (table(&sides_of("figure"), &figures))
+        @if let Some(stages) = stages { (stages) }
+    })
+}
+
+/// One row for each request, with a column for each stage that any of them has.
+fn request_rows(trace: &Trace, rows: &mut Rows<'_>) -> io::Result<u64> {
+    let views = requests(trace);
+    if views.is_empty() {
+        return Ok(0);
+    }
+    let all: Vec<&RequestView> = views.iter().collect();
+    let stages: Vec<String> = stages_of(&all).into_iter().map(|stage| stage.name).collect();
+    let columns =
+        ["request", "start_us", "latency_ms", "items", "labels", "tokens", "warmup", "ok"];
+    let stage_columns = stages.iter().map(|stage| format!("{stage}_ms"));
+    rows.heading(columns.into_iter().map(str::to_owned).chain(stage_columns))?;
+    let zero = trace.start();
+    for view in &views {
+        request_row(view, zero, &stages, rows)?;
+    }
+    Ok(views.len() as u64)
+}
+
+fn request_row(
+    view: &RequestView,
+    zero: Picos,
+    stages: &[String],
+    rows: &mut Rows<'_>,
+) -> io::Result<()> {
+    let millis = |time: Picos| decimal(time, 9);
+    // Only the client says how many; 0 would be a figure.
+    let sent = |count: u64| if view.has_client { count.to_string() } else { String::new() };
+    let tokens: u64 = view.sequence_tokens.iter().sum();
+    rows.text(&view.id)?;
+    rows.number(&micros(view.start - zero))?;
+    rows.number(&millis(view.total))?;
+    rows.number(&sent(view.items))?;
+    rows.number(&sent(view.labels))?;
+    rows.number(&if tokens > 0 { tokens.to_string() } else { String::new() })?;
+    rows.number(&view.is_warmup.to_string())?;
+    rows.number(&view.ok.to_string())?;
+    for stage in stages {
+        rows.number(&view.stages.get(stage).map_or_else(String::new, |&it| millis(it)))?;
+    }
+    rows.end()
+}

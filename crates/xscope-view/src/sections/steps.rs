@@ -1,0 +1,70 @@
+//! Passes of training or serving.
+
+use xscope_analysis::AnalyzeReport;
+use xscope_analysis::section::Section;
+
+use crate::csv::Table;
+use crate::grid::{Column, Grid, columns, row};
+use crate::markup::ROWS;
+use crate::sections::cut::truncate;
+use crate::sections::view::{Content, PageView, SectionView, no_work_or, pretty};
+use crate::text::{duration, percent, shorten};
+
+pub(crate) const SECTION: SectionView = SectionView {
+    pages: &[PageView { id: "steps", title: "Steps", content: Content::Tables { charts: &[] } }],
+    cut: |report| truncate(&mut report.steps.steps, ROWS),
+    tables: &[
+        Table::new("step_groups", |_, report, rows| rows.all(&report.steps.groups)),
+        Table::new("steps", |_, report, rows| rows.all(&report.steps.steps)),
+    ],
+    ..SectionView::new(
+        Section::Steps,
+        |report| vec![groups(report), steps(report)],
+        |report| {
+            no_work_or(
+                report,
+                "its operations name no program, and no annotation numbers its steps: call the work of \
+                 a step inside jax.profiler.StepTraceAnnotation, or look at a window with --from and \
+                 --to",
+            )
+        },
+        |report, out| pretty(&report.steps, out),
+    )
+};
+
+fn groups(report: &AnalyzeReport) -> Grid {
+    let names = ["count", "total", "mean", "min", "p50", "p99", "max", "devices busy"];
+    let rows = report.steps.groups.iter().map(|row| {
+        row![
+            shorten(&row.name, 48),
+            row.stage,
+            row.count.to_string(),
+            duration(row.total_us),
+            duration(row.mean_us),
+            duration(row.min_us),
+            duration(row.p50_us),
+            duration(row.p99_us),
+            duration(row.max_us),
+            percent(row.busy_share),
+        ]
+    });
+    Grid::new("Steps by stage", columns(&["step", "stage"], &names), rows)
+}
+
+fn steps(report: &AnalyzeReport) -> Grid {
+    let mut columns = vec![Column::Number("number"), Column::Text("step"), Column::Text("stage")];
+    columns.extend(["at", "took", "devices", "busy", "executions"].map(Column::Number));
+    let rows = report.steps.steps.iter().map(|row| {
+        row![
+            row.number.to_string(),
+            shorten(&row.name, 48),
+            row.stage,
+            duration(row.start_us),
+            duration(row.duration_us),
+            row.devices.to_string(),
+            duration(row.busy_us),
+            row.executions.to_string(),
+        ]
+    });
+    Grid::new("Steps (--step NUMBER shows one)", columns, rows)
+}
