@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::metadata::Metadata;
 
 /// Every crate and what it may use of the workspace.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("xscope-trace", &[]),
     ("xscope-analysis", &["xscope-trace"]),
     ("xscope-view", &["xscope-analysis", "xscope-load", "xscope-trace"]),
@@ -29,6 +29,8 @@ const LAYERS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("xscope-bench", &["xscope-load", "xscope-trace"]),
+    // Only tests use it.
+    ("xscope-testing", &[]),
     ("xtask", &[]),
 ];
 

@@ -155,8 +155,6 @@ fn reported(trace: &Trace, report: &MemoryReport) -> ReportedMemory {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use xscope_trace::Trace;
     use xscope_trace::model::{StackFrame, StackProfile, StackValue};
 
@@ -193,8 +191,7 @@ mod tests {
 
     #[test]
     fn bytes_are_at_the_users_code_and_shares_add_up() {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/fixtures");
-        let paths = [fixtures.join("pprof"), fixtures.join("memory_report")];
+        let paths = ["pprof", "memory_report"].map(xscope_testing::fixture);
         let trace = xscope_trace::load(&paths).unwrap();
         let rows = allocations(&trace);
         assert!(rows[0].site.contains("tp_llama.py:"), "{}", rows[0].site);

@@ -1,7 +1,5 @@
 //! Compilations that servers' logs tell of.
 
-use std::path::Path;
-
 use xscope_analysis::{AnalyzeReport, analyze};
 use xscope_trace::model::{ClientRequest, DeviceId, LogRow, SourceId, TrackKind};
 use xscope_trace::server_log::parse_line;
@@ -110,8 +108,7 @@ fn a_window_leaves_out_what_is_logged_outside_of_it() {
 
 #[test]
 fn the_log_of_a_real_server_names_every_miss() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../xscope-trace/tests/fixtures/sglang_jax/server.log");
+    let path = xscope_testing::fixture("sglang_jax/server.log");
     let report = analyze(&xscope_trace::load(&[path]).unwrap());
     // Put together at 18:30:24 and 18:30:37, over by the end of 18:30:37 and 18:30:53; the decode
     // steps say only when they were over.

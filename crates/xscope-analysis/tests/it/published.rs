@@ -6,8 +6,9 @@ use std::fs;
 use serde_json::Value;
 use xscope_analysis::analyze;
 use xscope_analysis::devices::timeline::TimelineRow;
+use xscope_testing::traces;
 
-use crate::{real, traces};
+use crate::real;
 
 fn assert_close(found: f64, expected: f64, tolerance: f64, what: &str) {
     let close = (found - expected).abs() <= tolerance * expected.abs().max(1e-3);

@@ -5,35 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
+use xscope_testing::{python, repository, server_packages};
 use xscope_trace::quality::Code;
 use xscope_trace::span::{self, SpanFile, SpanRow, Value};
 
-/// A Python of at least 3.10, or the reason why a test is skipped.
-fn python() -> Option<PathBuf> {
-    let named = std::env::var_os("XSCOPE_PYTHON").map(PathBuf::from);
-    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
-    let check = "import sys; sys.exit(sys.version_info < (3, 10))";
-    let works = Command::new(&python).args(["-c", check]).status();
-    if works.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    println!("skipped: {} is no Python 3.10 or newer", python.display());
-    None
-}
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+fn scripts() -> PathBuf {
+    repository().join("crates/xscope-capture/tests/python")
 }
 
 /// Where a scenario runs, with the runtime laid out as `xscope run` does.
 struct Place {
     directory: tempfile::TempDir,
-    python: PathBuf,
+    python: String,
 }
 
 impl Place {
+    #[track_caller]
     fn new() -> Option<Self> {
-        let python = python()?;
+        let python = python("pass")?;
         let directory = tempfile::tempdir().unwrap();
         let probe = directory.path().join("probe");
         let runtime = repository().join("python/xscope_probe");
@@ -52,11 +41,10 @@ impl Place {
     }
 
     fn command(&self, scenario: &str) -> Command {
-        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python");
         let mut command = Command::new(&self.python);
         command
             .arg("-B")
-            .arg(scripts.join("scenarios.py"))
+            .arg(scripts().join("scenarios.py"))
             .arg(scenario)
             .current_dir(self.directory.path())
             .env_remove("PYTHONPATH")
@@ -66,11 +54,10 @@ impl Place {
 
     fn with_probes(&self, scenario: &str) -> Command {
         let path = |name: &str| self.directory.path().join(name);
-        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python");
         let mut command = self.command(scenario);
         command
             .env("PYTHONPATH", path("probe"))
-            .env("XSCOPE_PROBE_TABLES", scripts.join("target.json"))
+            .env("XSCOPE_PROBE_TABLES", scripts().join("target.json"))
             .env("XSCOPE_PROBE_SPANS", path("spans"));
         command
     }
@@ -345,7 +332,7 @@ fn what_was_written_before_a_kill_is_there() {
 fn an_error_at_any_point_of_a_probe_does_not_reach_the_server() {
     let Some(place) = Place::new() else { return };
     let plain = finish(place.command("kinds"));
-    let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python/target.json");
+    let table = scripts().join("target.json");
     let table: Json = serde_json::from_slice(&fs::read(table).unwrap()).unwrap();
     let probes = table["tables"][0]["probes"].as_array().unwrap();
     let labels = probes.iter().map(|probe| format!("@target:{}", probe["name"].as_str().unwrap()));
@@ -382,7 +369,7 @@ fn an_existing_sitecustomize_runs() {
 }
 
 /// Runs `check_tables.py`; whether it finds all that a table names.
-fn table_fits(python: &Path, table: &Path, place: &Path) -> bool {
+fn table_fits(python: &str, table: &Path, place: &Path) -> bool {
     let script = repository().join("tests/servers/check_tables.py");
     let output = Command::new(python).arg(script).args([table, place]).output().unwrap();
     print!(
@@ -393,19 +380,9 @@ fn table_fits(python: &Path, table: &Path, place: &Path) -> bool {
     output.status.success()
 }
 
-/// A Python that can read TOML, for the check of the tables.
-fn python_with_toml() -> Option<PathBuf> {
-    let python = python()?;
-    let has = Command::new(&python).args(["-c", "import tomllib"]).status().unwrap().success();
-    if !has {
-        println!("skipped: {} is older than 3.11 and reads no TOML", python.display());
-    }
-    has.then_some(python)
-}
-
 #[test]
 fn a_table_is_checked_against_sources_without_running_them() {
-    let Some(python) = python_with_toml() else { return };
+    let Some(python) = python("import tomllib") else { return };
     let table = repository().join("probes/test_server.toml");
     let servers = repository().join("tests/servers");
     assert!(table_fits(&python, &table, &servers));
@@ -426,11 +403,8 @@ fn a_table_is_checked_against_sources_without_running_them() {
 /// The packages are those that `.ci/run` downloads: `XSCOPE_SERVER_PACKAGES` names their folder.
 #[test]
 fn tables_name_what_released_servers_have() {
-    let Some(folder) = std::env::var_os("XSCOPE_SERVER_PACKAGES") else {
-        println!("skipped: XSCOPE_SERVER_PACKAGES names no folder with packages of servers");
-        return;
-    };
-    let Some(python) = python_with_toml() else { return };
+    let Some(folder) = server_packages() else { return };
+    let Some(python) = python("import tomllib") else { return };
     let mut packages: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     packages.sort();

@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use xscope_engine::{CaptureLayout, Engine, EngineHandle};
+use xscope_testing::files;
 use xscope_trace::{
     Nanos,
     model::{Trace, TrackKind},
@@ -53,21 +54,6 @@ fn wait_until_idle(addr: SocketAddr) {
     while status(addr)["status"] != "idle" {
         thread::yield_now();
     }
-}
-
-/// All files below a directory.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
 }
 
 fn ending(dir: &Path, end: &str) -> PathBuf {

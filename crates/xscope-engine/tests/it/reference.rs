@@ -1,8 +1,6 @@
 //! Scores through HTTP equal those of an independent implementation: see `make_reference.py`
 //! beside the fixtures.
 
-use std::path::Path;
-
 use serde_json::Value;
 use xscope_engine::{Engine, EngineConfig, ModelSource};
 
@@ -11,8 +9,7 @@ use crate::client::score;
 const TOLERANCE: f64 = 1e-4;
 
 fn check(family: &str) {
-    let dir =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../xscope-model/tests/fixtures").join(family);
+    let dir = xscope_testing::fixture_of("xscope-model", family);
     let text = std::fs::read_to_string(dir.join("reference.json")).unwrap();
     let reference: Value = serde_json::from_str(&text).unwrap();
     let mut config = EngineConfig::new(ModelSource::Dir(dir));
@@ -31,16 +28,6 @@ fn check(family: &str) {
 }
 
 #[test]
-fn llama() {
-    check("llama");
-}
-
-#[test]
-fn llama_tied_scaled_bias() {
-    check("llama_tied_scaled_bias");
-}
-
-#[test]
-fn qwen3() {
-    check("qwen3");
+fn every_model_answers_as_its_reference() {
+    xscope_testing::MODELS.into_iter().for_each(check);
 }

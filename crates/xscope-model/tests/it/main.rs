@@ -7,15 +7,16 @@ mod forward;
 mod reference;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use xscope_model::{Device, LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch};
+use xscope_testing::fixture_of;
 
 const OPTIONS: LoadOptions =
     LoadOptions { format: LoadFormat::Auto, config_overrides: None, seed: 0, device: Device::Cpu };
 
 fn fixture(family: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(family)
+    fixture_of("xscope-model", family)
 }
 
 fn preset() -> Model {

@@ -91,16 +91,6 @@ fn check(family: &str) {
 }
 
 #[test]
-fn llama() {
-    check("llama");
-}
-
-#[test]
-fn llama_tied_scaled_bias() {
-    check("llama_tied_scaled_bias");
-}
-
-#[test]
-fn qwen3() {
-    check("qwen3");
+fn every_model_answers_as_its_reference() {
+    xscope_testing::MODELS.into_iter().for_each(check);
 }

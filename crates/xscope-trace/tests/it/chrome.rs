@@ -8,7 +8,7 @@ use xscope_trace::model::{DeviceId, DeviceKind, SliceRef, SourceId, Track, Track
 use xscope_trace::quality::Code;
 use xscope_trace::{Nanos, Picos, Trace, chrome, load};
 
-use crate::traces;
+use xscope_testing::{fixture, traces};
 
 fn read(json: impl AsRef<[u8]>) -> Trace {
     let mut trace = Trace::default();
@@ -176,7 +176,7 @@ fn check_perfetto_cases(folder: &Path) {
 
 #[test]
 fn corner_cases_answer_as_perfetto_does() {
-    check_perfetto_cases(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chrome_json"));
+    check_perfetto_cases(&fixture("chrome_json"));
     if let Some(traces) = traces() {
         check_perfetto_cases(&traces.join("chrome_json"));
     }
@@ -633,7 +633,7 @@ impl std::io::Read for Trickle<'_> {
 
 #[test]
 fn pieces_of_any_size_give_the_same_trace() {
-    let json = fs::read(fixture("json_metadata.json")).unwrap();
+    let json = fs::read(fixture("chrome_json/json_metadata.json")).unwrap();
     let whole = listing(&read(&json));
     for size in [1, 2, 3, 7, 100] {
         let mut trace = Trace::default();
@@ -675,13 +675,9 @@ fn jax_cuts_at_a_million_events() {
     assert_eq!(codes(&read(json)), [("chrome.event_cap", 1)]);
 }
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chrome_json").join(name)
-}
-
 fn fixtures() -> Vec<Vec<u8>> {
     let mut paths: Vec<_> =
-        fs::read_dir(fixture("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(fixture("chrome_json")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     paths.iter().map(|path| fs::read(path).unwrap()).collect()

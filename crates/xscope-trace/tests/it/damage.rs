@@ -10,12 +10,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rayon::ThreadPool;
 use rustix::time::{ClockId, clock_gettime};
+use xscope_testing::{files, fixture, traces};
 use xscope_trace::quality::Code;
 use xscope_trace::stats::SplitMix;
 use xscope_trace::{Error, Trace, load};
 
 use crate::feed;
-use crate::traces;
 use xscope_trace::model::SourceId;
 
 /// Processor time that any damaged file up to a few megabytes may take, in an unoptimised build.
@@ -36,32 +36,19 @@ impl Random {
     }
 }
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
 /// The profiles below a folder up to `limit` bytes, sorted, each with the name that it is read by.
 fn profiles(folder: &Path, limit: u64) -> Vec<(String, Vec<u8>)> {
     let suffixes = [".pb", ".xspan", ".json", ".json.gz", "requests.jsonl", ".prof"];
-    let mut pending = vec![folder.to_owned()];
-    let mut files = Vec::new();
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(fixtures()).unwrap_or(&path).display().to_string();
-            if suffixes.iter().any(|suffix| name.ends_with(suffix))
-                && fs::metadata(&path).unwrap().len() <= limit
-            {
-                files.push((name, fs::read(&path).unwrap()));
-            }
+    let mut profiles = Vec::new();
+    for path in files(folder) {
+        let name = path.strip_prefix(fixture("")).unwrap_or(&path).display().to_string();
+        if suffixes.iter().any(|suffix| name.ends_with(suffix))
+            && fs::metadata(&path).unwrap().len() <= limit
+        {
+            profiles.push((name, fs::read(&path).unwrap()));
         }
     }
-    files.sort();
-    files
+    profiles
 }
 
 thread_local! {
@@ -125,7 +112,7 @@ fn each(files: &[(String, Vec<u8>)], check: impl Fn(&str, &[u8]) + Sync) {
 
 #[test]
 fn whole_fixtures_are_read_without_damage() {
-    for (name, bytes) in profiles(&fixtures(), u64::MAX) {
+    for (name, bytes) in profiles(&fixture(""), u64::MAX) {
         if name.starts_with("chrome_json") || name.ends_with("n.json") || name.ends_with("s.json") {
             continue;
         }
@@ -138,7 +125,7 @@ fn whole_fixtures_are_read_without_damage() {
             "{name} has something in it"
         );
     }
-    let run = feed_paths(&[fixtures().join("run")]).unwrap();
+    let run = feed_paths(&[fixture("run")]).unwrap();
     assert_eq!(run.sources.len(), 3, "{:?}", run.sources);
     assert!(run.client.len() >= 3 && !run.spans.is_empty() && !run.devices.is_empty());
 }
@@ -149,12 +136,12 @@ fn feed_paths(paths: &[PathBuf]) -> Result<Trace, Error> {
 
 #[test]
 fn flipped_and_cut_fixtures_are_survived() {
-    each(&profiles(&fixtures(), u64::MAX), |name, bytes| flip_and_cut(name, bytes, CASES));
+    each(&profiles(&fixture(""), u64::MAX), |name, bytes| flip_and_cut(name, bytes, CASES));
 }
 
 #[test]
 fn fixtures_are_survived_cut_at_every_byte() {
-    each(&profiles(&fixtures(), CUT_EVERYWHERE_BELOW as u64), |name, bytes| {
+    each(&profiles(&fixture(""), CUT_EVERYWHERE_BELOW as u64), |name, bytes| {
         for cut in 0..bytes.len() {
             drop(survive(name, &format!("cut at byte {cut}"), &bytes[..cut]));
         }
@@ -172,7 +159,7 @@ fn flipped_and_cut_real_traces_are_survived() {
 
 #[test]
 fn a_file_copied_as_text_is_refused() {
-    let bytes = fs::read(fixtures().join("tpu_v6e/excerpt.xplane.pb")).unwrap();
+    let bytes = fs::read(fixture("tpu_v6e/excerpt.xplane.pb")).unwrap();
     let copied = String::from_utf8_lossy(&bytes).into_owned().into_bytes();
     let error = survive("copied.xplane.pb", "copied as text", &copied).unwrap_err();
     assert!(error.to_string().contains("binary mode"), "{error}");
@@ -372,7 +359,7 @@ fn links_in_circles_are_not_followed() {
     assert!(matches!(error, Error::NothingFound { .. }), "{error}");
     let error = feed_paths(&[at("a.xplane.pb")]).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
-    fs::copy(fixtures().join("gpu_amd/excerpt.xplane.pb"), at("c.xplane.pb")).unwrap();
+    fs::copy(fixture("gpu_amd/excerpt.xplane.pb"), at("c.xplane.pb")).unwrap();
     assert_eq!(feed_paths(&[folder.path().to_owned()]).unwrap().sources.len(), 1);
 }
 
@@ -381,8 +368,7 @@ fn a_broken_file_does_not_hide_the_good_ones() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.xplane.pb"), "").unwrap();
     fs::write(folder.path().join("b.xspan"), "XSPAN").unwrap();
-    fs::copy(fixtures().join("gpu_amd/excerpt.xplane.pb"), folder.path().join("c.xplane.pb"))
-        .unwrap();
+    fs::copy(fixture("gpu_amd/excerpt.xplane.pb"), folder.path().join("c.xplane.pb")).unwrap();
     let trace = feed_paths(&[folder.path().to_owned()]).unwrap();
     let unreadable = trace.findings.iter().filter(|finding| finding.code == Code::SourceUnreadable);
     assert_eq!((trace.sources.len(), unreadable.count()), (1, 2));

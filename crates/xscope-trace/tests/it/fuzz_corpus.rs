@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 
 use crate::feed;
 
@@ -23,7 +22,7 @@ const TARGETS: [Target; 9] = [
 
 #[test]
 fn every_input_of_the_corpora_is_survived() {
-    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus-seed");
+    let corpora = xscope_testing::repository().join("fuzz/corpus-seed");
     for (target, feed) in TARGETS {
         let mut inputs: Vec<_> = fs::read_dir(corpora.join(target))
             .unwrap()

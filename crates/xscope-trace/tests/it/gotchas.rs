@@ -683,8 +683,8 @@ fn programs_without_hlo_are_called_as_the_line_of_modules_does() {
 /// AMD's planes name no chip, but say enough of it.
 #[test]
 fn an_amd_gpu_is_told_by_its_figures() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gpu_amd");
-    let trace = load_with(&[folder.into()], LoadOptions::default()).unwrap();
+    let folder = xscope_testing::fixture("gpu_amd");
+    let trace = load_with(&[folder], LoadOptions::default()).unwrap();
     let models = trace.devices.iter().map(|device| trace.strings.get(device.model));
     assert_eq!(models.collect::<Vec<_>>(), ["AMD Instinct MI300X"]);
 }

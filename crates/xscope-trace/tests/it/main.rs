@@ -29,17 +29,3 @@ mod span;
 mod write;
 #[cfg(test)]
 mod xplane_write;
-
-use std::path::{Path, PathBuf};
-
-/// The folder of real traces, which a clean clone does not have.
-#[cfg(test)]
-fn traces() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/traces");
-    let folder = std::env::var_os("XSCOPE_TRACES").map_or(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: traces not found");
-    None
-}

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 
+use xscope_testing::{again, is_again};
 use xscope_trace::load::{LoadOptions, load_with};
 use xscope_trace::model::TrackId;
 use xscope_trace::xplane_write::{Event, EventMeta, PlaneBuilder};
@@ -17,8 +18,8 @@ const CALLS: i64 = 4_000_000;
 /// take 80 MB.
 const LIMIT_KIB: u32 = 32_000;
 
-/// Tells a run of this test what it is to read, and how.
-const CHILD: &str = "XSCOPE_TEST_LARGE_FILE";
+/// Tells a run of this test by itself what it is to read, and how.
+const FILE: &str = "XSCOPE_TEST_LARGE_FILE";
 const KEEP_ALL: &str = "XSCOPE_TEST_KEEP_ALL";
 
 fn write_large(path: &Path) {
@@ -49,21 +50,20 @@ fn read_large(path: &Path) {
 
 #[test]
 fn a_file_larger_than_memory_is_read() {
-    if let Some(path) = env::var_os(CHILD) {
-        read_large(Path::new(&path));
-        return;
-    }
-    if env::var_os("XSCOPE_SLOW_TESTS").is_none() {
+    if is_again() {
+        read_large(Path::new(&env::var_os(FILE).unwrap()));
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("host.xplane.pb");
     write_large(&path);
     let limited = |all: Option<&str>| {
-        let script = format!("ulimit -d {LIMIT_KIB}; exec \"$0\" memory::a_file --test-threads 1");
+        let test = again("memory::a_file_larger_than_memory_is_read");
         let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(env::current_exe().unwrap()).env(CHILD, &path);
-        command.envs(all.map(|all| (KEEP_ALL, all))).output().unwrap()
+        let script = format!("ulimit -d {LIMIT_KIB}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(test.get_program()).args(test.get_args());
+        command.envs(test.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env(FILE, &path).envs(all.map(|all| (KEEP_ALL, all))).output().unwrap()
     };
     let output = limited(None);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

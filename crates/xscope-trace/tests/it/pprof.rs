@@ -1,17 +1,11 @@
 //! pprof profiles and sglang-jax's memory reports.
 
-use std::path::{Path, PathBuf};
-
 use xscope_trace::load::read_bytes;
 use xscope_trace::model::{Format, SourceId, StackProfile, Trace};
 use xscope_trace::quality::Code;
 use xscope_trace::{Error, load};
 
-use crate::traces;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
+use xscope_testing::{fixture, traces};
 
 fn total(profile: &StackProfile, kind: usize) -> i64 {
     (0..profile.len()).map(|sample| profile.value(sample, kind)).sum()

@@ -1,7 +1,6 @@
 //! Logs of servers, in run directories and alone.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::json;
 use xscope_trace::model::LogRow;
@@ -65,7 +64,7 @@ fn a_log_that_says_nothing_is_no_part_of_a_run_and_no_input_alone() {
 
 #[test]
 fn a_real_log_is_read_line_by_line() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sglang_jax/server.log");
+    let path = xscope_testing::fixture("sglang_jax/server.log");
     let trace = load(&[path]).unwrap();
     let at = |row: &LogRow| row.at.map(|at| at.0 / 1_000_000_000_000);
     let misses: Vec<_> = trace

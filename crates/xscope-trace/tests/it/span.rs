@@ -1,16 +1,18 @@
 use std::fs;
-use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
 
 use proptest::prelude::*;
+use xscope_testing::{again, is_again};
 use xscope_trace::quality::Code;
 use xscope_trace::span::{
     self, Counter, NameId, RecordIndex, Span, SpanFile, SpanIssue, SpanWriter, ThreadId, Value,
 };
 use xscope_trace::{Bytes, Nanos};
+
+/// Tells a run of a test by itself where to write.
+const FILE: &str = "XSCOPE_TEST_SPAN_FILE";
 
 struct Scratch {
     dir: tempfile::TempDir,
@@ -146,11 +148,9 @@ fn threads_write_at_once() {
     }
 }
 
-/// The process that `kill_nine_loses_at_most_what_was_being_written` starts and kills.
-#[test]
-fn child_that_is_killed() {
-    let Some(path) = std::env::var_os("XSCOPE_TEST_SPAN_FILE") else { return };
-    let writer = SpanWriter::create(Path::new(&path), Bytes(1 << 30)).unwrap();
+/// Writes until it is killed.
+fn write_for_ever(path: &Path) {
+    let writer = SpanWriter::create(path, Bytes(1 << 30)).unwrap();
     thread::scope(|scope| {
         for thread in 1..=2 {
             let writer = &writer;
@@ -167,10 +167,12 @@ fn child_that_is_killed() {
 
 #[test]
 fn kill_nine_loses_at_most_what_was_being_written() {
+    if is_again() {
+        write_for_ever(Path::new(&std::env::var_os(FILE).unwrap()));
+    }
     let scratch = Scratch::new();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "span::child_that_is_killed"])
-        .env("XSCOPE_TEST_SPAN_FILE", scratch.path())
+    let mut child = again("span::kill_nine_loses_at_most_what_was_being_written")
+        .env(FILE, scratch.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -237,42 +239,6 @@ fn an_existing_file_is_never_overwritten() {
     let missing = Path::new("/nonexistent/1.xspan");
     assert!(SpanWriter::create(missing, Bytes(1 << 20)).is_err());
     assert!(SpanWriter::create(&scratch.path(), Bytes(127)).is_err());
-}
-
-/// Prints the cost of a span; a number to read, not a limit that a busy machine could miss.
-#[test]
-fn cost_of_a_span() {
-    if std::env::var_os("XSCOPE_SLOW_TESTS").is_none() {
-        return;
-    }
-    for threads in [1_u32, 2] {
-        let scratch = Scratch::new();
-        let writer = scratch.writer(1 << 30);
-        let name = writer.name("forward");
-        let count = 2_000_000_i64;
-        let begin = Instant::now();
-        thread::scope(|scope| {
-            for thread in 0..threads {
-                let writer = &writer;
-                scope.spawn(move || {
-                    let thread = ThreadId(thread);
-                    let request = Some(Value::Int(1));
-                    for start in 0..count {
-                        let start = Nanos(start);
-                        black_box(writer.span(&Span {
-                            name,
-                            thread,
-                            start,
-                            request,
-                            ..Span::default()
-                        }));
-                    }
-                });
-            }
-        });
-        let each = begin.elapsed().as_nanos() / u128::try_from(count).unwrap();
-        println!("{threads} threads: {each} ns per span of each thread");
-    }
 }
 
 #[derive(Debug, Clone)]

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use xscope_testing::{fixture, traces};
 use xscope_trace::load;
 use xscope_trace::load::read_bytes;
 use xscope_trace::model::{DeviceId, Format, SliceRef, SourceId, Trace, Track, TrackKind};
@@ -13,33 +14,16 @@ use xscope_trace::write::{
     Joins, Written, chrome, folded, perfetto, pprof, speedscope, trim_xplane, xplane,
 };
 
-use crate::traces;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
 /// Profiles of one kind below the fixtures and, if they are there, the real traces.
 fn files(suffix: &str, limit: u64) -> Vec<PathBuf> {
-    let mut pending = vec![fixture("")];
-    pending.extend(traces());
-    let mut files = Vec::new();
-    while let Some(folder) = pending.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.display().to_string();
-            if path.is_dir() {
-                pending.push(path);
-            } else if name.ends_with(suffix)
-                && !name.contains("damaged")
-                && fs::metadata(&path).unwrap().len() <= limit
-            {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    files
+    let folders = [fixture("")].into_iter().chain(traces());
+    let all = folders.flat_map(|folder| xscope_testing::files(&folder));
+    let is_wanted = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let length = fs::metadata(path).unwrap().len();
+        name.ends_with(suffix) && !name.contains("damaged") && length <= limit
+    };
+    all.filter(is_wanted).collect()
 }
 
 /// A row as text: everything that a consumer sees of it.

@@ -1,9 +1,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::slice;
-use std::time::Instant;
 
 use proptest::prelude::*;
+use xscope_testing::{python, repository};
 use xscope_trace::xplane_write::{
     ChunkWriter, Event, EventId, EventMeta, LineKey, MONOTONIC_START, PlaneBuilder, START_TIME,
     STOP_TIME, StatId, StatValue, TASK_ENVIRONMENT, compact, compact_file,
@@ -209,37 +210,18 @@ fn an_existing_file_is_not_overwritten() {
     assert!(error.to_string().contains("host-1.xplane.pb"), "{error}");
 }
 
-/// Prints the cost of an event; a number to read, not a limit that a busy machine could miss.
 #[test]
-fn cost_of_an_event() {
-    if std::env::var_os("XSCOPE_SLOW_TESTS").is_none() {
-        return;
-    }
-    for batches_per_chunk in [1, 100] {
-        let mut engine = Engine::new();
-        let mut out = Vec::new();
-        let begin = Instant::now();
-        for batch in 0..100_000 {
-            engine.batch(batch);
-            if batch % batches_per_chunk == 0 {
-                out.clear();
-                for plane in engine.planes() {
-                    plane.encode_into(&mut out);
-                }
-            }
-        }
-        let each = begin.elapsed().as_nanos() / 700_000;
-        println!("{each} ns per event, in chunks of {}", batches_per_chunk * 7);
-    }
-}
-
-/// Leaves a file for `xprof_check.py`, which needs XProf and so is not part of this.
-#[test]
-fn sample_for_xprof() {
-    let Some(path) = std::env::var_os("XSCOPE_XPLANE_SAMPLE") else { return };
-    let path = PathBuf::from(path);
+fn xprof_shows_what_was_written() {
+    let Some(python) = python("import xprof") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let path = file_in(&dir);
     write_chunks(&path);
     compact_file(&path).unwrap();
+    let script = repository().join("crates/xscope-trace/tests/xprof_check.py");
+    let mut check = Command::new(python);
+    check.arg(script).arg(&path).args(["--expect-event", "forward"]);
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 proptest! {

@@ -5,10 +5,3 @@
 mod html;
 mod server;
 mod timeline;
-
-use std::path::PathBuf;
-
-/// A fixture of the trace crate.
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/fixtures").join(name)
-}

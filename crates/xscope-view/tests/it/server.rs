@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use xscope_view::server::{ServerError, ViewOptions, Viewer};
 
-use crate::fixture;
+use xscope_testing::fixture;
 
 /// A viewer that runs until it is dropped.
 struct Running {

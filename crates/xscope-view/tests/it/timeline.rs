@@ -4,7 +4,7 @@ use xscope_trace::load::read_bytes;
 use xscope_trace::{Picos, load};
 use xscope_view::timeline::{Direction, ItemKind, Timeline, WindowQuery};
 
-use crate::fixture;
+use xscope_testing::fixture;
 
 fn whole(timeline: &Timeline, pixels: u32) -> WindowQuery {
     let (from, to) = timeline.extent();

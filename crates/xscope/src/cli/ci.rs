@@ -1,7 +1,6 @@
 //! The files in `ci/` are what GitHub and Kubernetes take, and their command lines are ours.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use clap::Parser as _;
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
@@ -11,8 +10,7 @@ use super::Cli;
 
 /// A file of this repository.
 fn file(path: &str) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::fs::read_to_string(root.join(path)).unwrap()
+    std::fs::read_to_string(xscope_testing::repository().join(path)).unwrap()
 }
 
 fn documents(yaml: &str) -> Vec<Value> {

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
+use xscope_testing::python;
 
 use crate::profile::{json_file, only_run, signal, wait_for, wait_for_run};
-use crate::{run, stderr, stdout, xscope};
+use crate::{binary, run, stderr, stdout, xscope};
 
 /// The built-in engine as a command, with more arguments.
 fn engine(more: &str) -> String {
-    format!("{} serve --port {{port}} {more}", env!("CARGO_BIN_EXE_xscope"))
+    format!("{} serve --port {{port}} {more}", binary())
 }
 
 /// Runs A against B in small blocks; the report and the log.
@@ -161,12 +162,10 @@ class Wrong(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Wrong).serve_forever()
 "#;
     fs::write(directory.path().join("wrong.py"), wrong).unwrap();
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: there is no python3");
-        return;
-    }
+    let Some(python) = python("pass") else { return };
+    let wrong = format!("{python} wrong.py {{port}}");
     let more = ["--label-counts", "2"];
-    let (report, log) = ab(directory.path(), &engine(""), "python3 wrong.py {port}", &more, 1);
+    let (report, log) = ab(directory.path(), &engine(""), &wrong, &more, 1);
     assert_eq!(report["gate"], "invalid", "{report} {log}");
     assert_eq!(report["rows"].as_array().map(Vec::len), Some(0), "{report}");
     assert!(report["left_out"].to_string().contains("answers were wrong"), "{report}");

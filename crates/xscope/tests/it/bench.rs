@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use xscope_testing::python;
 
 use crate::capture::Server;
 use crate::fake_server::{FakeServer, Kind, files_in};
@@ -17,7 +18,8 @@ const SMALL: [&str; 8] =
     ["--query-tokens", "2", "--item-tokens", "1", "--warmup", "1", "--require", "mean_ms"];
 
 /// A server in Python, of which `answer(number, body)` gives the body of an answer.
-fn python(directory: &Path, answer: &str) -> Option<Vec<String>> {
+#[track_caller]
+fn answering(directory: &Path, answer: &str) -> Option<Vec<String>> {
     let server = format!(
         r#"
 import http.server, itertools, json, os, sys, threading, time
@@ -46,14 +48,11 @@ class Server(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Server).serve_forever()
 "#
     );
-    if Command::new("python3").arg("--version").output().is_err() {
-        println!("skipped: there is no python3");
-        return None;
-    }
+    let python = python("pass")?;
     let path = directory.join("server.py");
     fs::write(&path, server).unwrap();
     let path = path.to_str().unwrap().to_owned();
-    Some(["python3".to_owned(), "-u".to_owned(), path, "{port}".to_owned()].into())
+    Some([python, "-u".to_owned(), path, "{port}".to_owned()].into())
 }
 
 /// One point of ten requests on this server; the results and what was said.
@@ -143,7 +142,7 @@ def answer(number, body):
         return right(body)
     return {}
 "#;
-    let Some(words) = python(directory.path(), answer) else { return };
+    let Some(words) = answering(directory.path(), answer) else { return };
     let port = free_port().to_string();
     let mut server = Command::new(&words[0]);
     server.args(&words[1..3]).arg(&port).current_dir(directory.path()).stderr(Stdio::null());
@@ -168,7 +167,7 @@ def answer(number, body):
         os._exit(7)
     return right(body)
 "#;
-    let Some(server) = python(directory.path(), answer) else { return };
+    let Some(server) = answering(directory.path(), answer) else { return };
     let (results, log) = score(directory.path(), &server, &["--requests", "1000"], 3);
     assert_eq!(causes(&results)[0], "server_died", "{results} {log}");
     let detail = results["results"][0]["verdict"]["causes"][0]["detail"].as_str().unwrap();
@@ -190,7 +189,7 @@ def answer(number, body):
         print(f"[2026-11-24 10:15:08] Prefill batch. #bid: {number}, #cache_miss: 1", flush=True)
     return right(body)
 "#;
-    let Some(server) = python(directory.path(), answer) else { return };
+    let Some(server) = answering(directory.path(), answer) else { return };
     let (results, _) = score(directory.path(), &server, &["--requests", "20"], 1);
     assert!(causes(&results).contains(&"compile_in_window"), "{results}");
     let split = &results["results"][0]["compile"];
@@ -213,7 +212,7 @@ def answer(number, body):
     seen.add(text)
     return {"scores": [[0.5 + drift, 0.5 - drift]] * len(body["items"])}
 "#;
-    let Some(server) = python(directory.path(), answer) else { return };
+    let Some(server) = answering(directory.path(), answer) else { return };
     let (results, _) = score(directory.path(), &server, &["--requests", "20"], 1);
     assert_eq!(causes(&results)[0], "wrong_answers", "{results}");
     assert!(results.to_string().contains("scores 0.7 where an equal request scored 0.5"));
@@ -229,7 +228,7 @@ def answer(number, body):
     events = [f"data: {json.dumps(piece(n + 1))}\n\n" for n in range(asked)]
     return "".join(events) + "data: [DONE]\n\n"
 "#;
-    let Some(server) = python(directory.path(), answer) else { return };
+    let Some(server) = answering(directory.path(), answer) else { return };
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
     let args = ["bench", "serving", "--dataset-name", "random-ids", "--random-input-len", "8"];
     let more = ["--random-output-len", "1,4", "--max-concurrency", "2", "--num-prompts", "6"];
@@ -264,7 +263,7 @@ fn serve_and_profile(
     workers: &[FakeServer],
     code: i32,
 ) -> Option<(String, Value, PathBuf)> {
-    let server = python(directory, GENERATE)?;
+    let server = answering(directory, GENERATE)?;
     let server: Vec<&str> = server.iter().map(String::as_str).collect();
     let args = ["bench", "serving", "--dataset-name", "random-ids", "--random-input-len", "8"];
     let more = ["--random-output-len", "2", "--num-prompts", "4", "--trials", "1"];

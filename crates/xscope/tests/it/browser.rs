@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use xscope_testing::{chromium, python, repository};
+
 use crate::profile::{json_file, only_run, start_endless};
-use crate::run::python_that;
-use crate::{fixture, run, stdout};
+use crate::{binary, fixture, run, stderr, stdout};
 
 const SMALL: [&str; 8] =
     ["--query-tokens", "2", "--item-tokens", "1", "--batch-sizes", "2", "--requests", "120"];
@@ -19,52 +20,34 @@ struct Browser {
 }
 
 impl Browser {
+    #[track_caller]
     fn find() -> Option<Self> {
-        let python = python_that("import playwright.sync_api")?;
-        let places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-        let chromium = std::env::var_os("XSCOPE_CHROMIUM")
-            .map(PathBuf::from)
-            .or_else(|| places.map(PathBuf::from).into_iter().find(|path| path.exists()));
-        if chromium.is_none() {
-            println!("skipped: no Chromium (set XSCOPE_CHROMIUM)");
-        }
-        Some(Self { python, chromium: chromium? })
+        let python = python("import playwright.sync_api")?;
+        Some(Self { python, chromium: chromium()? })
     }
 
     /// Has the viewer serve a path, and uses it.
     fn view(&self, path: &str, report: &Path, more: &[&str]) {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/view.py");
-        let output = Command::new(&self.python)
-            .arg(script)
-            .args([env!("CARGO_BIN_EXE_xscope"), path])
-            .arg(report)
-            .args(more)
-            .arg("--chromium")
-            .arg(&self.chromium)
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{path}: {stderr}");
+        let report = report.to_str().unwrap();
+        self.run("view.py", &[&[&*binary(), path, report], more].concat());
     }
 
     fn check(&self, page: &Path, more: &[&str]) {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/report.py");
-        let output = Command::new(&self.python)
-            .arg(script)
-            .arg(page)
-            .args(more)
-            .arg("--chromium")
-            .arg(&self.chromium)
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {stderr}", page.display());
+        self.run("report.py", &[&[page.to_str().unwrap()], more].concat());
+    }
+
+    fn run(&self, script: &str, args: &[&str]) {
+        let script = repository().join("crates/xscope/tests/browser").join(script);
+        let mut command = Command::new(&self.python);
+        let output = command.arg(script).args(args).arg("--chromium").arg(&self.chromium).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
     }
 }
 
 /// Where pictures are kept, for people and as artefacts of CI.
 fn shots(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/screenshots");
+    let path = repository().join("target/screenshots");
     path.join(name).to_str().unwrap().to_owned()
 }
 

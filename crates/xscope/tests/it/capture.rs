@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use serde_json::Value;
+use xscope_testing::python;
 use xscope_trace::Nanos;
 
 use crate::fake_server::{FakeServer, Kind, files_in};
 use crate::profile::{json_file, only_run, signal, wait_for};
-use crate::run::{free_port, python_that, test_server};
+use crate::run::{free_port, test_server};
 use crate::{run, stderr, stdout, xscope};
 
 const HOUR: Nanos = Nanos(3_600_000_000_000);
@@ -338,7 +339,7 @@ fn the_built_in_engine_is_captured_under_a_load_of_ours() {
 
 #[test]
 fn a_jax_server_is_captured_under_a_load_of_ours() {
-    let Some(python) = python_that("import jax") else { return };
+    let Some(python) = python("import jax") else { return };
     let directory = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
     let url = format!("http://127.0.0.1:{port}");

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
+use xscope_testing::{python, repository};
 
-use crate::run::python_that;
 use crate::{fixture, run, stderr, stdout};
 
 #[test]
@@ -99,11 +99,11 @@ struct Collector {
 }
 
 fn collector_script() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/collector.py")
+    repository().join("crates/xscope/tests/collector.py")
 }
 
 fn python_with_protos() -> Option<String> {
-    python_that("import opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    python("import opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 }
 
 impl Collector {
@@ -313,9 +313,8 @@ const QUERIES: [&str; 3] = [
 
 /// Checks a Perfetto file against Perfetto's schema; what the queries say of it.
 fn checked_by_perfetto(file: &Path, args: &[&str]) -> Option<[Value; 3]> {
-    let python = python_that("import perfetto.protos.perfetto.trace.perfetto_trace_pb2")?;
-    let script =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/perfetto_check.py");
+    let python = python("import perfetto.protos.perfetto.trace.perfetto_trace_pb2")?;
+    let script = repository().join("crates/xscope-trace/tests/perfetto_check.py");
     let output = Command::new(python)
         .arg(script)
         .arg(file)

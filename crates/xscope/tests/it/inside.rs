@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use xscope_testing::python;
 
 use crate::profile::{json_file, only_run};
-use crate::run::python_that;
 use crate::{run, stderr, stdout};
 
 const SMALL: [&str; 5] = [
@@ -68,7 +68,7 @@ fn kernels_are_timed_and_their_answers_checked() {
 
 #[test]
 fn jax_runs_the_same_kernels_and_is_shown_beside() {
-    let Some(python) = python_that("import jax") else { return };
+    let Some(python) = python("import jax") else { return };
     let directory = tempfile::tempdir().unwrap();
     let args = [&["bench", "kernel"], SMALL.as_slice(), &["--jax", "--python", &python]].concat();
     let text = stdout(&run(directory.path(), &args, 0));

@@ -4,31 +4,30 @@
 
 mod ab;
 mod analyze;
-#[cfg(test)] // tells clippy that its helpers may print why they skip
 mod bench;
-#[cfg(test)]
 mod browser;
 mod capture;
 mod compare;
 mod export;
 mod fake_server;
-#[cfg(test)] // as run below
 mod inside;
 mod profile;
 mod roads;
-#[cfg(test)] // tells clippy that its helpers may print why they skip
 mod run;
-#[cfg(test)] // as run above
 mod search;
-#[cfg(test)]
 mod terminal;
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
+
+/// The path of the binary.
+fn binary() -> String {
+    let path = xscope_testing::binary(env!("CARGO_BIN_EXE_xscope"));
+    path.to_str().unwrap().to_owned()
+}
 
 /// The binary, in `directory`.
 fn xscope(directory: &std::path::Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xscope"));
+    let mut command = Command::new(binary());
     command.args(args).current_dir(directory).env_remove("SGLANG_JAX_PROFILER_DIR");
     command
 }
@@ -51,6 +50,5 @@ fn stderr(output: &Output) -> String {
 
 /// A fixture of the trace crate.
 fn fixture(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/fixtures");
-    path.join(name).to_str().unwrap().to_owned()
+    xscope_testing::fixture(name).to_str().unwrap().to_owned()
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::profile::{json_file, only_run, signal, wait_for, wait_for_run};
 use crate::run::free_port;
-use crate::{run, stdout, xscope};
+use crate::{binary, run, stdout, xscope};
 
 /// Small requests, so that a debug build answers in milliseconds.
 const SMALL: [&str; 12] = [
@@ -124,7 +124,7 @@ fn results_say_the_same_of_where_they_come_from_on_every_road() {
     let engine = Engine::start(directory.path());
     let (url, port) = (engine.url.as_str(), free_port().to_string());
     let own_url = format!("http://127.0.0.1:{port}");
-    let program = env!("CARGO_BIN_EXE_xscope");
+    let program = binary();
     let serve = format!("{program} serve --port {{port}}");
     let small = |args: &[&'static str]| [args, &SMALL].concat();
     let of_run = |run: &Path| run.join("results.json");
@@ -132,7 +132,7 @@ fn results_say_the_same_of_where_they_come_from_on_every_road() {
     let profile = small(&["profile", "--overhead-secs", "0"]);
     check(&profile, of_run, NOT_OURS);
     check(&[&profile[..], &["--url", url]].concat(), of_run, NOT_OURS);
-    let own = ["--url", &own_url, "--", program, "serve", "--port", &port];
+    let own = ["--url", &own_url, "--", &program, "serve", "--port", &port];
     check(&[&profile[..], &own].concat(), of_run, ALL);
 
     let score = small(&["bench", "score", "--trials", "1", "--fail-on", "never"]);

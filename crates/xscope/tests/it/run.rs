@@ -3,31 +3,19 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use xscope_testing::{python, repository};
 
 use crate::fake_server::{FakeServer, Kind};
 use crate::profile::{json_file, only_run, rows, signal, wait_for, wait_for_run};
 use crate::{run, stderr, stdout, xscope};
 
-/// The Python to test with: the one that `XSCOPE_PYTHON` names, or `python3`.
-pub(crate) fn python_that(can: &str) -> Option<String> {
-    let python = std::env::var_os("XSCOPE_PYTHON").map_or("python3".into(), PathBuf::from);
-    let check = format!("import sys; assert sys.version_info >= (3, 10); {can}");
-    let works = Command::new(&python).args(["-c", &check]).stderr(Stdio::null()).status();
-    if works.is_ok_and(|status| status.success()) {
-        return Some(python.to_str().unwrap().to_owned());
-    }
-    println!("skipped: {} cannot do: {check} (set XSCOPE_PYTHON)", python.display());
-    None
-}
-
 pub(crate) fn test_server() -> String {
-    let path =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers/jax_score_server.py");
-    path.canonicalize().unwrap().to_str().unwrap().to_owned()
+    let path = repository().join("tests/servers/jax_score_server.py");
+    path.to_str().unwrap().to_owned()
 }
 
 /// A port that was free a moment ago.
@@ -47,7 +35,7 @@ fn small_target(directory: &Path, script: &str) {
 
 #[test]
 fn a_command_is_recorded_and_what_its_table_misses_is_told() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     small_target(directory.path(), "import small\nprint('answer', small.work(21))\n");
     let args = ["run", "--probes", "small.toml", "--", &python, "main.py"];
@@ -77,7 +65,7 @@ fn a_command_is_recorded_and_what_its_table_misses_is_told() {
 
 #[test]
 fn a_command_that_fails_is_exit_code_3_and_a_failed_run() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     let output = run(directory.path(), &["run", "--", &python, "-c", "raise SystemExit(7)"], 3);
     assert!(stderr(&output).contains("exit status: 7"), "{}", stderr(&output));
@@ -97,7 +85,7 @@ fn a_program_that_is_not_there_and_a_bad_table_are_wrong_usage() {
 
 #[test]
 fn a_signal_reaches_the_command_and_the_run_is_complete() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     let script = "import signal, sys, time, small\n\
                   signal.signal(signal.SIGTERM, lambda *_: sys.exit('ended by a signal'))\n\
@@ -129,7 +117,7 @@ fn profile_test_server(directory: &Path, python: &str, code: i32) -> std::proces
 
 #[test]
 fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
-    let Some(python) = python_that("import jax") else { return };
+    let Some(python) = python("import jax") else { return };
     let directory = tempfile::tempdir().unwrap();
     let output = profile_test_server(directory.path(), &python, 0);
     assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
@@ -215,7 +203,7 @@ fn score(port: &str, request_id: &str) -> Option<String> {
 
 #[test]
 fn of_a_slow_request_the_spans_are_kept_and_the_device_of_the_next_one_like_it() {
-    let Some(python) = python_that("import jax") else { return };
+    let Some(python) = python("import jax") else { return };
     let directory = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
     let url = format!("http://127.0.0.1:{port}");
@@ -279,7 +267,7 @@ fn of_a_slow_request_the_spans_are_kept_and_the_device_of_the_next_one_like_it()
 
 #[test]
 fn the_profiler_for_a_slow_request_is_stopped_however_xscope_ends() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     let server = FakeServer::start(Kind::default());
     fs::write(directory.path().join("small.py"), "def work():\n    pass\n").unwrap();
@@ -300,7 +288,7 @@ fn the_profiler_for_a_slow_request_is_stopped_however_xscope_ends() {
 
 #[test]
 fn the_death_of_a_server_is_exit_code_3_and_its_spans_are_there() {
-    let Some(python) = python_that("import jax") else { return };
+    let Some(python) = python("import jax") else { return };
     let directory = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
     let url = format!("http://127.0.0.1:{port}");

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
+use xscope_testing::python;
 
 use crate::profile::{json_file, only_run, signal, wait_for, wait_for_run};
-use crate::run::python_that;
+use crate::run::free_port;
 use crate::{run, stderr, stdout, xscope};
 
 /// Small requests.
@@ -50,18 +51,13 @@ if sys.argv[2] == "0.5":
 Server(("127.0.0.1", int(sys.argv[1])), Score).serve_forever()
 "#;
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 fn write_server(directory: &Path) {
     fs::write(directory.join("server.py"), SERVER).unwrap();
 }
 
 #[test]
 fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     write_server(directory.path());
     let port = free_port().to_string();
@@ -100,7 +96,7 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
 
 #[test]
 fn a_batch_at_once_takes_as_long_as_its_last_answer() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     write_server(directory.path());
     let port = free_port().to_string();
@@ -141,7 +137,7 @@ const SWEEP: [&str; 9] =
 
 #[test]
 fn settings_are_ranked_and_one_that_runs_out_of_memory_is_a_result() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     grid(directory.path(), &python, "[0.001, 0.06, 0.5, 0.7]");
     let output = run(directory.path(), &[&SWEEP[..], &SMALL].concat(), 0);
@@ -159,7 +155,7 @@ fn settings_are_ranked_and_one_that_runs_out_of_memory_is_a_result() {
 
 #[test]
 fn a_sweep_that_was_killed_goes_on_where_it_was() {
-    let Some(python) = python_that("pass") else { return };
+    let Some(python) = python("pass") else { return };
     let directory = tempfile::tempdir().unwrap();
     grid(directory.path(), &python, "[0.001, 0.25, 0.002]");
     let args = [&SWEEP[..], &SMALL].concat();

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{fixture, run, stdout, xscope};
+use xscope_testing::skip;
+
+use crate::{binary, fixture, run, stdout, xscope};
 
 /// What a command writes to a terminal, stdout and stderr; `None` where there is no `script` to make
 /// one.
 fn on_terminal(directory: &Path, args: &[&str], no_color: &str) -> Option<String> {
-    let command = [&[env!("CARGO_BIN_EXE_xscope")], args].concat().join(" ");
+    let command = [&[&*binary()], args].concat().join(" ");
     let output = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .current_dir(directory)
@@ -17,7 +19,7 @@ fn on_terminal(directory: &Path, args: &[&str], no_color: &str) -> Option<String
         .env_remove("SGLANG_JAX_PROFILER_DIR")
         .output();
     let Ok(output) = output else {
-        println!("skipped: no script(1) to make a terminal");
+        skip("there is no script(1) to make a terminal", "Debian: apt-get install bsdutils");
         return None;
     };
     let text = String::from_utf8(output.stdout).unwrap();
