@@ -48,7 +48,7 @@ impl Section {
     }
 
     /// The sections that show figures of a kind.
-    pub fn showing(figures: Figures) -> &'static [Self] {
+    pub(crate) fn showing(figures: Figures) -> &'static [Self] {
         match figures {
             Figures::Operations => &[
                 Self::Layers,

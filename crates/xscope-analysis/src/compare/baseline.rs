@@ -9,7 +9,7 @@ use crate::compare::place::Footprint;
 use crate::error::{Error, Result};
 
 /// Version of [`Baseline`] as JSON.
-pub const SCHEMA: &str = "xscope/baseline/1";
+pub(crate) const SCHEMA: &str = "xscope/baseline/1";
 /// Version of [`StoredNoise`] as JSON.
 pub const NOISE_SCHEMA: &str = "xscope/noise/1";
 

@@ -270,7 +270,7 @@ pub struct Difference {
 
 impl Difference {
     /// Whether it ends a series of measurements, or, `with_commit`, sets two apart within one.
-    pub fn breaks_series(&self, with_commit: bool) -> bool {
+    pub(crate) fn breaks_series(&self, with_commit: bool) -> bool {
         let counts = !self.group.keeps_series() || (with_commit && self.group == Group::Commit);
         counts && self.what != HOSTNAME
     }
@@ -278,7 +278,7 @@ impl Difference {
 
 /// What differs between the sides, the likeliest cause first. A fact that changes within a side
 /// too explains nothing and is left out.
-pub fn differences(a: &[&Environment], b: &[&Environment]) -> Vec<Difference> {
+pub(crate) fn differences(a: &[&Environment], b: &[&Environment]) -> Vec<Difference> {
     let keys: BTreeSet<(Group, &str)> = a
         .iter()
         .chain(b)

@@ -37,7 +37,7 @@ use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge,
 use crate::error::{Error, Result};
 
 /// Version of [`CompareReport`] as JSON.
-pub const SCHEMA: &str = "xscope/compare/1";
+pub(crate) const SCHEMA: &str = "xscope/compare/1";
 
 /// What changed between A and B.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -77,7 +77,7 @@ impl NoiseTable {
         }
     }
 
-    pub fn of_figure(&self, point: &MeasuredPoint, metric: &str) -> Option<Noise> {
+    pub(crate) fn of_figure(&self, point: &MeasuredPoint, metric: &str) -> Option<Noise> {
         self.0.get(&key(point))?.get(metric).copied()
     }
 }

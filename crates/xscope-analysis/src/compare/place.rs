@@ -75,7 +75,7 @@ impl Footprint {
 
     /// The same in fewer rows: kernels with little time are not told apart by shape.
     #[must_use]
-    pub fn compact(mut self) -> Self {
+    pub(crate) fn compact(mut self) -> Self {
         let whole: f64 = self.kernels.iter().map(|kernel| kernel.self_us).sum();
         let mut sums: BTreeMap<(String, String, String), (f64, f64)> = BTreeMap::new();
         for kernel in self.kernels {

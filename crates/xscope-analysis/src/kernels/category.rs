@@ -48,7 +48,7 @@ const KERNEL_NAMES: [(&str, &str); 34] = [
 ];
 
 /// The category of an event's work.
-pub fn category(trace: &Trace, meta: MetaId) -> String {
+pub(crate) fn category(trace: &Trace, meta: MetaId) -> String {
     let recorded = trace.strings.get(trace.meta(meta).category);
     match recorded {
         "gpu_memcpy" => return "copy".to_owned(),

@@ -2,7 +2,7 @@
 
 pub mod annotated;
 pub(crate) mod by_meta;
-pub mod category;
+pub(crate) mod category;
 mod copies;
 pub(crate) mod executions;
 pub mod nesting;

@@ -59,7 +59,7 @@ pub struct Filter {
 
 impl Filter {
     /// Whether an operation is wanted.
-    pub fn accepts(&self, kernel: &KernelRow) -> bool {
+    pub(crate) fn accepts(&self, kernel: &KernelRow) -> bool {
         let contains = |part: &Option<String>, text: &str| {
             part.as_ref().is_none_or(|part| text.contains(part.as_str()))
         };

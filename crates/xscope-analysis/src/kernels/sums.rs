@@ -20,7 +20,7 @@ pub struct CategoryRow {
 }
 
 /// Self time by category, largest first.
-pub fn categories(kernels: &[KernelRow]) -> Vec<CategoryRow> {
+pub(crate) fn categories(kernels: &[KernelRow]) -> Vec<CategoryRow> {
     let mut groups: FxHashMap<&str, (u64, Picos)> = FxHashMap::default();
     for kernel in kernels {
         let group = groups.entry(&kernel.category).or_default();

@@ -12,10 +12,10 @@ use xscope_trace::stats::share;
 use crate::error::{Error, Result};
 
 /// The component of what no rule knows.
-pub const UNKNOWN: &str = "unknown";
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// The component of operations that move data between devices.
-pub const COLLECTIVES: &str = "collectives";
+pub(crate) const COLLECTIVES: &str = "collectives";
 
 /// Parts of scope names, in lower case, and the component that they stand for. The first that a
 /// part contains counts, so what is more telling comes first.

@@ -53,7 +53,7 @@ pub struct TensorRow {
 
 /// The places that hold memory, by profile, largest first. Profiles that count no bytes (CPU time)
 /// have none.
-pub fn allocations(trace: &Trace) -> Vec<AllocationRow> {
+pub(crate) fn allocations(trace: &Trace) -> Vec<AllocationRow> {
     let mut rows = Vec::new();
     for profile in &trace.profiles {
         let Some(bytes) = kind_in(trace, profile, "bytes") else { continue };
@@ -125,7 +125,7 @@ fn site(trace: &Trace, profile: &StackProfile, sample: usize) -> String {
 }
 
 /// What sglang-jax reports, in the order of the files.
-pub fn reported_memory(trace: &Trace) -> Vec<ReportedMemory> {
+pub(crate) fn reported_memory(trace: &Trace) -> Vec<ReportedMemory> {
     trace.memory_reports.iter().map(|report| reported(trace, report)).collect()
 }
 

@@ -69,7 +69,7 @@ pub struct MemoryReport {
 
 impl MemoryReport {
     /// Peak of one owner in MB, if it was counted.
-    pub fn owner_peak(&self, owner: &str) -> Option<f64> {
+    pub(crate) fn owner_peak(&self, owner: &str) -> Option<f64> {
         self.owners.iter().find(|row| row.owner == owner).map(|row| row.peak_mb)
     }
 }

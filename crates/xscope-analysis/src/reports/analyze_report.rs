@@ -22,7 +22,7 @@ use crate::requests::RequestsReport;
 use crate::section::Section;
 
 /// Version of [`AnalyzeReport`] as JSON.
-pub const SCHEMA: &str = "xscope/analyze/1";
+pub(crate) const SCHEMA: &str = "xscope/analyze/1";
 
 /// What a profile says.
 #[derive(Debug, Clone, PartialEq, Serialize)]

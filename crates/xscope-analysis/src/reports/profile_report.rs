@@ -12,7 +12,7 @@ use crate::requests::profiled::Profiled;
 use crate::requests::stages::StageRow;
 
 /// Version of [`ProfileReport`] as JSON.
-pub const SCHEMA: &str = "xscope/profile/1";
+pub(crate) const SCHEMA: &str = "xscope/profile/1";
 
 /// What a profiled run says.
 ///

@@ -18,7 +18,7 @@ use crate::requests::spans::arg;
 
 /// One batch and its shares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchView {
+pub(crate) struct BatchView {
     pub batch: SpanKey,
     pub rows: u64,
     /// Tokens of its requests, and what the batch was padded to; 0 where no span says it.
@@ -66,11 +66,6 @@ pub struct BatchPart {
 }
 
 /// All batches that a recorder gave an identity, by it.
-pub fn batches(trace: &Trace) -> Vec<BatchView> {
-    let join = Join::of(trace);
-    batches_of(trace, &join, &Launches::of(trace, &join))
-}
-
 pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<BatchView> {
     let mut members: BTreeMap<BatchKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
     let mut sizes: BTreeMap<BatchKey, (u64, u64)> = BTreeMap::new();
@@ -155,7 +150,7 @@ fn device_time_by_run(trace: &Trace) -> BTreeMap<i64, Picos> {
 
 /// The summary of `views`; `None` if there are none.
 #[expect(clippy::cast_precision_loss, reason = "counts of batches are small")]
-pub fn summary(views: &[BatchView]) -> Option<BatchSummary> {
+pub(crate) fn summary(views: &[BatchView]) -> Option<BatchSummary> {
     if views.is_empty() {
         return None;
     }
@@ -216,7 +211,12 @@ mod tests {
     use xscope_trace::strings::StrId;
     use xscope_trace::{Picos, Trace};
 
-    use super::{batches, summary};
+    use super::{BatchView, Join, Launches, batches_of, summary};
+
+    fn batches(trace: &Trace) -> Vec<BatchView> {
+        let join = Join::of(trace);
+        batches_of(trace, &join, &Launches::of(trace, &join))
+    }
 
     /// A trace of one batch whose device work took `device`, padded to `padded` tokens.
     fn one_batch(device: i64, tokens: &[u64], padded: u64) -> Trace {

@@ -1,13 +1,10 @@
-//! The names of spans: of whole requests and batches, and of the stages of a request.
+//! The names of spans: of whole requests, and of their stages.
 
 /// The name of the span that a server puts around a whole request.
-pub const REQUEST: &str = "request";
-
-/// The name of the span around a whole batch.
-pub const BATCH: &str = "batch";
+pub(crate) const REQUEST: &str = "request";
 
 /// Time of a request that no stage covers.
-pub const UNACCOUNTED: &str = "unaccounted";
+pub(crate) const UNACCOUNTED: &str = "unaccounted";
 
 /// The model computes the prompts.
 pub(crate) const FORWARD: &str = "forward";

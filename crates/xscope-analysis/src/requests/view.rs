@@ -49,7 +49,7 @@ impl RequestView {
     }
 
     /// Time in `stage`, zero if it was never there.
-    pub fn stage(&self, stage: &str) -> Picos {
+    pub(crate) fn stage(&self, stage: &str) -> Picos {
         self.stages.get(stage).copied().unwrap_or_default()
     }
 }
