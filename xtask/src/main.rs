@@ -1,15 +1,18 @@
-//! The project's own checks: `cargo xtask layers`.
+//! The project's own checks: `cargo xtask layers`, and all of them: `cargo xtask ci`.
 
+mod ci;
 mod layers;
+mod metadata;
 
 use std::process::ExitCode;
 
 #[expect(clippy::print_stderr, reason = "a developer's tool that reports on the terminal")]
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1);
-    let result = match task.as_deref() {
-        Some("layers") => layers::check(),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask layers")),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.split_first() {
+        Some((task, [])) if task == "layers" => layers::check(),
+        Some((task, steps)) if task == "ci" => ci::run(steps),
+        _ => Err(anyhow::anyhow!("usage: cargo xtask layers | cargo xtask ci [STEP...]")),
     };
     match result {
         Ok(message) => {

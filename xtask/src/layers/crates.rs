@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::metadata::Metadata;
+use crate::metadata::Metadata;
 
 /// Every crate and what it may use of the workspace.
 const LAYERS: [(&str, &[&str]); 11] = [
@@ -81,14 +81,18 @@ pub(super) fn problems(metadata: &Metadata) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::metadata::{Dependency, Metadata, Package};
+    use std::collections::BTreeMap;
+
     use super::problems;
+    use crate::metadata::{Dependency, Metadata, Package};
 
     fn check(package: &str, dependency: &str, kind: Option<&str>, expected: usize) {
         let dependency =
             Dependency { name: dependency.to_owned(), kind: kind.map(ToOwned::to_owned) };
         let dependencies = vec![dependency];
-        let package = Package { name: package.to_owned(), dependencies, targets: Vec::new() };
+        let name = package.to_owned();
+        let (targets, features) = (Vec::new(), BTreeMap::new());
+        let package = Package { name, dependencies, targets, features };
         let found = problems(&Metadata { packages: vec![package] });
         assert_eq!(found.len(), expected, "{found:?}");
     }

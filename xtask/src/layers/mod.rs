@@ -3,7 +3,6 @@
 
 mod crates;
 mod known;
-mod metadata;
 mod modules;
 mod rings;
 
@@ -12,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use self::metadata::{Metadata, Package};
 use self::modules::{Crate, Folder};
 use self::rings::Uses;
+use crate::metadata::{Metadata, Package};
 
 /// Checks the workspace.
 pub(crate) fn check() -> Result<String> {

@@ -1,5 +1,6 @@
 //! What cargo knows of the workspace.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -7,31 +8,33 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     pub packages: Vec<Package>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Package {
+pub(crate) struct Package {
     pub name: String,
     pub dependencies: Vec<Dependency>,
     pub targets: Vec<Target>,
+    /// With what each one turns on.
+    pub features: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Dependency {
+pub(crate) struct Dependency {
     pub name: String,
     pub kind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub kind: Vec<String>,
     pub src_path: PathBuf,
 }
 
 impl Metadata {
-    pub(super) fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let output = Command::new(env!("CARGO"))
             .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
             .output()
