@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use xscope_analysis::compare::CompareReport;
-use xscope_analysis::compare::place::{KernelPlace, Kind, Places};
+use xscope_analysis::compare::place::{KernelPlace, PlaceKind, Places};
 use xscope_analysis::compare::rules::Better;
-use xscope_analysis::compare::verdict::{Gate, Row, Sample, Verdict};
+use xscope_analysis::compare::verdict::{ComparedRow, Gate, SampleUnit, Verdict};
 use xscope_trace::metric::Status;
 
 use crate::colour::{Text, Tone};
@@ -74,7 +74,7 @@ const VERDICTS: [(&str, &str); 6] = [
 ];
 
 /// One of [`VERDICTS`]: memory is not slower, it is more.
-fn verdict_name(row: &Row) -> &'static str {
+fn verdict_name(row: &ComparedRow) -> &'static str {
     match (row.verdict, row.metric.ends_with("_mb")) {
         (Verdict::Slower, false) => "slower",
         (Verdict::Slower, true) => "more memory",
@@ -129,7 +129,7 @@ fn gate_words(gate: Gate) -> (Tone, &'static str, &'static str) {
 }
 
 fn rows(report: &CompareReport) -> Grid {
-    let cells = |row: &Row| {
+    let cells = |row: &ComparedRow| {
         let degraded = if row.change_percent.status == Status::Valid { "" } else { "?" };
         row![
             shorten(&row.point, 32),
@@ -186,7 +186,7 @@ fn signed(percent: f64) -> String {
 }
 
 /// The verdict in words, with what the gate makes of it.
-fn verdict_text(row: &Row) -> String {
+fn verdict_text(row: &ComparedRow) -> String {
     let verdict = match (row.verdict, row.samples_needed) {
         (Verdict::NoDifference, _) => {
             format!("no difference larger than {:.1} %", row.no_larger_than_percent)
@@ -203,7 +203,7 @@ fn verdict_text(row: &Row) -> String {
     }
 }
 
-fn allowed(row: &Row) -> String {
+fn allowed(row: &ComparedRow) -> String {
     let sign = match row.better {
         Better::Higher => '-',
         Better::Lower => '+',
@@ -306,7 +306,7 @@ fn layers(places: &Places) -> Grid {
 }
 
 fn kernels(places: &Places) -> Grid {
-    let rows = places.kernels.iter().filter(|kernel| kernel.kind != Kind::Same);
+    let rows = places.kernels.iter().filter(|kernel| kernel.kind != PlaceKind::Same);
     let rows = rows.take(PLACES).map(|kernel| {
         let [a, b] = [kernel.a_us, kernel.b_us].map(duration);
         row![
@@ -328,16 +328,16 @@ fn kernels(places: &Places) -> Grid {
 fn kind_text(kernel: &KernelPlace) -> String {
     let times = || format!("{:.2} to {:.2} times", kernel.count_a, kernel.count_b);
     match kernel.kind {
-        Kind::NewCopy => "new copy".to_owned(),
-        Kind::SplitFusion => "split off a fusion".to_owned(),
-        Kind::Fused => "fused".to_owned(),
-        Kind::New => "new".to_owned(),
-        Kind::Gone => "gone".to_owned(),
-        Kind::Each if kernel.each_us > 0.0 => "slower each".to_owned(),
-        Kind::Each => "faster each".to_owned(),
-        Kind::Count => times(),
-        Kind::Mix => "other shapes".to_owned(),
-        Kind::Same => "same".to_owned(),
+        PlaceKind::NewCopy => "new copy".to_owned(),
+        PlaceKind::SplitFusion => "split off a fusion".to_owned(),
+        PlaceKind::Fused => "fused".to_owned(),
+        PlaceKind::New => "new".to_owned(),
+        PlaceKind::Gone => "gone".to_owned(),
+        PlaceKind::Each if kernel.each_us > 0.0 => "slower each".to_owned(),
+        PlaceKind::Each => "faster each".to_owned(),
+        PlaceKind::Count => times(),
+        PlaceKind::Mix => "other shapes".to_owned(),
+        PlaceKind::Same => "same".to_owned(),
     }
 }
 
@@ -366,9 +366,9 @@ fn notes(report: &CompareReport, out: &mut Text) {
     }
     if let Some(row) = report.rows.first() {
         let sample = match row.sample {
-            Sample::Start => "starts of the server",
-            Sample::Trial => "trials",
-            Sample::Single => "single trials",
+            SampleUnit::Start => "starts of the server",
+            SampleUnit::Trial => "trials",
+            SampleUnit::Single => "single trials",
         };
         out.line(format!(
             "\nn counts {sample}{}; intervals at {} %; at most {} % of the differences found are \
@@ -464,7 +464,7 @@ const SLACK_CHARS: usize = 2800;
 /// The payload of a Slack incoming webhook.
 pub fn compare_slack(report: &CompareReport) -> Value {
     let mut lines = String::new();
-    let worth = |row: &&Row| matches!(row.verdict, Verdict::Slower | Verdict::Faster);
+    let worth = |row: &&ComparedRow| matches!(row.verdict, Verdict::Slower | Verdict::Faster);
     for row in report.rows.iter().filter(worth) {
         lines += &format!(
             "• `{} {}` {} ({} to {}): {}\n",

@@ -33,7 +33,9 @@ use crate::compare::measured::{Measured, MeasuredPoint};
 use crate::compare::noise::NoiseTable;
 use crate::compare::place::{Places, places};
 use crate::compare::rules::Rules;
-use crate::compare::verdict::{Figure, Gate, Judged, Row, Sample, Verdict, judge, row};
+use crate::compare::verdict::{
+    ComparedFigure, ComparedRow, Gate, Judged, SampleUnit, Verdict, judge, row,
+};
 use crate::error::{Error, Result};
 
 /// Version of [`CompareReport`] as JSON.
@@ -51,7 +53,7 @@ pub struct CompareReport {
     pub false_discovery_rate: f64,
     pub points: Vec<PointRow>,
     /// By point, then by figure.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ComparedRow>,
     /// What was measured and not compared.
     pub left_out: Vec<LeftOut>,
     /// What else differs, the likeliest cause first.
@@ -334,7 +336,7 @@ fn figures_of<'a>(
     point: &'a str,
     [a, b]: &[Usable<'a>; 2],
     options: &'a Options,
-    figures: &mut Vec<Figure<'a>>,
+    figures: &mut Vec<ComparedFigure<'a>>,
 ) {
     let common: Vec<&str> = metrics(a).intersection(&metrics(b)).copied().collect();
     for rule in &options.rules.rules {
@@ -347,7 +349,7 @@ fn figures_of<'a>(
                 continue;
             }
             let (sample, a_logs, b_logs) = samples(&starts_a, &starts_b);
-            figures.push(Figure {
+            figures.push(ComparedFigure {
                 point,
                 metric,
                 rule,
@@ -387,13 +389,13 @@ fn by_start(side: &Usable<'_>, metric: &str) -> Vec<Vec<f64>> {
 }
 
 /// The samples of both sides: starts if each side has several, else trials.
-fn samples(a: &[Vec<f64>], b: &[Vec<f64>]) -> (Sample, Vec<f64>, Vec<f64>) {
+fn samples(a: &[Vec<f64>], b: &[Vec<f64>]) -> (SampleUnit, Vec<f64>, Vec<f64>) {
     if a.len() > 1 && b.len() > 1 {
         let means = |side: &[Vec<f64>]| side.iter().map(|trials| moments(trials).0).collect();
-        return (Sample::Start, means(a), means(b));
+        return (SampleUnit::Start, means(a), means(b));
     }
     let (a, b) = (a.concat(), b.concat());
-    let sample = if a.len() + b.len() > 2 { Sample::Trial } else { Sample::Single };
+    let sample = if a.len() + b.len() > 2 { SampleUnit::Trial } else { SampleUnit::Single };
     (sample, a, b)
 }
 
@@ -406,7 +408,7 @@ fn within(side: &Usable<'_>, metric: &str) -> Option<f64> {
 }
 
 /// Judges all figures together, because what counts as a discovery depends on how many there are.
-fn rows(figures: &[Figure<'_>], rules: &Rules) -> Vec<Row> {
+fn rows(figures: &[ComparedFigure<'_>], rules: &Rules) -> Vec<ComparedRow> {
     let how = resampling(figures.len(), rules.false_discovery_rate);
     let alpha = 1.0 - rules.confidence;
     let judged: Vec<Judged> = figures.iter().map(|figure| judge(figure, alpha, how)).collect();
@@ -422,7 +424,7 @@ fn rows(figures: &[Figure<'_>], rules: &Rules) -> Vec<Row> {
         .collect()
 }
 
-fn point_rows(points: &[String], rows: &[Row]) -> Vec<PointRow> {
+fn point_rows(points: &[String], rows: &[ComparedRow]) -> Vec<PointRow> {
     use Verdict::{Faster, NoDifference, Slower};
     let verdict = |point: &str| {
         let of_point = || rows.iter().filter(|row| row.point == point);
@@ -457,7 +459,12 @@ fn side_row(runs: &[Measured]) -> SideRow {
     }
 }
 
-fn findings(a: &[Measured], b: &[Measured], rows: &[Row], options: &Options) -> Vec<Finding> {
+fn findings(
+    a: &[Measured],
+    b: &[Measured],
+    rows: &[ComparedRow],
+    options: &Options,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut warn = |code: Code, message: String| {
         findings.push(Finding::new(code, message));

@@ -211,7 +211,7 @@ pub struct LayerPlace {
 pub struct KernelPlace {
     pub scope: String,
     pub opcode: String,
-    pub kind: Kind,
+    pub kind: PlaceKind,
     pub a_us: f64,
     pub b_us: f64,
     pub change_us: f64,
@@ -226,7 +226,7 @@ pub struct KernelPlace {
 /// What happened to kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum PlaceKind {
     /// A copy that A does not have.
     NewCopy,
     /// Work that was part of a fusion in A.
@@ -337,9 +337,11 @@ fn kernels(a: &Footprint, b: &Footprint, units: (f64, f64)) -> Vec<KernelPlace> 
             // Members of a fusion have no kernel: where there are fewer fusions in a scope and
             // other kernels appear in it, the fusion was split.
             place.kind = match place.kind {
-                Kind::New if key.1.starts_with("copy") => Kind::NewCopy,
-                Kind::New if key.1 != "fusion" && fused(&a) > fused(&b) => Kind::SplitFusion,
-                Kind::Gone if key.1 != "fusion" && fused(&b) > fused(&a) => Kind::Fused,
+                PlaceKind::New if key.1.starts_with("copy") => PlaceKind::NewCopy,
+                PlaceKind::New if key.1 != "fusion" && fused(&a) > fused(&b) => {
+                    PlaceKind::SplitFusion
+                }
+                PlaceKind::Gone if key.1 != "fusion" && fused(&b) > fused(&a) => PlaceKind::Fused,
                 kind => kind,
             };
             place
@@ -363,13 +365,17 @@ fn place((scope, opcode): &(String, String), a: &Shapes, b: &Shapes) -> KernelPl
     let count_us = if count_a > 0.0 { (count_b - count_a) * a_us / count_a } else { b_us };
     let mix_us = change_us - each_us - count_us;
     let kind = match (a.is_empty(), b.is_empty()) {
-        (true, _) => Kind::New,
-        (_, true) => Kind::Gone,
-        _ if change_us.abs() <= 0.02 * a_us => Kind::Same,
+        (true, _) => PlaceKind::New,
+        (_, true) => PlaceKind::Gone,
+        _ if change_us.abs() <= 0.02 * a_us => PlaceKind::Same,
         _ => {
-            let parts = [(each_us, Kind::Each), (count_us, Kind::Count), (mix_us, Kind::Mix)];
+            let parts = [
+                (each_us, PlaceKind::Each),
+                (count_us, PlaceKind::Count),
+                (mix_us, PlaceKind::Mix),
+            ];
             let largest = parts.into_iter().max_by(|x, y| x.0.abs().total_cmp(&y.0.abs()));
-            largest.map_or(Kind::Same, |(_, kind)| kind)
+            largest.map_or(PlaceKind::Same, |(_, kind)| kind)
         }
     };
     KernelPlace {
@@ -405,7 +411,7 @@ fn recompiled(a: &Footprint, b: &Footprint) -> Vec<Recompiled> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Footprint, KernelUse, Kind, Places, base_name, places};
+    use super::{Footprint, KernelUse, PlaceKind, Places, base_name, places};
 
     fn footprint(units: f64, kernels: &[(&str, &str, &str, f64, f64)]) -> Footprint {
         let uses = kernels.iter().map(|&(scope, opcode, shape, count, self_us)| KernelUse {
@@ -427,7 +433,7 @@ mod tests {
         places([a].into_iter(), [b].into_iter()).unwrap()
     }
 
-    fn kind(places: &Places, scope: &str, opcode: &str) -> Kind {
+    fn kind(places: &Places, scope: &str, opcode: &str) -> PlaceKind {
         let row = places.kernels.iter().find(|row| row.scope == scope && row.opcode == opcode);
         row.unwrap().kind
     }
@@ -462,14 +468,14 @@ mod tests {
         );
         let found = compare(&a, &b);
         for (scope, opcode, expected) in [
-            ("mlp", "add", Kind::SplitFusion),
-            ("mlp", "fusion", Kind::Count),
-            ("attn", "dot", Kind::Mix),
-            ("norm", "fusion", Kind::Each),
-            ("norm", "copy", Kind::NewCopy),
-            ("out", "dot", Kind::Count),
-            ("embed", "gather", Kind::Gone),
-            ("kv", "dus", Kind::Same),
+            ("mlp", "add", PlaceKind::SplitFusion),
+            ("mlp", "fusion", PlaceKind::Count),
+            ("attn", "dot", PlaceKind::Mix),
+            ("norm", "fusion", PlaceKind::Each),
+            ("norm", "copy", PlaceKind::NewCopy),
+            ("out", "dot", PlaceKind::Count),
+            ("embed", "gather", PlaceKind::Gone),
+            ("kv", "dus", PlaceKind::Same),
         ] {
             assert_eq!(kind(&found, scope, opcode), expected, "{scope} {opcode}");
         }
@@ -477,7 +483,7 @@ mod tests {
         assert!((sum - (found.device_us_b - found.device_us_a)).abs() < 1e-9);
         assert_eq!(found.kernels[0].scope, "attn", "the largest change comes first");
         let back = compare(&b, &a);
-        assert_eq!(kind(&back, "mlp", "add"), Kind::Fused);
+        assert_eq!(kind(&back, "mlp", "add"), PlaceKind::Fused);
     }
 
     #[test]
@@ -521,7 +527,7 @@ mod tests {
         assert!((of(|kernel| kernel.count) - 6.0).abs() < 1e-12);
         assert!((of(|kernel| kernel.self_us) - 1000.75).abs() < 1e-12);
         let found = compare(&footprint(1.0, &rows), &compact);
-        assert_eq!(found.kernels[0].kind, Kind::Same);
+        assert_eq!(found.kernels[0].kind, PlaceKind::Same);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use xscope_trace::stats::{as_f64, moments, t_critical};
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Faster,
-    /// None larger than [`Row::no_larger_than_percent`].
+    /// None larger than [`ComparedRow::no_larger_than_percent`].
     NoDifference,
     CannotTell,
     /// Of memory: more of it.
@@ -39,7 +39,7 @@ pub enum Gate {
 /// What the samples of a comparison are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sample {
+pub enum SampleUnit {
     /// Starts of the server, or runs where starts are not known; trials of one are averaged.
     Start,
     /// Trials of one start of the server a side.
@@ -50,14 +50,14 @@ pub enum Sample {
 
 /// The values of one figure.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Figure<'a> {
+pub(crate) struct ComparedFigure<'a> {
     pub point: &'a str,
     pub metric: &'a str,
     pub rule: &'a Rule,
     /// Logarithms, by sample.
     pub a: Vec<f64>,
     pub b: Vec<f64>,
-    pub sample: Sample,
+    pub sample: SampleUnit,
     /// Starts of the server on both sides.
     pub starts: [usize; 2],
     /// Whether samples of the same place in both lists belong together.
@@ -70,7 +70,7 @@ pub(crate) struct Figure<'a> {
 /// One figure of one point, compared. Percentages are of A; the sign is the figure's own, so that
 /// more throughput is positive.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedRow {
     pub point: String,
     pub metric: String,
     pub better: Better,
@@ -88,7 +88,7 @@ pub struct Row {
     pub p: f64,
     /// For the number of figures of the comparison.
     pub p_adjusted: f64,
-    pub sample: Sample,
+    pub sample: SampleUnit,
     pub paired: bool,
     pub samples_a: usize,
     pub samples_b: usize,
@@ -113,8 +113,8 @@ pub(crate) struct Judged {
 
 /// The most cautious answer of the methods that apply: Student's t, the bootstrap, and the noise
 /// of A/A runs; without any, what the rule assumes of it.
-pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged {
-    let Figure { a, b, .. } = figure;
+pub(crate) fn judge(figure: &ComparedFigure<'_>, alpha: f64, how: Resampling) -> Judged {
+    let ComparedFigure { a, b, .. } = figure;
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
     let (estimate, own) = if figure.paired { paired(&differences) } else { unpaired(a, b) };
     // Pairs share their minute; how much minutes differ is no noise of theirs. A/A runs are starts:
@@ -140,7 +140,7 @@ pub(crate) fn judge(figure: &Figure<'_>, alpha: f64, how: Resampling) -> Judged 
         if let Some(mut known) = known {
             // Starts on both sides say themselves how much starts differ; that the difference is
             // larger than what A/A runs showed is asked besides.
-            if figure.sample == Sample::Start {
+            if figure.sample == SampleUnit::Start {
                 known.freedom = KNOWN_FREEDOM;
             }
             evidence = evidence.with(Evidence::of(estimate, known, alpha));
@@ -157,12 +157,12 @@ const SINGLE: &str = "one trial a side and no stored A/A noise: the interval ass
 const ONE_START: &str = "one start of the server a side: how much starts differ is not in the \
                          interval";
 
-fn one_start(figure: &Figure<'_>) -> Option<&'static str> {
-    (figure.sample == Sample::Trial && figure.noise.is_none()).then_some(ONE_START)
+fn one_start(figure: &ComparedFigure<'_>) -> Option<&'static str> {
+    (figure.sample == SampleUnit::Trial && figure.noise.is_none()).then_some(ONE_START)
 }
 
 /// What the single trials themselves say of a difference.
-fn floor(figure: &Figure<'_>) -> f64 {
+fn floor(figure: &ComparedFigure<'_>) -> f64 {
     figure.within[0].unwrap_or(0.0).hypot(figure.within[1].unwrap_or(0.0))
 }
 
@@ -171,7 +171,12 @@ fn wider(spread: Spread, least: f64) -> Spread {
 }
 
 /// The row of a figure; `p_adjusted` at most `rate` is a difference.
-pub(crate) fn row(figure: &Figure<'_>, judged: &Judged, p_adjusted: f64, rate: f64) -> Row {
+pub(crate) fn row(
+    figure: &ComparedFigure<'_>,
+    judged: &Judged,
+    p_adjusted: f64,
+    rate: f64,
+) -> ComparedRow {
     let rule = figure.rule;
     let evidence = &judged.evidence;
     let no_larger_than = percent(evidence.low).abs().max(percent(evidence.high).abs());
@@ -189,7 +194,7 @@ pub(crate) fn row(figure: &Figure<'_>, judged: &Judged, p_adjusted: f64, rate: f
     let gate = gate(verdict, rule, evidence);
     let value = |logs: &[f64]| Metric::valid(moments(logs).0.exp(), unit(figure.metric));
     let change = percent(evidence.estimate);
-    Row {
+    ComparedRow {
         point: figure.point.to_owned(),
         metric: figure.metric.to_owned(),
         better: rule.better,
@@ -235,7 +240,7 @@ fn gate(verdict: Verdict, rule: &Rule, evidence: &Evidence) -> Gate {
 }
 
 /// How many samples a side would find what the rule forbids four times out of five.
-fn samples_needed(figure: &Figure<'_>, spread: Spread, alpha: f64) -> u64 {
+fn samples_needed(figure: &ComparedFigure<'_>, spread: Spread, alpha: f64) -> u64 {
     let forbidden = match figure.rule.better {
         Better::Lower => figure.rule.worse_by.ln_1p(),
         Better::Higher => -(-figure.rule.worse_by.min(0.99)).ln_1p(),
@@ -278,21 +283,23 @@ fn worse_share(difference: f64, better: Better) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figure, Gate, Judged, Noise, Row, Sample, Verdict, judge, row};
+    use super::{
+        ComparedFigure, ComparedRow, Gate, Judged, Noise, SampleUnit, Verdict, judge, row,
+    };
     use crate::compare::evidence::Resampling;
     use crate::compare::rules::Rules;
 
     const HOW: Resampling = Resampling { seed: 1, count: 4000, rate: 0.01 };
 
-    fn figure<'a>(rules: &'a Rules, metric: &'a str, a: &[f64], b: &[f64]) -> Figure<'a> {
+    fn figure<'a>(rules: &'a Rules, metric: &'a str, a: &[f64], b: &[f64]) -> ComparedFigure<'a> {
         let logs = |values: &[f64]| values.iter().map(|value| value.ln()).collect();
-        Figure {
+        ComparedFigure {
             point: "p",
             metric,
             rule: rules.of(metric).unwrap(),
             a: logs(a),
             b: logs(b),
-            sample: if a.len() > 1 { Sample::Start } else { Sample::Single },
+            sample: if a.len() > 1 { SampleUnit::Start } else { SampleUnit::Single },
             starts: [a.len(), b.len()],
             paired: false,
             within: [None; 2],
@@ -300,7 +307,7 @@ mod tests {
         }
     }
 
-    fn decide(figure: &Figure<'_>) -> Row {
+    fn decide(figure: &ComparedFigure<'_>) -> ComparedRow {
         let judged: Judged = judge(figure, 0.01, HOW);
         row(figure, &judged, judged.evidence.p, 0.01)
     }
@@ -368,7 +375,7 @@ mod tests {
         figure.noise = Some(Noise { squares: 0.0002, freedom: 9.0 });
         assert_eq!(decide(&figure).verdict, Verdict::Slower);
         figure.starts = [1, 1];
-        figure.sample = Sample::Trial;
+        figure.sample = SampleUnit::Trial;
         figure.noise = Some(Noise { squares: 0.0009, freedom: 9.0 });
         assert_ne!(decide(&figure).verdict, Verdict::Slower, "trials of one start share it");
     }

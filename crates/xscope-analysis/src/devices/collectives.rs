@@ -64,7 +64,7 @@ pub struct CollectiveRow {
 
 /// One execution on one device.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct CollectiveRun {
     /// The module execution.
     execution: i64,
     /// How often the device ran the collective before in that.
@@ -78,7 +78,7 @@ struct Run {
     hidden: Picos,
 }
 
-impl Run {
+impl CollectiveRun {
     fn end(&self) -> Picos {
         self.start.saturating_add(self.dur)
     }
@@ -86,11 +86,11 @@ impl Run {
 
 /// The executions of the collectives on one device, those of one together and in order.
 #[derive(Debug)]
-pub(crate) struct Runs {
+pub(crate) struct CollectiveRuns {
     device: DeviceId,
     /// Where those of each are.
     ranges: Vec<(MetaId, Range<usize>)>,
-    runs: Vec<Run>,
+    runs: Vec<CollectiveRun>,
 }
 
 /// What identifies a collective: its file, name and program's name.
@@ -100,11 +100,11 @@ type Key<'a> = (SourceId, &'a str, &'a str);
 pub(crate) fn collectives(
     trace: &Trace,
     kernels: &[KernelRow],
-    devices: &[Runs],
+    devices: &[CollectiveRuns],
 ) -> Vec<CollectiveRow> {
     let categories: FxHashMap<MetaId, &str> =
         kernels.iter().map(|kernel| (kernel.meta, kernel.category.as_str())).collect();
-    let row = |((_, name, program), (meta, runs)): (Key<'_>, (MetaId, Vec<&[Run]>))| {
+    let row = |((_, name, program), (meta, runs)): (Key<'_>, (MetaId, Vec<&[CollectiveRun]>))| {
         let mut runs = runs.concat();
         // Those of one device are in order, which makes this little work.
         runs.sort_by_key(|run| (run.execution, run.number, run.device));
@@ -125,14 +125,14 @@ pub(crate) fn collectives(
 /// What ran of each collective, by its key, from one device after the other.
 fn by_collective<'a>(
     trace: &'a Trace,
-    devices: &'a [Runs],
-) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [Run]>)> {
+    devices: &'a [CollectiveRuns],
+) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [CollectiveRun]>)> {
     let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
         let source = trace.devices[device].source;
         (source, trace.label(meta), program_name(trace, meta))
     };
-    let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[Run]>)> = BTreeMap::new();
-    for Runs { device, ranges, runs } in devices {
+    let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[CollectiveRun]>)> = BTreeMap::new();
+    for CollectiveRuns { device, ranges, runs } in devices {
         for (meta, range) in ranges {
             let group = groups.entry(key(*device, *meta)).or_insert((*meta, Vec::new()));
             group.1.push(&runs[range.clone()]);
@@ -148,12 +148,12 @@ pub(crate) fn runs<'t>(
     classes: &Classes,
     rendezvous: &'t Rendezvous<'_>,
     computation: &Intervals,
-) -> Runs {
+) -> CollectiveRuns {
     let is_wanted = |meta: MetaId| classes[meta] == Some(Class::Communication);
     let tracks = || trace.device_tracks(device, TrackKind::Ops);
     let metas = tracks().flat_map(|track| track.slices.meta.iter().copied());
     let mut by_meta = ByMeta::of(trace, metas.filter(|&meta| is_wanted(meta)));
-    let none = Run {
+    let none = CollectiveRun {
         execution: 0,
         number: 0,
         device,
@@ -170,24 +170,24 @@ pub(crate) fn runs<'t>(
             let (start, end) = (slices.start[row], slices.end(row));
             let waited = host.and_then(|host| rendezvous.waited(host, &mut met, start, end));
             let execution = slices.run_of(row).unwrap_or(0);
-            (meta, Run { execution, start, dur: end - start, waited, ..none })
+            (meta, CollectiveRun { execution, start, dur: end - start, waited, ..none })
         })
     };
     let mut runs = vec![none; by_meta.rows()];
     let mut computed = 0;
     for (meta, run) in Merged::of(tracks().map(of_track).collect(), |(_, run)| run.start) {
         let hidden = computation.within_from(&mut computed, run.start, run.end());
-        runs[by_meta.put(meta).1] = Run { hidden, ..run };
+        runs[by_meta.put(meta).1] = CollectiveRun { hidden, ..run };
     }
     for (_, range) in &by_meta.ranges {
         number(&mut runs[range.clone()]);
     }
-    Runs { device, ranges: by_meta.ranges, runs }
+    CollectiveRuns { device, ranges: by_meta.ranges, runs }
 }
 
 /// Brings the executions of a collective on one device in order and counts them in each module
 /// execution.
-fn number(runs: &mut [Run]) {
+fn number(runs: &mut [CollectiveRun]) {
     runs.sort_unstable_by_key(|run| (run.execution, run.start, run.dur));
     for same in runs.chunk_by_mut(|a, b| a.execution == b.execution) {
         for (number, run) in (0..).zip(same) {
@@ -257,7 +257,7 @@ impl<'a> Rendezvous<'a> {
 }
 
 /// How long each device waited in one execution, and who came last.
-fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
+fn waits(execution: &[CollectiveRun]) -> (Vec<Picos>, Vec<DeviceId>) {
     if let Some(waited) = execution.iter().map(|run| run.waited).collect::<Option<Vec<Picos>>>() {
         // Each replica group has a last device, which finds all others there.
         let late = execution.iter().filter(|run| run.waited == Some(Picos::ZERO));
@@ -271,7 +271,7 @@ fn waits(execution: &[Run]) -> (Vec<Picos>, Vec<DeviceId>) {
 }
 
 /// What the executions of one collective say, those of one execution together.
-fn summarise(trace: &Trace, meta: MetaId, runs: &[Run]) -> CollectiveRow {
+fn summarise(trace: &Trace, meta: MetaId, runs: &[CollectiveRun]) -> CollectiveRow {
     let total = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.dur));
     let hidden = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.hidden));
     let executions = || runs.chunk_by(|a, b| (a.execution, a.number) == (b.execution, b.number));

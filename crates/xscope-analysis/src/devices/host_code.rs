@@ -74,18 +74,18 @@ pub(super) fn host_code(
     if gaps.iter().all(|gaps| gaps.0.is_empty()) {
         return vec![Vec::new(); gaps.len()];
     }
-    let hosts: Vec<&Track> =
+    let threads: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
-    let shortest = shortest(&hosts, accepted);
+    let hosts = Hosts { shortest: shortest(&threads, accepted), threads, accepted };
     let all = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
     let of_part = |window: &Intervals| {
         let mut code: Vec<GapCode<'_>> = gaps.iter().map(GapCode::new).collect();
-        host_work(trace, (&hosts, shortest), &all.intersection(window), accepted, |work| {
+        host_work(trace, &hosts, &all.intersection(window), |work| {
             code.par_iter_mut().for_each(|code| code.add(work));
         });
         code
     };
-    let parts: Vec<Vec<GapCode<'_>>> = parts(&hosts).par_iter().map(of_part).collect();
+    let parts: Vec<Vec<GapCode<'_>>> = parts(&hosts.threads).par_iter().map(of_part).collect();
     let of_device = |(device, gaps): (usize, &Intervals)| {
         let times = parts.iter().flat_map(|part| &part[device].times);
         rows(trace, times, gaps.total())
@@ -111,19 +111,25 @@ type Work = (Picos, Picos, MetaId);
 /// How much host work is known at once.
 const WORK_AT_ONCE: usize = 1 << 16;
 
-/// Tells `take` what the host worked on in some gaps, part by part in order; slices count that are
-/// accepted and not too short.
-fn host_work(
-    trace: &Trace,
-    (hosts, shortest): (&[&Track], Picos),
-    gaps: &Intervals,
-    accepted: &IdVec<MetaId, bool>,
-    take: impl FnMut(&[Work]),
-) {
-    let is_wanted =
-        |slices: &Slices, row: usize| accepted[slices.meta[row]] && slices.dur[row] >= shortest;
+/// The host's threads, and which of their slices count.
+struct Hosts<'a> {
+    threads: Vec<&'a Track>,
+    accepted: &'a IdVec<MetaId, bool>,
+    /// Shorter ones do not.
+    shortest: Picos,
+}
+
+impl Hosts<'_> {
+    fn counts(&self, slices: &Slices, row: usize) -> bool {
+        self.accepted[slices.meta[row]] && slices.dur[row] >= self.shortest
+    }
+}
+
+/// Tells `take` what the host worked on in some gaps, part by part in order.
+fn host_work(trace: &Trace, hosts: &Hosts<'_>, gaps: &Intervals, take: impl FnMut(&[Work])) {
+    let counts = |slices: &Slices, row: usize| hosts.counts(slices, row);
     let mut threads: Vec<Stretches<'_, _>> =
-        hosts.iter().map(|track| Stretches::new(&track.slices, &gaps.0, is_wanted)).collect();
+        hosts.threads.iter().map(|it| Stretches::new(&it.slices, &gaps.0, counts)).collect();
     let mut sink = Sink { work: Vec::new(), take };
     // When the stretch of a thread begins or ends that comes next or is open.
     let mut moments = BinaryHeap::new();

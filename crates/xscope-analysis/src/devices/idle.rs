@@ -42,7 +42,7 @@ pub struct CauseRow {
 }
 
 /// What the causes are told from, once for all devices.
-struct Evidence {
+struct CauseTimes {
     compile: Intervals,
     transfer: Intervals,
     /// When requests were in flight; `None` if the trace knows of none.
@@ -60,7 +60,7 @@ pub(crate) fn idle(
         || host_intervals(trace, is_transfer),
         || (requests(trace), host_intervals(trace, is_work)),
     );
-    let evidence = Evidence { compile, transfer, requests, host };
+    let times = CauseTimes { compile, transfer, requests, host };
     let programs: IdVec<DeviceId, FxHashSet<ProgramId>> =
         busy.ids().map(|device| programs(trace, device)).collect();
     // A device's own busy time is not in its gaps, so it may be among its peers': devices that run
@@ -79,7 +79,7 @@ pub(crate) fn idle(
     let row = |device: DeviceId| {
         let name = trace.device_label(device).to_owned();
         let peers = unions.get(groups[device].as_slice());
-        device_row(name, &busy[device], peers, &evidence)
+        device_row(name, &busy[device], peers, &times)
     };
     let devices: Vec<DeviceId> = busy.ids().collect();
     let (mut rows, gaps): (Vec<IdleRow>, Vec<Intervals>) = devices.into_par_iter().map(row).unzip();
@@ -95,7 +95,7 @@ fn device_row(
     device: String,
     busy: &Intervals,
     peers: Option<&Intervals>,
-    evidence: &Evidence,
+    times: &CauseTimes,
 ) -> (IdleRow, Intervals) {
     let window = Intervals::of(busy.extent().into_iter().collect());
     let mut rest = window.minus(busy);
@@ -106,9 +106,9 @@ fn device_row(
             causes.push(CauseRow { cause, us: time.as_micros(), share: share(time, whole), time });
         }
     };
-    add("compile", rest.cut(&evidence.compile));
-    add("transfer", rest.cut(&evidence.transfer));
-    if let Some(requests) = &evidence.requests {
+    add("compile", rest.cut(&times.compile));
+    add("transfer", rest.cut(&times.transfer));
+    if let Some(requests) = &times.requests {
         let asked = rest.intersection(requests);
         add("no_request", rest.total() - asked.total());
         rest = asked;
@@ -116,7 +116,7 @@ fn device_row(
     if let Some(peers) = peers {
         add("peer", rest.cut(peers));
     }
-    let host = rest.intersection(&evidence.host);
+    let host = rest.intersection(&times.host);
     add("host", host.total());
     add("unknown", rest.total() - host.total());
     causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));

@@ -45,7 +45,7 @@ pub(crate) struct Execution {
     pub end: Picos,
     /// The name of the program, with its id: unique in a source.
     pub program: StrId,
-    pub stage: Stage,
+    pub stage: ProgramStage,
     /// The same for the executions of the program that other devices took part in: the `run_id` on a
     /// host's CPU devices, else how often the device had run the program before.
     pub number: i64,
@@ -53,7 +53,7 @@ pub(crate) struct Execution {
 
 /// What part of serving or training a program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum ProgramStage {
     Prefill,
     Decode,
     Train,
@@ -63,7 +63,7 @@ pub(crate) enum Stage {
     Unknown,
 }
 
-impl Stage {
+impl ProgramStage {
     /// Its name in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -92,13 +92,13 @@ const SEQUENCES: &str = "forward_batch[2]";
 /// All programs that ran, by total time.
 pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRow> {
     let mut runs: BTreeMap<StrId, Vec<&Execution>> = BTreeMap::new();
-    let mut before: BTreeMap<StrId, BTreeMap<(StrId, Stage), u64>> = BTreeMap::new();
+    let mut before: BTreeMap<StrId, BTreeMap<(StrId, ProgramStage), u64>> = BTreeMap::new();
     let mut pass: Option<&Execution> = None;
     for execution in executions {
         runs.entry(execution.program).or_default().push(execution);
         if execution.stage.is_pass() {
             pass = Some(execution);
-        } else if execution.stage == Stage::Sampler
+        } else if execution.stage == ProgramStage::Sampler
             && let Some(pass) = pass.filter(|pass| pass.device == execution.device)
         {
             let counts = before.entry(execution.program).or_default();
@@ -111,7 +111,8 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
         let (total, count) = (sum(&times), times.len() as u64);
         let devices: BTreeSet<DeviceId> = runs.iter().map(|run| run.device).collect();
         let follows = before.get(&program).into_iter().flatten();
-        let stages: BTreeSet<Stage> = follows.clone().map(|(&(_, stage), _)| stage).collect();
+        let stages: BTreeSet<ProgramStage> =
+            follows.clone().map(|(&(_, stage), _)| stage).collect();
         let name = |id| trace.strings.get(id).to_owned();
         ProgramRow {
             name: name(program),
@@ -124,7 +125,7 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
             stage: runs[0].stage.name(),
             part_of: stages
                 .first()
-                .filter(|stage| stages.len() == 1 && **stage != Stage::Forward)
+                .filter(|stage| stages.len() == 1 && **stage != ProgramStage::Forward)
                 .map(|stage| stage.name()),
             follows: follows.map(|(&(id, _), &count)| (name(id), count)).collect(),
             total,
@@ -154,12 +155,12 @@ pub(crate) fn executions(trace: &Trace) -> Vec<Execution> {
             let program = trace.meta(meta).program.map(|id| trace.programs[id].name);
             let program = program.unwrap_or(trace.meta(meta).name);
             let (start, end) = (track.slices.start[row], track.slices.end(row));
-            let stage = Stage::Unknown;
+            let stage = ProgramStage::Unknown;
             all.push(Execution { device, start, end, program, stage, number: 0 });
         }
     }
     all.sort_by_key(|execution| (execution.device, execution.start, execution.program));
-    let mut stages: BTreeMap<StrId, Stage> = BTreeMap::new();
+    let mut stages: BTreeMap<StrId, ProgramStage> = BTreeMap::new();
     let mut counts: BTreeMap<(DeviceId, StrId), i64> = BTreeMap::new();
     for execution in &mut all {
         let program = execution.program;
@@ -208,7 +209,7 @@ fn by_run(trace: &Trace, wanted: impl Fn(DeviceId) -> bool) -> Vec<Execution> {
             start,
             end,
             program,
-            stage: Stage::Unknown,
+            stage: ProgramStage::Unknown,
             number,
         })
         .collect()
@@ -243,7 +244,7 @@ fn by_order(trace: &Trace, device: DeviceId) -> Vec<Execution> {
             Some(running) => running.end = running.end.max(end),
             None => {
                 let name = trace.programs[program].name;
-                let stage = Stage::Unknown;
+                let stage = ProgramStage::Unknown;
                 all.push(Execution { device, start, end, program: name, stage, number: 0 });
             }
         }
@@ -302,32 +303,32 @@ fn is_once(trace: &Trace, meta: MetaId, id: ProgramId) -> bool {
 }
 
 /// What part of serving or training the program of this name is.
-fn stage(trace: &Trace, name: StrId) -> Stage {
+fn stage(trace: &Trace, name: StrId) -> ProgramStage {
     match stage_by_name(trace.strings.get(name)) {
-        Stage::Forward => {
+        ProgramStage::Forward => {
             let mut programs = trace.programs.iter();
             let program = programs.find(|program| program.name == name);
-            program.map_or(Stage::Forward, |program| stage_by_inputs(trace, program))
+            program.map_or(ProgramStage::Forward, |program| stage_by_inputs(trace, program))
         }
         known => known,
     }
 }
 
 /// What part of serving or training a name stands for.
-pub(crate) fn stage_by_name(name: &str) -> Stage {
+pub(crate) fn stage_by_name(name: &str) -> ProgramStage {
     let lower = name.to_ascii_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     match () {
-        () if has(&["sampl"]) => Stage::Sampler,
-        () if has(&["prefill", "extend"]) => Stage::Prefill,
-        () if has(&["decode", "generate"]) => Stage::Decode,
-        () if has(&["train"]) => Stage::Train,
-        () if has(&["model", "forward", "fwd"]) => Stage::Forward,
-        () => Stage::Unknown,
+        () if has(&["sampl"]) => ProgramStage::Sampler,
+        () if has(&["prefill", "extend"]) => ProgramStage::Prefill,
+        () if has(&["decode", "generate"]) => ProgramStage::Decode,
+        () if has(&["train"]) => ProgramStage::Train,
+        () if has(&["model", "forward", "fwd"]) => ProgramStage::Forward,
+        () => ProgramStage::Unknown,
     }
 }
 
-fn stage_by_inputs(trace: &Trace, program: &Program) -> Stage {
+fn stage_by_inputs(trace: &Trace, program: &Program) -> ProgramStage {
     let text = |id| trace.strings.get(id);
     let shape = |program: &Program, input: &str| {
         let found = program.parameters.iter().find(|taken| text(taken.name) == input);
@@ -336,12 +337,12 @@ fn stage_by_inputs(trace: &Trace, program: &Program) -> Stage {
     let is_prefill =
         |program: &Program| PREFILL_INPUTS.iter().any(|input| shape(program, input).is_some());
     if is_prefill(program) {
-        return Stage::Prefill;
+        return ProgramStage::Prefill;
     }
     match (shape(program, TOKENS), shape(program, SEQUENCES)) {
-        (Some(tokens), Some(sequences)) if tokens != sequences => Stage::Prefill,
+        (Some(tokens), Some(sequences)) if tokens != sequences => ProgramStage::Prefill,
         // One token for each sequence; where prefills are known by their inputs, this is none.
-        (Some(_), _) if trace.programs.iter().any(is_prefill) => Stage::Decode,
-        _ => Stage::Forward,
+        (Some(_), _) if trace.programs.iter().any(is_prefill) => ProgramStage::Decode,
+        _ => ProgramStage::Forward,
     }
 }

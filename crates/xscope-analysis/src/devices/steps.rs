@@ -18,7 +18,7 @@ use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::devices::busy;
-use crate::devices::programs::{Execution, Stage, executions, stage_by_name};
+use crate::devices::programs::{Execution, ProgramStage, executions, stage_by_name};
 use crate::intervals::Intervals;
 
 /// The stat of an annotation that is a step.
@@ -80,7 +80,7 @@ pub struct StepRow {
 struct Step {
     number: i64,
     name: StrId,
-    stage: Stage,
+    stage: ProgramStage,
     start: Picos,
     end: Picos,
 }
@@ -175,7 +175,7 @@ fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
             if let Some(number) = is_step.then(|| number(row)).flatten() {
                 let (start, end) = (track.slices.start[row], track.slices.end(row));
                 let name = trace.meta(meta).name;
-                let step = Step { number, name, stage: Stage::Unknown, start, end };
+                let step = Step { number, name, stage: ProgramStage::Unknown, start, end };
                 found.push((track.source, step));
             }
         }
@@ -188,7 +188,7 @@ fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
         let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
         let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
         step.stage = match longest.map(|run| run.stage) {
-            None | Some(Stage::Unknown | Stage::Forward) => {
+            None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {
                 stage_by_name(trace.strings.get(step.name))
             }
             Some(stage) => stage,
@@ -247,7 +247,7 @@ fn device_lines(trace: &Trace) -> Vec<Step> {
 
 /// Executions that `begins` accepts, each with what runs on its device before the next.
 fn passes(executions: &[Execution], begins: impl Fn(&Execution) -> bool) -> Vec<Step> {
-    let mut found: BTreeMap<(StrId, i64), (Stage, Picos, Picos)> = BTreeMap::new();
+    let mut found: BTreeMap<(StrId, i64), (ProgramStage, Picos, Picos)> = BTreeMap::new();
     let mut current: Option<(DeviceId, (StrId, i64))> = None;
     for run in executions {
         if begins(run) {

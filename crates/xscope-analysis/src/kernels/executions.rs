@@ -7,7 +7,7 @@ use xscope_trace::model::{MetaId, TrackKind};
 
 use crate::kernels::copies::copied_bytes;
 use crate::kernels::row::KernelRow;
-use crate::kernels::variation::{Run, Variation, variation};
+use crate::kernels::variation::{KernelRun, Variation, variation};
 use crate::kernels::work::Work;
 
 /// How many kernels are looked at, those with the most self time.
@@ -22,9 +22,9 @@ pub(crate) fn variations(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Option<V
     runs.into_par_iter().map(variation).collect()
 }
 
-fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
+fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<KernelRun>> {
     let trace = work.trace;
-    let mut all: Vec<Vec<Run>> = kernels
+    let mut all: Vec<Vec<KernelRun>> = kernels
         .iter()
         .map(|kernel| Vec::with_capacity(usize::try_from(kernel.count).unwrap_or(0)))
         .collect();
@@ -45,7 +45,7 @@ fn runs(work: &Work<'_>, kernels: &[KernelRow]) -> Vec<Vec<Run>> {
             if let Some(at) = places[*meta] {
                 let at = at as usize;
                 let bytes = is_copy(at).then(|| copied_bytes(trace, track, row)).flatten();
-                all[at].push(Run {
+                all[at].push(KernelRun {
                     start,
                     dur: work.durations(id)[row].max(Picos::ZERO),
                     run: track.slices.run_of(row).unwrap_or(0),

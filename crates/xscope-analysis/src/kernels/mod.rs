@@ -30,7 +30,7 @@ use crate::kernels::row::{KernelRow, program_name};
 use crate::kernels::work::Work;
 
 /// The executions of one operation on one device.
-struct Group {
+struct Executions {
     device: DeviceId,
     meta: MetaId,
     count: u64,
@@ -46,10 +46,11 @@ struct Group {
     copied: Option<u64>,
 }
 
-impl Group {
+impl Executions {
     /// Puts the durations in another order.
     fn of(
-        (device, meta): (DeviceId, MetaId),
+        device: DeviceId,
+        meta: MetaId,
         durations: &mut [Picos],
         own: Picos,
         copied: Option<u64>,
@@ -77,20 +78,20 @@ impl Group {
 pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     let trace = work.trace;
     let devices: Vec<DeviceId> = trace.devices.ids().collect();
-    let mut groups: Vec<Group> =
+    let mut groups: Vec<Executions> =
         devices.into_par_iter().flat_map_iter(|device| groups(work, device)).collect();
-    let names = |group: &Group| {
+    let names = |group: &Executions| {
         let name = trace.label(group.meta);
         (name, trace.device_label(group.device), program_name(trace, group.meta))
     };
     groups.sort_unstable_by(|a, b| b.own.cmp(&a.own).then_with(|| names(a).cmp(&names(b))));
     let peaks: Vec<Option<Peaks>> =
         trace.devices.iter().map(|device| peaks(trace, device, work.given)).collect();
-    let row = |group: &Group| kernel_row(trace, peaks[group.device.0 as usize], group);
+    let row = |group: &Executions| kernel_row(trace, peaks[group.device.0 as usize], group);
     groups.par_iter().map(row).collect()
 }
 
-fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
+fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Executions> {
     let trace = work.trace;
     let of_device = || {
         let tracks = trace.tracks.iter_ids();
@@ -115,12 +116,12 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Group> {
         }
     }
     let group = |((meta, range), (own, copied))| {
-        Group::of((device, meta), &mut durations[range], own, copied)
+        Executions::of(device, meta, &mut durations[range], own, copied)
     };
     by_meta.ranges.into_iter().zip(own.into_iter().zip(copied)).map(group).collect()
 }
 
-fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Group) -> KernelRow {
+fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Executions) -> KernelRow {
     let (meta, count) = (group.meta, group.count);
     let (flops, bytes) = match group.copied {
         Some(copied) => {

@@ -34,7 +34,7 @@ pub struct Variation {
 
 /// One execution.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
+pub(super) struct KernelRun {
     pub start: Picos,
     pub dur: Picos,
     pub run: i64,
@@ -42,7 +42,7 @@ pub(super) struct Run {
     pub bytes: u64,
 }
 
-pub(super) fn variation(mut runs: Vec<Run>) -> Option<Variation> {
+pub(super) fn variation(mut runs: Vec<KernelRun>) -> Option<Variation> {
     if runs.len() < FEWEST {
         return None;
     }
@@ -115,10 +115,10 @@ fn mean(times: &[f64]) -> f64 {
 mod tests {
     use xscope_trace::Picos;
 
-    use super::{Run, variation};
+    use super::{KernelRun, variation};
 
     fn check(times: &[(i64, i64)], expected: &str) {
-        let runs = (0..).zip(times).map(|(at, &(dur, run))| Run {
+        let runs = (0..).zip(times).map(|(at, &(dur, run))| KernelRun {
             start: Picos(at * 1_000),
             dur: Picos(dur * 1_000_000),
             run,

@@ -73,7 +73,7 @@ const CLASSES: [(&str, &str); 3] =
 
 /// A user's rule: scopes that contain `pattern` are `component`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct ComponentRule {
     /// Part of a scope's name, in lower case.
     pub pattern: String,
     pub component: String,
@@ -92,7 +92,7 @@ pub struct ComponentRow {
 ///
 /// # Errors
 /// If a line is no rule; the message names it.
-pub fn parse_rules(text: &str) -> Result<Vec<Rule>> {
+pub fn parse_rules(text: &str) -> Result<Vec<ComponentRule>> {
     let mut rules = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or("").trim();
@@ -101,7 +101,7 @@ pub fn parse_rules(text: &str) -> Result<Vec<Rule>> {
         }
         match line.split_once('=').map(|(pattern, component)| (pattern.trim(), component.trim())) {
             Some((pattern, component)) if !pattern.is_empty() && !component.is_empty() => {
-                rules.push(Rule {
+                rules.push(ComponentRule {
                     pattern: pattern.to_ascii_lowercase(),
                     component: component.to_owned(),
                 });
@@ -123,7 +123,7 @@ pub(crate) fn of_part(part: &str) -> Option<&'static str> {
 }
 
 /// The component of an operation, by its scope path and its category.
-pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [Rule]) -> &'a str {
+pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [ComponentRule]) -> &'a str {
     for part in parts.iter().rev() {
         let lower = part.to_ascii_lowercase();
         if let Some(rule) = rules.iter().find(|rule| lower.contains(&rule.pattern)) {

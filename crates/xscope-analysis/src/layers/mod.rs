@@ -23,7 +23,7 @@ use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::KernelRow;
 use crate::kernels::work::Work;
 use crate::layers::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
-use crate::layers::components::{ComponentRow, Rule, component, rows};
+use crate::layers::components::{ComponentRow, ComponentRule, component, rows};
 use crate::layers::modules::launched;
 use crate::layers::scope::{BACKWARD, PathId, Paths};
 use crate::layers::unroll::{LoopFacts, Unrolled};
@@ -85,7 +85,11 @@ struct Sums<'a> {
 }
 
 /// The tree of scopes of all operations.
-pub(crate) fn layers(work: &Work<'_>, kernels: &[KernelRow], rules: &[Rule]) -> LayersReport {
+pub(crate) fn layers(
+    work: &Work<'_>,
+    kernels: &[KernelRow],
+    rules: &[ComponentRule],
+) -> LayersReport {
     let trace = work.trace;
     let mut attribution = Attribution::new(trace);
     let mut unrolled: FxHashMap<ProgramId, Unrolled> = FxHashMap::default();
@@ -176,7 +180,7 @@ impl<'a> Sums<'a> {
     fn report(
         self,
         paths: &Paths,
-        rules: &[Rule],
+        rules: &[ComponentRule],
         scopes: FxHashMap<MetaId, String>,
     ) -> LayersReport {
         let mut root = Node::default();

@@ -78,10 +78,10 @@ pub(crate) fn planned(trace: &Trace, executions: &[Execution]) -> Vec<PlannedRow
     let ran: FxHashSet<StrId> = executions.iter().map(|run| run.program).collect();
     let mut attribution = Attribution::new(trace);
     let mut rows: Vec<PlannedRow> = Vec::new();
-    for (program, id) in trace.programs.iter().zip((0..).map(ProgramId)) {
+    for (id, program) in trace.programs.iter_ids() {
         let Some(memory) = &program.memory else { continue };
         if ran.is_empty() || ran.contains(&program.name) {
-            rows.push(row(trace, (id, program, memory), &mut attribution));
+            rows.push(row(trace, id, memory, &mut attribution));
         }
     }
     rows.sort_by(|a, b| b.total_bytes.cmp(&a.total_bytes).then_with(|| a.program.cmp(&b.program)));
@@ -92,9 +92,11 @@ pub(crate) fn planned(trace: &Trace, executions: &[Execution]) -> Vec<PlannedRow
 
 fn row(
     trace: &Trace,
-    (id, program, memory): (ProgramId, &Program, &ProgramMemory),
+    id: ProgramId,
+    memory: &ProgramMemory,
     attribution: &mut Attribution<'_>,
 ) -> PlannedRow {
+    let program = &trace.programs[id];
     let parts = [memory.arguments, memory.outputs, memory.constants, memory.temporary];
     let total = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.0));
     let unrolled = Unrolled::of(trace, id, attribution);

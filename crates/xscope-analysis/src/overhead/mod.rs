@@ -65,7 +65,7 @@ pub struct OverheadRow {
     pub detectable_percent: Option<f64>,
     /// What it may cost.
     pub budget_percent: f64,
-    pub verdict: Verdict,
+    pub verdict: BudgetVerdict,
     /// Ratios that it was made of.
     pub rounds: u64,
 }
@@ -73,7 +73,7 @@ pub struct OverheadRow {
 /// A change against its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum BudgetVerdict {
     /// The whole interval is.
     Within,
     Over,
@@ -198,12 +198,12 @@ fn row(name: &'static str, what: &'static str, budget: f64, ratios: &[f64]) -> O
     let (low, high) = (percent(low), percent(high));
     let value = percent(median(ratios.to_vec()).unwrap_or_default());
     let verdict = match () {
-        () if high <= budget => Verdict::Within,
-        () if low > budget => Verdict::Over,
-        () => Verdict::CannotTell,
+        () if high <= budget => BudgetVerdict::Within,
+        () if low > budget => BudgetVerdict::Over,
+        () => BudgetVerdict::CannotTell,
     };
     let change = match verdict {
-        Verdict::CannotTell => Metric::degraded(
+        BudgetVerdict::CannotTell => Metric::degraded(
             value,
             "%",
             format!(
@@ -241,7 +241,7 @@ fn not_measured(
         high_percent: None,
         detectable_percent: None,
         budget_percent: budget,
-        verdict: Verdict::NotMeasured,
+        verdict: BudgetVerdict::NotMeasured,
         rounds: 0,
     }
 }
@@ -293,7 +293,7 @@ fn counted(trace: &Trace) -> OverheadRow {
                 p50_us / 1e3
             ),
         ),
-        verdict: if value <= PROBES_PERCENT { Verdict::Within } else { Verdict::Over },
+        verdict: if value <= PROBES_PERCENT { BudgetVerdict::Within } else { BudgetVerdict::Over },
         ..not_counted("")
     }
 }
@@ -316,7 +316,7 @@ fn snapshots(trace: &Trace) -> OverheadRow {
     let value = 100.0 * share(sum(&inside), end - start);
     OverheadRow {
         change: Metric::valid(value, "%"),
-        verdict: if value <= MEMORY_PERCENT { Verdict::Within } else { Verdict::Over },
+        verdict: if value <= MEMORY_PERCENT { BudgetVerdict::Within } else { BudgetVerdict::Over },
         ..not_measured("memory", what, MEMORY_PERCENT, "")
     }
 }
@@ -340,7 +340,7 @@ mod tests {
     use xscope_trace::metric::Status;
     use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
 
-    use super::{OverheadRow, Verdict, overhead};
+    use super::{BudgetVerdict, OverheadRow, overhead};
 
     /// Rounds in which a request takes `off` ms without the profiler and `on` with it.
     fn record(rounds: &[(f64, f64)]) -> OverheadRecord {
@@ -373,15 +373,15 @@ mod tests {
         for rounds in [&steady, &disturbed] {
             let row = basic(&record(rounds));
             assert!((row.change.value.unwrap() - 4.0).abs() < 1e-9, "{row:?}");
-            assert_eq!((row.verdict, row.change.status), (Verdict::Within, Status::Valid));
+            assert_eq!((row.verdict, row.change.status), (BudgetVerdict::Within, Status::Valid));
         }
         let row =
             basic(&record(&steady.iter().map(|&(off, on)| (off, on * 1.2)).collect::<Vec<_>>()));
-        assert_eq!(row.verdict, Verdict::Over);
+        assert_eq!(row.verdict, BudgetVerdict::Over);
         let noise: Vec<(f64, f64)> =
             (0..10).map(|round| (10.0, if round % 2 == 0 { 9.0 } else { 13.0 })).collect();
         let row = basic(&record(&noise));
-        assert_eq!((row.verdict, row.change.status), (Verdict::CannotTell, Status::Degraded));
+        assert_eq!((row.verdict, row.change.status), (BudgetVerdict::CannotTell, Status::Degraded));
         assert!(row.low_percent.unwrap() < 0.0 && row.high_percent.unwrap() > 10.0);
     }
 
@@ -389,7 +389,7 @@ mod tests {
     fn what_was_not_measured_says_why() {
         let mut few = record(&[(10.0, 11.0); 5]);
         let row = basic(&few);
-        assert_eq!((row.verdict, row.rounds), (Verdict::NotMeasured, 5));
+        assert_eq!((row.verdict, row.rounds), (BudgetVerdict::NotMeasured, 5));
         assert!(row.change.reason.unwrap().contains("5 rounds"));
         few.left_out.push((Recording::Basic, "the server has no profiler".to_owned()));
         assert_eq!(basic(&few).change.reason.unwrap(), "the server has no profiler");

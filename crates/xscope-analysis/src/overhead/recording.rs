@@ -68,8 +68,8 @@ pub(crate) fn recording(
     measured: Option<&OverheadRecord>,
 ) -> RecordingReport {
     let secs = window.as_micros() / 1e6;
-    let kinds: IdVec<MetaId, Kind> =
-        trace.metas.ids().map(|meta| Kind::of(trace.label(meta))).collect();
+    let kinds: IdVec<MetaId, EventKind> =
+        trace.metas.ids().map(|meta| EventKind::of(trace.label(meta))).collect();
     let (mut python, mut host, mut device, mut own) = (0, 0, 0, 0);
     let mut held = Vec::new();
     let costs_us = span_costs_us(trace);
@@ -145,12 +145,12 @@ pub(crate) fn recording(
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Kind {
+struct EventKind {
     is_python: bool,
     is_profiler: bool,
 }
 
-impl Kind {
+impl EventKind {
     fn of(name: &str) -> Self {
         let is_profiler = PROFILER.iter().any(|part| name.contains(part));
         // The Python tracer's names begin with a dollar sign.

@@ -12,7 +12,7 @@ use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::Filter;
 use crate::kernels::sums::categories;
 use crate::kernels::work::Work;
-use crate::layers::components::Rule;
+use crate::layers::components::ComponentRule;
 use crate::memory::allocations::reported_memory;
 use crate::memory::allocators::allocators;
 use crate::memory::memory;
@@ -34,7 +34,7 @@ pub fn analyze(trace: &Trace) -> AnalyzeReport {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Rules for components, before the built-in ones.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<ComponentRule>,
     /// Peaks of devices that the trace does not say.
     pub peaks: GivenPeaks,
     /// Which operations kernels, categories, layers, collectives and time lines are made of.

@@ -7,7 +7,7 @@ use xscope_trace::Picos;
 use xscope_trace::stats::{as_f64, mean_micros, share};
 
 use crate::kernels::row::KernelRow;
-use crate::layers::components::{Rule, component};
+use crate::layers::components::{ComponentRule, component};
 use crate::layers::scope::NO_SCOPE;
 use crate::reports::analyze_report::AnalyzeReport;
 
@@ -52,7 +52,7 @@ pub struct GroupRow {
 }
 
 #[derive(Default)]
-struct Group<'a> {
+struct GroupSums<'a> {
     names: BTreeSet<&'a str>,
     devices: BTreeSet<&'a str>,
     count: u64,
@@ -63,8 +63,8 @@ struct Group<'a> {
 }
 
 /// The kernels of a report by group, by self time.
-pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[Rule]) -> Vec<GroupRow> {
-    let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
+pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> Vec<GroupRow> {
+    let mut groups: BTreeMap<String, GroupSums<'_>> = BTreeMap::new();
     for kernel in &report.kernels {
         let group = groups.entry(key(report, kernel, by, rules)).or_default();
         group.names.insert(&kernel.name);
@@ -78,9 +78,9 @@ pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[Rule]) -> Vec<Group
         }
     }
     let whole = groups.values().fold(Picos::ZERO, |sum, group| sum.saturating_add(group.own));
-    let mut groups: Vec<(String, Group<'_>)> = groups.into_iter().collect();
+    let mut groups: Vec<(String, GroupSums<'_>)> = groups.into_iter().collect();
     groups.sort_by(|a, b| b.1.own.cmp(&a.1.own).then_with(|| a.0.cmp(&b.0)));
-    let row = |(group, sums): (String, Group<'_>)| {
+    let row = |(group, sums): (String, GroupSums<'_>)| {
         let secs = sums.costed.as_micros() / 1e6;
         GroupRow {
             group,
@@ -97,7 +97,7 @@ pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[Rule]) -> Vec<Group
     groups.into_iter().map(row).collect()
 }
 
-fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[Rule]) -> String {
+fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[ComponentRule]) -> String {
     let scope = || {
         let known = report.layers.scopes.get(&kernel.meta).filter(|scope| !scope.is_empty());
         known.map_or(NO_SCOPE, String::as_str)

@@ -8,7 +8,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::compiles::{CompileRow, compiles, compiling};
 use crate::devices::busy;
-use crate::devices::collectives::{CollectiveRow, Rendezvous, Runs, collectives, runs};
+use crate::devices::collectives::{CollectiveRow, CollectiveRuns, Rendezvous, collectives, runs};
 use crate::devices::idle::{IdleRow, idle};
 use crate::devices::programs::{Execution, ProgramRow, executions, programs};
 use crate::devices::steps::{StepsReport, steps_of};
@@ -19,7 +19,7 @@ use crate::kernels::kernels;
 use crate::kernels::row::{Filter, KernelRow};
 use crate::kernels::variation::Variation;
 use crate::kernels::work::Work;
-use crate::layers::components::Rule;
+use crate::layers::components::ComponentRule;
 use crate::layers::{LayersReport, layers};
 use crate::memory::allocations::{AllocationRow, allocations};
 
@@ -64,7 +64,7 @@ pub(super) struct OnDevices {
 struct OnDevice {
     row: TimelineRow,
     busy: Intervals,
-    runs: Runs,
+    runs: CollectiveRuns,
 }
 
 impl OnDevices {
@@ -107,7 +107,7 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn of(
         work: &Work<'_>,
-        rules: &[Rule],
+        rules: &[ComponentRule],
         listed: &Listed,
         busy: &IdVec<DeviceId, Intervals>,
     ) -> Self {

@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xscope_trace::model::{SourceId, TrackKind};
+use xscope_trace::model::{ProgramId, SourceId, TrackKind};
 use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
+use crate::requests::pipeline::{DECODE, FORWARD};
 
 /// What was found out by time and order.
 ///
@@ -30,53 +31,61 @@ pub(crate) struct Launches {
 /// The forward pass of a batch: from its first span to the end of its last, which waits for the
 /// device.
 #[derive(Debug)]
-struct Window {
+struct ForwardPass {
     batch: BatchKey,
     start: Picos,
     end: Picos,
-    programs: BTreeSet<u32>,
+    programs: BTreeSet<ProgramId>,
 }
 
-/// One run of one program: its operations on all devices.
-type Execution = (Option<u32>, Vec<(Picos, Picos)>);
+/// One run of one program on all devices.
+#[derive(Debug, Default)]
+struct Launch {
+    program: Option<ProgramId>,
+    operations: Vec<(Picos, Picos)>,
+}
+
+impl Launch {
+    fn extent(&self) -> Option<(Picos, Picos)> {
+        let start = self.operations.iter().map(|&(start, _)| start).min()?;
+        Some((start, self.operations.iter().map(|&(_, end)| end).max()?))
+    }
+}
 
 impl Launches {
     pub(crate) fn of(trace: &Trace, join: &Join) -> Self {
-        let mut windows = windows(trace, join);
+        let mut passes = forward_passes(trace, join);
         let mut launches = Self::default();
-        if windows.is_empty() {
+        if passes.is_empty() {
             return launches;
         }
-        let mut executions: Vec<(Picos, Execution)> = executions(trace)
+        let mut found: Vec<((Picos, Picos), Launch)> = all_launches(trace)
             .into_values()
-            .filter_map(|execution| Some((execution.1.iter().min()?.0, execution)))
+            .filter_map(|launch| Some((launch.extent()?, launch)))
             .collect();
-        executions.sort_unstable_by_key(|&(start, (program, _))| (start, program));
+        found.sort_by_key(|((start, _), launch)| (*start, launch.program));
+        let longest = passes.iter().map(|pass| pass.end - pass.start).max().unwrap_or_default();
         let mut work: BTreeMap<BatchKey, Vec<(Picos, Picos)>> = BTreeMap::new();
-        let longest = windows.iter().map(|window| window.end - window.start).max();
-        let longest = longest.unwrap_or_default();
-        for (start, (program, mut intervals)) in executions {
-            let first =
-                windows.partition_point(|window| window.start.saturating_add(longest) < start);
-            let until = windows.partition_point(|window| window.start <= start);
+        for ((start, end), mut launch) in found {
+            let first = passes.partition_point(|pass| pass.start.saturating_add(longest) < start);
+            let until = passes.partition_point(|pass| pass.start <= start);
             let mut fits: Vec<usize> =
-                (first.min(until)..until).filter(|&index| windows[index].end >= start).collect();
+                (first.min(until)..until).filter(|&index| passes[index].end >= start).collect();
             let Some(&last) = fits.last() else { continue };
             launches.joined += 1;
             launches.uncertain += u64::from(fits.len() > 1);
-            let chosen = match program {
+            let chosen = match launch.program {
                 Some(program) => {
-                    fits.retain(|&index| !windows[index].programs.contains(&program));
+                    fits.retain(|&index| !passes[index].programs.contains(&program));
                     let chosen = fits.first().copied().unwrap_or(last);
-                    windows[chosen].programs.insert(program);
+                    passes[chosen].programs.insert(program);
                     chosen
                 }
                 None => last,
             };
-            let batch = windows[chosen].batch;
-            let end = intervals.iter().map(|&(_, end)| end).max().unwrap_or(start);
+            let batch = passes[chosen].batch;
             launches.extents.entry(batch).or_default().push((start, end));
-            work.entry(batch).or_default().append(&mut intervals);
+            work.entry(batch).or_default().append(&mut launch.operations);
         }
         launches.device =
             work.into_iter().map(|(batch, times)| (batch, Intervals::of(times).total())).collect();
@@ -84,44 +93,43 @@ impl Launches {
     }
 }
 
-fn windows(trace: &Trace, join: &Join) -> Vec<Window> {
+fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut extents: BTreeMap<BatchKey, (Picos, Picos)> = BTreeMap::new();
     for span in &trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
-        let is_forward = matches!(trace.strings.get(span.name), "forward" | "decode");
-        if is_forward && !join.members(batch).is_empty() {
+        let is_pass = matches!(trace.strings.get(span.name), FORWARD | DECODE);
+        if is_pass && !join.members(batch).is_empty() {
             let extent = extents.entry(batch).or_insert((span.start, span.end()));
             *extent = (extent.0.min(span.start), extent.1.max(span.end()));
         }
     }
-    let mut windows: Vec<Window> = extents
+    let mut passes: Vec<ForwardPass> = extents
         .into_iter()
-        .map(|(batch, (start, end))| Window { batch, start, end, programs: BTreeSet::new() })
+        .map(|(batch, (start, end))| ForwardPass { batch, start, end, programs: BTreeSet::new() })
         .collect();
-    windows.sort_by_key(|window| (window.start, window.batch));
-    windows
+    passes.sort_by_key(|pass| (pass.start, pass.batch));
+    passes
 }
 
-/// All executions; an operation without a run id is one of its own.
-fn executions(trace: &Trace) -> BTreeMap<(SourceId, Option<u32>, i64), Execution> {
-    let mut executions: BTreeMap<_, Execution> = BTreeMap::new();
+/// All of them; an operation without a run id is one of its own.
+fn all_launches(trace: &Trace) -> BTreeMap<(SourceId, Option<ProgramId>, i64), Launch> {
+    let mut launches: BTreeMap<_, Launch> = BTreeMap::new();
     let mut alone = i64::MIN;
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops) {
         let slices = &track.slices;
         for row in 0..slices.len() {
-            let meta = trace.metas.get(slices.meta[row]);
-            let program = meta.and_then(|meta| meta.program).map(|program| program.0);
+            let program = trace.metas.get(slices.meta[row]).and_then(|meta| meta.program);
             let run = slices.run_of(row).unwrap_or_else(|| {
                 alone += 1;
                 alone
             });
-            let execution = executions.entry((track.source, program, run)).or_default();
-            execution.0 = program;
-            execution.1.push((slices.start[row], slices.end(row)));
+            let launch = launches.entry((track.source, program, run)).or_default();
+            launch.program = program;
+            launch.operations.push((slices.start[row], slices.end(row)));
         }
     }
-    executions
+    launches
 }
 
 #[cfg(test)]

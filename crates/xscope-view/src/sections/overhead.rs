@@ -1,7 +1,7 @@
 //! What recording itself cost.
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::overhead::{OverheadReport, OverheadRow, Verdict};
+use xscope_analysis::overhead::{BudgetVerdict, OverheadReport, OverheadRow};
 use xscope_analysis::section::Section;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
@@ -47,7 +47,7 @@ pub(crate) fn overhead_grid(report: &OverheadReport) -> Grid {
             Column::Number("rounds"),
             Column::Text("verdict"),
         ],
-        report.rows.iter().filter(|row| row.verdict != Verdict::NotMeasured).map(row),
+        report.rows.iter().filter(|row| row.verdict != BudgetVerdict::NotMeasured).map(row),
     )
 }
 
@@ -60,10 +60,10 @@ fn row(row: &OverheadRow) -> Vec<Cell> {
     };
     let interval = row.low_percent.zip(row.high_percent);
     let verdict = match row.verdict {
-        Verdict::Within => "within the budget",
-        Verdict::Over => "over the budget",
-        Verdict::CannotTell => "cannot tell",
-        Verdict::NotMeasured => "not measured",
+        BudgetVerdict::Within => "within the budget",
+        BudgetVerdict::Over => "over the budget",
+        BudgetVerdict::CannotTell => "cannot tell",
+        BudgetVerdict::NotMeasured => "not measured",
     };
     row![
         row.name.to_owned(),
@@ -105,9 +105,9 @@ pub(crate) fn overhead_notes(report: &OverheadReport) -> Vec<String> {
         ),
     });
     let counted = report.rows.iter().find(|row| row.name == "counted");
-    let counted = counted.filter(|row| row.verdict != Verdict::NotMeasured);
+    let counted = counted.filter(|row| row.verdict != BudgetVerdict::NotMeasured);
     notes.extend(counted.and_then(|row| Some(format!("counted: {}", row.change.reason.as_ref()?))));
-    let missing = report.rows.iter().filter(|row| row.verdict == Verdict::NotMeasured);
+    let missing = report.rows.iter().filter(|row| row.verdict == BudgetVerdict::NotMeasured);
     notes.extend(missing.filter_map(|row| {
         Some(format!("{} not measured: {}", row.name, row.change.reason.as_ref()?))
     }));
