@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::Value;
-use xscope_load::metrics::Sample;
-use xscope_load::{LoadError, get_text};
+use xscope_load::{LoadError, MetricSample, get_text};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -110,10 +109,12 @@ async fn look(url: &str) -> Result<Option<Look>, LoadError> {
 }
 
 fn of_metrics(text: &str) -> Option<Look> {
-    let samples = || text.lines().filter(|line| !line.starts_with('#')).filter_map(Sample::of);
+    let samples =
+        || text.lines().filter(|line| !line.starts_with('#')).filter_map(MetricSample::of);
     let sum = |names: &[&str]| {
-        let of_scores =
-            |sample: &Sample<'_>| sample.label("route").is_none_or(|route| route == "/v1/score");
+        let of_scores = |sample: &MetricSample<'_>| {
+            sample.label("route").is_none_or(|route| route == "/v1/score")
+        };
         let found = samples().filter(|sample| names.contains(&sample.name)).filter(of_scores);
         found.map(|sample| sample.value).reduce(|a, b| a + b)
     };

@@ -103,7 +103,7 @@ impl Default for Tolerance {
 
 /// What a right answer looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub items: usize,
     /// Numbers of an item.
     pub labels: usize,
@@ -112,7 +112,7 @@ pub struct Expected {
 
 /// What the numbers of an item are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Values {
+pub(crate) enum Values {
     /// Probabilities that sum to 1.
     Shares,
     /// Probabilities, each by itself.
@@ -122,10 +122,10 @@ pub enum Values {
 }
 
 /// One list per item, one number per label.
-pub type Scores = Vec<Vec<f64>>;
+pub(crate) type Scores = Vec<Vec<f64>>;
 
 /// Shape, range and sums.
-pub fn check_scores(
+pub(crate) fn check_scores(
     scores: &[Vec<f64>],
     expected: Expected,
     tolerance: Tolerance,
@@ -162,7 +162,7 @@ pub fn check_scores(
 
 /// First answers, by request. Equal requests have equal keys.
 #[derive(Debug, Default)]
-pub struct FirstAnswers {
+pub(crate) struct FirstAnswers {
     first: FxHashMap<u64, Scores>,
     compared: u64,
 }
@@ -170,7 +170,12 @@ pub struct FirstAnswers {
 impl FirstAnswers {
     /// Remembers the first answer of a key and compares later ones with it. Both have the right
     /// shape already.
-    pub fn check(&mut self, key: u64, scores: Scores, tolerance: Tolerance) -> Result<(), Failure> {
+    pub(crate) fn check(
+        &mut self,
+        key: u64,
+        scores: Scores,
+        tolerance: Tolerance,
+    ) -> Result<(), Failure> {
         let Some(first) = self.first.get(&key) else {
             if self.first.len() < MAX_REMEMBERED {
                 self.first.insert(key, scores);
@@ -194,7 +199,7 @@ impl FirstAnswers {
     }
 
     /// Answers that were compared with an earlier one.
-    pub fn compared(&self) -> u64 {
+    pub(crate) fn compared(&self) -> u64 {
         self.compared
     }
 }

@@ -42,7 +42,7 @@ const SEND_ATTEMPTS: u32 = 3;
 
 /// Where a server is: `http://host:port`, with or without a path in front of the endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseUrl {
+pub(crate) struct BaseUrl {
     host: String,
     port: u16,
     authority: HeaderValue,
@@ -51,7 +51,7 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    pub fn parse(url: &str) -> Result<Self, LoadError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, LoadError> {
         let fail = |reason: &str| LoadError::Url { url: url.to_owned(), reason: reason.to_owned() };
         if !url.contains("://") {
             return Err(fail("it has no scheme; write http:// in front"));
@@ -86,12 +86,12 @@ impl BaseUrl {
     }
 
     /// As text, without a final slash.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
     /// A path below it, with its leading slash, as a request line has it.
-    pub fn uri(&self, path: &str) -> Result<Uri, LoadError> {
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri, LoadError> {
         let path = format!("{}{path}", self.prefix);
         path.parse().map_err(|error| LoadError::Url {
             url: self.text.clone(),
@@ -132,7 +132,7 @@ impl Default for ClientLimits {
 
 /// One call: what to send.
 #[derive(Debug, Clone)]
-pub struct Call<'c> {
+pub(crate) struct Call<'c> {
     pub method: Method,
     /// As [`BaseUrl::uri`] makes it.
     pub uri: Uri,
@@ -144,7 +144,7 @@ pub struct Call<'c> {
 
 /// What one call saw. Times are on the monotonic clock.
 #[derive(Debug, Clone)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     /// When the request was handed to an open connection.
     pub sent: Option<Nanos>,
     /// When the head of the answer was there.
@@ -168,7 +168,7 @@ pub struct Exchange {
 
 /// A client with at most one connection.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     base: BaseUrl,
     limits: ClientLimits,
     connection: Option<Connection>,
@@ -176,7 +176,7 @@ pub struct Client {
 
 impl Client {
     /// Does not connect yet.
-    pub fn new(base: BaseUrl, limits: ClientLimits) -> Self {
+    pub(crate) fn new(base: BaseUrl, limits: ClientLimits) -> Self {
         Self { base, limits, connection: None }
     }
 
@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// Opens the connection if it is not open, with retries.
-    pub async fn connect(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
         if let Some(connection) = &mut self.connection
             && poll_fn(|context| Poll::Ready(connection.is_open(context))).await
         {
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// Makes one call. All that can go wrong is in the exchange, with the times until then.
-    pub async fn call(&mut self, call: &Call<'_>) -> Exchange {
+    pub(crate) async fn call(&mut self, call: &Call<'_>) -> Exchange {
         let mut exchange = Exchange {
             sent: None,
             first_byte: None,

@@ -2,13 +2,13 @@
 
 /// One sample of Prometheus' text format.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample<'a> {
+pub struct MetricSample<'a> {
     pub name: &'a str,
     labels: &'a str,
     pub value: f64,
 }
 
-impl<'a> Sample<'a> {
+impl<'a> MetricSample<'a> {
     /// Reads a line; `None` if it is none of a finite sample.
     pub fn of(line: &'a str) -> Option<Self> {
         let (head, value) = match line.rfind('}') {
@@ -31,16 +31,16 @@ impl<'a> Sample<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Sample;
+    use super::MetricSample;
 
     #[test]
     fn lines_of_any_kind() {
-        let sample = Sample::of("a:b{x=\"1\",y=\"z w\"} 2.5 17").unwrap();
+        let sample = MetricSample::of("a:b{x=\"1\",y=\"z w\"} 2.5 17").unwrap();
         assert_eq!((sample.name, sample.value), ("a:b", 2.5));
         assert_eq!((sample.label("y"), sample.label("w")), (Some("z w"), None));
-        assert_eq!(Sample::of("up 1").map(|sample| sample.value), Some(1.0));
+        assert_eq!(MetricSample::of("up 1").map(|sample| sample.value), Some(1.0));
         for line in ["", "# HELP a b", "a NaN", "a{", "}{ x", "\u{0}{le=\"} NaN"] {
-            assert_eq!(Sample::of(line), None, "{line}");
+            assert_eq!(MetricSample::of(line), None, "{line}");
         }
     }
 }

@@ -11,11 +11,11 @@ use crate::limits::{MAX_SECS, MAX_TOKENS_PER_REQUEST};
 
 /// Token ids up to this one are kept out of prompts and labels that are made up: tokenizers keep
 /// their special tokens (padding, begin, end) there.
-pub const LAST_SPECIAL_ID: u32 = 10;
+pub(crate) const LAST_SPECIAL_ID: u32 = 10;
 
 /// A vocabulary that every model in use has at least; ids are drawn below it unless a workload says
 /// otherwise, so that a workload does not depend on the server.
-pub const SAFE_VOCAB: u32 = 4096;
+pub(crate) const SAFE_VOCAB: u32 = 4096;
 
 /// Whether prompts travel as text or as token ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

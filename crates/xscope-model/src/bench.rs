@@ -5,8 +5,10 @@
 //! follow each other at once are disturbed together, so the interval around the median is made
 //! from the medians of trials, by order statistics, and means what it says for any distribution.
 
+mod kernel;
 mod offline;
 
+pub use kernel::{RanBy, kernel_point};
 pub use offline::{BatchLimits, Offline, OfflinePrompt, offline};
 
 use xscope_trace::results::{
@@ -111,6 +113,18 @@ fn warm_up(run: &mut impl FnMut() -> Result<Nanos>) -> Result<WarmupReport> {
 }
 
 impl Measured {
+    /// What somebody else measured, in trials.
+    pub fn of_trials(trials: Vec<Vec<Nanos>>, warmup: WarmupReport) -> Self {
+        let millis = |trial: &Vec<Nanos>| trial.iter().map(|time| time.as_millis()).collect();
+        let medians: Vec<f64> = trials.iter().filter_map(|trial| median(millis(trial))).collect();
+        let latency = Durations::of(trials.concat());
+        let trial =
+            |(trial, times)| Trial { trial, latency: Durations::of(times), ..Trial::default() };
+        let p50_interval_ms = median_interval(&medians);
+        let trials = (0..).zip(trials).map(trial).collect();
+        Self { warmup, trials, latency, p50_interval_ms }
+    }
+
     /// As a point whose verdict has `causes`, and that times were never steady if so. `items` are
     /// done by one run.
     pub fn point(self, name: String, shape: PointShape, items: u64) -> PointResult {

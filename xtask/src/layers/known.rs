@@ -3,13 +3,6 @@
 use super::Ring;
 
 const KNOWN: &[(&str, &str, &str)] = &[
-    ("xscope", "files", "cli/load.rs cli/score.rs cli/search.rs"),
-    (
-        "xscope",
-        "files",
-        "cmd/bench.rs cmd/capture.rs cmd/find_max.rs cmd/profile.rs cmd/run.rs \
-         cmd/score.rs",
-    ),
     (
         "xscope-trace",
         "files",
@@ -19,7 +12,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("xscope-trace", "files", "span/notes.rs span/read.rs span/recorded.rs"),
     ("xscope-trace", "files", "xplane_write/chunk.rs xplane_write/compact.rs"),
     ("xscope-trace", "folders", "args model naming server_log xplane"),
-    ("xscope-capture", "files", "probes.rs server.rs"),
     ("xscope-engine", "files", "capture.rs device_trace.rs scheduler.rs"),
     ("xscope-engine", "files", "span_sink.rs telemetry.rs"),
     ("xscope-model", "files", "cache.rs layers.rs model.rs"),

@@ -10,7 +10,8 @@ mod ci;
 mod compare;
 mod engine;
 mod export;
-mod inside;
+mod find_max;
+mod in_process;
 mod load;
 mod profile;
 mod report;
@@ -33,8 +34,9 @@ pub(crate) use compare::{
 };
 pub(crate) use engine::{EngineArgs, ModelArgs, ServeArgs};
 pub(crate) use export::{ExportArgs, TrimArgs};
-pub(crate) use inside::{
-    Dataset, InsideArgs, InsideOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
+pub(crate) use find_max::FindMaxArgs;
+pub(crate) use in_process::{
+    Dataset, InProcessArgs, InProcessOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
 };
 pub(crate) use load::{LoadArgs, RequestArgs};
 pub(crate) use profile::{
@@ -42,7 +44,7 @@ pub(crate) use profile::{
 };
 pub(crate) use report::ReportArgs;
 pub(crate) use score::{ScoreArgs, ScoreAskArgs};
-pub(crate) use search::{FindMaxArgs, OneBatchServerArgs, SweepArgs};
+pub(crate) use search::{OneBatchServerArgs, SweepArgs};
 pub(crate) use serving::ServingArgs;
 pub(crate) use targets::TargetArgs;
 pub(crate) use view::ViewArgs;

@@ -1,4 +1,4 @@
-//! Looking for the best, the largest rate and settings, and batches at once.
+//! A server at many settings, and batches at once.
 
 use std::path::PathBuf;
 
@@ -6,29 +6,6 @@ use clap::Args;
 use xscope_capture::Slo;
 
 use super::{OutputArgs, RequestArgs, ScoreAskArgs};
-
-/// The search for the largest rate that keeps service levels.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Largest rate")]
-pub(crate) struct FindMaxArgs {
-    /// Find the largest rate at which every --slo holds, for each point; all that was measured is in
-    /// the run's directory
-    #[arg(long, requires = "slo", conflicts_with_all = ["arrivals", "output_json", "csv", "targets",
-        "price_per_hour"])]
-    pub find_max: bool,
-    /// Service levels: p99=500ms, mean=20ms, ttft.p95=0.2s
-    #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',', requires = "find_max")]
-    pub slo: Vec<Slo>,
-    /// Requests per second to begin with
-    #[arg(long, value_name = "RATE", default_value_t = 4.0, value_parser = above_zero)]
-    pub start_rate: f64,
-    /// The search ends when a rate that holds and one that fails differ by so many percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = above_zero)]
-    pub precision: f64,
-    /// How long each rate is tried at least, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 20.0, value_parser = above_zero)]
-    pub probe_secs: f64,
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct OneBatchServerArgs {
@@ -124,13 +101,6 @@ pub(crate) struct SweepArgs {
     pub ask: ScoreAskArgs,
     #[command(flatten)]
     pub requests: RequestArgs,
-}
-
-fn above_zero(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("expected a number above 0".to_owned()),
-    }
 }
 
 #[cfg(test)]

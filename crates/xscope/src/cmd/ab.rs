@@ -13,7 +13,7 @@ use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
 use crate::cmd::asked::load_request;
-use crate::cmd::compare::{exit, rules, show};
+use crate::cmd::judged::{exit, rules, show};
 use crate::cmd::{Exit, job};
 use crate::output::{self, Progress};
 

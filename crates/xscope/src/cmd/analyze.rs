@@ -81,12 +81,6 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Reads profiles as far as the report needs them, in half of this machine's memory.
-pub(crate) fn load(paths: &[PathBuf]) -> Result<Trace> {
-    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    Ok(load_with(paths, options)?)
-}
-
 fn given_window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
     let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {

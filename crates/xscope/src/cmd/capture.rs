@@ -7,20 +7,21 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::quality::no_work;
-use xscope_analysis::reports::analyze::analyze;
+use xscope_analysis::reports::analyze::{analyze, needs_host_slice};
 use xscope_analysis::section::Section;
 use xscope_capture::{
     CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
     StartWhen, TracerLevels, copy_commands,
 };
-use xscope_trace::Picos;
+use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::Code;
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
+use xscope_trace::{Picos, Trace};
 use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
 use crate::cmd::asked::load_request;
-use crate::cmd::{Exit, analyze as analyze_cmd, job};
+use crate::cmd::{Exit, job};
 use crate::output::{self, Progress};
 
 /// Where sglang-jax listens if it is not told otherwise.
@@ -166,6 +167,12 @@ async fn stop(servers: &[CaptureServer]) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// Reads a run as far as the report needs it, in half of this machine's memory.
+fn load(run: &RunDir) -> Result<Trace> {
+    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    Ok(load_with(&[run.path().to_owned()], options)?)
+}
+
 fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
     let servers = &run.manifest.servers;
     let away = |server: &&ServerRecord| server.profiler == ProfilerState::Elsewhere;
@@ -173,7 +180,7 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
         servers.iter().filter(away).map(|server| copy_commands(run, server)).collect();
     let is_here = servers.iter().any(|server| server.profiler == ProfilerState::Collected);
     let trace = match is_here {
-        true => Some(analyze_cmd::load(&[run.path().to_owned()])?),
+        true => Some(load(run)?),
         false => None,
     };
     let complete = run.manifest.status == RunStatus::Complete;

@@ -10,7 +10,7 @@ use xscope_trace::results::{BenchConfig, Judgement, PointResult, Results};
 use xscope_trace::run::replace_file;
 use xscope_view::colour::Text;
 
-use crate::cli::{InsideArgs, InsideOutputArgs};
+use crate::cli::{InProcessArgs, InProcessOutputArgs};
 use crate::cmd::{Exit, job};
 use crate::output;
 
@@ -27,7 +27,7 @@ pub(crate) fn model_name(folder: Option<&Path>) -> String {
 }
 
 /// How often to repeat.
-pub(crate) fn repeat(args: &InsideArgs) -> Repeat {
+pub(crate) fn repeat(args: &InProcessArgs) -> Repeat {
     Repeat { least: LEAST_TRIALS, most: args.trials, trial: TRIAL, within: args.within / 100.0 }
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Session {
 impl Session {
     /// Makes the run of a benchmark of `planned` points.
     pub(crate) fn begin(
-        args: &InsideOutputArgs,
+        args: &InProcessOutputArgs,
         config: BenchConfig,
         device: &str,
         planned: usize,
@@ -74,7 +74,7 @@ impl Session {
     /// Ends the run, and prints it: as JSON, or as `text` has it.
     pub(crate) fn end(
         self,
-        args: &InsideOutputArgs,
+        args: &InProcessOutputArgs,
         text: impl FnOnce(&Results) -> Text,
     ) -> Result<Exit> {
         let MeasuredRun { results, .. } = self.measured.end()?;

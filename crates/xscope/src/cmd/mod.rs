@@ -5,6 +5,7 @@ mod analyze;
 mod asked;
 mod baseline;
 mod bench;
+mod bench_kernel;
 mod capture;
 mod compare;
 mod engine;
@@ -12,7 +13,7 @@ mod export;
 mod find_max;
 mod in_process;
 mod job;
-mod kernel;
+mod judged;
 mod kernels;
 mod measured;
 mod offline;
@@ -77,7 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             BenchCommand::Ab(args) => ab::run(*args),
             BenchCommand::Score(args) => score::run(&args),
             BenchCommand::Serving(args) => serving::run(&args),
-            BenchCommand::Kernel(args) => kernel::run(&args),
+            BenchCommand::Kernel(args) => bench_kernel::run(&args),
             BenchCommand::OneBatch(args) => one_batch::run(&args),
             BenchCommand::Offline(args) => offline::run(&args),
             BenchCommand::OneBatchServer(args) => one_batch_server::run(&args),

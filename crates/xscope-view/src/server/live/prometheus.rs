@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_load::metrics::Sample;
+use xscope_load::MetricSample;
 
 /// Most samples that are read of one answer.
 const MOST_SAMPLES: usize = 100_000;
@@ -61,13 +61,13 @@ impl ServerFigures {
     pub(crate) fn of(text: &str) -> Self {
         let mut found = Self::default();
         let lines = text.lines().filter(|line| !line.starts_with('#')).take(MOST_SAMPLES);
-        for sample in lines.filter_map(Sample::of) {
+        for sample in lines.filter_map(MetricSample::of) {
             found.add(&sample);
         }
         found
     }
 
-    fn add(&mut self, sample: &Sample<'_>) {
+    fn add(&mut self, sample: &MetricSample<'_>) {
         let (name, value) = (sample.name, sample.value);
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
         if let Some(base) = base {
@@ -124,7 +124,7 @@ impl ServerFigures {
 
 impl Histogram {
     /// Samples of several label sets add up.
-    fn add(&mut self, name: &str, sample: &Sample<'_>) {
+    fn add(&mut self, name: &str, sample: &MetricSample<'_>) {
         if name.ends_with("_sum") {
             self.sum += sample.value;
         } else if name.ends_with("_count") {

@@ -11,7 +11,7 @@ use super::{EngineArgs, ModelArgs};
 
 /// How long a benchmark in process repeats.
 #[derive(Debug, Args)]
-pub(crate) struct InsideArgs {
+pub(crate) struct InProcessArgs {
     /// At most so many trials, each of at least 20 ms and one run; it ends earlier, after at least
     /// 6, when the median is known
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(6..=10_000))]
@@ -20,12 +20,12 @@ pub(crate) struct InsideArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0)]
     pub within: f64,
     #[command(flatten)]
-    pub report: InsideOutputArgs,
+    pub report: InProcessOutputArgs,
 }
 
 /// Where a benchmark in process reports.
 #[derive(Debug, Args)]
-pub(crate) struct InsideOutputArgs {
+pub(crate) struct InProcessOutputArgs {
     /// Where the run's directory is made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub output_dir: PathBuf,
@@ -62,7 +62,7 @@ pub(crate) struct KernelArgs {
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
     #[command(flatten)]
-    pub inside: InsideArgs,
+    pub inside: InProcessArgs,
 }
 
 #[derive(Debug, Args)]
@@ -87,7 +87,7 @@ pub(crate) struct OneBatchArgs {
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub run_name: String,
     #[command(flatten)]
-    pub inside: InsideArgs,
+    pub inside: InProcessArgs,
     #[command(flatten)]
     pub model: ModelArgs,
 }
@@ -141,7 +141,7 @@ pub(crate) struct OfflineArgs {
     #[arg(long, value_name = "FILE")]
     pub result_filename: Option<PathBuf>,
     #[command(flatten)]
-    pub report: InsideOutputArgs,
+    pub report: InProcessOutputArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
 }

@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 use xscope_analysis::kernels::annotated::{Annotated, annotated};
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks, peaks};
 use xscope_analysis::kernels::roofline::rate_kernel;
-use xscope_model::bench::{Measured, repeat};
+use xscope_model::bench::{Measured, RanBy, kernel_point, repeat};
 use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
-use xscope_trace::results::{
-    Cause, CauseKind, Durations, Figure, KernelFigures, PointResult, PointShape, Trial, Verdict,
-    WarmupReport,
-};
+use xscope_trace::results::{Figure, PointResult, WarmupReport};
 use xscope_trace::run::replace_file;
-use xscope_trace::stats::{median, median_interval};
+use xscope_trace::stats::median;
 use xscope_trace::{Nanos, Picos, clock};
 use xscope_view::{kernels_csv, kernels_text};
 
@@ -66,8 +63,8 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
             kernel.run()?;
             Ok(clock::monotonic() - began)
         })?;
-        let who = Who { by: "engine", device: &device, error, tolerance: TOLERANCE };
-        session.add(point(shape, measured, &who, Some(peaks)))?;
+        let ran = RanBy { by: "engine", device: &device, error, tolerance: TOLERANCE };
+        session.add(point(shape, measured, &ran, Some(peaks)))?;
     }
     if args.jax {
         session.say("the same through JAX");
@@ -85,48 +82,16 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
     session.end(&args.inside.report, kernels_text)
 }
 
-/// Who ran a kernel, and how far its answer was off.
-struct Who<'a> {
-    by: &'a str,
-    device: &'a str,
-    error: f64,
-    tolerance: f64,
-}
-
+/// A kernel's point with its rates beside the peaks.
 fn point(
     shape: KernelShape,
     measured: Measured,
-    who: &Who<'_>,
+    ran: &RanBy<'_>,
     peaks: Option<Peaks>,
 ) -> PointResult {
-    let name = match who.by {
-        "engine" => shape.to_string(),
-        by => format!("{shape}@{by}"),
-    };
-    let mut point = measured.point(name, PointShape::default(), 1);
-    // A kernel has no items.
-    point.throughput_items_per_sec = Figure::default();
-    for trial in &mut point.trials {
-        trial.throughput_items_per_sec = Figure::default();
-    }
-    let mut kernel = KernelFigures {
-        by: who.by.to_owned(),
-        device: who.device.to_owned(),
-        flops: shape.flops(),
-        bytes: shape.bytes().0,
-        answer_error: who.error,
-        ..KernelFigures::default()
-    };
-    rate_kernel(&mut kernel, &point.latency.p50_ms, peaks);
-    point.kernel = Some(Box::new(kernel));
-    if who.error.is_nan() || who.error > who.tolerance {
-        let detail = format!(
-            "the answer is off by {:.1e} of its largest value, {:.0e} is allowed",
-            who.error, who.tolerance
-        );
-        let cause = Cause { cause: CauseKind::WrongAnswers, detail, spoils: Vec::new() };
-        point.verdict.causes.push(cause);
-        point.verdict = Verdict::on(point.verdict.causes, &["p50_ms"]);
+    let mut point = kernel_point(shape, measured, ran);
+    if let Some(kernel) = &mut point.kernel {
+        rate_kernel(kernel, &point.latency.p50_ms, peaks);
     }
     point
 }
@@ -231,8 +196,8 @@ fn jax_points(
             "JAX's profile has no device operation in a call of {name}: its device was not traced"
         );
         let error = error_of(shape, answer);
-        let who = Who { by: "jax", device: &device, error, tolerance };
-        let mut point = point(*shape, of_calls(&calls), &who, peaks);
+        let ran = RanBy { by: "jax", device: &device, error, tolerance };
+        let mut point = point(*shape, of_calls(&calls), &ran, peaks);
         let host = calls.iter().map(|call| call.host.as_micros() / 1e3).collect();
         if let Some(kernel) = &mut point.kernel {
             kernel.host_ms = median(host).map(Figure::Value);
@@ -245,29 +210,12 @@ fn jax_points(
 /// The device's times of the calls, in trials.
 fn of_calls(calls: &[&Annotated]) -> Measured {
     let nanos = |call: &&Annotated| Nanos(call.device.0 / 1000);
-    let trials: Vec<Vec<Nanos>> =
-        calls.chunks(JAX_TRIAL).map(|calls| calls.iter().map(nanos).collect()).collect();
-    let medians: Vec<f64> = trials
-        .iter()
-        .filter_map(|trial| median(trial.iter().map(|time| time.as_millis()).collect()))
-        .collect();
-    let warmup = format!("{JAX_WARMUP} calls of each kernel before the profile");
-    Measured {
-        warmup: WarmupReport {
-            requests: JAX_WARMUP as u64,
-            failed: 0,
-            warm: None,
-            evidence: vec![warmup],
-        },
-        latency: Durations::of(trials.concat()),
-        trials: (0..)
-            .zip(trials)
-            .map(|(trial, times)| Trial {
-                trial,
-                latency: Durations::of(times),
-                ..Trial::default()
-            })
-            .collect(),
-        p50_interval_ms: median_interval(&medians),
-    }
+    let trials = calls.chunks(JAX_TRIAL).map(|calls| calls.iter().map(nanos).collect());
+    let warmup = WarmupReport {
+        requests: JAX_WARMUP as u64,
+        failed: 0,
+        warm: None,
+        evidence: vec![format!("{JAX_WARMUP} calls of each kernel before the profile")],
+    };
+    Measured::of_trials(trials.collect(), warmup)
 }

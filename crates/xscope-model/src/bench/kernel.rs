@@ -1,0 +1,52 @@
+//! A kernel's point: its figures, and whether its answer was right.
+
+use xscope_trace::results::{
+    Cause, CauseKind, Figure, KernelFigures, PointResult, PointShape, Verdict,
+};
+
+use super::Measured;
+use crate::kernels::KernelShape;
+
+/// Who ran a kernel, and how far its answer was off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RanBy<'a> {
+    /// `engine`, or another program.
+    pub by: &'a str,
+    pub device: &'a str,
+    /// Relative to the largest value.
+    pub error: f64,
+    /// What of that may be rounding.
+    pub tolerance: f64,
+}
+
+/// The point of a kernel, whose rates nobody has compared with a peak yet.
+pub fn kernel_point(shape: KernelShape, measured: Measured, ran: &RanBy<'_>) -> PointResult {
+    let name = match ran.by {
+        "engine" => shape.to_string(),
+        by => format!("{shape}@{by}"),
+    };
+    let mut point = measured.point(name, PointShape::default(), 1);
+    // A kernel has no items.
+    point.throughput_items_per_sec = Figure::default();
+    for trial in &mut point.trials {
+        trial.throughput_items_per_sec = Figure::default();
+    }
+    point.kernel = Some(Box::new(KernelFigures {
+        by: ran.by.to_owned(),
+        device: ran.device.to_owned(),
+        flops: shape.flops(),
+        bytes: shape.bytes().0,
+        answer_error: ran.error,
+        ..KernelFigures::default()
+    }));
+    if ran.error.is_nan() || ran.error > ran.tolerance {
+        let detail = format!(
+            "the answer is off by {:.1e} of its largest value, {:.0e} is allowed",
+            ran.error, ran.tolerance
+        );
+        let cause = Cause { cause: CauseKind::WrongAnswers, detail, spoils: Vec::new() };
+        point.verdict.causes.push(cause);
+        point.verdict = Verdict::on(point.verdict.causes, &["p50_ms"]);
+    }
+    point
+}
