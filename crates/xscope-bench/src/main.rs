@@ -79,7 +79,7 @@ fn main() -> Result<ExitCode> {
         Some(Part::Echo) => load::serve()?,
         Some(Part::Send(args)) => load::send(&args)?,
         Some(Part::Read { file }) => {
-            println!("{}", xscope_trace::load(&[file])?.slice_count());
+            println!("{}", xscope_trace::read_paths(&[file])?.slice_count());
         }
         Some(Part::Pass { file }) => println!("{}", pass(&file)?),
         None => bench(&cli.bench)?,

@@ -13,7 +13,7 @@ use xscope_model::{Family, OpRecord, OpRecorder, Owner};
 use xscope_trace::{
     Nanos, Picos, clock,
     span::ThreadId,
-    xplane_write::{
+    write::xplane::{
         ChunkWriter, Compacted, Event, EventId, EventMeta, LineKey, MONOTONIC_START, PlaneBuilder,
         START_TIME, STOP_TIME, StatId, StatValue, TASK_ENVIRONMENT, XPlaneWriteError,
     },

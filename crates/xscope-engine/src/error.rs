@@ -43,7 +43,7 @@ pub enum EngineError {
 
     /// The XPlane file of a capture.
     #[error(transparent)]
-    XPlane(#[from] xscope_trace::xplane_write::XPlaneWriteError),
+    XPlane(#[from] xscope_trace::write::xplane::XPlaneWriteError),
 
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use xscope_trace::span::{Span, SpanWriter, ThreadId, Value};
-use xscope_trace::xplane_write::{Event, EventMeta, PlaneBuilder};
+use xscope_trace::write::xplane::{Event, EventMeta, PlaneBuilder};
 use xscope_trace::{Bytes, Nanos, Picos};
 
 const COUNT: i64 = 2_000_000;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
@@ -13,10 +14,13 @@ const COPY_BELOW: u64 = 1 << 20;
 
 /// Bytes of one file.
 #[derive(Debug)]
-pub enum FileBytes {
+pub(crate) enum FileBytes {
     Mapped(memmap2::Mmap),
     Owned(Vec<u8>),
 }
+
+/// A mapped or owned file, shared by the readers and by what is decoded on demand.
+pub(crate) type SharedBytes = Arc<FileBytes>;
 
 impl Deref for FileBytes {
     type Target = [u8];
@@ -33,7 +37,7 @@ impl FileBytes {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened, mapped or read.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.len() <= COPY_BELOW {

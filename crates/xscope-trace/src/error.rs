@@ -11,11 +11,15 @@ pub enum Error {
     #[error("cannot read {}; check that it exists and that you may read it", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error(
-        "{} is no profile that xscope knows ({found}); it reads XPlane (*.xplane.pb), Chrome JSON \
-         (*.json, *.json.gz), xscope spans (*.xspan), pprof (*.prof), memory reports of sglang-jax \
-         (memory_report_*.json), TensorBoard log directories and run directories", path.display()
+        "{} is no profile that xscope knows ({found}); it reads {known}, each also packed (.gz, .xz), \
+         TensorBoard log directories and run directories", path.display()
     )]
-    UnknownFormat { path: PathBuf, found: String },
+    UnknownFormat {
+        path: PathBuf,
+        found: String,
+        /// What is read, in words.
+        known: String,
+    },
     #[error("{} is empty (0 bytes): {hint}", path.display())]
     Empty { path: PathBuf, hint: &'static str },
     #[error("{} is damaged at byte {offset}: {what}; {hint}", path.display())]

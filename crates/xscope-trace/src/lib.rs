@@ -4,40 +4,32 @@
 //! columns, and no message tree is ever built); damaged inputs (a reader gives what can be
 //! saved and says what is wrong); no network, no printing, no async.
 
-mod align;
-pub mod args;
 pub mod atomic;
 mod bytes;
-pub mod chrome;
 pub mod clock;
 pub mod error;
 pub mod ids;
-pub mod load;
 pub mod memory_report;
 pub mod metric;
 pub mod model;
 mod naming;
 pub mod overhead;
-mod pprof;
 pub mod quality;
+pub mod read;
 pub mod results;
 pub mod run;
 pub mod server_log;
 pub mod span;
-mod spans;
 pub mod stats;
 pub mod strings;
 pub mod time;
-mod unpack;
-pub mod window;
+pub mod trim;
 mod wire;
 mod wire_write;
 pub mod write;
-mod xplane;
-pub mod xplane_write;
 
 pub use error::Error;
-pub use load::load;
 pub use metric::Metric;
 pub use model::Trace;
+pub use read::read_paths;
 pub use time::{Bytes, Nanos, Picos};

@@ -97,3 +97,9 @@ pub(crate) fn host_from_path<'a>(path: &'a str, suffix: &str) -> &'a str {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.split_once(suffix).map_or("localhost", |(host, _)| host)
 }
+
+/// The number of a program that its name ends with: 42 of `jit_f(42)`.
+pub(crate) fn number_in(name: &str) -> Option<i64> {
+    let (_, rest) = name.rsplit_once('(')?;
+    rest.strip_suffix(')')?.parse::<u64>().ok().map(u64::cast_signed)
+}

@@ -7,24 +7,12 @@
 //!
 //! [`parse_line`] needs no file: whoever follows a log while it grows calls it for each line.
 
-use crate::error::{Error, Result};
-use crate::model::{Clock, Format, LogRow, Source, Trace};
-use crate::quality::{Code, Finding};
+pub use crate::model::{LogEvent, Pass};
 use crate::run::Utc;
-use crate::strings::StrId;
-use crate::time::{Bytes, Nanos, Picos};
-
-/// Servers stamp their lines to the second.
-const RESOLUTION: Nanos = Nanos(1_000_000_000);
-
-/// Time zones differ from UTC by multiples of this.
-const QUARTER_HOUR_NANOS: i64 = 900 * 1_000_000_000;
-
-/// No time zone is farther from UTC than this.
-const FARTHEST_ZONE_NANOS: i64 = 15 * 3600 * 1_000_000_000;
+use crate::time::Nanos;
 
 /// A date stands among the first bytes of a line.
-const STAMP_WITHIN: usize = 64;
+pub(crate) const STAMP_WITHIN: usize = 64;
 
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,36 +21,6 @@ pub struct LogLine {
     /// has none.
     pub at: Option<Nanos>,
     pub event: LogEvent,
-}
-
-/// What a server did.
-#[derive(Debug, Clone, PartialEq)]
-pub enum LogEvent {
-    /// A prefill batch was put together.
-    Prefill { sequences: u64, tokens: u64 },
-    /// A forward pass ended that had to compile `programs` programs, at least one.
-    CacheMiss { pass: Pass, batch: Option<i64>, programs: u64 },
-    /// What the server compiles before it is ready: each number of tokens (none for decode) with
-    /// each number of sequences.
-    Precompile { pass: Pass, sequences: Vec<u64>, tokens: Vec<u64> },
-    /// JAX compiled a program.
-    Compiled { program: String, took: Nanos },
-}
-
-/// A kind of forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pass {
-    Prefill,
-    Decode,
-}
-
-impl Pass {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prefill => "prefill",
-            Self::Decode => "decode",
-        }
-    }
 }
 
 /// Reads one line; `None` if it says nothing of the kind.
@@ -131,7 +89,7 @@ fn field(text: &str, key: &str) -> Option<u64> {
 }
 
 /// The first `YYYY-MM-DD HH:MM:SS` at the beginning of a line, read as UTC.
-fn stamp(line: &str) -> Option<Nanos> {
+pub(crate) fn stamp(line: &str) -> Option<Nanos> {
     const SHAPE: &[u8] = b"0000-00-00 00:00:00";
     let bytes = &line.as_bytes()[..line.len().min(STAMP_WITHIN)];
     let is_stamp = |window: &&[u8]| {
@@ -156,88 +114,9 @@ fn stamp(line: &str) -> Option<Nanos> {
     date.wall()
 }
 
-/// Whether a file of this name is read as a log.
-pub(crate) fn is_log_name(name: &str) -> bool {
-    name.ends_with(".log")
-}
-
-/// Reads a log into `trace`. Its time zone is told by `run`, from start to end of the run that it
-/// is part of, since the Unix epoch: UTC if all of the log then lies in the run, else the one in
-/// which its last line is the least before the end.
-///
-/// # Errors
-/// [`Error::NothingFound`] if no line says anything.
-pub(crate) fn read(
-    path: &str,
-    bytes: &[u8],
-    run: Option<(Nanos, Nanos)>,
-    trace: &mut Trace,
-) -> Result<()> {
-    let lines = parse(bytes);
-    if lines.is_empty() {
-        return Err(Error::NothingFound {
-            path: path.into(),
-            what: "no line of it says what a server ran or compiled; logs of sglang-jax do, and \
-                   those of any program under JAX_LOG_COMPILES=1"
-                .to_owned(),
-        });
-    }
-    let first = lines.iter().find_map(|line| line.at);
-    let zone = run.zip(extent(bytes)).and_then(|(run, log)| zone(run, log));
-    let source = trace.sources.next_id();
-    let epoch = first.map(|first| Nanos(first.0.saturating_sub(zone.unwrap_or_default().0)));
-    let unplaced = lines.iter().filter(|line| line.at.is_none()).count() as u64;
-    if unplaced > 0 {
-        let message = format!("{path}: lines without a date cannot be placed in time");
-        trace.findings.push(Finding::new(Code::LogNoDate, message).times(unplaced));
-    }
-    if zone.is_none() && first.is_some() {
-        let message = format!("{path}: the time zone of the log is not known; it is read as UTC");
-        trace.findings.push(Finding::new(Code::LogZone, message));
-    }
-    let zero = first.unwrap_or_default();
-    trace.log.extend(lines.into_iter().map(|line| LogRow {
-        source,
-        at: line.at.map(|at| Picos::from(Nanos(at.0.saturating_sub(zero.0)))),
-        event: line.event,
-    }));
-    trace.sources.push(Source {
-        path: path.to_owned(),
-        format: Format::ServerLog,
-        size: Bytes(bytes.len() as u64),
-        host: StrId::EMPTY,
-        clock: Clock {
-            unix_epoch: epoch,
-            error: Some(Picos::from(RESOLUTION)),
-            ..Clock::default()
-        },
-        facts: Vec::new(),
-    });
-    Ok(())
-}
-
-/// The times of the first and the last line that have one, whatever they say.
-fn extent(bytes: &[u8]) -> Option<(Nanos, Nanos)> {
-    let at = |line: &[u8]| stamp(&String::from_utf8_lossy(&line[..line.len().min(STAMP_WITHIN)]));
-    let lines = || bytes.split(|&byte| byte == b'\n');
-    lines().find_map(at).zip(lines().rev().find_map(at))
-}
-
-/// How far the zone of a log is ahead of UTC.
-fn zone(run: (Nanos, Nanos), log: (Nanos, Nanos)) -> Option<Nanos> {
-    if run.0 <= log.0 + RESOLUTION && log.1 <= run.1 {
-        return Some(Nanos(0));
-    }
-    // The last line is not after the end; its time was rounded down.
-    let ahead = log.1.0.saturating_sub(run.1.0);
-    let quarters = ahead.saturating_sub(1).div_euclid(QUARTER_HOUR_NANOS) + 1;
-    let zone = quarters.saturating_mul(QUARTER_HOUR_NANOS);
-    (zone.abs() <= FARTHEST_ZONE_NANOS).then_some(Nanos(zone))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{LogEvent, Pass, parse, parse_line, zone};
+    use super::{LogEvent, Pass, parse, parse_line};
     use crate::time::Nanos;
 
     fn check(line: &str, at_secs: Option<i64>, expected: &LogEvent) {
@@ -295,22 +174,5 @@ mod tests {
             assert_eq!(parse_line(line), None, "{line}");
         }
         assert_eq!(parse(b"\xff\xfe Prefill batch. #bid: 1, #cache_miss: 1\n\n").len(), 1);
-    }
-
-    #[test]
-    fn the_zone_is_utc_or_the_one_in_which_the_log_ends_with_the_run() {
-        const MINUTE: i64 = 60_000_000_000;
-        // A run of 20 minutes whose server wrote from its first minute until before its end.
-        let check = |ahead: i64, silent: i64, expected: Option<i64>| {
-            let (began, ended) = (30_000_000 * MINUTE, 30_000_020 * MINUTE);
-            let log = (Nanos(began + MINUTE + ahead), Nanos(ended + ahead - silent));
-            let found = zone((Nanos(began), Nanos(ended)), log);
-            assert_eq!(found.map(|zone| zone.0), expected);
-        };
-        check(0, 18 * MINUTE, Some(0));
-        check(480 * MINUTE, MINUTE, Some(480 * MINUTE));
-        check(-300 * MINUTE, 14 * MINUTE, Some(-300 * MINUTE));
-        check(330 * MINUTE, 1, Some(330 * MINUTE));
-        check(2400 * MINUTE, 0, None);
     }
 }

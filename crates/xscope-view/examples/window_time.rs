@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use xscope_trace::{Nanos, Picos, clock, load};
+use xscope_trace::{Nanos, Picos, clock, read_paths};
 use xscope_view::timeline::{Direction, Timeline, WindowQuery};
 
 const ITEMS_ON_SCREEN: u32 = 24;
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = PathBuf::from(args.next().ok_or("usage: window_time PATH [WINDOWS]")?);
     let windows: u64 = args.next().map_or(Ok(1000), |count| count.parse())?;
     let begun = clock::monotonic();
-    let trace = load(&[path])?;
+    let trace = read_paths(&[path])?;
     let loaded = clock::monotonic();
     let slices = trace.slice_count();
     let timeline = Timeline::new(trace);

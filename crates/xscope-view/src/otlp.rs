@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use xscope_analysis::requests::follow::{Follow, Followed, follow};
-use xscope_trace::args::ArgCell;
+use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SliceRef, SourceId, SpanKey, Track, TrackKind};
 use xscope_trace::run::RunManifest;
 use xscope_trace::stats::SplitMix;

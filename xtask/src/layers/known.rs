@@ -2,16 +2,7 @@
 
 use super::Ring;
 
-const KNOWN: &[(&str, &str, &str)] = &[
-    (
-        "xscope-trace",
-        "files",
-        "args.rs model.rs naming.rs server_log.rs xplane/assemble.rs xplane/hlo.rs \
-         xplane/line.rs xplane/mod.rs xplane/plane.rs xplane/programs.rs",
-    ),
-    ("xscope-trace", "files", "span/notes.rs span/read.rs span/recorded.rs"),
-    ("xscope-trace", "files", "xplane_write/chunk.rs xplane_write/compact.rs"),
-    ("xscope-trace", "folders", "args model naming server_log xplane"),
+const KNOWN: [(&str, &str, &str); 3] = [
     ("xscope-engine", "files", "capture.rs device_trace.rs scheduler.rs"),
     ("xscope-engine", "files", "span_sink.rs telemetry.rs"),
     ("xscope-model", "files", "cache.rs layers.rs model.rs"),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, ProgramId, RequestSpan, Track, TrackKind};
 use xscope_trace::stats::as_f64;
-use xscope_trace::window::Window;
+use xscope_trace::trim::Window;
 use xscope_trace::write::unix_zero;
 use xscope_trace::{Metric, Nanos, Picos, Trace};
 

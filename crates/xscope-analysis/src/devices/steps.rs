@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
-use xscope_trace::args::ArgValue;
 use xscope_trace::ids::IdVec;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceId, MetaId, SourceId, TrackKind};
 use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;

@@ -1,7 +1,7 @@
 //! How much each execution of a copy moved.
 
 use xscope_trace::Trace;
-use xscope_trace::args::ArgValue;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track};
 
 use crate::kernels::category::category;

@@ -1,10 +1,10 @@
 //! What several analyses need of every operation, computed once.
 
 use rayon::prelude::*;
-use xscope_trace::args::ArgValue;
 use xscope_trace::ids::{Id as _, IdVec};
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceKind, Slices, Track, TrackId, TrackKind};
-use xscope_trace::window::Window;
+use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::kernels::nesting::self_times;

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn bytes_are_at_the_users_code_and_shares_add_up() {
         let paths = ["pprof", "memory_report"].map(xscope_testing::fixture);
-        let trace = xscope_trace::load(&paths).unwrap();
+        let trace = xscope_trace::read_paths(&paths).unwrap();
         let rows = allocations(&trace);
         assert!(rows[0].site.contains("tp_llama.py:"), "{}", rows[0].site);
         assert!(rows[0].bytes >= rows[rows.len() - 1].bytes && rows[0].bytes > 0);

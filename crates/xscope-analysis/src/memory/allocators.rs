@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::args::ArgValue;
 use xscope_trace::ids::IdVec;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::{Bytes, Picos, Trace};
 

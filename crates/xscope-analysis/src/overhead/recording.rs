@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use xscope_trace::ids::IdVec;
-use xscope_trace::model::{Format, MetaId, TrackKind};
+use xscope_trace::model::{MetaId, TrackKind};
 use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::stats::{as_f64, share};
 use xscope_trace::{Metric, Picos, Trace};
@@ -131,10 +131,7 @@ pub(crate) fn recording(
             counted(spans_us.filter(|_| secs > 0.0).map(|us| us / window.as_micros()), "1"),
         ),
     ];
-    let profiles = trace
-        .sources
-        .iter()
-        .filter(|source| matches!(source.format, Format::XPlane | Format::ChromeJson));
+    let profiles = trace.sources.iter().filter(|source| source.format.has_operations());
     let bytes: u64 = profiles.map(|source| source.size.0).sum();
     let rate = (bytes > 0 && secs > 0.0).then(|| as_f64(bytes) / secs);
     RecordingReport {

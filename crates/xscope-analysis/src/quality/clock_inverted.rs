@@ -4,7 +4,7 @@
 //! execution shares with the host's call that enqueued it.
 
 use rustc_hash::FxHashMap;
-use xscope_trace::args::ArgValue;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceKind, SliceRef, SourceId, Track, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};

@@ -1,14 +1,12 @@
 //! A profile in which no device did anything.
 
 use xscope_trace::Picos;
-use xscope_trace::model::Format;
 use xscope_trace::quality::{Code, Finding};
 
 use crate::quality::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
-    let has_profile =
-        facts.trace.sources.iter().any(|s| matches!(s.format, Format::XPlane | Format::ChromeJson));
+    let has_profile = facts.trace.sources.iter().any(|s| s.format.has_operations());
     let busy = facts.devices.iter().any(|device| device.busy > Picos::ZERO);
     (has_profile && !busy).then(|| {
         Finding::new(

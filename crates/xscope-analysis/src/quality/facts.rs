@@ -1,7 +1,7 @@
 //! What findings are told from.
 
 use xscope_trace::Trace;
-use xscope_trace::window::Window;
+use xscope_trace::trim::Window;
 
 use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;

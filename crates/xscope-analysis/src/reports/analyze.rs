@@ -1,7 +1,7 @@
 //! Any profile: what is in it, what is wrong, where the time goes.
 
 use xscope_trace::overhead::OverheadRecord;
-use xscope_trace::window::Window;
+use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::{CompileRow, is_compile};
@@ -39,7 +39,7 @@ pub struct Options {
     pub peaks: GivenPeaks,
     /// Which operations kernels, categories, layers, collectives and time lines are made of.
     pub filter: Filter,
-    /// The window that the trace was cut to with [`clip`](xscope_trace::window::clip).
+    /// The window that the trace was cut to with [`clip`](xscope_trace::trim::clip).
     pub window: Option<Window>,
     /// What the run measured of the cost of recording.
     pub overhead: Option<OverheadRecord>,

@@ -205,7 +205,7 @@ fn parts(views: &[BatchView], counted: bool) -> Vec<BatchPart> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
-    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::ArgCell;
     use xscope_trace::model::{
         DeviceId, MetaId, RequestSpan, Slices, SourceId, SpanKey, Track, TrackKind,
     };

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use xscope_trace::Trace;
-use xscope_trace::args::ArgCell;
+use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 
 use crate::requests::pipeline::{PIPELINE, REQUEST};

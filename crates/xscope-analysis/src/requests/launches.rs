@@ -134,7 +134,7 @@ fn all_launches(trace: &Trace) -> BTreeMap<(SourceId, Option<ProgramId>, i64), L
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::ArgCell;
     use xscope_trace::model::{
         DeviceId, EventMeta, MetaId, ProgramId, RequestSpan, Slices, SourceId, SpanKey, Track,
         TrackKind,

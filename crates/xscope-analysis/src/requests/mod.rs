@@ -17,7 +17,7 @@ pub mod view;
 
 use serde::Serialize;
 use xscope_trace::quality::Finding;
-use xscope_trace::window::Window;
+use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
 
 use crate::memory::MemoryReport;

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use xscope_trace::Trace;
-use xscope_trace::args::ArgCell;
+use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SpanKey};
 use xscope_trace::strings::StrId;
 

@@ -237,7 +237,7 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
-    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::ArgCell;
     use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
     use xscope_trace::{Picos, Trace};
 

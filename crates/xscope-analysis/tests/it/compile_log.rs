@@ -101,7 +101,7 @@ fn the_advice_is_what_would_have_avoided_it() {
 fn a_window_leaves_out_what_is_logged_outside_of_it() {
     use xscope_analysis::reports::analyze::{Options, analyze_with};
     let mut trace = trace_with(false, &[BATCH, MISS]);
-    let window = xscope_trace::window::clip(&mut trace, us(20 * SECOND), Picos(i64::MAX));
+    let window = xscope_trace::trim::clip(&mut trace, us(20 * SECOND), Picos(i64::MAX));
     let report = analyze_with(&trace, &Options { window: Some(window), ..Options::default() });
     check(&report, &[]);
 }
@@ -109,7 +109,7 @@ fn a_window_leaves_out_what_is_logged_outside_of_it() {
 #[test]
 fn the_log_of_a_real_server_names_every_miss() {
     let path = xscope_testing::fixture("sglang_jax/server.log");
-    let report = analyze(&xscope_trace::load(&[path]).unwrap());
+    let report = analyze(&xscope_trace::read_paths(&[path]).unwrap());
     // Put together at 18:30:24 and 18:30:37, over by the end of 18:30:37 and 18:30:53; the decode
     // steps say only when they were over.
     check(

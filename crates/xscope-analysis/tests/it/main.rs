@@ -28,5 +28,5 @@ use xscope_trace::Trace;
 #[track_caller]
 fn real(name: &str) -> Option<Trace> {
     let path = xscope_testing::trace(name)?;
-    Some(xscope_trace::load(&[path]).unwrap())
+    Some(xscope_trace::read_paths(&[path]).unwrap())
 }

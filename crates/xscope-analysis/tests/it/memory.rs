@@ -8,7 +8,7 @@ use xscope_trace::memory_report::{Report, SUMMARY, Summary, Tensor};
 use xscope_trace::metric::Status;
 use xscope_trace::model::{Held, ProgramMemory};
 use xscope_trace::strings::StrId;
-use xscope_trace::{Bytes, Trace, load};
+use xscope_trace::{Bytes, Trace, read_paths};
 
 use crate::build::{device, made, program};
 use crate::real;
@@ -101,7 +101,7 @@ fn what_grows_between_snapshots_is_found_by_their_time() {
         let json = serde_json::to_vec(&report).unwrap();
         std::fs::write(folder.path().join(report.file_name()), json).unwrap();
     }
-    let trace = load(&[folder.path().to_owned()]).unwrap();
+    let trace = read_paths(&[folder.path().to_owned()]).unwrap();
     let growth = analyze(&trace).memory.growth;
     let rows: Vec<_> =
         growth.iter().map(|row| (&*row.name, row.growth_bytes, row.always_grew)).collect();
@@ -120,9 +120,9 @@ fn reports_and_their_summary_are_written_as_they_are_read() {
     let summary = Summary::of(&files);
     assert_eq!(summary.layer_analysis["2"]["before_attn"], 0.125);
     std::fs::write(folder.path().join(SUMMARY), serde_json::to_vec(&summary).unwrap()).unwrap();
-    let again = load(&[folder.path().to_owned()]).unwrap();
+    let again = read_paths(&[folder.path().to_owned()]).unwrap();
     assert_eq!(memory_files(&analyze(&again)), files, "the summary adds nothing to its reports");
-    let alone = load(&[folder.path().join(SUMMARY)]).unwrap();
+    let alone = read_paths(&[folder.path().join(SUMMARY)]).unwrap();
     assert_eq!(Summary::of(&memory_files(&analyze(&alone))), summary);
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use xscope_analysis::analyze;
 use xscope_trace::Trace;
-use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
-use xscope_trace::load::read_bytes;
 use xscope_trace::metric::Status;
+use xscope_trace::model::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
     ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackId,
     TrackKind,
 };
 use xscope_trace::quality::{Code, Severity};
+use xscope_trace::read::read_bytes;
 
 use crate::build::{Row, device, made, program, track, us};
 

@@ -6,7 +6,7 @@ use proptest::prelude::{prop_assert_eq, proptest};
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_trace::model::TrackKind;
-use xscope_trace::window::clip;
+use xscope_trace::trim::clip;
 use xscope_trace::{Picos, Trace};
 
 use crate::build::{Row, device, made, program, track, us};

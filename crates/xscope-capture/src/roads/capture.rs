@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use xscope_load::{
     Cancel, LoadEvent, Matrix, Phase, Ready, SendOptions, Stretch, WarmUp, wait_ready,
 };
-use xscope_trace::load::LoadOptions as TraceOptions;
 use xscope_trace::quality::Finding;
+use xscope_trace::read::ReadOptions;
 use xscope_trace::run::{ProfilerState, RunDir, ServerClock, ServerRecord};
 use xscope_trace::{Bytes, Nanos, Trace, clock};
 
@@ -459,8 +459,8 @@ fn look_at(
 
 /// What devices did, without what hosts did: that is most of a file.
 fn read(folder: &Path) -> Result<Trace, xscope_trace::Error> {
-    let options = TraceOptions { memory_limit: Some(Bytes(0)), needed: |_| false };
-    xscope_trace::load::load_with(&[folder.to_owned()], options)
+    let options = ReadOptions { memory_limit: Some(Bytes(0)), needed: |_| false };
+    xscope_trace::read::read_paths_with(&[folder.to_owned()], options)
 }
 
 /// How far a server's clock is ahead: its profile began between the request to start and the

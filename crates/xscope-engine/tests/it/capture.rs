@@ -64,7 +64,7 @@ fn ending(dir: &Path, end: &str) -> PathBuf {
 }
 
 fn load(dir: &Path) -> Trace {
-    xscope_trace::load(&[ending(dir, ".xspan"), ending(dir, ".xplane.pb")]).unwrap()
+    xscope_trace::read_paths(&[ending(dir, ".xspan"), ending(dir, ".xplane.pb")]).unwrap()
 }
 
 fn names(trace: &Trace, kind: TrackKind, track_name: &str) -> Vec<String> {

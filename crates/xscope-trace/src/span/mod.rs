@@ -12,13 +12,15 @@
 //!
 #![doc = include_str!("../../../../docs/xspan.md")]
 
+mod file;
 mod marshal;
 mod notes;
 mod read;
 mod recorded;
 mod write;
 
-pub use read::{CounterRow, ExtraArg, Header, SpanFile, SpanIssue, SpanRow, Strings, read};
+pub use file::{CounterRow, ExtraArg, Header, SpanFile, SpanIssue, SpanRow, Strings};
+pub use read::read;
 pub use recorded::Recorded;
 pub use write::{Closed, SpanError, SpanWriter, current_thread};
 

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::quality::Code;
+use crate::span::file::{Issues, Texts};
 use crate::span::marshal::{Parser, Py};
-use crate::span::read::{Issues, Texts};
 use crate::span::{
     Counter, CounterRow, ExtraArg, Header, NameId, RECORD_BYTES, RecordIndex, Span, SpanFile,
     SpanRow, ThreadId, Value, recorded,

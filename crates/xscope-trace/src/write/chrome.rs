@@ -8,12 +8,12 @@
 
 use std::io::{self, Write};
 
-use crate::args::ArgValue;
+use crate::model::ArgValue;
 use crate::model::{Counter, Flow, Format, SliceRef, Trace, Track, TrackId, TrackKind};
 use crate::time::Picos;
+use crate::write::facts::{Common, Written, unix_zero};
 use crate::write::lanes::{Edge, Lanes, Step};
 use crate::write::processes::{Grouping, Processes};
-use crate::write::{Common, Written};
 
 /// Processes of Kineto that hold spans of the profiler on threads.
 const PSEUDO_PROCESSES: [&str; 2] = ["Spans", "Traces"];
@@ -30,7 +30,7 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> io::Result<Written> {
     let mut writer =
         Writer { trace, out, processes, written: Written::default(), is_first: true, next_id: 0 };
     writer.out.write_all(b"{\"displayTimeUnit\":\"ns\"")?;
-    if let Some(zero) = super::unix_zero(trace) {
+    if let Some(zero) = unix_zero(trace) {
         write!(writer.out, ",\"baseTimeNanoseconds\":{zero}")?;
     }
     writer.out.write_all(b",\"traceEvents\":[")?;

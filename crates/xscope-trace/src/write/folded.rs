@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 
 use crate::model::Trace;
-use crate::write::Written;
+use crate::write::facts::Written;
 use crate::write::stacks::{Stacks, root_of};
 
 /// Writes `trace` to `out`, sorted.

@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use crate::model::{StackProfile, Trace, TrackKind};
 use crate::strings::{StrId, Strings};
 use crate::wire_write::{put_bytes, put_int, put_uint, put_varint};
+use crate::write::facts::{Written, unix_zero};
 use crate::write::stacks::{Stacks, root_of};
-use crate::write::{Written, unix_zero};
 
 /// Field numbers of `Profile`.
 mod profile {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::IdVec;
 use crate::model::{DeviceId, SourceId, Trace, Track, TrackId};
 use crate::strings::StrId;
+use crate::write::facts::hosts;
 
 /// How tracks are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn new(trace: &Trace, grouping: Grouping) -> Self {
-        let hosts = super::hosts(trace);
+        let hosts = hosts(trace);
         let keys = Keys { trace, hosts: &hosts, grouping };
         let tracks: Vec<Key> = trace.tracks.iter().map(|track| keys.of_track(track)).collect();
         let named = named_pids(trace);

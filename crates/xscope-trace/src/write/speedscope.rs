@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Trace, Track, TrackKind};
 use crate::strings::StrId;
 use crate::time::Picos;
-use crate::write::Written;
+use crate::write::facts::Written;
 use crate::write::lanes::{Edge, Lanes, Step};
 use crate::write::stacks::{Stacks, root_of};
 

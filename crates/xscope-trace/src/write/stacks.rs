@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{Trace, Track, TrackKind};
 use crate::strings::{StrId, Strings};
 use crate::time::Picos;
+use crate::write::facts::hosts;
 use crate::write::lanes::{Edge, Lanes, Step};
 
 /// Deepest scope that is taken apart; what lies deeper is one frame.
@@ -100,7 +101,7 @@ impl Stacks {
 pub(super) fn root_of(trace: &Trace, track: &Track) -> Option<String> {
     let text = |id| trace.strings.get(id);
     let host = || {
-        let several = super::hosts(trace).len() > 1;
+        let several = hosts(trace).len() > 1;
         let host = trace.sources.get(track.source).map_or(StrId::EMPTY, |it| it.host);
         if several { format!("{} ", text(host)) } else { String::new() }
     };

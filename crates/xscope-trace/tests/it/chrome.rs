@@ -3,10 +3,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use xscope_trace::args::ArgValue;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, SliceRef, SourceId, Track, TrackId, TrackKind};
 use xscope_trace::quality::Code;
-use xscope_trace::{Nanos, Picos, Trace, chrome, load};
+use xscope_trace::read::chrome;
+use xscope_trace::{Nanos, Picos, Trace, read_paths};
 
 use xscope_testing::{fixture, traces};
 
@@ -164,7 +165,7 @@ fn check_perfetto_cases(folder: &Path) {
     for path in cases {
         let case = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let (header, mut expected) = csv(&path.with_extension("expected.csv"));
-        let trace = load(&[path]).unwrap();
+        let trace = read_paths(&[path]).unwrap();
         let mut rows = answer(&case, &header, &trace);
         if case != "args_ordered" {
             rows.sort();
@@ -206,7 +207,7 @@ fn ops(trace: &Trace) -> impl Iterator<Item = (&Track, Picos, Picos, &str, &str)
 
 /// A Kineto trace and the figures of TraceLens for it: kernels and GPU time line.
 fn check_kineto(folder: &Path, name: &str, model: &str, flows: usize) {
-    let trace = load(&[folder.join(format!("{name}.json.gz"))]).unwrap();
+    let trace = read_paths(&[folder.join(format!("{name}.json.gz"))]).unwrap();
     assert_eq!(codes(&trace), [], "{name}");
     assert_eq!(trace.devices.len(), 1, "{name}");
     assert_eq!(trace.strings.get(trace.devices[DeviceId(0)].model), model, "{name}");
@@ -287,7 +288,7 @@ fn unix_time_gets_a_base() {
     let Some(traces) = traces() else { return };
     for (rank, kernels) in [(0, 261), (1, 326), (2, 262), (3, 337)] {
         let path = traces.join(format!("ranks_dlrm/rank{rank}.pt.trace.json.gz"));
-        let trace = load(&[path]).unwrap();
+        let trace = read_paths(&[path]).unwrap();
         assert_eq!(codes(&trace), []);
         let source = &trace.sources[SourceId(0)];
         assert_eq!(source.clock.base.0, 1_694_128_201_000_000_000);
@@ -321,8 +322,8 @@ fn jax_sums(trace: &Trace) -> (Sums, Sums) {
 fn jax_json_has_the_operations_of_its_xplane() {
     let Some(traces) = traces() else { return };
     let folder = traces.join("jax_cpu/tp8_forward/plugins/profile/2026_11_24_04_22_14");
-    let json = load(&[folder.join("vm.trace.json.gz")]).unwrap();
-    let xplane = load(&[folder.join("vm.xplane.pb")]).unwrap();
+    let json = read_paths(&[folder.join("vm.trace.json.gz")]).unwrap();
+    let xplane = read_paths(&[folder.join("vm.xplane.pb")]).unwrap();
     let (ours, host) = jax_sums(&json);
     let (theirs, their_host) = jax_sums(&xplane);
     assert_eq!(ours.values().map(|sum| sum.0).sum::<usize>(), 3808);
@@ -660,7 +661,7 @@ fn a_cut_gzip_gives_what_came_before() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cut.trace.json.gz");
     fs::write(&path, &packed[..packed.len() / 2]).unwrap();
-    let trace = load(&[path]).unwrap();
+    let trace = read_paths(&[path]).unwrap();
     assert!(trace.slice_count() > 20_000, "{}", trace.slice_count());
     assert!(trace.findings.iter().any(|f| f.code == Code::ChromeTruncated), "{:?}", trace.findings);
 }

@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use xscope_testing::{files, fixture, traces};
 use xscope_trace::quality::Code;
 use xscope_trace::stats::SplitMix;
-use xscope_trace::{Error, Trace, load};
+use xscope_trace::{Error, Trace, read_paths};
 
 use crate::feed;
 use xscope_trace::model::SourceId;
@@ -131,7 +131,7 @@ fn whole_fixtures_are_read_without_damage() {
 }
 
 fn feed_paths(paths: &[PathBuf]) -> Result<Trace, Error> {
-    load(paths).inspect(feed::look)
+    read_paths(paths).inspect(feed::look)
 }
 
 #[test]

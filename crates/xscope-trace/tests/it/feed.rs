@@ -1,11 +1,13 @@
 //! What the fuzz targets, the replay of their corpora and the tests of damage do with bytes: read
 //! them, look at everything that was read, and check what the model promises.
 
+use xscope_trace::Error;
 use xscope_trace::model::{MetaId, Slices, Trace};
+use xscope_trace::read::read_bytes;
 use xscope_trace::time::Picos;
-use xscope_trace::write::trim::{Cut, Noise, trim};
-use xscope_trace::write::{Joins, Target, to_stream, trim_xplane};
-use xscope_trace::{Error, load, xplane_write};
+use xscope_trace::trim::xplane::trim_bytes;
+use xscope_trace::trim::{Cut, Noise, trim};
+use xscope_trace::write::{Joins, Target, to_stream, xplane};
 
 /// Rows whose arguments are looked at, of each track.
 const ROWS_LOOKED_AT: usize = 10_000;
@@ -40,13 +42,13 @@ pub(crate) fn server_log(bytes: &[u8]) {
 
 /// Trims an XSpace and writes what is left of it in every format.
 pub(crate) fn write(bytes: &[u8]) {
-    let Ok(mut trace) = load::read_bytes("fuzz.xplane.pb", bytes.to_vec()) else { return };
+    let Ok(mut trace) = read_bytes("fuzz.xplane.pb", bytes.to_vec()) else { return };
     let (from, to) = trace.extent().unwrap_or_default();
     let middle = Picos(from.0.midpoint(to.0));
     let cut = Cut { window: Some((from, middle)), drop: vec![Noise::Python, Noise::IdlePolls] };
     let mut trimmed = Vec::new();
-    trim_xplane::trim_bytes(bytes, &mut trimmed, &cut).expect("a vector takes all bytes");
-    drop(load::read_bytes("fuzz.xplane.pb", trimmed));
+    trim_bytes(bytes, &mut trimmed, &cut).expect("a vector takes all bytes");
+    drop(read_bytes("fuzz.xplane.pb", trimmed));
     trim(&mut trace, &cut);
     look(&trace);
     for target in [
@@ -70,10 +72,10 @@ pub(crate) fn write(bytes: &[u8]) {
 /// nothing.
 pub(crate) fn compact(bytes: &[u8]) {
     let mut once = Vec::new();
-    let first = xplane_write::compact(bytes, &mut once).expect("a vector takes all bytes");
+    let first = xplane::compact(bytes, &mut once).expect("a vector takes all bytes");
     assert_eq!(first.bytes.0, once.len() as u64, "the size of the result");
     let mut twice = Vec::new();
-    let second = xplane_write::compact(&once, &mut twice).expect("a vector takes all bytes");
+    let second = xplane::compact(&once, &mut twice).expect("a vector takes all bytes");
     assert_eq!(second.damaged_at, None, "what was written is whole");
     assert_eq!(second.chunks, first.planes, "planes that were written");
     assert_eq!(once, twice, "compacting is idempotent");
@@ -81,7 +83,7 @@ pub(crate) fn compact(bytes: &[u8]) {
 
 /// Reads one file and looks at everything in the trace.
 pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Trace, Error> {
-    let trace = load::read_bytes(name, bytes.to_vec())?;
+    let trace = read_bytes(name, bytes.to_vec())?;
     look(&trace);
     Ok(trace)
 }

@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
-use xscope_trace::args::ArgValue;
 use xscope_trace::error::Error;
-use xscope_trace::load::{LoadOptions, load_with, read_bytes};
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{
     DeviceId, DeviceKind, Program, Slices, SourceId, Trace, Track, TrackKind,
 };
 use xscope_trace::quality::Severity;
+use xscope_trace::read::{ReadOptions, read_bytes, read_paths_with};
 use xscope_trace::{Bytes, Picos};
 
 /// 2026-09-21, in nanoseconds since the Unix epoch.
@@ -467,7 +467,7 @@ fn programs_of_two_files_with_one_number_stay_apart() {
         std::fs::write(&path, file(op)).unwrap();
         path
     });
-    let trace = xscope_trace::load(&paths).unwrap();
+    let trace = xscope_trace::read_paths(&paths).unwrap();
     let ops = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     for (track, op) in ops.zip(["dot.1", "dot.2"]) {
         let program = trace.meta(track.slices.meta[0]).program.unwrap();
@@ -521,8 +521,8 @@ fn what_a_memory_limit_leaves_out_is_counted() {
     std::fs::write(&path, [python_host(1000), environment()].concat()).unwrap();
     let needed: fn(&str) -> bool = |name| name == "backend_compile";
     let read = |limit| {
-        let options = LoadOptions { memory_limit: Some(Bytes(limit)), needed };
-        load_with(std::slice::from_ref(&path), options).unwrap()
+        let options = ReadOptions { memory_limit: Some(Bytes(limit)), needed };
+        read_paths_with(std::slice::from_ref(&path), options).unwrap()
     };
     let (all, lean) = (read(1 << 20), read(10_000));
     assert_eq!((all.slice_count(), codes(&all)), (1002, vec![]));
@@ -569,7 +569,7 @@ fn folders_of_hosts_are_one_trace_and_riegeli_is_named() {
     };
     put("2026_11_24_10_00_00", "host0.xplane.pb", &python_host(3));
     put("2026_11_24_10_00_01", "host1.xplane.pb", &python_host(4));
-    let load = || load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap();
+    let load = || read_paths_with(&[folder.path().to_owned()], ReadOptions::default()).unwrap();
     let trace = load();
     let hosts: Vec<&str> = trace.sources.iter().map(|s| trace.strings.get(s.host)).collect();
     assert_eq!(hosts, ["host0", "host1"]);
@@ -591,7 +591,7 @@ fn sessions_that_are_months_apart_begin_together_and_are_told() {
             let bytes = [python_host(3), session_at(begin)].concat();
             std::fs::write(folder.path().join(format!("{name}.xplane.pb")), bytes).unwrap();
         }
-        load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap()
+        read_paths_with(&[folder.path().to_owned()], ReadOptions::default()).unwrap()
     };
     let offset = |trace: &Trace| trace.sources[SourceId(1)].clock.offset;
     let trace = load(2);
@@ -606,7 +606,7 @@ fn profiles_without_a_name_of_their_own_are_found_in_folders() {
     let folder = tempfile::tempdir().unwrap();
     let event = r#"{"ph":"X","name":"op","ts":1,"dur":2,"pid":1,"tid":1}"#;
     let put = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-    let load = || load_with(&[folder.path().to_owned()], LoadOptions::default());
+    let load = || read_paths_with(&[folder.path().to_owned()], ReadOptions::default());
     put("results.json", r#"{"schema":"xscope/results/1","results":[]}"#.to_owned());
     let error = load().unwrap_err().to_string();
     assert!(error.contains("no profile in it"), "{error}");
@@ -642,7 +642,7 @@ fn a_packed_file_reads_like_itself() {
         let path = folder.path().join("host.xplane.pb.gz");
         std::fs::write(&path, packed.finish().unwrap()).unwrap();
         let (packed, plain) = (
-            load_with(&[path], LoadOptions::default()).unwrap(),
+            read_paths_with(&[path], ReadOptions::default()).unwrap(),
             read_bytes("host.xplane.pb", plain).unwrap(),
         );
         let rows = |trace: &Trace| -> Vec<Vec<i64>> {
@@ -684,7 +684,7 @@ fn programs_without_hlo_are_called_as_the_line_of_modules_does() {
 #[test]
 fn an_amd_gpu_is_told_by_its_figures() {
     let folder = xscope_testing::fixture("gpu_amd");
-    let trace = load_with(&[folder], LoadOptions::default()).unwrap();
+    let trace = read_paths_with(&[folder], ReadOptions::default()).unwrap();
     let models = trace.devices.iter().map(|device| trace.strings.get(device.model));
     assert_eq!(models.collect::<Vec<_>>(), ["AMD Instinct MI300X"]);
 }
@@ -703,7 +703,7 @@ fn devices_of_one_name_are_told_apart_by_host_folder_or_number() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, device(host)).unwrap();
         }
-        let trace = load_with(&[folder.path().to_owned()], LoadOptions::default()).unwrap();
+        let trace = read_paths_with(&[folder.path().to_owned()], ReadOptions::default()).unwrap();
         (0..)
             .take(trace.devices.len())
             .map(|id| trace.device_label(DeviceId(id)).to_owned())

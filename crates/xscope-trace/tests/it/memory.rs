@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use xscope_testing::{again, is_again};
-use xscope_trace::load::{LoadOptions, load_with};
 use xscope_trace::model::TrackId;
-use xscope_trace::xplane_write::{Event, EventMeta, PlaneBuilder};
+use xscope_trace::read::{ReadOptions, read_paths_with};
+use xscope_trace::write::xplane::{Event, EventMeta, PlaneBuilder};
 use xscope_trace::{Bytes, Nanos, Picos};
 
 const CALLS: i64 = 4_000_000;
@@ -41,8 +41,8 @@ fn write_large(path: &Path) {
 fn read_large(path: &Path) {
     let needed: fn(&str) -> bool = |name| name == "backend_compile";
     let limit = if env::var_os(KEEP_ALL).is_some() { u64::MAX } else { 10_000_000 };
-    let options = LoadOptions { memory_limit: Some(Bytes(limit)), needed };
-    let trace = load_with(&[path.to_owned()], options).unwrap();
+    let options = ReadOptions { memory_limit: Some(Bytes(limit)), needed };
+    let trace = read_paths_with(&[path.to_owned()], options).unwrap();
     assert_eq!(trace.slice_count(), usize::try_from(CALLS).unwrap());
     assert_eq!(trace.tracks[TrackId(0)].slices.len(), 1);
     assert_eq!(trace.dropped[0].count(), CALLS.unsigned_abs() - 1);

@@ -1,9 +1,9 @@
 //! pprof profiles and sglang-jax's memory reports.
 
-use xscope_trace::load::read_bytes;
 use xscope_trace::model::{Format, SourceId, StackProfile, Trace};
 use xscope_trace::quality::Code;
-use xscope_trace::{Error, load};
+use xscope_trace::read::read_bytes;
+use xscope_trace::{Error, read_paths};
 
 use xscope_testing::{fixture, traces};
 
@@ -17,7 +17,7 @@ fn text(trace: &Trace, id: xscope_trace::strings::StrId) -> &str {
 
 #[test]
 fn a_device_memory_profile_has_its_stacks_and_labels() {
-    let trace = load(&[fixture("pprof/device_memory.prof")]).unwrap();
+    let trace = read_paths(&[fixture("pprof/device_memory.prof")]).unwrap();
     let profile = &trace.profiles[0];
     let kinds: Vec<_> =
         profile.types.iter().map(|it| (text(&trace, it.name), text(&trace, it.unit))).collect();
@@ -41,10 +41,10 @@ fn all_memory_profiles_of_jax_are_read() {
     let Some(folder) = traces() else { return };
     let sizes = [("fsdp2_tp4_train", true), ("tp8_forward", true)];
     for (name, has_samples) in sizes {
-        let trace = load(&[folder.join(format!("jax_cpu/{name}.memory.prof"))]).unwrap();
+        let trace = read_paths(&[folder.join(format!("jax_cpu/{name}.memory.prof"))]).unwrap();
         assert_eq!(!trace.profiles[0].is_empty(), has_samples, "{name}");
     }
-    let trace = load(&[folder.join("sglang_jax_cpu/mem/out")]).unwrap();
+    let trace = read_paths(&[folder.join("sglang_jax_cpu/mem/out")]).unwrap();
     assert_eq!((trace.profiles.len(), trace.memory_reports.len()), (3, 3));
     let layer = trace.memory_reports.iter().find(|report| report.layer == Some(2)).unwrap();
     assert_eq!(text(&trace, layer.report_type), "attention");
@@ -61,7 +61,7 @@ fn profiles_of_the_older_kind_are_named() {
     assert!(error.to_string().contains("pprof -proto"), "{error}");
     let Some(folder) = traces() else { return };
     for name in ["cppbench", "go.crc32", "gobench", "java"] {
-        let error = load(&[folder.join(format!("pprof/{name}.cpu.pb"))]).unwrap_err();
+        let error = read_paths(&[folder.join(format!("pprof/{name}.cpu.pb"))]).unwrap_err();
         assert!(error.to_string().contains("gperftools"), "{error}");
     }
 }

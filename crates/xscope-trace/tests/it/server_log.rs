@@ -7,7 +7,7 @@ use xscope_trace::model::LogRow;
 use xscope_trace::quality::Code;
 use xscope_trace::run::{NewRun, RunClock, RunDir, RunStatus};
 use xscope_trace::server_log::{LogEvent, Pass};
-use xscope_trace::{Error, Nanos, Trace, load};
+use xscope_trace::{Error, Nanos, Trace, read_paths};
 
 /// 2026-11-24T10:15:00Z.
 const STARTED: Nanos = Nanos(1_795_515_300_000_000_000);
@@ -34,7 +34,7 @@ fn run_with(log: &str) -> (tempfile::TempDir, Result<Trace, Error>) {
     let row = json!({"request_id": "a", "intended_ns": 0, "end_ns": 5});
     fs::write(run.requests_path(), format!("{row}\n")).unwrap();
     run.finish(RunStatus::Complete, STARTED + Nanos(20_000_000_000)).unwrap();
-    let trace = load(&[run.path().to_owned()]);
+    let trace = read_paths(&[run.path().to_owned()]);
     (parent, trace)
 }
 
@@ -56,16 +56,16 @@ fn a_log_that_says_nothing_is_no_part_of_a_run_and_no_input_alone() {
     assert!(!trace.findings.iter().any(|finding| finding.code == Code::SourceUnreadable));
     let alone = folder.path().join("alone.log");
     fs::write(&alone, "Uvicorn running\n").unwrap();
-    let error = load(std::slice::from_ref(&alone)).unwrap_err().to_string();
+    let error = read_paths(std::slice::from_ref(&alone)).unwrap_err().to_string();
     assert!(error.contains("JAX_LOG_COMPILES=1"), "{error}");
     fs::write(&alone, LINES).unwrap();
-    assert_eq!(load(&[alone]).unwrap().log.len(), 2);
+    assert_eq!(read_paths(&[alone]).unwrap().log.len(), 2);
 }
 
 #[test]
 fn a_real_log_is_read_line_by_line() {
     let path = xscope_testing::fixture("sglang_jax/server.log");
-    let trace = load(&[path]).unwrap();
+    let trace = read_paths(&[path]).unwrap();
     let at = |row: &LogRow| row.at.map(|at| at.0 / 1_000_000_000_000);
     let misses: Vec<_> = trace
         .log

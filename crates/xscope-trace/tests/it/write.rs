@@ -5,14 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use xscope_testing::{fixture, traces};
-use xscope_trace::load;
-use xscope_trace::load::read_bytes;
 use xscope_trace::model::{DeviceId, Format, SliceRef, SourceId, Trace, Track, TrackKind};
+use xscope_trace::read::read_bytes;
+use xscope_trace::read_paths;
 use xscope_trace::time::Picos;
-use xscope_trace::write::trim::{Cut, Noise, around, step_numbers, steps, trim};
-use xscope_trace::write::{
-    Joins, Written, chrome, folded, perfetto, pprof, speedscope, trim_xplane, xplane,
-};
+use xscope_trace::trim::xplane::trim_bytes;
+use xscope_trace::trim::{Cut, Noise, around, step_numbers, steps, trim};
+use xscope_trace::write::{Joins, Written, chrome, folded, perfetto, pprof, speedscope, xplane};
 
 /// Profiles of one kind below the fixtures and, if they are there, the real traces.
 fn files(suffix: &str, limit: u64) -> Vec<PathBuf> {
@@ -35,7 +34,7 @@ fn row(trace: &Trace, track: &Track, row: usize) -> String {
         .args
         .get(row, &trace.strings)
         .iter()
-        .filter(|(_, value)| !matches!(value, xscope_trace::args::ArgValue::Bytes(_)))
+        .filter(|(_, value)| !matches!(value, xscope_trace::model::ArgValue::Bytes(_)))
         .map(|(key, value)| format!("{key}={value:?}"))
         .collect();
     args.sort();
@@ -116,10 +115,10 @@ fn xplane_is_written_as_it_was_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("written.xplane.pb");
     for file in files(".xplane.pb", LIMIT) {
-        let before = load(std::slice::from_ref(&file)).unwrap();
+        let before = read_paths(std::slice::from_ref(&file)).unwrap();
         let written = xplane::write_file(&before, &path).unwrap();
         assert_eq!(written.slices, before.slice_count() as u64);
-        let after = load(std::slice::from_ref(&path)).unwrap();
+        let after = read_paths(std::slice::from_ref(&path)).unwrap();
         check_rows(&file.display().to_string(), &before, &after);
         let clock = |trace: &Trace| {
             (trace.sources[SourceId(0)].clock, trace.sources[SourceId(0)].host.is_empty())
@@ -140,7 +139,7 @@ fn chrome_json_is_written_as_it_was_read() {
     let mut all = files(".json", LIMIT);
     all.extend(files(".json.gz", LIMIT));
     for file in all {
-        let Ok(before) = load(std::slice::from_ref(&file)) else { continue };
+        let Ok(before) = read_paths(std::slice::from_ref(&file)) else { continue };
         if before.sources[SourceId(0)].format != Format::ChromeJson {
             continue;
         }
@@ -186,7 +185,7 @@ fn sums(trace: &Trace) -> BTreeMap<(String, TrackKind), (usize, i64)> {
 #[test]
 fn xplane_becomes_chrome_json_without_loss_of_time() {
     for file in files("excerpt.xplane.pb", LIMIT) {
-        let before = load(std::slice::from_ref(&file)).unwrap();
+        let before = read_paths(std::slice::from_ref(&file)).unwrap();
         let mut bytes = Vec::new();
         chrome::write(&before, &mut bytes).unwrap();
         let after = read_bytes("written.trace.json", bytes).unwrap();
@@ -215,7 +214,7 @@ fn text_of(
 #[test]
 fn folded_stacks_add_up_to_the_busy_time_of_operations() {
     for file in files("excerpt.xplane.pb", LIMIT) {
-        let trace = load(std::slice::from_ref(&file)).unwrap();
+        let trace = read_paths(std::slice::from_ref(&file)).unwrap();
         let text = text_of(&trace, folded::write);
         let device = trace.strings.get(trace.devices[DeviceId(0)].name);
         let mut sum = 0;
@@ -247,7 +246,7 @@ fn speedscope_profiles_are_balanced() {
     for file in
         [fixture("tpu_v6e/excerpt.xplane.pb"), fixture("run"), fixture("kineto/excerpt.json.gz")]
     {
-        let trace = load(std::slice::from_ref(&file)).unwrap();
+        let trace = read_paths(std::slice::from_ref(&file)).unwrap();
         let text = text_of(&trace, speedscope::write);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let frames = json["shared"]["frames"].as_array().unwrap().len() as u64;
@@ -281,7 +280,7 @@ fn perfetto_takes_every_trace() {
     all.extend(files(".json", LIMIT));
     all.extend([fixture("run"), fixture("kineto/excerpt.json.gz")]);
     for file in all {
-        let Ok(trace) = load(std::slice::from_ref(&file)) else { continue };
+        let Ok(trace) = read_paths(std::slice::from_ref(&file)) else { continue };
         let mut bytes = Vec::new();
         let written = perfetto::write(&trace, &Joins::by_id(&trace), &mut bytes).unwrap();
         assert!(written.slices >= trace.slice_count() as u64, "{}: {written:?}", file.display());
@@ -296,7 +295,7 @@ fn an_xplane_file_is_of_one_host() {
         let copy = folder.path().join(format!("{host}.trace.json"));
         fs::write(copy, r#"[{"ph":"X","pid":1,"tid":1,"ts":1,"dur":2,"name":"x"}]"#).unwrap();
     }
-    let trace = load(&[folder.path().to_owned()]).unwrap();
+    let trace = read_paths(&[folder.path().to_owned()]).unwrap();
     let error = xplane::write(&trace, &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("one host, but the trace is of a, b"), "{error}");
     let mut bytes = Vec::new();
@@ -317,7 +316,7 @@ fn a_cut_of_the_file_is_a_cut_of_the_trace() {
         for drop in [vec![], noise, vec![Noise::Host]] {
             let cut = Cut { window, drop };
             let mut out = Vec::new();
-            let of_file = trim_xplane::trim_bytes(&bytes, &mut out, &cut).unwrap();
+            let of_file = trim_bytes(&bytes, &mut out, &cut).unwrap();
             let of_trace = trim(&mut trace, &cut);
             let after = read_bytes("a.xplane.pb", out).unwrap();
             check_rows(&file.display().to_string(), &trace, &after);
@@ -330,13 +329,13 @@ fn a_cut_of_the_file_is_a_cut_of_the_trace() {
 
 #[test]
 fn windows_are_found_by_name_and_by_step() {
-    let trace = load(&[fixture("run")]).unwrap();
+    let trace = read_paths(&[fixture("run")]).unwrap();
     let (first, _) = step_numbers(&trace).unwrap();
     let (from, to) = steps(&trace, first, first).unwrap();
     assert!(from < to);
     assert_eq!(steps(&trace, 1_000_000, 1_000_001), None);
     assert!(around(&trace, "forward").is_some() && around(&trace, "no such slice").is_none());
-    let mut cut = load(&[fixture("run")]).unwrap();
+    let mut cut = read_paths(&[fixture("run")]).unwrap();
     let trimmed = trim(&mut cut, &Cut { window: Some((from, to)), drop: Vec::new() });
     assert!(trimmed.kept > 0 && trimmed.dropped > 0, "{trimmed:?}");
     perfetto::write(&cut, &Joins::by_id(&cut), &mut Vec::new()).unwrap();
@@ -362,7 +361,7 @@ fn what_is_damaged_is_trimmed_and_written_too() {
 #[test]
 fn pprof_has_the_device_time_of_folded_stacks_and_the_bytes_of_memory_profiles() {
     let paths = [fixture("tpu_v6e/excerpt.xplane.pb"), fixture("pprof/device_memory.prof")];
-    let trace = load(&paths).unwrap();
+    let trace = read_paths(&paths).unwrap();
     let (mut bytes, mut lines) = (Vec::new(), Vec::new());
     pprof::write(&trace, &mut bytes).unwrap();
     folded::write(&trace, &mut lines).unwrap();

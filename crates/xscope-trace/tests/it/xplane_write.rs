@@ -5,11 +5,11 @@ use std::slice;
 
 use proptest::prelude::*;
 use xscope_testing::{python, repository};
-use xscope_trace::xplane_write::{
+use xscope_trace::write::xplane::{
     ChunkWriter, Event, EventId, EventMeta, LineKey, MONOTONIC_START, PlaneBuilder, START_TIME,
     STOP_TIME, StatId, StatValue, TASK_ENVIRONMENT, compact, compact_file,
 };
-use xscope_trace::{Nanos, Picos, Trace, load};
+use xscope_trace::{Nanos, Picos, Trace, read_paths};
 
 const START_NANOS: u64 = 1_790_000_000_000_000_000;
 
@@ -153,11 +153,11 @@ fn chunks_and_their_merger_read_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = file_in(&dir);
     write_chunks(&path);
-    let chunked = load(slice::from_ref(&path)).unwrap();
+    let chunked = read_paths(slice::from_ref(&path)).unwrap();
     let compacted = compact_file(&path).unwrap();
     assert_eq!((compacted.planes, compacted.chunks, compacted.damaged_at), (3, 22, None));
     assert_eq!(fs::metadata(&path).unwrap().len(), compacted.bytes.0);
-    let merged = load(slice::from_ref(&path)).unwrap();
+    let merged = read_paths(slice::from_ref(&path)).unwrap();
     let read = slices(&merged);
     assert_eq!(read.len(), 10 * 7);
     assert_eq!(slices(&chunked), read);
@@ -181,7 +181,7 @@ fn a_killed_writer_leaves_whole_chunks() {
     let compacted = compact(&bytes[..bytes.len() * 6 / 10], &mut merged).unwrap();
     assert!(compacted.damaged_at.is_some_and(|at| at < bytes.len() as u64));
     fs::write(&path, &merged).unwrap();
-    let read = slices(&load(&[path]).unwrap());
+    let read = slices(&read_paths(&[path]).unwrap());
     assert!((25..70).contains(&read.len()), "{read:#?}");
 }
 

@@ -175,7 +175,7 @@ mod tests {
         for name in
             ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto", "run", "pprof", "sglang_jax/server.log"]
         {
-            let report = analyze(&xscope_trace::load(&[fixtures.join(name)]).unwrap());
+            let report = analyze(&xscope_trace::read_paths(&[fixtures.join(name)]).unwrap());
             for &section in Section::ALL {
                 let title = section.name();
                 let text = section_text(&report, section, Style::Markdown);

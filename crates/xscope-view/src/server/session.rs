@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_analysis::{RunFacts, profile};
-use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::RunDir;
 use xscope_trace::{Picos, Trace};
 
@@ -98,8 +98,8 @@ impl Session {
 }
 
 fn read(paths: &[PathBuf]) -> Result<Timeline, String> {
-    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    let trace = match load_with(paths, options) {
+    let options = ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    let trace = match read_paths_with(paths, options) {
         Ok(trace) => trace,
         // What else is known of a run is still worth a look.
         Err(error) if paths.iter().any(|path| is_run(path)) => {

@@ -1,7 +1,7 @@
 //! One slice in full, with what it caused and what caused it.
 
 use serde::Serialize;
-use xscope_trace::args::ArgValue;
+use xscope_trace::model::ArgValue;
 use xscope_trace::model::{Instruction, Program, SliceRef};
 
 use super::layers::NO_ROW;

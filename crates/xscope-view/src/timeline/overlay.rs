@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use rustc_hash::FxHashMap;
 use xscope_analysis::requests::follow::{Follow, Followed, follow};
-use xscope_trace::args::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::ids::Id as _;
+use xscope_trace::model::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
     EventMeta, MetaId, RequestSpan, SliceRef, Slices, SourceId, SpanKey, Track, TrackId, TrackKind,
 };

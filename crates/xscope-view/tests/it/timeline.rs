@@ -1,7 +1,7 @@
 //! The timeline of real profiles, and of hostile ones.
 
-use xscope_trace::load::read_bytes;
-use xscope_trace::{Picos, load};
+use xscope_trace::read::read_bytes;
+use xscope_trace::{Picos, read_paths};
 use xscope_view::timeline::{Direction, ItemKind, Timeline, WindowQuery};
 
 use xscope_testing::fixture;
@@ -23,7 +23,7 @@ fn counted(answer: &[u8]) -> u64 {
 #[test]
 fn every_slice_is_in_a_box_at_every_zoom() {
     for name in ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto/excerpt.json.gz", "run"] {
-        let timeline = Timeline::new(load(&[fixture(name)]).unwrap());
+        let timeline = Timeline::new(read_paths(&[fixture(name)]).unwrap());
         let mut all = timeline.trace().slice_count() as u64;
         let (from, to) = timeline.extent();
         // Requests are shown beside the threads that they ran on.
@@ -38,7 +38,7 @@ fn every_slice_is_in_a_box_at_every_zoom() {
 
 #[test]
 fn a_request_leads_through_its_batch_to_what_devices_ran() {
-    let timeline = Timeline::new(load(&[fixture("run")]).unwrap());
+    let timeline = Timeline::new(read_paths(&[fixture("run")]).unwrap());
     let found = timeline.search("request", None, Direction::Next);
     assert!(found.total > 0);
     let slices: Vec<_> = (0..4)
@@ -64,7 +64,7 @@ fn a_request_leads_through_its_batch_to_what_devices_ran() {
 
 #[test]
 fn a_range_adds_up_with_its_parts() {
-    let timeline = Timeline::new(load(&[fixture("jax_cpu")]).unwrap());
+    let timeline = Timeline::new(read_paths(&[fixture("jax_cpu")]).unwrap());
     let (from, to) = timeline.extent();
     let middle = Picos(from.0.midpoint(to.0));
     let own = |from, to| timeline.stats(from, to, &[]).self_us;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use xscope_trace::Picos;
-use xscope_trace::write::trim::Noise;
+use xscope_trace::trim::Noise;
 
 use super::time::time;
 

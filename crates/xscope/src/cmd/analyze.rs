@@ -16,11 +16,11 @@ use xscope_analysis::reports::grouping::grouped;
 use xscope_analysis::reports::memory_files::memory_files;
 use xscope_analysis::section::Section;
 use xscope_engine::measure_cpu;
-use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::memory_report::{SUMMARY, Summary};
 use xscope_trace::model::DeviceKind;
+use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::{RunDir, replace_file};
-use xscope_trace::window::clip;
+use xscope_trace::trim::clip;
 use xscope_trace::{Bytes, Picos, Trace};
 use xscope_view::{Style, analyze_text, groups_text, section_json, section_text};
 
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let mut options = options(args)?;
     let given = given_window(args)?;
     // The process ends with this command, so giving its memory back piece by piece is in vain.
-    let mut trace = ManuallyDrop::new(load_with(paths, load_options(args))?);
+    let mut trace = ManuallyDrop::new(read_paths_with(paths, load_options(args))?);
     let window = match args.step {
         Some((first, last)) => Some(step_window(&trace, first, last)?),
         None => given,
@@ -112,9 +112,9 @@ fn paths_and_section(paths: &[PathBuf]) -> (&[PathBuf], Option<Section>) {
     (paths, None)
 }
 
-fn load_options(args: &AnalyzeArgs) -> LoadOptions {
+fn load_options(args: &AnalyzeArgs) -> ReadOptions {
     let given = args.memory_limit.map(|mb| Bytes(mb.saturating_mul(1_000_000)));
-    LoadOptions { memory_limit: given.or_else(half_of_memory), needed: needs_host_slice }
+    ReadOptions { memory_limit: given.or_else(half_of_memory), needed: needs_host_slice }
 }
 
 fn options(args: &AnalyzeArgs) -> Result<Options> {

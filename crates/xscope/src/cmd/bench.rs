@@ -120,7 +120,7 @@ fn read_profiles(benched: &mut MeasuredRun, memory: bool) {
     for point in &mut benched.results.results {
         let Some(folder) = &point.trace_path else { continue };
         let folder = benched.run.path().join(folder);
-        let trace = match xscope_trace::load(std::slice::from_ref(&folder)) {
+        let trace = match xscope_trace::read_paths(std::slice::from_ref(&folder)) {
             Ok(trace) => trace,
             Err(error) => {
                 let why = match folder.exists() {

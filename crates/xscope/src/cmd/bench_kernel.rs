@@ -134,7 +134,7 @@ fn run_jax(args: &KernelArgs, shapes: &[KernelShape]) -> Result<RanJax> {
     let about = ask_python(&args.python, &task)?;
     let about: About = serde_json::from_slice(&about)
         .with_context(|| format!("{} printed something else", args.python.display()))?;
-    let trace = xscope_trace::load(&[folder.path().join("trace")])?;
+    let trace = xscope_trace::read_paths(&[folder.path().join("trace")])?;
     let peaks =
         trace.devices.iter().find_map(|device| peaks(&trace, device, GivenPeaks::default()));
     let answer = |index: usize| -> Result<Vec<f32>> {

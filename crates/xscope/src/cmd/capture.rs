@@ -13,8 +13,8 @@ use xscope_capture::{
     CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
     StartWhen, TracerLevels, copy_commands,
 };
-use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::Code;
+use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
 use xscope_trace::{Picos, Trace};
 use xscope_view::{Style, analyze_text, section_text};
@@ -169,8 +169,8 @@ async fn stop(servers: &[CaptureServer]) -> Result<Exit> {
 
 /// Reads a run as far as the report needs it, in half of this machine's memory.
 fn load(run: &RunDir) -> Result<Trace> {
-    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    Ok(load_with(&[run.path().to_owned()], options)?)
+    let options = ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    Ok(read_paths_with(&[run.path().to_owned()], options)?)
 }
 
 fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
     if to_stdout.len() + usize::from(args.otlp.as_deref() == Some("-")) > 1 {
         bail!("only one format can go to standard output (`-`)");
     }
-    let mut trace = xscope_trace::load(&args.paths)?;
+    let mut trace = xscope_trace::read_paths(&args.paths)?;
     add_hbm_usage(&mut trace);
     let joins = joins(&trace);
     for (target, path) in targets {

@@ -13,7 +13,7 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<Exit> {
     let task = Regex::new(&args.task)
         .with_context(|| format!("--task: no regular expression: {}", args.task))?;
     let paths: Vec<PathBuf> = args.paths.iter().map(|path| whole_profile(path)).collect();
-    let trace = xscope_trace::load(&paths)?;
+    let trace = xscope_trace::read_paths(&paths)?;
     let rows = xscope_analysis::kernels::tasks::tasks(&trace, |name| task.is_match(name));
     match args.output.json {
         true => output::json(&rows)?,

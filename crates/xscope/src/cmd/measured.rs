@@ -8,7 +8,7 @@ use xscope_analysis::analyze;
 use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::measured::{Measured, RequestLine, results_from_json};
 use xscope_analysis::reports::analyze::needs_host_slice;
-use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
+use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::{RunDir, read_jsonl};
 
 use crate::output;
@@ -85,7 +85,7 @@ fn read_run(path: &Path) -> Result<Measured> {
 /// A profile without results: it says where the time went.
 fn read_trace(path: &Path) -> Result<Measured> {
     let mut measured = Measured { label: path.display().to_string(), ..Measured::default() };
-    let trace = load_with(&[path.to_owned()], load_options()).with_context(|| {
+    let trace = read_paths_with(&[path.to_owned()], load_options()).with_context(|| {
         format!(
             "nothing to compare in {}: expected a run directory (with run.json), a file of \
              results, a profile, or a folder of these",
@@ -101,7 +101,7 @@ fn read_trace(path: &Path) -> Result<Measured> {
 
 /// Adds where the time of a run went, if it has traces that can be read.
 fn add_trace(measured: &mut Measured, run: &Path) {
-    match load_with(&[run.to_owned()], load_options()) {
+    match read_paths_with(&[run.to_owned()], load_options()) {
         Ok(trace) => measured.add_trace(&trace, &analyze(&trace)),
         Err(error) => {
             let error = anyhow::Error::from(error);
@@ -110,8 +110,8 @@ fn add_trace(measured: &mut Measured, run: &Path) {
     }
 }
 
-fn load_options() -> LoadOptions {
-    LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice }
+fn load_options() -> ReadOptions {
+    ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice }
 }
 
 fn read_file(path: &Path, found: &mut Vec<Measured>) -> Result<()> {

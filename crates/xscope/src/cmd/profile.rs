@@ -61,7 +61,7 @@ fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
 /// Analyses the run's directory, prints the report and writes `report.json` and `report.html` into it.
 fn report(profiled: &mut MeasuredRun, targets: &TargetArgs, json: bool) -> Result<Exit> {
     let run = &profiled.run;
-    let trace = xscope_trace::load(&[run.path().to_owned()])?;
+    let trace = xscope_trace::read_paths(&[run.path().to_owned()])?;
     let facts = RunFacts::of(run, run.read_json(&run.overhead_path()));
     let report = xscope_analysis::profile(&trace, &facts);
     run.write_json(&run.report_path(), &report)?;

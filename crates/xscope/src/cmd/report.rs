@@ -7,8 +7,8 @@ use xscope_analysis::RunFacts;
 use xscope_analysis::compare::{Options, compare};
 use xscope_analysis::reports::analyze::needs_host_slice;
 use xscope_trace::Trace;
-use xscope_trace::load::{LoadOptions, half_of_memory, load_with};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_view::html::{Side, difference_html, report_html};
 
@@ -36,8 +36,8 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit> {
 
 /// A run in whatever state it is in, or any other profile.
 fn side(path: &Path) -> Result<Side> {
-    let options = LoadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    let loaded = load_with(&[path.to_owned()], options);
+    let options = ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
+    let loaded = read_paths_with(&[path.to_owned()], options);
     if !path.join("run.json").is_file() {
         let facts =
             RunFacts { run_dir: path.display().to_string(), complete: true, ..RunFacts::default() };

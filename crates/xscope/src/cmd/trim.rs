@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use xscope_analysis::requests::follow::joins;
 use xscope_trace::model::Trace;
 use xscope_trace::time::Picos;
-use xscope_trace::write::trim::{Cut, Trimmed, around, step_numbers, steps, trim};
-use xscope_trace::write::trim_xplane::trim_file;
+use xscope_trace::trim::xplane::trim_file;
+use xscope_trace::trim::{Cut, Trimmed, around, step_numbers, steps, trim};
 use xscope_trace::write::{Target, to_file};
 
 use crate::cli::TrimArgs;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &TrimArgs) -> Result<Exit> {
         say(&args.output, &trimmed);
         return Ok(Exit::Fine);
     }
-    let mut trace = xscope_trace::load(std::slice::from_ref(&args.path))?;
+    let mut trace = xscope_trace::read_paths(std::slice::from_ref(&args.path))?;
     let cut = Cut { window: window(args, Some(&trace))?, drop };
     let trimmed = trim(&mut trace, &cut);
     let written = to_file(&trace, &joins(&trace), target, &args.output)?;
@@ -56,7 +56,7 @@ fn window(args: &TrimArgs, trace: Option<&Trace>) -> Result<Option<(Picos, Picos
     let trace = match trace {
         Some(trace) => trace,
         None => {
-            read = xscope_trace::load(std::slice::from_ref(&args.path))?;
+            read = xscope_trace::read_paths(std::slice::from_ref(&args.path))?;
             &read
         }
     };

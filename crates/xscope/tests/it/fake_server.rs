@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 
 use serde_json::{Value, json};
-use xscope_trace::xplane_write::{
+use xscope_trace::write::xplane::{
     Event, EventMeta, PlaneBuilder, START_TIME, STOP_TIME, StatValue, TASK_ENVIRONMENT,
 };
 use xscope_trace::{Nanos, Picos, clock};

@@ -30,7 +30,7 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use xscope_trace::Trace;
-    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::ArgCell;
     use xscope_trace::model::{ClientRequest, RequestSpan, SourceId, SpanKey};
     use xscope_trace::quality::Code;
     use xscope_trace::time::Picos;

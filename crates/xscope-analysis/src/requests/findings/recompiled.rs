@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xscope_trace::args::ArgCell;
+use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::millis;
@@ -137,7 +137,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::args::ArgCell;
+    use xscope_trace::model::ArgCell;
     use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
     use xscope_trace::{Picos, Trace};
 

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::args::ArgValue;
+use crate::model::ArgValue;
 use crate::model::{MetaId, Trace};
 use crate::strings::{StrId, Strings};
 use crate::time::Picos;
 use crate::wire_write::{put_bytes, put_double, put_fixed64, put_int, put_uint};
-use crate::write::Common;
+use crate::write::facts::{Common, hosts, monotonic_zero, origin, unix_zero};
 
 /// Packets are handed on when they are this many bytes.
 const FLUSH_ABOVE: usize = 64 << 10;
@@ -93,10 +93,10 @@ impl<'a, W: Write> Encoder<'a, W> {
             strings: &trace.strings,
             known: Vec::new(),
             pending: Vec::new(),
-            hosts: crate::write::hosts(trace),
-            unix_zero: crate::write::unix_zero(trace),
-            monotonic_zero: crate::write::monotonic_zero(trace),
-            origin: crate::write::origin(trace),
+            hosts: hosts(trace),
+            unix_zero: unix_zero(trace),
+            monotonic_zero: monotonic_zero(trace),
+            origin: origin(trace),
             buffer: Vec::new(),
             packet: Vec::new(),
         }

@@ -8,7 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Writer;
 use super::encode::{Annotations, Place};
-use crate::args::{ArgCell, ArgValue};
+use crate::model::{ArgCell, ArgValue};
 use crate::model::{
     ClientRequest, RequestSpan, SliceRef, SourceId, SpanKey, Trace, Track, TrackKind,
 };

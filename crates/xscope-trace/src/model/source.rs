@@ -1,0 +1,35 @@
+//! Files that went into a trace, and their clocks.
+
+use crate::model::Format;
+use crate::strings::StrId;
+use crate::time::{Bytes, Nanos, Picos};
+
+/// One file that went into a trace.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub path: String,
+    pub format: Format,
+    pub size: Bytes,
+    pub host: StrId,
+    pub clock: Clock,
+    /// Facts that the file states of itself: versions, options, flags; sorted by key.
+    pub facts: Vec<(String, String)>,
+}
+
+/// How a source's own clock relates to the trace's time axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// When the source's time zero was, in nanoseconds since the Unix epoch, if it says so.
+    pub unix_epoch: Option<Nanos>,
+    /// When the source's time zero was on its machine's monotonic clock, if it says so.
+    pub monotonic_epoch: Option<Nanos>,
+    /// What was subtracted from the times in the file, because picoseconds since the zero that
+    /// they count from do not fit an `i64`; 0 for most sources.
+    pub base: Nanos,
+    /// When the profiler session ended, on the source's own axis, if it says so.
+    pub session: Option<Picos>,
+    /// What was added to the source's times to reach the trace's axis.
+    pub offset: Picos,
+    /// How far off `offset` may be; `None` if nothing is known of it.
+    pub error: Option<Picos>,
+}

@@ -1,0 +1,72 @@
+//! Finds the profiles below a directory.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::read::input::{HEAD, plain_name};
+use crate::read::registry::{READERS, Reader, fits, is_unread};
+use crate::read::unpack::Packing;
+
+/// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
+/// a few levels above it.
+const SEARCH_DEPTH: usize = 8;
+
+/// The profiles below a directory, sorted. Chrome JSON beside an XPlane file of the same host is
+/// left out: JAX writes it from the same data, cut at a million events.
+pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut pending = vec![(directory.to_owned(), 0)];
+    while let Some((folder, depth)) = pending.pop() {
+        let io = |source| Error::Io { path: folder.clone(), source };
+        for entry in fs::read_dir(&folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let kind = fs::symlink_metadata(&path).map_err(io)?.file_type();
+            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+            if kind.is_dir() && depth < SEARCH_DEPTH && !is_hidden {
+                pending.push((path, depth + 1));
+            } else if kind.is_file() && (is_profile(&path) || is_unread(&path)) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    let twin = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        let host = name.strip_suffix(".trace.json.gz")?;
+        Some(path.with_file_name(format!("{host}.xplane.pb")))
+    };
+    let all = files.clone();
+    files.retain(|path| twin(path).is_none_or(|twin| all.binary_search(&twin).is_err()));
+    Ok(files)
+}
+
+/// Whether a file that a search finds is read: by its name, else by how it begins, as PyTorch's
+/// are that have any name.
+fn is_profile(path: &Path) -> bool {
+    match READERS.iter().find(|reader| reader.is_named(path)) {
+        Some(Reader { folder: Some(folder), .. }) => {
+            path.parent().is_some_and(|parent| parent.ends_with(folder))
+        }
+        Some(_) => true,
+        None => READERS.iter().filter_map(|reader| reader.by_content).any(|(pattern, is_one)| {
+            fits(pattern, plain_name(path)) && read_head(path).is_some_and(|head| is_one(&head))
+        }),
+    }
+}
+
+/// The unpacked beginning of a file.
+fn read_head(path: &Path) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    fs::File::open(path).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    Some(match Packing::of(&head) {
+        Some(packing) => packing.head(&head, HEAD),
+        None => head,
+    })
+}
+
+/// Whether a file is one that may have nothing to say, which is no damage.
+pub(super) fn may_be_silent(path: &Path) -> bool {
+    READERS.iter().any(|reader| reader.folder.is_some() && reader.is_named(path))
+}
