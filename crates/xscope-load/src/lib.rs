@@ -36,6 +36,7 @@ mod lengths;
 mod limits;
 mod matrix;
 mod metrics;
+pub mod newest;
 mod options;
 mod plan;
 mod point;

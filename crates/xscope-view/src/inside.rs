@@ -2,7 +2,6 @@
 
 use xscope_trace::Metric;
 use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results};
-use xscope_trace::stats::median;
 
 use crate::colour::{Text, Tone};
 use crate::grid::{Cell, Column, Style, row, table};
@@ -190,14 +189,6 @@ pub fn batches_text(results: &Results) -> Text {
     out
 }
 
-/// How long the median batch took against a server, from its start to its last answer; of those that
-/// were answered in full.
-pub fn server_batch_secs(point: &PointResult) -> Option<f64> {
-    let answered = point.trials.iter().filter(|trial| trial.failed == 0);
-    let secs = answered.map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
-    median(secs.collect()).filter(|&secs| secs > 0.0)
-}
-
 /// Batches against a server, one a line.
 pub fn server_batches_text(results: &Results) -> Text {
     let columns = [
@@ -211,7 +202,7 @@ pub fn server_batches_text(results: &Results) -> Text {
         Column::Text(""),
     ];
     let row = |point: &PointResult| {
-        let secs = server_batch_secs(point);
+        let secs = point.median_trial_secs();
         let size = |size: Option<u32>| size.map_or(0.0, f64::from);
         let (input, output) = (size(point.shape.input_len), size(point.shape.output_len));
         let rows = f64::from(point.concurrency);

@@ -32,7 +32,7 @@ pub use baseline::{baseline_text, baselines_text};
 pub use bench::{bench_csv, bench_text};
 pub use compare::{compare_junit, compare_slack, compare_text};
 pub use grid::Style;
-pub use inside::{batches_text, kernels_csv, kernels_text, server_batch_secs, server_batches_text};
+pub use inside::{batches_text, kernels_csv, kernels_text, server_batches_text};
 pub use live::Live;
 pub use profile::profile_text;
 pub use search::{found_text, sweep_text};

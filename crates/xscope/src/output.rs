@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use xscope_load::RequestRow;
+use xscope_load::newest::Answer;
 use xscope_trace::Nanos;
 use xscope_view::Live;
 use xscope_view::colour::{Text, is_wanted};
@@ -179,7 +180,7 @@ impl Progress {
                 }
             }
             Shown::Page(page) => {
-                page.live.ended(row.intended, row.end, row.ok, &row.server_ms);
+                page.live.ended(row.end, Answer::of(row));
                 if page.live.is_over() || row.end.0.saturating_sub(page.drawn.0) >= REDRAW.0 {
                     page.draw();
                 }

@@ -20,6 +20,7 @@ pub use search::{CellRow, CellStatus, Found, Grid, ProbeOutcome, ProbeRow, SWEEP
 pub use verdict::{Cause, CauseKind, Judgement, Verdict};
 
 use crate::run::HostInfo;
+use crate::stats::median;
 use crate::time::Nanos;
 
 /// The version of `results.json` that is written.
@@ -151,6 +152,16 @@ pub struct PointResult {
     /// The units of replication: statistics of a comparison are made of these, never of requests.
     pub trials: Vec<Trial>,
     pub verdict: Verdict,
+}
+
+impl PointResult {
+    /// How long the median trial took, from its start to its last answer; of those that were answered in
+    /// full.
+    pub fn median_trial_secs(&self) -> Option<f64> {
+        let answered = self.trials.iter().filter(|trial| trial.failed == 0);
+        let secs = answered.map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
+        median(secs.collect()).filter(|&secs| secs > 0.0)
+    }
 }
 
 /// What makes a point.

@@ -147,6 +147,11 @@ impl RunDir {
         Ok(dir)
     }
 
+    /// Whether a path is a run directory.
+    pub fn is_at(path: &Path) -> bool {
+        path.join(MANIFEST).is_file()
+    }
+
     /// Opens a run, whatever state it is in. One that says `running` and whose writer is not
     /// alive on this machine reads as interrupted; nothing is written.
     ///

@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::Next;
 
-use super::refuse;
+use crate::server::answer::refuse;
 
 /// Scripts, styles and data from this server and nothing else; pages cannot be framed, and tell
 /// nobody their address.
@@ -94,10 +94,6 @@ pub(crate) async fn check(
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
-}
-
-pub(crate) async fn nothing() -> Response<Body> {
-    refuse(StatusCode::NOT_FOUND, "there is nothing at this address")
 }
 
 #[cfg(test)]

@@ -4,15 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use axum::body::Body;
-use axum::extract::{Query, State};
-use axum::http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use xscope_trace::run::{RunDir, RunStatus};
-
-use super::session::{blocking, is_run, self_contained, unknown};
-use super::{Shared, guard, json, refuse};
 
 /// Most runs that are listed.
 const MOST_RUNS: usize = 5000;
@@ -34,7 +28,7 @@ pub(crate) struct Runs {
 
 /// A line of the list.
 #[derive(Debug, Serialize)]
-struct RunRow {
+pub(crate) struct RunRow {
     /// The name of its directory.
     id: String,
     status: RunStatus,
@@ -52,7 +46,7 @@ struct RunRow {
 impl Runs {
     /// The folder, if it is one with runs in it and no run itself.
     pub(crate) fn of(folder: &Path) -> Option<Self> {
-        if is_run(folder) || !folder.is_dir() {
+        if RunDir::is_at(folder) || !folder.is_dir() {
             return None;
         }
         let runs = Self { folder: folder.to_owned() };
@@ -64,12 +58,18 @@ impl Runs {
         let mut names: Vec<String> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
-                is_run(&entry.path()).then(|| entry.file_name().into_string().ok())?
+                RunDir::is_at(&entry.path()).then(|| entry.file_name().into_string().ok())?
             })
             .collect();
         names.sort_unstable_by(|a, b| b.cmp(a));
         names.truncate(MOST_RUNS);
         names
+    }
+
+    /// What is known of each, the newest first.
+    pub(crate) fn rows(&self) -> Vec<RunRow> {
+        let names = self.names().into_iter();
+        names.map(|id| row(&self.folder.join(&id), id)).collect()
     }
 
     /// Where a run is; only what stands in the folder is one, so no name leads out of it.
@@ -166,43 +166,6 @@ fn collect(place: &str, value: &Value, depth: usize, found: &mut BTreeMap<String
         }
         _ => {}
     }
-}
-
-pub(crate) async fn list(State(app): Shared) -> Response<Body> {
-    if app.runs.is_none() {
-        return guard::nothing().await;
-    }
-    blocking(move || {
-        let Some(runs) = &app.runs else { return json(&[(); 0]) };
-        let names = runs.names().into_iter();
-        json(&names.map(|id| row(&runs.folder.join(&id), id)).collect::<Vec<_>>())
-    })
-    .await
-}
-
-#[derive(Deserialize)]
-pub(crate) struct CompareQuery {
-    a: String,
-    b: String,
-}
-
-/// The difference of two runs as a page.
-pub(crate) async fn compare(
-    State(app): Shared,
-    Query(query): Query<CompareQuery>,
-) -> Response<Body> {
-    blocking(move || {
-        let path = |id: &str| app.runs.as_ref().and_then(|runs| runs.path_of(id));
-        match (path(&query.a), path(&query.b)) {
-            (Some(a), Some(b)) => match (app.compare)(&a, &b) {
-                Ok(page) => self_contained(page),
-                Err(why) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),
-            },
-            (None, _) => unknown(&query.a),
-            (_, None) => unknown(&query.b),
-        }
-    })
-    .await
 }
 
 #[cfg(test)]

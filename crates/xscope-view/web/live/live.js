@@ -93,7 +93,7 @@
     tiles.push(tile('batch', rows && rows.count > 0 ? rows.sum / rows.count : null, 'rows', server && server.batch_rows ? 'no batch in the last seconds' : 'not told'));
     tiles.push(tile('compiles', server ? server.compiles : null, 'since start', 'not told'));
     if (run) {
-      for (const name of ['p50_ms', 'p95_ms', 'p99_ms']) tiles.push(tile(name.slice(0, 3) + ', client', run[name], 'ms', 'no request has ended'));
+      for (const name of ['p50_ms', 'p95_ms', 'p99_ms']) tiles.push(tile(name.slice(0, 3) + ', client', run[name], 'ms', run.newest ? 'too few requests' : 'no request has ended'));
       tiles.push(tile('answers, client', run.per_sec, '/s', 'too few'));
       tiles.push(tile('requests', run.requests, run.failed ? ', ' + run.failed + ' failed' : 'done', ''));
     }

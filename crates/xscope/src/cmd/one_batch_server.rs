@@ -7,7 +7,7 @@ use xscope_load::{
     Arrivals, Ask, AskGenerate, Backend, Matrix, PromptForm, SendOptions, WarmUp, Workload,
 };
 use xscope_trace::results::{BenchConfig, Judgement, PointResult};
-use xscope_view::{server_batch_secs, server_batches_text};
+use xscope_view::server_batches_text;
 
 use crate::cli::OneBatchServerArgs;
 use crate::cmd::Exit;
@@ -85,7 +85,7 @@ fn request(args: &OneBatchServerArgs) -> BenchRequest {
 
 /// A result with the keys of sglang's `bench_one_batch_server`; none of what was never answered.
 fn line(run_name: &str, point: &PointResult) -> Option<Value> {
-    let secs = server_batch_secs(point)?;
+    let secs = point.median_trial_secs()?;
     let shape = point.shape;
     let size = |size: Option<u32>| size.map_or(0.0, f64::from);
     let (rows, input, output) =

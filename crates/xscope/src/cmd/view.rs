@@ -14,7 +14,7 @@ pub(crate) fn run(args: ViewArgs) -> Result<Exit> {
         paths: args.paths,
         live: args.live,
         port: args.port,
-        compare: |a, b| report::difference(a, b).map_err(|error| format!("{error:#}")),
+        compare: |a, b| report::difference(a, b).map_err(Into::into),
     };
     let runtime = job::runtime("xscope-view")?;
     let served = runtime.block_on(async {

@@ -6,17 +6,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xscope_load::newest::{Answer, Newest, NewestFigures};
+use xscope_trace::Nanos;
 use xscope_trace::run::RunDir;
 use xscope_trace::span;
-use xscope_trace::stats::Percentile;
-
-use crate::server::session::is_run;
 
 /// Most bytes that are read of a file at one look.
 const MOST_BYTES: u64 = 16 << 20;
-
-/// How many requests the figures are made of: the newest.
-const KEPT: usize = 2000;
 
 /// Follows a run, or the newest run of a folder.
 #[derive(Debug)]
@@ -26,9 +22,7 @@ pub(crate) struct Tail {
     at: u64,
     /// A row of which only the beginning is written yet.
     torn: Vec<u8>,
-    rows: Vec<Row>,
-    seen: u64,
-    failed: u64,
+    newest: Newest,
 }
 
 /// What is taken of a row of `requests.jsonl`.
@@ -38,7 +32,7 @@ struct Row {
     ok: bool,
     #[serde(default)]
     phase: String,
-    end_ns: i64,
+    end_ns: Nanos,
     latency_ms: f64,
     #[serde(default)]
     server_ms: BTreeMap<String, f64>,
@@ -49,19 +43,8 @@ struct Row {
 pub(crate) struct TailFigures {
     pub run: String,
     pub status: String,
-    /// Requests since the start, and those that failed.
-    pub requests: u64,
-    pub failed: u64,
-    /// Of the newest requests: how many, their percentiles, and answers per second.
-    pub newest: usize,
-    pub p50_ms: Option<f64>,
-    pub p95_ms: Option<f64>,
-    pub p99_ms: Option<f64>,
-    pub per_sec: Option<f64>,
-    /// Mean time of each stage of the newest requests.
-    pub stages_ms: BTreeMap<String, f64>,
-    /// Latencies of the newest requests, for a plot: seconds before the last, ms.
-    pub latencies: Vec<(f64, f64)>,
+    #[serde(flatten)]
+    pub newest: NewestFigures,
     /// Spans by name: how many there are.
     pub spans: BTreeMap<String, u64>,
     pub issues: Vec<String>,
@@ -70,7 +53,7 @@ pub(crate) struct TailFigures {
 impl TailFigures {
     pub(crate) fn missing(&self) -> Vec<String> {
         let mut missing = self.issues.clone();
-        if self.requests == 0 {
+        if self.newest.requests == 0 {
             missing.push("latencies: the run has no rows in requests.jsonl yet".to_owned());
         }
         if self.spans.is_empty() {
@@ -84,15 +67,7 @@ impl TailFigures {
 
 impl Tail {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self {
-            run: path.clone(),
-            path,
-            at: 0,
-            torn: Vec::new(),
-            rows: Vec::new(),
-            seen: 0,
-            failed: 0,
-        }
+        Self { run: path.clone(), path, at: 0, torn: Vec::new(), newest: Newest::default() }
     }
 
     /// Reads what was written since the last look.
@@ -109,7 +84,7 @@ impl Tail {
         if let Err(error) = self.read_rows() {
             figures.issues.push(format!("requests.jsonl: {error}"));
         }
-        self.sum_up(&mut figures);
+        figures.newest = self.newest.figures();
         spans(&self.run.join("spans"), &mut figures);
         figures
     }
@@ -132,53 +107,20 @@ impl Tail {
             if row.phase == "warmup" {
                 continue;
             }
-            self.seen += 1;
-            self.failed += u64::from(!row.ok);
-            self.rows.push(row);
+            let Row { end_ns: end, latency_ms, server_ms, .. } = row;
+            self.newest.add(row.ok.then_some(Answer { end, latency_ms, server_ms }));
         }
-        let old = self.rows.len().saturating_sub(KEPT);
-        self.rows.drain(..old);
         Ok(())
     }
-
-    fn sum_up(&self, figures: &mut TailFigures) {
-        (figures.requests, figures.failed) = (self.seen, self.failed);
-        let rows: Vec<&Row> = self.rows.iter().filter(|row| row.ok).collect();
-        figures.newest = rows.len();
-        let mut sorted: Vec<f64> = rows.iter().map(|row| row.latency_ms).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        figures.p50_ms = Percentile::P50.given(&sorted);
-        figures.p95_ms = Percentile::P95.given(&sorted);
-        figures.p99_ms = Percentile::P99.given(&sorted);
-        let ends = rows.iter().map(|row| row.end_ns);
-        let (Some(first), Some(last)) = (ends.clone().min(), ends.max()) else { return };
-        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        let secs = seconds(last.saturating_sub(first));
-        figures.per_sec = (secs > 0.0).then(|| count(rows.len() - 1) / secs);
-        figures.latencies = rows
-            .iter()
-            .map(|row| (seconds(row.end_ns.saturating_sub(last)), row.latency_ms))
-            .collect();
-        for row in &rows {
-            for (stage, ms) in &row.server_ms {
-                *figures.stages_ms.entry(stage.clone()).or_default() += ms / count(rows.len());
-            }
-        }
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "to be shown")]
-fn seconds(nanos: i64) -> f64 {
-    nanos as f64 / 1e9
 }
 
 /// The path itself if it is a run, else the newest run in it.
 fn newest_run(path: &Path) -> PathBuf {
-    if is_run(path) {
+    if RunDir::is_at(path) {
         return path.to_owned();
     }
     let entries = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-    let runs = entries.map(|entry| entry.path()).filter(|path| is_run(path));
+    let runs = entries.map(|entry| entry.path()).filter(|path| RunDir::is_at(path));
     runs.max().unwrap_or_else(|| path.to_owned())
 }
 
@@ -225,14 +167,15 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
         };
         let mut tail = Tail::new(run.path().to_owned());
-        assert_eq!(tail.look().requests, 0);
+        assert_eq!(tail.look().newest.requests, 0);
         write(
             "{\"ok\":true,\"phase\":\"measure\",\"end_ns\":1000000000,\"latency_ms\":5}\n{\"ok\":tr",
         );
-        assert_eq!(tail.look().requests, 1);
+        assert_eq!(tail.look().newest.requests, 1);
         write("ue,\"phase\":\"measure\",\"end_ns\":2000000000,\"latency_ms\":7}\nnonsense\n");
         let found = tail.look();
+        let found = found.newest;
         assert_eq!((found.requests, found.newest, found.p50_ms), (2, 2, Some(5.0)));
-        assert_eq!((found.p99_ms, found.per_sec), (Some(7.0), Some(1.0)));
+        assert_eq!((found.p99_ms, found.per_sec), (None, Some(1.0)));
     }
 }

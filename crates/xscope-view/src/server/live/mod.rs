@@ -11,16 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::Response;
 use serde::Serialize;
 use serde_json::Value;
 use xscope_load::get_text;
 use xscope_trace::{Nanos, clock};
 
-use super::session::blocking;
-use super::{Shared, guard, json};
+use crate::server::answer::chain;
 use prometheus::ServerFigures;
 use tail::{Tail, TailFigures};
 
@@ -36,7 +32,7 @@ pub(crate) struct Live {
 
 /// One look at what is watched.
 #[derive(Debug, Serialize)]
-struct Look {
+pub(crate) struct Look {
     url: String,
     /// Of the monotonic clock, for rates between two looks.
     at_ns: Nanos,
@@ -52,7 +48,21 @@ impl Live {
         Self { url, tail: run.map(|run| Arc::new(Mutex::new(Tail::new(run)))) }
     }
 
-    async fn look(&self) -> Look {
+    /// What is to be seen of the server right now, and of the run that is being written: the second part
+    /// reads files, so it is for a thread that may wait.
+    pub(crate) async fn look(&self) -> impl FnOnce() -> Look + Send + 'static + use<> {
+        let (mut look, tail) = (self.look_at_server().await, self.tail.clone());
+        move || {
+            if let Some(tail) = tail {
+                let run = tail.lock().unwrap_or_else(PoisonError::into_inner).look();
+                look.missing.extend(run.missing());
+                look.run = Some(run);
+            }
+            look
+        }
+    }
+
+    async fn look_at_server(&self) -> Look {
         let (metrics, info) = tokio::join!(
             get_text(&self.url, "/metrics", PATIENCE),
             get_text(&self.url, "/get_server_info", PATIENCE)
@@ -69,7 +79,7 @@ impl Live {
                 None
             }
             Err(error) => {
-                missing.push(format!("the server: {}", super::session::chain(&error)));
+                missing.push(format!("the server: {}", chain(&error)));
                 None
             }
         };
@@ -87,20 +97,4 @@ impl Live {
         }
         Look { url: self.url.clone(), at_ns: clock::monotonic(), info, server, run: None, missing }
     }
-}
-
-/// What is to be seen right now.
-pub(crate) async fn state(State(app): Shared) -> Response<Body> {
-    let Some(live) = &app.live else { return guard::nothing().await };
-    let mut look = live.look().await;
-    let tail = live.tail.clone();
-    blocking(move || {
-        if let Some(tail) = tail {
-            let run = tail.lock().unwrap_or_else(PoisonError::into_inner).look();
-            look.missing.extend(run.missing());
-            look.run = Some(run);
-        }
-        json(&look)
-    })
-    .await
 }
