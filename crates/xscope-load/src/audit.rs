@@ -10,11 +10,9 @@ use crate::record::{Sample, TrialSamples};
 pub(crate) fn audit(trials: &[TrialSamples]) -> ClientAudit {
     let samples = || trials.iter().flat_map(|trial| &trial.samples);
     let lags = samples().filter_map(|sample| Some(sample.sent? - sample.intended));
-    let secs = |of: fn(&TrialSamples) -> Nanos| -> f64 {
-        trials.iter().map(|trial| of(trial).as_millis() / 1e3).sum()
-    };
     let requested: Vec<f64> = trials.iter().filter_map(|trial| trial.requested_per_sec).collect();
-    let (cpu, wall) = (secs(|trial| trial.cpu), secs(|trial| trial.wall));
+    let wall: f64 = trials.iter().map(|trial| trial.wall.as_millis()).sum();
+    let cpu = trials.iter().map(|trial| trial.cpu.map(Nanos::as_millis)).sum::<Option<f64>>();
     ClientAudit {
         schedule_lag: Durations::of(lags.collect()),
         requested_per_sec: match requested.is_empty() {
@@ -25,9 +23,10 @@ pub(crate) fn audit(trials: &[TrialSamples]) -> ClientAudit {
             Some(rate) => Figure::Value(rate),
             None => Figure::unavailable("1/s", "fewer than two requests were sent"),
         },
-        cpu_cores: match wall > 0.0 {
-            true => Figure::Value(cpu / wall),
-            false => Figure::unavailable("cores", "the window has no length"),
+        cpu_cores: match cpu {
+            Some(cpu) if wall > 0.0 => Figure::Value(cpu / wall),
+            Some(_) => Figure::unavailable("cores", "the window has no length"),
+            None => Figure::unavailable("cores", "the server is a part of the client's process"),
         },
         cores: trials.iter().map(|trial| trial.cores).max().unwrap_or(0),
         unsent: trials.iter().map(|trial| trial.unsent).sum(),

@@ -19,6 +19,8 @@ pub struct SendOptions {
     /// that one that hangs costs this many times the limit of a request. One that cannot be
     /// connected to counts as gone at once.
     pub give_up_after: u32,
+    /// The server is a part of this process, so that nobody can tell what the client takes of it.
+    pub serves_itself: bool,
     /// Says whether the server's processes live, when no answer came for as long as `quiet`: one that
     /// lost a process may hold its requests for ever.
     pub pulse: Option<Pulse>,
@@ -37,6 +39,7 @@ impl Default for SendOptions {
             warmup_request: Duration::from_mins(10),
             tolerance: Tolerance::default(),
             give_up_after: 2,
+            serves_itself: false,
             pulse: None,
             quiet: Duration::from_secs(10),
             drain: Duration::ZERO,

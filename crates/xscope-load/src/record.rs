@@ -106,9 +106,9 @@ pub struct TrialSamples {
     /// Requests under way then; they have no sample.
     pub abandoned: u64,
     pub most_in_flight: u32,
-    /// Processor time of the client meanwhile, how long that was, and the cores that it might use; 0
-    /// if unknown.
-    pub cpu: Nanos,
+    /// Processor time of the client meanwhile, `None` if it is that of the server as well; how long that
+    /// was, and the cores that it might use, 0 if unknown.
+    pub cpu: Option<Nanos>,
     pub wall: Nanos,
     pub cores: u32,
     /// Share of that time in which the busiest of the sending threads had something to do.

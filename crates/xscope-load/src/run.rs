@@ -121,7 +121,8 @@ impl Load {
         let gone = self.receive(&mut crew, &mut taking, &mut on_event).await;
         self.stop(crew, &mut taking, &mut on_event).await?;
         let Taking { point, mut trial, .. } = taking;
-        (trial.cpu, trial.wall) = (process_cpu() - cpu, monotonic() - wall);
+        trial.cpu = (!self.options.serves_itself).then(|| process_cpu() - cpu);
+        trial.wall = monotonic() - wall;
         trial.cores = cores();
         let busy = self.sending.busy_secs() - busy;
         trial.sender_busy = busy / (trial.wall.as_millis() / 1e3).max(1e-9);

@@ -20,6 +20,8 @@ struct Scene {
     /// This request stalls for so long while a program is compiled.
     stall: Option<(usize, f64)>,
     wrong: Option<usize>,
+    /// How much of its one core the client takes; `None` if its server takes of the same.
+    cpu: Option<f64>,
 }
 
 const CALM: Scene = Scene {
@@ -30,6 +32,7 @@ const CALM: Scene = Scene {
     late_ms: 0.0,
     stall: None,
     wrong: None,
+    cpu: Some(0.1),
 };
 
 /// xorshift, seeded.
@@ -113,6 +116,8 @@ impl Scene {
             failures,
             ended,
             wall: ended,
+            cpu: self.cpu.map(|share| nanos(ended.as_millis() * share)),
+            cores: 1,
             requested_per_sec: rate,
             ..TrialSamples::default()
         };
@@ -152,6 +157,11 @@ fn a_late_client_is_not_taken_for_a_slow_server() {
     check("late", at(5.0), CauseKind::ClientLimited, true);
     check("closed and late", Scene { late_ms: 5.0, ..CALM }, CauseKind::ClientLimited, true);
     check("closed", CALM, CauseKind::ClientLimited, false);
+    check("busy", Scene { cpu: Some(1.0), ..CALM }, CauseKind::ClientLimited, true);
+    // A server in the client's own process keeps it busy.
+    let (result, _) = Scene { cpu: None, ..CALM }.play(1);
+    assert_eq!(result.verdict.status, Judgement::Valid);
+    assert_eq!(result.client.cpu_cores.value(), None);
 }
 
 #[test]

@@ -22,7 +22,8 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
     let overrides = targets::overrides(args.targets.targets.as_deref())?;
     let mut progress = Progress::new(!args.no_progress).watched(args.watch);
     let run = job::run_request(&args.output_dir, args.ready_timeout_secs);
-    let (load, overhead) = (load_request(args.workload, "profile")?, overhead(&args.overhead));
+    let overhead = overhead(&args.overhead);
+    let mut load = load_request(args.workload, "profile")?;
     let mut engine = None;
     let target = match args.url {
         Some(url) if args.server.is_empty() => Target::Running { url, log: None },
@@ -36,6 +37,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
             Target::Running { url: engine.insert(started).url(), log: None }
         }
     };
+    load.send.serves_itself = engine.is_some();
     let request = ProfileRequest { run, target, load, overhead };
     let Done { made: mut profiled, .. } = job::run(progress, async |control: Control<'_>| {
         let profiled = xscope_capture::profile(request, control).await;
