@@ -20,9 +20,10 @@ use xscope_trace::{Nanos, clock, span::ThreadId};
 use crate::{
     device_trace::{DeviceTrace, Planes, hostname},
     error::EngineError,
-    scheduler::{THREAD_NAME, chain},
+    error::chain,
+    records::{BatchDone, THREAD_NAME},
     span_sink::{SinkRef, SpanSink},
-    telemetry::{BatchDone, Telemetry},
+    telemetry::Telemetry,
 };
 
 /// How long the end of a capture waits for requests of its batches to be answered.

@@ -19,7 +19,7 @@ use xscope_trace::{
     },
 };
 
-use crate::{scheduler::THREAD_NAME, telemetry::BatchDone};
+use crate::records::{BatchDone, THREAD_NAME};
 
 /// The plane of what the model does. XProf shows planes of this prefix as devices.
 pub(crate) const DEVICE_PLANE: &str = "/device:CUSTOM:xscope-cpu:0";

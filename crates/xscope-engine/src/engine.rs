@@ -15,7 +15,7 @@ use tokio::{
     runtime::{self, Runtime},
     sync::{mpsc, oneshot},
 };
-use xscope_model::{LoadFormat, LoadOptions, Model, ModelSource, Owner, Tokenizer};
+use xscope_model::{LoadFormat, Model, ModelOptions, ModelSource, Owner, Tokenizer};
 
 use crate::{
     capture::{CaptureLayout, CaptureReport, Captures, Plan, StatusBoard},
@@ -24,7 +24,8 @@ use crate::{
     http::{App, router},
     memory,
     queue::Queue,
-    scheduler::{self, Budget, Command, Scheduler, SchedulerHandle, THREAD_NAME},
+    records::THREAD_NAME,
+    scheduler::{self, Budget, Command, Scheduler, SchedulerHandle},
     telemetry::{Recent, Telemetry},
     validate::Limits,
 };
@@ -221,7 +222,7 @@ fn listen(config: &EngineConfig) -> Result<(TcpListener, SocketAddr), EngineErro
 
 fn load(config: &EngineConfig) -> Result<(Model, Tokenizer), EngineError> {
     let tokenizer = Tokenizer::load(&config.source)?;
-    let options = LoadOptions {
+    let options = ModelOptions {
         format: config.load_format,
         config_overrides: config.json_overrides.clone(),
         seed: 0,

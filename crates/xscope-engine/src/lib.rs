@@ -28,6 +28,7 @@ mod http;
 pub mod memory;
 mod metrics;
 mod queue;
+mod records;
 mod scheduler;
 mod score;
 mod span_sink;

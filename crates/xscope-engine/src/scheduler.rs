@@ -29,17 +29,16 @@ use crate::{
     capture::{Captures, Plan, Waiter},
     config::ForwardHook,
     error::EngineError,
+    error::chain,
     memory,
     metrics::BatchSize,
     queue::{Places, Queue},
+    records::{BatchDone, BatchMemory},
     score::label_logprobs,
     span_sink::SinkRef,
     stage::Sequence,
-    telemetry::{BatchDone, BatchMemory, Telemetry},
+    telemetry::Telemetry,
 };
-
-/// The scheduler's thread, as profiles show it.
-pub(crate) const THREAD_NAME: &str = "xscope-sched";
 
 /// What the scheduler can be told.
 #[derive(Debug)]
@@ -417,18 +416,6 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
-}
-
-/// An error with all its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn count(items: usize) -> u64 {

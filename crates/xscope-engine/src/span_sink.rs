@@ -14,8 +14,8 @@ use xscope_trace::{
 };
 
 use crate::{
+    records::{BatchDone, RequestIds},
     stage::{Stage, StageClock},
-    telemetry::{BatchDone, RequestIds},
 };
 
 /// 8 million records: hours of requests, and short of filling a disk.

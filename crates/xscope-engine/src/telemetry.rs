@@ -6,15 +6,16 @@
 //! scheduler's thread and are handed over once per batch.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use xscope_model::{OpRecorder, Owner};
-use xscope_trace::{Bytes, Nanos};
+use xscope_model::OpRecorder;
+use xscope_trace::Nanos;
 
 use crate::{
-    metrics::{BatchSize, Metrics},
+    metrics::Metrics,
+    records::{BatchDone, RequestIds},
     span_sink::SinkRef,
     stage::{Stage, StageClock},
 };
@@ -61,40 +62,6 @@ impl Recent {
     pub fn scope_path(&self, scope: u32) -> &str {
         usize::try_from(scope).ok().and_then(|scope| self.scope_paths.get(scope)).map_or("", |p| p)
     }
-}
-
-/// A batch that has run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchDone {
-    /// From 1.
-    pub(crate) batch: u64,
-    pub(crate) size: BatchSize,
-    /// When the scheduler began to form it.
-    pub(crate) schedule: Nanos,
-    pub(crate) forward: Nanos,
-    pub(crate) extract: Nanos,
-    pub(crate) end: Nanos,
-    /// Items that waited when it was formed, its own not counted.
-    pub(crate) queue_items: u64,
-    pub(crate) memory: Option<BatchMemory>,
-}
-
-/// Heap bytes by owner, in the order of [`Owner::ALL`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BatchMemory {
-    /// Just after the forward pass.
-    pub(crate) live: [Bytes; Owner::COUNT],
-    /// The most during it.
-    pub(crate) peak: [Bytes; Owner::COUNT],
-}
-
-/// Who asked for a request.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestIds {
-    /// From 1; what spans carry.
-    pub(crate) number: u64,
-    /// What the client calls it, or a name made for it.
-    pub(crate) name: Arc<str>,
 }
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the figures are the program's output")]
 
 use xscope_model::{
-    Device, LoadFormat, LoadOptions, Model, ModelSource, Op, OpRecorder, PaddedBatch, Result,
+    Device, LoadFormat, Model, ModelOptions, ModelSource, Op, OpRecorder, PaddedBatch, Result,
 };
 use xscope_trace::{Nanos, clock};
 
@@ -16,7 +16,7 @@ const REPEATS: usize = 201;
 const OPS: usize = 100_000;
 
 fn main() -> Result<()> {
-    let options = LoadOptions {
+    let options = ModelOptions {
         format: LoadFormat::Dummy,
         config_overrides: None,
         seed: 0,

@@ -4,11 +4,11 @@
 use candle_core::{Device, Tensor};
 
 use crate::{
+    batch::{MAX_TENSOR_ELEMENTS, PaddedBatch},
     config::ModelConfig,
     error::{ModelError, Result},
-    layers::{Step, run},
-    model::{MAX_TENSOR_ELEMENTS, PaddedBatch},
-    ops::{Op, OpRecorder},
+    ops::{Op, OpRecorder, run},
+    step::Step,
 };
 
 /// The cache of one batch; see [`crate::Model::prefill`].

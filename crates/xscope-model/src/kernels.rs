@@ -15,13 +15,15 @@ use serde::Serialize;
 use xscope_trace::{Bytes, clock};
 
 use crate::{
+    batch::MAX_TENSOR_ELEMENTS,
     cache::LayerCache,
     error::{ModelError, Result},
-    layers::{Heads, Linear, Mlp, Step},
+    layers::{Heads, Linear, Mlp},
     machine::measure_cpu,
-    model::{Device, MAX_TENSOR_ELEMENTS, open_device},
+    model::{Device, open_device},
     moe::{Moe, route},
     ops::{OpRecorder, count},
+    step::Step,
 };
 
 /// Elements of the answer that are compared with the naive computation: so many if that takes no

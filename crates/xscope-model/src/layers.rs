@@ -11,46 +11,11 @@ use crate::{
     cache::LayerCache,
     config::{Family, ModelConfig},
     error::Result,
-    ops::{Op, OpRecorder},
+    ops::{Op, OpRecorder, run},
     owner::Owner,
+    step::Step,
     weights::Weights,
 };
-
-/// What all layers of one forward pass share.
-#[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) batch: usize,
-    /// Padded length of the rows, in tokens.
-    pub(crate) len: usize,
-    /// How many keys a query meets: `len`, and those that are in the cache.
-    pub(crate) keys: usize,
-    /// The position of each row's first token.
-    pub(crate) first: Vec<usize>,
-    /// `[len, head_dim / 2]` each, or one for each row.
-    pub(crate) cos: Tensor,
-    pub(crate) sin: Tensor,
-    /// `[len, keys]`, or one for each row: 0 where a query may see a key, -inf where not.
-    pub(crate) mask: Tensor,
-}
-
-/// Runs and records one tensor operation.
-///
-/// An accelerator works asynchronously: while recording, each operation is waited for, or the
-/// record would say how long the launch took.
-pub(crate) fn run(
-    rec: &mut OpRecorder,
-    op: Op,
-    f: impl FnOnce() -> candle_core::Result<Tensor>,
-) -> Result<Tensor> {
-    let wait = rec.is_enabled();
-    rec.op(op, || {
-        let tensor = f()?;
-        if wait && !tensor.device().is_cpu() {
-            tensor.device().synchronize()?;
-        }
-        Ok(tensor)
-    })
-}
 
 #[derive(Debug)]
 pub(crate) struct Linear {

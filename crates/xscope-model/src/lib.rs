@@ -10,12 +10,12 @@
 //!
 //! ```
 //! use xscope_model::{
-//!     Device, LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch, Tokenizer,
+//!     Device, LoadFormat, ModelOptions, Model, ModelSource, OpRecorder, PaddedBatch, Tokenizer,
 //! };
 //!
 //! # fn main() -> xscope_model::Result<()> {
 //! let source = ModelSource::Preset;
-//! let options = LoadOptions {
+//! let options = ModelOptions {
 //!     format: LoadFormat::Dummy,
 //!     config_overrides: None,
 //!     seed: 0,
@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod batch;
 pub mod bench;
 mod cache;
 mod config;
@@ -45,15 +46,17 @@ mod moe;
 mod ops;
 mod owner;
 mod rope;
+mod step;
 mod tokenizer;
 mod weights;
 
 pub use crate::{
+    batch::PaddedBatch,
     cache::KvCache,
     config::{Family, ModelConfig, RopeScaling},
     error::{ModelError, Result},
     machine::measure_cpu,
-    model::{Device, LoadOptions, Logits, Model, ModelSource, PaddedBatch},
+    model::{Device, Logits, Model, ModelOptions, ModelSource},
     ops::{Op, OpRecord, OpRecorder, ScopeId, ScopeName, ScopeRecord, category},
     owner::Owner,
     tokenizer::Tokenizer,

@@ -5,22 +5,20 @@ use std::path::PathBuf;
 use candle_core::Tensor;
 
 use crate::{
+    batch::{MAX_TENSOR_ELEMENTS, PaddedBatch},
     cache::KvCache,
     config::{ModelConfig, PRESET},
     error::{ModelError, Result},
-    layers::{Layer, Linear, RmsNorm, Step, run},
-    ops::{Op, OpRecorder, ScopeName},
+    layers::{Layer, Linear, RmsNorm},
+    ops::{Op, OpRecorder, ScopeName, run},
     owner::Owner,
     rope::RopeTable,
+    step::Step,
     weights::{LoadFormat, Weights},
 };
 
 /// The longest prompt of any model, in tokens.
 const MAX_PROMPT_TOKENS: usize = 16_384;
-
-/// The largest tensor that a forward pass may make: 4 GiB of f32. About two of that size are
-/// alive at once. A failed allocation ends the process, so what is too large is refused.
-pub(crate) const MAX_TENSOR_ELEMENTS: usize = 1 << 30;
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl std::fmt::Display for Device {
 
 /// How to load a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadOptions {
+pub struct ModelOptions {
     /// Where the weights come from.
     pub format: LoadFormat,
     /// A JSON object whose fields replace those of `config.json`.
@@ -64,30 +62,6 @@ pub struct LoadOptions {
     pub seed: u64,
     /// What computes.
     pub device: Device,
-}
-
-/// Prompts to run at once, as token ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaddedBatch {
-    /// One row per prompt; the forward pass pads each to the longest.
-    pub tokens: Vec<Vec<u32>>,
-}
-
-impl PaddedBatch {
-    /// The length of the longest row, in tokens.
-    pub fn padded_len(&self) -> usize {
-        self.tokens.iter().map(Vec::len).max().unwrap_or(0)
-    }
-
-    /// Tokens of all rows, without padding.
-    pub fn real_tokens(&self) -> usize {
-        self.tokens.iter().map(Vec::len).sum()
-    }
-
-    /// Tokens that are computed: rows times the padded length.
-    pub fn padded_tokens(&self) -> usize {
-        self.tokens.len() * self.padded_len()
-    }
 }
 
 /// The logits after each row's last token.
@@ -133,7 +107,7 @@ impl Model {
     ///
     /// Files that cannot be read, a config that is impossible or unsupported, weights that are
     /// damaged or do not fit it, a device that is not there: each by its own variant.
-    pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<Self> {
+    pub fn load(source: &ModelSource, options: &ModelOptions) -> Result<Self> {
         let overrides = options.config_overrides.as_deref();
         let config = match source {
             ModelSource::Preset => ModelConfig::from_json(PRESET, overrides)?,

@@ -4,8 +4,8 @@ use candle_core::{Device, Tensor};
 
 use crate::{
     error::Result,
-    layers::{Mlp, run},
-    ops::{Op, OpRecorder},
+    layers::Mlp,
+    ops::{Op, OpRecorder, run},
 };
 
 /// The experts of one layer.

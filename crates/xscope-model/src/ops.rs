@@ -11,9 +11,11 @@
 //! exponential of their definition as one. Bytes are those of each operand read once and each
 //! result written once, whatever the caches do.
 
+use candle_core::Tensor;
 use rustc_hash::FxHashMap;
 use xscope_trace::{Bytes, Nanos, clock};
 
+use crate::error::Result;
 use crate::owner::Owner;
 
 /// Names of the categories of operations.
@@ -301,6 +303,25 @@ impl OpRecorder {
         self.interned.insert((parent, name), scope);
         scope
     }
+}
+
+/// Runs and records one tensor operation.
+///
+/// An accelerator works asynchronously: while recording, each operation is waited for, or the
+/// record would say how long the launch took.
+pub(crate) fn run(
+    rec: &mut OpRecorder,
+    op: Op,
+    f: impl FnOnce() -> candle_core::Result<Tensor>,
+) -> Result<Tensor> {
+    let wait = rec.is_enabled();
+    rec.op(op, || {
+        let tensor = f()?;
+        if wait && !tensor.device().is_cpu() {
+            tensor.device().synchronize()?;
+        }
+        Ok(tensor)
+    })
 }
 
 #[cfg(test)]

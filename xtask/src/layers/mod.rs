@@ -2,7 +2,6 @@
 //! files, which form graphs without rings.
 
 mod crates;
-mod known;
 mod modules;
 mod rings;
 
@@ -19,7 +18,7 @@ use crate::metadata::{Metadata, Package};
 pub(crate) fn check() -> Result<String> {
     let metadata = Metadata::read()?;
     let mut problems: Vec<String> = crates::problems(&metadata);
-    let (mut files, mut known) = (0, 0);
+    let mut files = 0;
     for package in &metadata.packages {
         for root in roots(package) {
             let folder = root.parent().context("a source has no folder")?;
@@ -27,21 +26,15 @@ pub(crate) fn check() -> Result<String> {
             let read = Crate::read(&name, &Folder(folder));
             let read = read.with_context(|| format!("cannot read the crate {}", package.name))?;
             files += read.files();
-            for ring in rings(&read.uses()) {
-                match known::is_known(&package.name, &ring) {
-                    true => known += 1,
-                    false => problems.push(format!("{}: {}", package.name, ring.text)),
-                }
-            }
+            let rings = rings(&read.uses()).into_iter();
+            problems.extend(rings.map(|ring| format!("{}: {ring}", package.name)));
         }
     }
     if !problems.is_empty() {
         bail!("layers (see ARCHITECTURE.md):\n  {}", problems.join("\n  "));
     }
     let crates = metadata.packages.len();
-    Ok(format!(
-        "layers: {crates} crates use only what they may; {files} files, {known} known rings"
-    ))
+    Ok(format!("layers: {crates} crates use only what they may; {files} files without a ring"))
 }
 
 /// The root files of what a package ships.
@@ -51,26 +44,8 @@ fn roots(package: &Package) -> impl Iterator<Item = &Path> {
     shipped.map(|target| target.src_path.as_path())
 }
 
-/// Files or folders of a crate that use each other.
-#[derive(Debug, PartialEq, Eq)]
-struct Ring {
-    of: &'static str,
-    names: BTreeSet<String>,
-    /// With what ties them.
-    text: String,
-}
-
-impl Ring {
-    fn new(of: &'static str, uses: &Uses, ring: &BTreeSet<PathBuf>) -> Self {
-        let names: BTreeSet<_> = ring.iter().map(|path| path.display().to_string()).collect();
-        let list: Vec<&str> = names.iter().map(String::as_str).collect();
-        let text = format!("a ring of {of}: {}{}", list.join(", "), uses.told(ring));
-        Self { of, names, text }
-    }
-}
-
-/// Each ring of files and of folders of a crate.
-fn rings(files: &Uses) -> Vec<Ring> {
+/// Each ring of files and of folders of a crate, with what ties it.
+fn rings(files: &Uses) -> Vec<String> {
     let of_files = files.rings();
     let folders = files.of_folders();
     let is_more = |ring: &BTreeSet<PathBuf>| {
@@ -79,8 +54,12 @@ fn rings(files: &Uses) -> Vec<Ring> {
         !of_files.contains(&as_files)
     };
     let of_folders = folders.rings().into_iter().filter(is_more);
-    let of_folders: Vec<_> = of_folders.map(|ring| Ring::new("folders", &folders, &ring)).collect();
-    of_files.iter().map(|ring| Ring::new("files", files, ring)).chain(of_folders).collect()
+    let told = |of: &str, uses: &Uses, ring: &BTreeSet<PathBuf>| {
+        let names: Vec<String> = ring.iter().map(|path| path.display().to_string()).collect();
+        format!("a ring of {of}: {}{}", names.join(", "), uses.told(ring))
+    };
+    let of_folders: Vec<_> = of_folders.map(|ring| told("folders", &folders, &ring)).collect();
+    of_files.iter().map(|ring| told("files", files, ring)).chain(of_folders).collect()
 }
 
 #[cfg(test)]
@@ -190,10 +169,7 @@ mod tests {
 
     #[test]
     fn rings_of_files_and_of_folders_are_told() {
-        let told = |files: &[(&'static str, &'static str)]| {
-            let rings = rings(&read(files).uses());
-            rings.into_iter().map(|ring| ring.text).collect::<Vec<_>>()
-        };
+        let told = |files: &[(&'static str, &'static str)]| rings(&read(files).uses());
         let files = [
             ("lib.rs", "mod a; mod b; mod c;"),
             ("a.rs", "pub struct A; use crate::b::B;"),

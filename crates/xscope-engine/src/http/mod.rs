@@ -29,8 +29,9 @@ use crate::{
     capture::StatusBoard,
     http::reply::{ApiError, add_ids},
     queue::Queue,
+    records::RequestIds,
     scheduler::{Budget, SchedulerHandle},
-    telemetry::{RequestIds, Telemetry},
+    telemetry::Telemetry,
     validate::{Encode, Limits},
 };
 
@@ -74,7 +75,7 @@ impl App {
 
 impl Encode for xscope_model::Tokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.encode(text).map_err(|error| crate::scheduler::chain(&error))
+        self.encode(text).map_err(|error| crate::error::chain(&error))
     }
 }
 

@@ -11,9 +11,9 @@ use xscope_trace::Nanos;
 
 use crate::{
     error::EngineError,
-    scheduler::chain,
+    error::chain,
+    records::RequestIds,
     stage::{Stage, StageClock},
-    telemetry::RequestIds,
 };
 
 /// An answer that is not what was asked for.

@@ -12,8 +12,9 @@ use xscope_trace::{Nanos, clock};
 
 use super::generate;
 use crate::{
+    batch::PaddedBatch,
     error::{ModelError, Result},
-    model::{Model, PaddedBatch},
+    model::Model,
     ops::OpRecorder,
 };
 

@@ -1,6 +1,6 @@
 //! The forward pass: padding, batches, and what cannot be run.
 
-use xscope_model::{LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch};
+use xscope_model::{LoadFormat, Model, ModelOptions, ModelSource, OpRecorder, PaddedBatch};
 
 use crate::{OPTIONS, fixture, logits, max_difference, preset};
 
@@ -49,7 +49,7 @@ fn dummy_weights_need_no_file_but_the_config() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(fixture("qwen3").join("config.json"), dir.path().join("config.json")).unwrap();
     let source = ModelSource::Dir(dir.path().to_owned());
-    let options = LoadOptions {
+    let options = ModelOptions {
         format: LoadFormat::Dummy,
         config_overrides: Some(r#"{"num_hidden_layers": 1}"#.to_owned()),
         ..OPTIONS
@@ -69,7 +69,7 @@ fn weights_that_do_not_fit_the_config_are_named() {
         (r#"{"intermediate_size": 97}"#, "but the model's config asks for [97, 64]"),
         (r#"{"attention_bias": true}"#, "tensor model.layers.0.self_attn.q_proj.bias"),
     ] {
-        let options = LoadOptions { config_overrides: Some(overrides.to_owned()), ..OPTIONS };
+        let options = ModelOptions { config_overrides: Some(overrides.to_owned()), ..OPTIONS };
         let error = Model::load(&ModelSource::Dir(fixture("qwen3")), &options).unwrap_err();
         assert!(error.to_string().contains(expected), "{overrides}: {error}");
     }

@@ -9,11 +9,11 @@ mod work;
 
 use std::path::PathBuf;
 
-use xscope_model::{Device, LoadFormat, LoadOptions, Model, ModelSource, OpRecorder, PaddedBatch};
+use xscope_model::{Device, LoadFormat, Model, ModelOptions, ModelSource, OpRecorder, PaddedBatch};
 use xscope_testing::fixture_of;
 
-const OPTIONS: LoadOptions =
-    LoadOptions { format: LoadFormat::Auto, config_overrides: None, seed: 0, device: Device::Cpu };
+const OPTIONS: ModelOptions =
+    ModelOptions { format: LoadFormat::Auto, config_overrides: None, seed: 0, device: Device::Cpu };
 
 fn fixture(family: &str) -> PathBuf {
     fixture_of("xscope-model", family)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use xscope_engine::{EngineConfig, LoadFormat, ModelSource};
-use xscope_model::{LoadOptions, Model, ModelError};
+use xscope_model::{Model, ModelError, ModelOptions};
 
 use crate::cli::{EngineArgs, ModelArgs};
 
@@ -57,7 +57,7 @@ pub(crate) fn command(args: &EngineArgs, root: &Path) -> Result<Vec<OsString>> {
 
 /// The model alone, without a server around it.
 pub(crate) fn model(args: &ModelArgs, seed: u64) -> Result<Model, ModelError> {
-    let options = LoadOptions {
+    let options = ModelOptions {
         format: args.load_format,
         config_overrides: args.overrides.clone(),
         seed,

@@ -18,8 +18,9 @@ use xscope_trace::stats::{SplitMix, as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
 
 use crate::{
+    batch::PaddedBatch,
     error::{ModelError, Result},
-    model::{Logits, Model, PaddedBatch},
+    model::{Logits, Model},
     ops::OpRecorder,
 };
 
