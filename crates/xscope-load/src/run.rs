@@ -45,6 +45,7 @@ pub struct Load {
     base: BaseUrl,
     options: SendOptions,
     cancel: Cancel,
+    cores: u32,
     id_prefix: Arc<str>,
     next_index: u64,
     answered: u64,
@@ -78,6 +79,7 @@ impl Load {
             base,
             options,
             cancel,
+            cores: cores(),
             id_prefix,
             next_index: 0,
             answered: 0,
@@ -123,7 +125,7 @@ impl Load {
         let Taking { point, mut trial, .. } = taking;
         trial.cpu = (!self.options.serves_itself).then(|| process_cpu() - cpu);
         trial.wall = monotonic() - wall;
-        trial.cores = cores();
+        trial.cores = self.cores;
         let busy = self.sending.busy_secs() - busy;
         trial.sender_busy = busy / (trial.wall.as_millis() / 1e3).max(1e-9);
         trial.compared = point.compared() - compared;

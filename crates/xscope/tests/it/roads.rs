@@ -116,6 +116,10 @@ fn check(args: &[&str], file: impl Fn(&Path) -> PathBuf, silent_are: &[&str]) {
     run(directory.path(), args, 0);
     let results = json_file(&file(&only_run(directory.path())));
     assert_eq!(silent(&results), silent_are, "{args:?}: {results:#}");
+    // Whoever says that a server is warm, or is not, has looked.
+    let warmup = &results["results"][0]["warmup"];
+    assert!(warmup["warm"].is_boolean() && warmup["requests"] != 0, "{args:?}: {warmup}");
+    assert!(!warmup["evidence"][0].as_str().unwrap().is_empty(), "{args:?}: {warmup}");
 }
 
 #[test]
@@ -153,6 +157,16 @@ fn results_say_the_same_of_where_they_come_from_on_every_road() {
 
     let kernel = ["bench", "kernel", "matmul:m=1,n=8,k=8", "--trials", "6"];
     check(&kernel, of_run, NO_SERVER);
+}
+
+#[test]
+fn nobody_calls_a_server_warm_that_was_not_warmed_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let args = ["profile", "--warmup", "0", "--requests", "2", "--overhead-secs", "0"];
+    run(directory.path(), &args, 0);
+    let results = json_file(&only_run(directory.path()).join("results.json"));
+    let warmup = &results["results"][0]["warmup"];
+    assert_eq!((&warmup["warm"], &warmup["requests"]), (&Value::Null, &0.into()), "{warmup}");
 }
 
 /// The one folder in a folder.
