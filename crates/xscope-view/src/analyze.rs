@@ -3,25 +3,15 @@
 use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::kernels::row::KernelRow;
-use xscope_analysis::kernels::sums::by_name_and_scope;
-use xscope_analysis::layers::{LayerNode, LayersReport};
 use xscope_analysis::section::Section;
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::stats::as_f64;
 
 use crate::colour::{Text, Tone};
 use crate::findings::marked;
-use crate::grid::{Cell, Column, Grid, Style, row};
+use crate::grid::Style;
 use crate::sections::memory::snapshot_grids;
 use crate::text::{duration, percent, shorten, si};
-
-/// How many rows a table of the first page has.
-const ROWS: usize = 12;
-
-/// How deep the layer tree is shown, and how small a share is left out.
-const LAYER_DEPTH: usize = 4;
-const LAYER_SHARE: f64 = 0.005;
 
 /// The first page: what was read, what matters most, what is wrong with it, and where to look on; of
 /// files that know of no device, what they say of memory.
@@ -103,66 +93,4 @@ fn quality_line(findings: &[Finding], out: &mut Text) {
     };
     *out += marked(worst);
     out.line(format!(" [{}]{others}", worst.code));
-}
-
-pub(crate) fn kernels_text(kernels: &[KernelRow]) -> Text {
-    let columns = [
-        Column::Text("kernel"),
-        Column::Number("devices"),
-        Column::Number("count"),
-        Column::Number("self time"),
-        Column::Number("mean"),
-        Column::Number("p99"),
-        Column::Number("FLOP"),
-        Column::Number("bytes"),
-        Column::Text("scope"),
-    ];
-    let groups = by_name_and_scope(kernels);
-    let rows = groups.iter().take(ROWS).map(|kernel| {
-        let cost = |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |v| si(v, unit));
-        row![
-            shorten(kernel.name, 36),
-            kernel.devices.to_string(),
-            kernel.count.to_string(),
-            duration(kernel.self_time.as_micros()),
-            duration(kernel.total.as_micros() / as_f64(kernel.count)),
-            duration(kernel.p99_us),
-            cost(kernel.flops, ""),
-            cost(kernel.bytes, "B"),
-            shorten(kernel.scope, 48),
-        ]
-    });
-    let mut out = Grid::new("Kernels by self time", columns, rows).render(Style::Terminal);
-    if groups.len() > ROWS {
-        out.line(format!(" ({} more: --json has all, by device)", groups.len() - ROWS));
-    }
-    out
-}
-
-pub(crate) fn layers_text(layers: &LayersReport) -> Text {
-    let root = &layers.root;
-    if root.total_us == 0.0 {
-        return Text::default();
-    }
-    let columns =
-        [Column::Text("scope"), Column::Number("time"), Column::Share("share"), Column::Drawing];
-    let mut rows = Vec::new();
-    layer_rows(root, root.total_us, 0, &mut rows);
-    Grid::new("Layers (device time by named scope)", columns, rows).render(Style::Terminal)
-}
-
-fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {
-    let share = node.total_us / whole;
-    if depth > LAYER_DEPTH || share < LAYER_SHARE {
-        return;
-    }
-    rows.push(row![
-        format!("{}{}", "  ".repeat(depth), shorten(&node.name, 40)),
-        duration(node.total_us),
-        percent(share),
-        Cell::bar(share, 12),
-    ]);
-    for child in &node.children {
-        layer_rows(child, whole, depth + 1, rows);
-    }
 }

@@ -57,6 +57,10 @@ impl Cell {
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
+
+    pub(crate) fn tone(&self) -> Option<Tone> {
+        self.tone
+    }
 }
 
 impl From<String> for Cell {

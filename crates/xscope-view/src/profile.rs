@@ -3,12 +3,13 @@
 use xscope_analysis::ProfileReport;
 use xscope_analysis::requests::profiled::Profiled;
 
-use crate::analyze::{kernels_text, layers_text};
 use crate::colour::{Text, Tone};
 use crate::findings::quality_text;
 use crate::grid::{Column, Grid, Style};
 use crate::sections::devices::devices;
+use crate::sections::layers::shallow;
 use crate::sections::memory::{owners, scopes};
+use crate::sections::operations::largest;
 use crate::sections::overhead::{overhead_grid, overhead_notes};
 use crate::sections::requests::{stages, waterfall_rows};
 use crate::targets::targets_text;
@@ -23,8 +24,8 @@ pub fn profile_text(report: &ProfileReport) -> Text {
     out += batches_text(report);
     out += overhead_text(report);
     out += devices(&report.analysis).render(Style::Terminal);
-    out += layers_text(&report.analysis.layers);
-    out += kernels_text(&report.analysis.kernels);
+    out += shallow(&report.analysis).render(Style::Terminal);
+    out += largest(&report.analysis);
     for grid in [owners(&report.analysis), scopes(&report.analysis)] {
         out += grid.render(Style::Terminal);
     }

@@ -1,10 +1,11 @@
 //! Operations taken together: by category, and by name and scope.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::stats::{as_f64, share};
+use xscope_trace::stats::{as_f64, mean_micros, share};
 use xscope_trace::{Metric, Picos};
 
 use crate::kernels::row::KernelRow;
@@ -29,7 +30,7 @@ pub(crate) fn categories(kernels: &[KernelRow]) -> Vec<CategoryRow> {
     }
     let whole = kernels.iter().fold(Picos::ZERO, |sum, k| sum.saturating_add(k.self_time));
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|&(name, (_, time))| (std::cmp::Reverse(time), name));
+    groups.sort_by_key(|&(name, (_, time))| (Reverse(time), name));
     groups
         .into_iter()
         .map(|(name, (count, time))| CategoryRow {
@@ -49,31 +50,70 @@ pub struct KernelGroup<'a> {
     /// How many devices ran it.
     pub devices: usize,
     pub count: u64,
-    pub self_time: Picos,
-    pub total: Picos,
-    /// Largest p99 of its rows, in microseconds.
+    pub self_us: f64,
+    /// Share of all operations' self time.
+    pub share: f64,
+    /// Mean of an execution.
+    pub mean_us: f64,
+    /// Largest p99 of its rows.
     pub p99_us: f64,
     /// Mean cost of an execution, if every row has one.
     pub flops: Option<f64>,
     pub bytes: Option<f64>,
+    /// The row of the program and device that took most.
+    pub costliest: &'a KernelRow,
 }
 
-/// Operations of one name and scope taken together, ordered by self time, then by name.
-pub fn by_name_and_scope(kernels: &[KernelRow]) -> Vec<KernelGroup<'_>> {
+impl KernelGroup<'_> {
+    pub fn flops_per_sec(&self) -> Option<f64> {
+        self.flops.filter(|_| self.mean_us > 0.0).map(|flops| flops / self.mean_us * 1e6)
+    }
+
+    pub fn bytes_per_sec(&self) -> Option<f64> {
+        self.bytes.filter(|_| self.mean_us > 0.0).map(|bytes| bytes / self.mean_us * 1e6)
+    }
+
+    /// FLOP for each byte.
+    pub fn intensity(&self) -> Option<f64> {
+        let costs = self.flops.zip(self.bytes);
+        costs.filter(|(_, bytes)| *bytes > 0.0).map(|(flops, bytes)| flops / bytes)
+    }
+}
+
+/// Operations of one name and scope taken together, ordered by self time, then by name; `scope` says
+/// which one an operation is in.
+pub fn by_name_and_scope<'a>(
+    kernels: &'a [KernelRow],
+    scope: impl Fn(&'a KernelRow) -> &'a str,
+) -> Vec<KernelGroup<'a>> {
     let mut groups: BTreeMap<(&str, &str), Vec<&KernelRow>> = BTreeMap::new();
     for kernel in kernels {
-        groups.entry((&kernel.name, &kernel.scope)).or_default().push(kernel);
+        groups.entry((&kernel.name, scope(kernel))).or_default().push(kernel);
     }
-    let mut groups: Vec<_> = groups.into_iter().map(group).collect();
-    groups.sort_by(|a, b| (b.self_time, a.name, a.scope).cmp(&(a.self_time, b.name, b.scope)));
-    groups
+    let self_time = |rows: &[&KernelRow]| sum(rows.iter().map(|row| row.self_time));
+    let whole = sum(kernels.iter().map(|row| row.self_time));
+    let mut groups: Vec<_> =
+        groups.into_iter().map(|(key, rows)| (Reverse(self_time(&rows)), key, rows)).collect();
+    groups.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    let groups = groups.iter().filter_map(|(Reverse(time), key, rows)| {
+        Some(group(*key, rows, rows.first()?, (*time, whole)))
+    });
+    groups.collect()
 }
 
-fn group<'a>(((name, scope), rows): ((&'a str, &'a str), Vec<&KernelRow>)) -> KernelGroup<'a> {
+/// Sum, saturating.
+fn sum(times: impl Iterator<Item = Picos>) -> Picos {
+    times.fold(Picos::ZERO, Picos::saturating_add)
+}
+
+/// The operations `rows`, whose self time is a part of that of all.
+fn group<'a>(
+    (name, scope): (&'a str, &'a str),
+    rows: &[&'a KernelRow],
+    costliest: &'a KernelRow,
+    (self_time, whole): (Picos, Picos),
+) -> KernelGroup<'a> {
     let count = rows.iter().map(|row| row.count).sum();
-    let time = |get: fn(&KernelRow) -> Picos| {
-        rows.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(get(row)))
-    };
     let mean = |get: fn(&KernelRow) -> &Metric| {
         let costs = rows.iter().map(|row| get(row).value.map(|cost| cost * as_f64(row.count)));
         costs.sum::<Option<f64>>().map(|sum| sum / as_f64(count))
@@ -84,10 +124,12 @@ fn group<'a>(((name, scope), rows): ((&'a str, &'a str), Vec<&KernelRow>)) -> Ke
         scope,
         devices: devices.len(),
         count,
-        self_time: time(|row| row.self_time),
-        total: time(|row| row.total),
+        self_us: self_time.as_micros(),
+        share: share(self_time, whole),
+        mean_us: mean_micros(sum(rows.iter().map(|row| row.total)), count),
         p99_us: rows.iter().map(|row| row.p99_us).fold(0.0, f64::max),
         flops: mean(|row| &row.flops),
         bytes: mean(|row| &row.bytes),
+        costliest,
     }
 }

@@ -6,42 +6,27 @@ use xscope_trace::results::{
     CauseKind, CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck,
 };
 
-use crate::grid::{Cell, Column, row};
+use crate::bench::points;
 use crate::markup::{ROWS, table};
-use crate::text::{metric, shorten};
+use crate::text::{figure_text, shorten};
 
 /// Points whose causes are told one by one.
 const CAUSES: usize = 200;
 
 /// The page of the points.
 pub(crate) fn benchmark(results: &Results) -> Markup {
-    let text = ["point", "arrivals"].map(Column::Text);
-    let numbers = [
-        "n",
-        "failed",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "mean ms",
-        "items/s",
-        "requests/s",
-        "TTFT p50 ms",
-        "ITL p50 ms",
-    ];
-    let mut columns = text.to_vec();
-    columns.extend(numbers.map(Column::Number));
-    columns.push(Column::Text("verdict"));
-    let rows: Vec<_> = results.results.iter().take(ROWS).map(cells).collect();
+    let (columns, rows) = points(results);
+    let shown = &rows[..rows.len().min(ROWS)];
     let spoiled = results.results.iter().filter(|point| !point.verdict.causes.is_empty());
     html! {
         @if rows.is_empty() {
             p.empty { "No point was measured." }
         } @else {
             p.note { "Latency counts from when a request was due. A question mark: read why below, or in results.json." }
-            (table(&columns, &rows))
+            (table(&columns, shown))
         }
-        @if results.results.len() > ROWS {
-            p.notice { (results.results.len() - ROWS) " more points are left out of this page; results.json has all." }
+        @if rows.len() > ROWS {
+            p.notice { (rows.len() - ROWS) " more points are left out of this page; results.json has all." }
         }
         ul {
             @for point in spoiled.take(CAUSES) {
@@ -55,46 +40,6 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn cells(point: &PointResult) -> Vec<Cell> {
-    let p50 = |durations: &Option<_>| {
-        durations.as_ref().map_or_else(
-            || "-".to_owned(),
-            |it: &xscope_trace::results::Durations| figure(&it.p50_ms),
-        )
-    };
-    let latency = &point.latency;
-    row![
-        shorten(&point.point, 80),
-        shorten(&point.arrivals, 40),
-        latency.n.to_string(),
-        point.failed.to_string(),
-        figure(&latency.p50_ms),
-        figure(&latency.p95_ms),
-        figure(&latency.p99_ms),
-        figure(&latency.mean_ms),
-        figure(&point.throughput_items_per_sec),
-        figure(&point.requests_per_sec),
-        p50(&point.stream.ttft),
-        p50(&point.stream.itl),
-        judgement(point.verdict.status).to_owned(),
-    ]
-}
-
-fn figure(figure: &Figure) -> String {
-    match figure {
-        Figure::Value(value) => format!("{value:.3}"),
-        Figure::Qualified(qualified) => metric(qualified, 3),
-    }
-}
-
-fn judgement(status: Judgement) -> &'static str {
-    match status {
-        Judgement::Valid => "✓ valid",
-        Judgement::Invalid => "✗ invalid",
-        Judgement::Unknown => "not judged",
     }
 }
 
@@ -113,33 +58,32 @@ pub(crate) fn invalid(results: &Results) -> Option<String> {
     ))
 }
 
-/// The targets that a benchmark checked.
+/// Targets and what became of them.
 pub(crate) fn checks(checks: &[TargetCheck]) -> Markup {
+    let has_points = checks.iter().any(|check| !check.point.is_empty());
     html! {
         div.scroll { table.targets {
             thead { tr {
-                th scope="col" { "target" } th scope="col" { "point" } th.num scope="col" { "wanted" }
-                th.num scope="col" { "is" } th scope="col" { "" } th scope="col" { "why not" }
+                th scope="col" { "target" }
+                @if has_points { th scope="col" { "point" } }
+                th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" { "" }
+                th scope="col" { "why not" }
             } }
-            tbody { @for check in checks.iter().take(ROWS) { (row(check)) } }
+            tbody {
+                @for check in checks.iter().take(ROWS) { tr {
+                    td { (shorten(&check.name.replace('_', " "), 80)) }
+                    @if has_points { td { (shorten(&check.point, 80)) } }
+                    td.num { (shorten(&check.target, 40)) }
+                    td.num { (figure_text(&check.value, 1)) }
+                    (outcome(check))
+                } }
+            }
         } }
     }
 }
 
-fn row(check: &TargetCheck) -> Markup {
-    html! {
-        tr {
-            td { (shorten(&check.name, 80)) }
-            td { (shorten(&check.point, 80)) }
-            td.num { (shorten(&check.target, 40)) }
-            td.num { (figure(&check.value)) }
-            (outcome(check))
-        }
-    }
-}
-
 /// The last two cells of a target: what became of it, and why it is not known better.
-pub(crate) fn outcome(check: &TargetCheck) -> Markup {
+fn outcome(check: &TargetCheck) -> Markup {
     let (class, word) = match check.outcome {
         CheckOutcome::Met => ("good", "✓ met"),
         CheckOutcome::Missed => ("warning", "✗ missed"),

@@ -6,12 +6,11 @@ use xscope_analysis::requests::profiled::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Severity;
-use xscope_trace::results::TargetCheck;
 
-use crate::html::benchmark::{checks, invalid, outcome};
+use crate::html::benchmark::{checks, invalid};
 use crate::html::side::Side;
 use crate::markup::{figure, findings, stacked, stage_class, waterfall};
-use crate::text::{figure_text, percent, shorten};
+use crate::text::{percent, shorten};
 
 /// Findings on the first screen.
 const FINDINGS: usize = 6;
@@ -162,27 +161,7 @@ fn targets_of(side: &Side) -> Markup {
             (checks(checked))
         } @else if side.report.requests.measured > 0 {
             h3 { "Targets" }
-            (target_table(&side.report))
-        }
-    }
-}
-
-fn target_table(report: &ProfileReport) -> Markup {
-    html! {
-        div.scroll { table.targets {
-            thead { tr { th scope="col" { "target" } th.num scope="col" { "wanted" } th.num scope="col" { "is" } th scope="col" { "" } th scope="col" { "why not" } } }
-            tbody { @for check in &report.checks { (target(check)) } }
-        } }
-    }
-}
-
-fn target(check: &TargetCheck) -> Markup {
-    html! {
-        tr {
-            td { (check.name.replace('_', " ")) }
-            td.num { (check.target) }
-            td.num { (figure_text(&check.value, 1)) }
-            (outcome(check))
+            (checks(&side.report.checks))
         }
     }
 }

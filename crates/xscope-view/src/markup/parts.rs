@@ -8,6 +8,7 @@ use xscope_trace::metric::Status;
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::stats::as_f64;
 
+use crate::colour::Tone;
 use crate::grid::{Cell, Column, Grid};
 use crate::text::{metric, percent, shorten};
 
@@ -71,7 +72,7 @@ fn cell(column: &Column, cell: Option<&Cell>) -> Markup {
         } @else if column.is_number() {
             td.num { (text) }
         } @else {
-            td style=[(indent > 0).then(|| format!("padding-left:calc(.7rem + {indent}ch)"))] {
+            td class=[cell.and_then(Cell::tone).and_then(class)] style=[(indent > 0).then(|| format!("padding-left:calc(.7rem + {indent}ch)"))] {
                 (shorten(text.trim_start_matches(' '), CELL))
             }
         }
@@ -83,6 +84,16 @@ pub(crate) fn sentence(line: &str) -> String {
     let mut letters = line.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(letters).chain(['.']).collect()
+}
+
+/// The class of what is something as a whole.
+fn class(tone: Tone) -> Option<&'static str> {
+    match tone {
+        Tone::Bad => Some("error"),
+        Tone::Doubtful => Some("warning"),
+        Tone::Good => Some("good"),
+        Tone::Title | Tone::Aside | Tone::Drawing => None,
+    }
 }
 
 /// A figure with its unit; why it is not to be trusted, if so.

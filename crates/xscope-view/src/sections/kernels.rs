@@ -17,7 +17,7 @@ use crate::grid::{Cell, Column, Grid, Style, columns, row};
 use crate::markup::{ROWS, chart};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences};
-use crate::sections::operations::{marks, operations, operations_table};
+use crate::sections::operations::{marks, operations, operations_table, scope_of};
 use crate::sections::view::{Content, Data, NO_WORK, PageView, SectionView, compact, pretty};
 use crate::text::{duration, metric, percent, shorten, si};
 
@@ -94,7 +94,6 @@ fn kernels(report: &AnalyzeReport) -> Grid {
 
 fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<Cell> {
     let rate = |metric: &Metric| metric.value.map_or_else(|| "-".to_owned(), |v| si(v, ""));
-    let scope = report.layers.scopes.get(&kernel.meta).unwrap_or(&kernel.scope);
     let roofline = &kernel.roofline;
     row![
         // Names of templates differ in their middle only.
@@ -118,7 +117,7 @@ fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<Cell> {
         },
         roofline.bound_by,
         kernel.varies.as_ref().map_or_else(|| "-".to_owned(), variation),
-        shorten(scope, 48),
+        shorten(scope_of(report, kernel), 48),
     ]
 }
 

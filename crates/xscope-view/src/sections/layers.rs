@@ -81,6 +81,38 @@ fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cel
     }
 }
 
+/// How deep the tree is shown where it is one table of many, and how small a share is left out.
+const SHALLOW: usize = 4;
+const SMALL: f64 = 0.005;
+
+/// The large scopes near the root.
+pub(crate) fn shallow(report: &AnalyzeReport) -> Grid {
+    let root = &report.layers.root;
+    let mut rows = Vec::new();
+    if root.total_us > 0.0 {
+        shallow_rows(root, root.total_us, 0, &mut rows);
+    }
+    let columns =
+        [Column::Text("scope"), Column::Number("time"), Column::Share("share"), Column::Drawing];
+    Grid::new("Layers (device time by named scope)", columns, rows)
+}
+
+fn shallow_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {
+    let share = node.total_us / whole;
+    if depth > SHALLOW || share < SMALL {
+        return;
+    }
+    rows.push(row![
+        format!("{}{}", "  ".repeat(depth), shorten(&node.name, 40)),
+        duration(node.total_us),
+        percent(share),
+        Cell::bar(share, 12),
+    ]);
+    for child in &node.children {
+        shallow_rows(child, whole, depth + 1, rows);
+    }
+}
+
 fn notes(report: &AnalyzeReport) -> Vec<Text> {
     if report.kernels.is_empty() {
         return Vec::new();

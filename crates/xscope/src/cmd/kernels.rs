@@ -17,7 +17,7 @@ pub(crate) fn run(args: &KernelsArgs) -> Result<Exit> {
     let rows = xscope_analysis::kernels::tasks::tasks(&trace, |name| task.is_match(name));
     match args.output.json {
         true => output::json(&rows)?,
-        false => output::page(&xscope_view::tasks_text(&rows))?,
+        false => output::page(&xscope_view::iterations_text(&rows))?,
     }
     Ok(Exit::Fine)
 }

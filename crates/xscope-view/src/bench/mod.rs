@@ -1,12 +1,16 @@
 //! Results of a benchmark as a table for the terminal, as Markdown and as CSV.
 
+pub(crate) mod in_process;
+pub(crate) mod search;
+pub(crate) mod serving;
+
 use xscope_analysis::words::counted;
 use xscope_trace::results::{
     Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
 };
 
 use crate::colour::{Text, Tone};
-use crate::grid::{self, Column, Style, table};
+use crate::grid::{Cell, Column, Style, table};
 use crate::text::figure_text;
 
 /// A table with a row for each point, and below it why points are invalid.
@@ -14,12 +18,8 @@ pub fn bench_text(results: &Results, style: Style) -> Text {
     if results.results.is_empty() {
         return "Nothing was measured: it ended before a trial of a point did\n".into();
     }
-    let columns = columns(results);
-    let rows = results.results.iter();
-    let rows = rows.map(|point| columns.iter().map(|column| (column.cell)(point)).collect());
-    let rows: Vec<Vec<grid::Cell>> = rows.collect();
-    let heads: Vec<Column> = columns.iter().map(|column| column.head).collect();
-    let mut out = table(&heads, &rows, style);
+    let (columns, rows) = points(results);
+    let mut out = table(&columns, &rows, style);
     for point in &results.results {
         let spoiled = point.verdict.status == Judgement::Invalid;
         for cause in point.verdict.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
@@ -35,6 +35,14 @@ pub fn bench_text(results: &Results, style: Style) -> Text {
         out += "\n";
     }
     out
+}
+
+/// What is told of each point, as far as any has it, and a row for each.
+pub(crate) fn points(results: &Results) -> (Vec<Column>, Vec<Vec<Cell>>) {
+    let shown = columns(results);
+    let heads = shown.iter().map(|column| column.head).collect();
+    let row = |point| shown.iter().map(|column| (column.cell)(point)).collect();
+    (heads, results.results.iter().map(row).collect())
 }
 
 fn compile_text(split: &CompileSplit) -> String {
@@ -60,7 +68,7 @@ fn is_grave(cause: &Cause) -> bool {
 
 struct Shown {
     head: Column,
-    cell: fn(&PointResult) -> grid::Cell,
+    cell: fn(&PointResult) -> Cell,
 }
 
 fn columns(results: &Results) -> Vec<Shown> {
@@ -76,6 +84,9 @@ fn columns(results: &Results) -> Vec<Shown> {
         figure("p99 ms", |point| figure_text(&point.latency.p99_ms, 2).into()),
         figure("mean ms", |point| figure_text(&point.latency.mean_ms, 2).into()),
     ];
+    if has(|point| point.failed > 0) {
+        columns.push(figure("failed", |point| point.failed.to_string().into()));
+    }
     if has(|point| point.stream.ttft.is_some()) {
         columns.push(figure("TTFT p50", |point| {
             let ttft = point.stream.ttft.as_ref();
@@ -109,7 +120,7 @@ fn columns(results: &Results) -> Vec<Shown> {
         }));
     }
     columns.push(text("verdict", |point| match point.verdict.status {
-        Judgement::Invalid => grid::Cell::of(Tone::Bad, verdict(point)),
+        Judgement::Invalid => Cell::of(Tone::Bad, verdict(point)),
         _ => verdict(point).into(),
     }));
     columns

@@ -1,6 +1,8 @@
-//! A comparison as text, Markdown, JUnit XML and as a message for Slack.
+//! A comparison as text and Markdown.
 
-use serde_json::{Value, json};
+pub(crate) mod junit;
+pub(crate) mod slack;
+
 use xscope_analysis::compare::CompareReport;
 use xscope_analysis::compare::place::{KernelPlace, PlaceKind, Places};
 use xscope_analysis::compare::rules::Better;
@@ -167,7 +169,7 @@ fn rows(report: &CompareReport) -> Grid {
     )
 }
 
-fn figure(value: Option<f64>, unit: &str) -> String {
+pub(super) fn figure(value: Option<f64>, unit: &str) -> String {
     match value {
         Some(value) if value >= 1000.0 => format!("{value:.0} {unit}"),
         Some(value) => format!("{value:.3} {unit}"),
@@ -178,7 +180,7 @@ fn figure(value: Option<f64>, unit: &str) -> String {
 /// From here on a change is no more than noise or another thing altogether.
 const MOST_PERCENT: f64 = 10_000.0;
 
-fn signed(percent: f64) -> String {
+pub(super) fn signed(percent: f64) -> String {
     match percent > MOST_PERCENT {
         true => format!("over +{MOST_PERCENT:.0} %"),
         false => format!("{percent:+.1} %"),
@@ -186,7 +188,7 @@ fn signed(percent: f64) -> String {
 }
 
 /// The verdict in words, with what the gate makes of it.
-fn verdict_text(row: &ComparedRow) -> String {
+pub(super) fn verdict_text(row: &ComparedRow) -> String {
     let verdict = match (row.verdict, row.samples_needed) {
         (Verdict::NoDifference, _) => {
             format!("no difference larger than {:.1} %", row.no_larger_than_percent)
@@ -386,123 +388,6 @@ fn rounded(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// JUnit XML: a test case for each figure and for each point that was not compared. A figure that
-/// is worse than its rule allows is a failure, invalid figures are errors, what cannot be told is
-/// skipped.
-pub fn compare_junit(report: &CompareReport) -> String {
-    let mut cases = String::new();
-    let (mut failures, mut errors, mut skipped) = (0, 0, 0);
-    let mut case = |class: &str, name: &str, body: Option<(&str, String)>| {
-        let (class, name) = (xml(class), xml(name));
-        cases += &format!("    <testcase classname=\"xscope.{class}\" name=\"{name}\"");
-        match body {
-            None => cases += "/>\n",
-            Some((kind, message)) => {
-                let message = xml(&message);
-                cases += &format!(">\n      <{kind} message=\"{message}\"/>\n    </testcase>\n");
-            }
-        }
-    };
-    for row in &report.rows {
-        let message = || {
-            format!(
-                "{}: {} to {} ({})",
-                verdict_text(row),
-                figure(row.a.value, &row.a.unit),
-                figure(row.b.value, &row.b.unit),
-                signed(row.change_percent.value.unwrap_or_default()),
-            )
-        };
-        let body = match row.gate {
-            Gate::Fail => {
-                failures += 1;
-                Some(("failure", message()))
-            }
-            Gate::Undecided => {
-                skipped += 1;
-                Some(("skipped", message()))
-            }
-            _ => None,
-        };
-        case(&row.point, &row.metric, body);
-    }
-    for left in report.left_out.iter().filter(|left| left.invalid) {
-        errors += 1;
-        let name = format!("{} of {} is valid", left.side.to_uppercase(), left.run);
-        case(&left.point, &name, Some(("error", left.why.clone())));
-    }
-    let tests = report.rows.len() + errors;
-    let counts = format!(
-        "tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\""
-    );
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n  <testsuite \
-         name=\"xscope compare\" {counts}>\n{cases}  </testsuite>\n</testsuites>\n"
-    )
-}
-
-/// Text inside XML; what XML cannot hold becomes a replacement character.
-fn xml(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\n' | '\t' => out.push(' '),
-            c if c.is_control() || ('\u{fffe}'..='\u{ffff}').contains(&c) => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The longest text that a section of a Slack message may have, with room to spare.
-const SLACK_CHARS: usize = 2800;
-
-/// The payload of a Slack incoming webhook.
-pub fn compare_slack(report: &CompareReport) -> Value {
-    let mut lines = String::new();
-    let worth = |row: &&ComparedRow| matches!(row.verdict, Verdict::Slower | Verdict::Faster);
-    for row in report.rows.iter().filter(worth) {
-        lines += &format!(
-            "• `{} {}` {} ({} to {}): {}\n",
-            row.point,
-            row.metric,
-            signed(row.change_percent.value.unwrap_or_default()),
-            figure(row.a.value, &row.a.unit),
-            figure(row.b.value, &row.b.unit),
-            verdict_text(row),
-        );
-    }
-    for left in report.left_out.iter().filter(|left| left.invalid) {
-        lines += &format!("• `{}` INVALID: {}\n", left.point, left.why);
-    }
-    for difference in report.why.iter().take(5) {
-        let (kind, what) = (difference.group.name(), &difference.what);
-        lines += &format!("• {kind} {what}: `{}` to `{}`\n", difference.a, difference.b);
-    }
-    if lines.is_empty() {
-        "No figure differs.".clone_into(&mut lines);
-    }
-    let headline = headline(report, Style::Terminal);
-    let headline = headline.plain();
-    let cut: String = slack(&lines).chars().take(SLACK_CHARS).collect();
-    json!({
-        "text": format!("xscope compare: {headline}"),
-        "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": format!("*{}*", slack(headline))}},
-            {"type": "section", "text": {"type": "mrkdwn", "text": cut}},
-        ],
-    })
-}
-
-/// Text in Slack's own markup.
-fn slack(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -510,7 +395,9 @@ mod tests {
     use xscope_analysis::compare::measured::{Measured, MeasuredPoint};
     use xscope_analysis::compare::{CompareReport, Options, compare};
 
-    use super::{compare_junit, compare_slack, compare_text};
+    use super::compare_text;
+    use super::junit::compare_junit;
+    use super::slack::compare_slack;
     use crate::grid::Style;
 
     fn side(p95: &[f64], invalid: Option<&str>) -> Measured {

@@ -1,4 +1,4 @@
-//! Iterations of a task, as text.
+//! How long each iteration of a kernel, a program or an annotation took, as text.
 
 use xscope_analysis::kernels::tasks::TaskRow;
 
@@ -10,7 +10,7 @@ use crate::text::{duration, shorten};
 const SHOWN: usize = 8;
 
 /// The rows as a table; says so if there are none.
-pub fn tasks_text(rows: &[TaskRow]) -> Text {
+pub fn iterations_text(rows: &[TaskRow]) -> Text {
     if rows.is_empty() {
         return "no event has a name that matches\n".into();
     }
