@@ -39,7 +39,7 @@ pub struct Workload {
     pub model: String,
     pub seed: u64,
     pub form: PromptForm,
-    /// Ids in the model's vocabulary: ids are drawn below it. 0: [`SAFE_VOCAB`].
+    /// Ids in the model's vocabulary: ids are drawn below it. 0: 4096, which every model in use has.
     pub vocab_size: u32,
     /// How many different bodies there are before they repeat; `None`: all differ. Repeats let
     /// every answer be checked for drift, and are served from a prefix cache if there is one.
