@@ -39,6 +39,8 @@ impl Browser {
     fn run(&self, script: &str, args: &[&str]) {
         let script = repository().join("crates/xscope/tests/browser").join(script);
         let mut command = Command::new(&self.python);
+        // Chromium's sockets lie in the temporary folder, and their paths must be short.
+        command.env_remove("TMPDIR");
         let output = command.arg(script).args(args).arg("--chromium").arg(&self.chromium).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));

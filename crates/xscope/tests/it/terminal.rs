@@ -15,6 +15,9 @@ fn on_terminal(directory: &Path, args: &[&str], no_color: &str) -> Option<String
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .current_dir(directory)
         .env("TERM", "xterm")
+        // Shells have words of their own on languages that the machine does not have.
+        .env("SHELL", "/bin/sh")
+        .env("LC_ALL", "C")
         .env("NO_COLOR", no_color)
         .env_remove("SGLANG_JAX_PROFILER_DIR")
         .output();
