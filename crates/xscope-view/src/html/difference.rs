@@ -26,7 +26,7 @@ pub fn difference_html(mut a: Side, mut b: Side, compared: Result<&CompareReport
         page("summary", "Summary", summary([&a.report, &b.report], &names, compared)),
         page("figures", "Figures", figures(compared)),
     ];
-    for view in sections::ALL {
+    for &view in sections::ALL {
         if let (Some(first), Some(difference)) = (view.pages.first(), view.difference) {
             let content = difference(&sides).unwrap_or_else(|| nothing(view, &sides));
             pages.push(page(first.id, first.title, content));

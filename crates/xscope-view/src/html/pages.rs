@@ -17,7 +17,7 @@ pub(crate) fn pages(side: &Side, left_out: &LeftOut) -> Vec<Page> {
     let page = |id, title, content| Page { id, title, content };
     let mut pages = vec![page("summary", "Summary", summary(side))];
     pages.extend(side.results.as_ref().map(|it| page("benchmark", "Benchmark", benchmark(it))));
-    for view in sections::ALL {
+    for &view in sections::ALL {
         let left_out = left_out.get(&view.section).copied().unwrap_or(0);
         let of_section = |it: &PageView| page(it.id, it.title, content(view, it, report, left_out));
         pages.extend(view.pages.iter().map(of_section));

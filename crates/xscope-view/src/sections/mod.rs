@@ -34,7 +34,7 @@ use view::SectionView;
 pub use kernels::groups_text;
 
 /// All sections, in the order of the pages of a report.
-pub(crate) const ALL: [&SectionView; 12] = [
+pub(crate) const ALL: &[&SectionView] = &[
     &requests::SECTION,
     &layers::SECTION,
     &kernels::SECTION,
@@ -52,7 +52,7 @@ pub(crate) const ALL: [&SectionView; 12] = [
 const _: () = assert!(ALL.len() == Section::ALL.len(), "each section has one view");
 
 fn view(section: Section) -> &'static SectionView {
-    let found = ALL.into_iter().find(|view| view.section == section);
+    let found = ALL.iter().find(|view| view.section == section);
     found.expect("a test holds the views and the sections together")
 }
 
@@ -119,7 +119,7 @@ pub fn section_json(
 
 /// All tables of a trace and of the report on it.
 pub fn csv_tables() -> impl Iterator<Item = &'static Table> {
-    trace::TABLES.iter().chain(ALL.into_iter().flat_map(|view| view.tables))
+    trace::TABLES.iter().chain(ALL.iter().flat_map(|view| view.tables))
 }
 
 /// Rows that a page leaves out of each section.
@@ -128,12 +128,12 @@ pub(crate) type LeftOut = BTreeMap<Section, usize>;
 /// Cuts a report to what pages can hold.
 pub(crate) fn cut(report: &mut AnalyzeReport) -> LeftOut {
     report.sources.truncate(crate::markup::ROWS);
-    ALL.into_iter().map(|view| (view.section, (view.cut)(report))).collect()
+    ALL.iter().map(|view| (view.section, (view.cut)(report))).collect()
 }
 
 /// What the scripts of pages draw from, as JSON.
 pub(crate) fn data(report: &ProfileReport) -> String {
-    let data = ALL.into_iter().flat_map(|view| view.data);
+    let data = ALL.iter().flat_map(|view| view.data);
     let fields: Vec<String> =
         data.map(|data| format!("\"{}\":{}", data.name, (data.json)(report))).collect();
     format!("{{{}}}", fields.join(","))

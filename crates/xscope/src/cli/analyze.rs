@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use xscope_analysis::kernels::peaks::{Peaks, of_chip};
 use xscope_analysis::reports::grouping::GroupBy;
+use xscope_analysis::section::Section;
 use xscope_trace::Picos;
 
 use super::OutputArgs;
@@ -12,10 +13,7 @@ use super::time::time;
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to
-    /// see one section in full: layers, kernels, devices, idle, collectives, compiles, programs,
-    /// steps, requests, memory, overhead or quality
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required = true, value_name = "PATH", help = paths())]
     pub paths: Vec<PathBuf>,
     /// Print a section's tables as Markdown
     #[arg(long, conflicts_with = "json")]
@@ -69,6 +67,17 @@ pub(crate) struct AnalyzeArgs {
     pub memory_limit: Option<u64>,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What can be read, and the sections that can be asked for behind it.
+fn paths() -> String {
+    let mut sections: Vec<&str> = Section::ALL.iter().map(|section| section.name()).collect();
+    let last = sections.pop().unwrap_or_default();
+    format!(
+        "XPlane, Chrome JSON or span files, TensorBoard log directories, run directories; then, to see one \
+         section in full: {} or {last}",
+        sections.join(", ")
+    )
 }
 
 /// One of the names that kernels can be grouped by.
