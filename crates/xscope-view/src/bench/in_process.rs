@@ -4,6 +4,7 @@ use xscope_trace::Metric;
 use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results};
 
 use crate::colour::{Text, Tone};
+use crate::csv::lines;
 use crate::grid::{Cell, Column, Style, row, table};
 use crate::text::{duration, figure_text, percent, si};
 
@@ -127,36 +128,36 @@ fn beside(results: &Results) -> Text {
 
 /// Kernels as CSV, with the names of the JSON.
 pub fn kernels_csv(results: &Results) -> String {
-    let mut out = "point,by,device,n,p50_ms,p50_low_ms,p50_high_ms,flops,bytes,flops_per_sec,\
-                   bytes_per_sec,intensity,bound_by,efficiency,answer_error,host_ms,verdict\n"
-        .to_owned();
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for (point, kernel) in kernels(results) {
-        let [low, high] = point.p50_interval_ms.map_or([None; 2], |ends| ends.map(Some));
-        let cells = [
-            point.point.clone(),
-            kernel.by.clone(),
-            // The only cell that others choose.
-            format!("\"{}\"", kernel.device.replace('"', "\"\"")),
-            point.latency.n.to_string(),
-            number(point.latency.p50_ms.value()),
-            number(low),
-            number(high),
-            kernel.flops.to_string(),
-            kernel.bytes.to_string(),
-            number(kernel.flops_per_sec.value()),
-            number(kernel.bytes_per_sec.value()),
-            number(kernel.intensity.value()),
-            kernel.bound_by.clone(),
-            number(kernel.efficiency.value()),
-            kernel.answer_error.to_string(),
-            number(kernel.host_ms.as_ref().and_then(Figure::value)),
-            if is_invalid(point) { "invalid" } else { "valid" }.to_owned(),
-        ];
-        out += &cells.join(",");
-        out.push('\n');
-    }
-    out
+    let heading = COLUMNS.map(|(name, _)| name.to_owned()).to_vec();
+    let cells = |(point, kernel)| COLUMNS.map(|(_, cell)| cell(point, kernel)).to_vec();
+    lines(std::iter::once(heading).chain(kernels(results).map(cells)))
+}
+
+/// A column of CSV: its name and what it says of a kernel.
+type CsvColumn = (&'static str, fn(&PointResult, &KernelFigures) -> String);
+
+const COLUMNS: [CsvColumn; 17] = [
+    ("point", |point, _| point.point.clone()),
+    ("by", |_, kernel| kernel.by.clone()),
+    ("device", |_, kernel| kernel.device.clone()),
+    ("n", |point, _| point.latency.n.to_string()),
+    ("p50_ms", |point, _| number(point.latency.p50_ms.value())),
+    ("p50_low_ms", |point, _| number(point.p50_interval_ms.map(|[low, _]| low))),
+    ("p50_high_ms", |point, _| number(point.p50_interval_ms.map(|[_, high]| high))),
+    ("flops", |_, kernel| kernel.flops.to_string()),
+    ("bytes", |_, kernel| kernel.bytes.to_string()),
+    ("flops_per_sec", |_, kernel| number(kernel.flops_per_sec.value())),
+    ("bytes_per_sec", |_, kernel| number(kernel.bytes_per_sec.value())),
+    ("intensity", |_, kernel| number(kernel.intensity.value())),
+    ("bound_by", |_, kernel| kernel.bound_by.clone()),
+    ("efficiency", |_, kernel| number(kernel.efficiency.value())),
+    ("answer_error", |_, kernel| kernel.answer_error.to_string()),
+    ("host_ms", |_, kernel| number(kernel.host_ms.as_ref().and_then(Figure::value))),
+    ("verdict", |point, _| if is_invalid(point) { "invalid" } else { "valid" }.to_owned()),
+];
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// Batches in the words of sglang's `bench_one_batch`.

@@ -10,6 +10,7 @@ use xscope_trace::results::{
 };
 
 use crate::colour::{Text, Tone};
+use crate::csv::lines;
 use crate::grid::{Cell, Column, Style, table};
 use crate::text::figure_text;
 
@@ -144,65 +145,58 @@ fn name(cause: &Cause) -> String {
 
 /// A line for each point, with the names that `results.json` has; missing figures are empty.
 pub fn bench_csv(results: &Results) -> String {
-    let mut out = String::from(
-        "point,batch_size,label_count,input_len,output_len,arrivals,concurrency,n,failed,p50_ms,\
-         p95_ms,p99_ms,mean_ms,min_ms,max_ms,item_ms,throughput_items_per_sec,requests_per_sec,\
-         input_tokens_per_sec,output_tokens_per_sec,ttft_p50_ms,ttft_p99_ms,tpot_p50_ms,tpot_p99_ms,\
-         itl_p50_ms,itl_p99_ms,peak_hbm_mb,trace_path,verdict,causes,workload_hash\n",
-    );
-    for point in &results.results {
-        let (shape, latency) = (&point.shape, &point.latency);
-        let count = |count: Option<u32>| count.map_or_else(String::new, |n| n.to_string());
-        let figure =
-            |figure: &Figure| figure.value().map_or_else(String::new, |value| value.to_string());
-        let stream = |durations: &Option<Durations>, of: fn(&Durations) -> &Figure| {
-            durations.as_ref().map_or_else(String::new, |durations| figure(of(durations)))
-        };
-        let causes: Vec<String> = point.verdict.causes.iter().map(name).collect();
-        let cells = [
-            quoted(&point.point),
-            count(shape.batch_size),
-            count(shape.label_count),
-            count(shape.input_len),
-            count(shape.output_len),
-            quoted(&point.arrivals),
-            point.concurrency.to_string(),
-            latency.n.to_string(),
-            point.failed.to_string(),
-            figure(&latency.p50_ms),
-            figure(&latency.p95_ms),
-            figure(&latency.p99_ms),
-            figure(&latency.mean_ms),
-            figure(&latency.min_ms),
-            figure(&latency.max_ms),
-            figure(&point.item_ms),
-            figure(&point.throughput_items_per_sec),
-            figure(&point.requests_per_sec),
-            figure(&point.input_tokens_per_sec),
-            figure(&point.output_tokens_per_sec),
-            stream(&point.stream.ttft, |ttft| &ttft.p50_ms),
-            stream(&point.stream.ttft, |ttft| &ttft.p99_ms),
-            stream(&point.stream.tpot, |tpot| &tpot.p50_ms),
-            stream(&point.stream.tpot, |tpot| &tpot.p99_ms),
-            stream(&point.stream.itl, |itl| &itl.p50_ms),
-            stream(&point.stream.itl, |itl| &itl.p99_ms),
-            figure(&point.peak_hbm_mb),
-            quoted(point.trace_path.as_deref().unwrap_or_default()),
-            verdict(point).to_lowercase(),
-            causes.join(" "),
-            point.workload_hash.clone(),
-        ];
-        out.push_str(&cells.join(","));
-        out.push('\n');
-    }
-    out
+    let heading = COLUMNS.map(|(name, _)| name.to_owned()).to_vec();
+    let cells = |point: &PointResult| COLUMNS.map(|(_, cell)| cell(point)).to_vec();
+    lines(std::iter::once(heading).chain(results.results.iter().map(cells)))
 }
 
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
+/// A column of CSV: its name and what it says of a point.
+type CsvColumn = (&'static str, fn(&PointResult) -> String);
+
+const COLUMNS: [CsvColumn; 31] = [
+    ("point", |point| point.point.clone()),
+    ("batch_size", |point| count(point.shape.batch_size)),
+    ("label_count", |point| count(point.shape.label_count)),
+    ("input_len", |point| count(point.shape.input_len)),
+    ("output_len", |point| count(point.shape.output_len)),
+    ("arrivals", |point| point.arrivals.clone()),
+    ("concurrency", |point| point.concurrency.to_string()),
+    ("n", |point| point.latency.n.to_string()),
+    ("failed", |point| point.failed.to_string()),
+    ("p50_ms", |point| number(&point.latency.p50_ms)),
+    ("p95_ms", |point| number(&point.latency.p95_ms)),
+    ("p99_ms", |point| number(&point.latency.p99_ms)),
+    ("mean_ms", |point| number(&point.latency.mean_ms)),
+    ("min_ms", |point| number(&point.latency.min_ms)),
+    ("max_ms", |point| number(&point.latency.max_ms)),
+    ("item_ms", |point| number(&point.item_ms)),
+    ("throughput_items_per_sec", |point| number(&point.throughput_items_per_sec)),
+    ("requests_per_sec", |point| number(&point.requests_per_sec)),
+    ("input_tokens_per_sec", |point| number(&point.input_tokens_per_sec)),
+    ("output_tokens_per_sec", |point| number(&point.output_tokens_per_sec)),
+    ("ttft_p50_ms", |point| streamed(&point.stream.ttft, |ttft| &ttft.p50_ms)),
+    ("ttft_p99_ms", |point| streamed(&point.stream.ttft, |ttft| &ttft.p99_ms)),
+    ("tpot_p50_ms", |point| streamed(&point.stream.tpot, |tpot| &tpot.p50_ms)),
+    ("tpot_p99_ms", |point| streamed(&point.stream.tpot, |tpot| &tpot.p99_ms)),
+    ("itl_p50_ms", |point| streamed(&point.stream.itl, |itl| &itl.p50_ms)),
+    ("itl_p99_ms", |point| streamed(&point.stream.itl, |itl| &itl.p99_ms)),
+    ("peak_hbm_mb", |point| number(&point.peak_hbm_mb)),
+    ("trace_path", |point| point.trace_path.clone().unwrap_or_default()),
+    ("verdict", |point| verdict(point).to_lowercase()),
+    ("causes", |point| point.verdict.causes.iter().map(name).collect::<Vec<_>>().join(" ")),
+    ("workload_hash", |point| point.workload_hash.clone()),
+];
+
+fn count(count: Option<u32>) -> String {
+    count.map_or_else(String::new, |count| count.to_string())
+}
+
+fn number(figure: &Figure) -> String {
+    figure.value().map_or_else(String::new, |value| value.to_string())
+}
+
+fn streamed(durations: &Option<Durations>, of: fn(&Durations) -> &Figure) -> String {
+    durations.as_ref().map_or_else(String::new, |durations| number(of(durations)))
 }
 
 #[cfg(test)]

@@ -8,4 +8,4 @@ mod rows;
 pub(crate) mod trace;
 
 pub use rows::Table;
-pub(crate) use rows::{Rows, decimal, micros};
+pub(crate) use rows::{Rows, decimal, lines, micros};

@@ -122,6 +122,16 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Lines of cells, the first one of headings.
+pub(crate) fn lines(rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut writer = Writer::from_writer(Vec::new());
+    for row in rows {
+        // Memory takes any number of lines, and all have as many cells.
+        writer.write_record(row).unwrap_or_default();
+    }
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
 /// Microseconds, exactly.
 pub(crate) fn micros(time: Picos) -> String {
     decimal(time, 6)
