@@ -69,10 +69,13 @@ fn verdict(report: &ProfileReport) -> Vec<String> {
         }];
     }
     let latency = &report.latency;
+    let quantiles = [(&latency.p50_ms, "the median"), (&latency.p99_ms, "the 99th percentile")];
+    let known =
+        quantiles.iter().filter_map(|(figure, at)| Some(format!("{} ms at {at}", said(figure)?)));
+    let known: Vec<String> = known.collect();
     let mut sentences = vec![format!(
-        "A request takes {} ms at the median and {} ms at the 99th percentile ({} measured, {} failed).",
-        said(&latency.p50_ms),
-        said(&latency.p99_ms),
+        "A request takes {} ({} measured, {} failed).",
+        if known.is_empty() { "an unknown time".to_owned() } else { known.join(" and ") },
         report.requests.measured,
         report.requests.failed,
     )];
@@ -88,13 +91,13 @@ fn verdict(report: &ProfileReport) -> Vec<String> {
     sentences
 }
 
-/// A figure in a sentence.
-fn said(figure: &Metric) -> String {
-    match figure.value {
-        Some(value) if figure.status == Status::Valid => format!("{value:.1}"),
-        Some(value) => format!("about {value:.1}"),
-        None => "unknown".to_owned(),
-    }
+/// A figure in a sentence; nothing if it is not known.
+fn said(figure: &Metric) -> Option<String> {
+    let value = figure.value?;
+    Some(match figure.status {
+        Status::Valid => format!("{value:.1}"),
+        _ => format!("about {value:.1}"),
+    })
 }
 
 /// What the slowest request has more of.

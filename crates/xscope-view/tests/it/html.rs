@@ -1,9 +1,11 @@
 //! Pages of what lies beside a profile.
 
+use std::path::Path;
+
 use serde_json::json;
 use xscope_analysis::{RunFacts, profile};
-use xscope_trace::Trace;
 use xscope_trace::results::Results;
+use xscope_trace::{Trace, read_paths};
 use xscope_view::html::{Side, report_html};
 
 /// The page of a benchmark without a profile.
@@ -45,4 +47,14 @@ fn a_benchmark_shows_its_points_and_targets_and_what_must_not_be_used() {
 fn without_a_benchmark_there_is_no_page_of_one() {
     let text = report_html(Side::of_profile(profile(&Trace::default(), &RunFacts::default())));
     assert!(!text.contains("id=\"benchmark\""));
+}
+
+#[test]
+fn the_first_sentence_has_only_figures_that_are_known() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xscope-trace/tests/fixtures/run");
+    let report = profile(&read_paths(&[fixture]).unwrap(), &RunFacts::default());
+    assert_eq!(report.latency.p99_ms.value, None, "it has too few requests");
+    let text = report_html(Side::of_profile(report));
+    let sentence = text.split("A request takes ").nth(1).unwrap().split(").").next();
+    assert_eq!(sentence, Some("47.2 ms at the median (3 measured, 0 failed"));
 }
