@@ -12,7 +12,7 @@ use std::{
 use xscope_model::Owner;
 use xscope_trace::{Bytes, Nanos};
 
-use crate::stage::Stage;
+use crate::stage::{STAGES, Stage};
 
 /// Upper bounds in nanoseconds: 10 µs to 10 s, three to a decade.
 const TIME_BOUNDS: [u64; 19] = [
@@ -191,7 +191,8 @@ impl Metrics {
         head(out, "xscope_request_seconds", "histogram", "Score requests, headers to answer.");
         self.request.render(out, "xscope_request_seconds", "", 1e9);
         head(out, "xscope_stage_seconds", "histogram", "Score requests by pipeline stage.");
-        for (stage, histogram) in Stage::ALL.iter().zip(&self.stages) {
+        for (stage, histogram) in STAGES.iter().map(|&stage| (stage, &self.stages[stage as usize]))
+        {
             let label = format!("stage=\"{}\"", stage.name());
             histogram.render(out, "xscope_stage_seconds", &label, 1e9);
         }

@@ -4,65 +4,22 @@
 //! The pieces therefore never overlap and add up to the whole by construction, whatever path the
 //! request takes (an error, a prompt list that is spread over several batches).
 
+pub use xscope_trace::stage::Stage;
 use xscope_trace::{Nanos, clock};
 
-/// A stage of the scoring pipeline. Names and order are fixed: reports depend on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Stage {
-    /// Reading the body and checking its shape.
-    HttpParse,
-    /// Text to token ids (and the range check of ids that came as ids).
-    Tokenize,
-    /// Making the prompts of all items.
-    BatchBuild,
-    /// Handing the request to the scheduler, and the answer back.
-    IpcSend,
-    /// Waiting for a batch.
-    QueueWait,
-    /// Forming and padding the batch.
-    Schedule,
-    /// The model's forward pass of the batch.
-    Forward,
-    /// Log-probabilities of the labels, out of the logits of the batch.
-    LogprobExtract,
-    /// `exp` of, or softmax over, the labels' log-probabilities.
-    Softmax,
-    /// Making the response body.
-    HttpRespond,
-}
-
-impl Stage {
-    /// All stages in pipeline order.
-    pub const ALL: [Self; 10] = [
-        Self::HttpParse,
-        Self::Tokenize,
-        Self::BatchBuild,
-        Self::IpcSend,
-        Self::QueueWait,
-        Self::Schedule,
-        Self::Forward,
-        Self::LogprobExtract,
-        Self::Softmax,
-        Self::HttpRespond,
-    ];
-
-    /// The span name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HttpParse => "http.parse",
-            Self::Tokenize => "tokenize",
-            Self::BatchBuild => "batch.build",
-            Self::IpcSend => "ipc.send",
-            Self::QueueWait => "queue.wait",
-            Self::Schedule => "schedule",
-            Self::Forward => "forward",
-            Self::LogprobExtract => "logprob.extract",
-            Self::Softmax => "softmax",
-            Self::HttpRespond => "http.respond",
-        }
-    }
-}
+/// The stages that the engine has.
+pub const STAGES: [Stage; 10] = [
+    Stage::HttpParse,
+    Stage::Tokenize,
+    Stage::BatchBuild,
+    Stage::IpcSend,
+    Stage::QueueWait,
+    Stage::Schedule,
+    Stage::Forward,
+    Stage::LogprobExtract,
+    Stage::Softmax,
+    Stage::HttpRespond,
+];
 
 /// A stretch of one request that belongs to one stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,12 +129,5 @@ mod tests {
             clock.pieces()[3],
             Piece { stage: Stage::Schedule, start: Nanos(180), end: Nanos(200), batch: 7 }
         );
-    }
-
-    #[test]
-    fn stages_are_indexed_by_their_position() {
-        for (index, stage) in Stage::ALL.iter().enumerate() {
-            assert_eq!(*stage as usize, index);
-        }
     }
 }

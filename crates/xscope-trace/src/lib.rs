@@ -20,6 +20,7 @@ pub mod results;
 pub mod run;
 pub mod server_log;
 pub mod span;
+pub mod stage;
 pub mod stats;
 pub mod strings;
 pub mod time;

@@ -17,6 +17,7 @@ mod iterations;
 mod live;
 mod markup;
 pub mod otlp;
+mod palette;
 mod profile;
 mod sections;
 pub mod server;

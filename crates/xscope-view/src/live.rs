@@ -1,8 +1,8 @@
 //! A benchmark while it runs, as a page that is drawn again and again.
 
-use xscope_analysis::requests::pipeline::{PIPELINE, place};
 use xscope_load::newest::{Answer, Newest, NewestFigures};
 use xscope_trace::Nanos;
+use xscope_trace::stage::Stage;
 use xscope_trace::stats::as_f64;
 
 use crate::colour::{Text, Tone};
@@ -86,12 +86,11 @@ fn latencies(figures: &NewestFigures, most_ms: f64, out: &mut Text) {
 
 /// Mean times of the pipeline's stages; what else a server names may hold them.
 fn stages(figures: &NewestFigures, out: &mut Text) {
-    let known = figures.stages_ms.iter().filter(|(name, _)| place(name) < PIPELINE.len());
-    let mut stages: Vec<_> = known.collect();
-    stages.sort_by_key(|(name, _)| place(name));
-    let most = stages.iter().map(|&(_, &ms)| ms).fold(f64::MIN_POSITIVE, f64::max);
-    for (name, ms) in stages {
-        *out += format!(" {name:<16} {ms:>10.3} ms  ");
+    let known = Stage::ALL.map(|stage| Some((stage, *figures.stages_ms.get(stage.name())?)));
+    let known = || known.iter().flatten();
+    let most = known().map(|&(_, ms)| ms).fold(f64::MIN_POSITIVE, f64::max);
+    for (stage, ms) in known() {
+        *out += format!(" {stage:<16} {ms:>10.3} ms  ");
         out.line(Tone::Drawing.of(&bar(ms / most, 40)));
     }
 }

@@ -56,7 +56,7 @@ impl Footprint {
         };
         let mut footprint = Self { per: per.to_owned(), units: as_f64(units), ..Self::default() };
         for stage in requests.map(|requests| requests.stages.as_slice()).unwrap_or_default() {
-            footprint.stages_ms.insert(stage.name.clone(), stage.mean_ms * as_f64(measured));
+            footprint.stages_ms.insert(stage.name.to_string(), stage.mean_ms * as_f64(measured));
         }
         add_layers(&report.layers.root.children, "", &mut footprint.layers_us);
         let mut kernels: BTreeMap<(String, String, String), (f64, f64)> = BTreeMap::new();

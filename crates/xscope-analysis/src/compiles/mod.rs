@@ -18,8 +18,8 @@ use xscope_trace::{Metric, Nanos, Picos, Trace};
 
 use crate::compiles::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
-use crate::requests::pipeline::REQUEST;
 use crate::requests::spans::key_text;
+use xscope_trace::stage::REQUEST;
 
 /// How many of the requests that wait for a compilation are named.
 const WAITING_NAMED: usize = 10;

@@ -8,6 +8,7 @@ use xscope_trace::results::{CheckOutcome, Figure, Judgement, PointResult, Result
 
 use crate::error::{Error, Result};
 use crate::reports::profile_report::ProfileReport;
+use xscope_trace::stage::Stage;
 
 /// The figure that a target is for, and of which requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ enum Of {
     P99(u64),
     ItemsPerSec(u64),
     /// Share of the latency that a stage takes, in percent.
-    Stage(&'static str),
+    Stage(Stage),
     PeakHbm,
 }
 
@@ -47,8 +48,8 @@ impl Default for Targets {
             lower("single_item_p99", Of::P99(1), 50.0, 150.0),
             higher("batch_8", Of::ItemsPerSec(8), 200.0, 100.0),
             higher("batch_32", Of::ItemsPerSec(32), 500.0, 250.0),
-            lower("tokenization_share", Of::Stage("tokenize"), 5.0, 15.0),
-            lower("softmax_share", Of::Stage("softmax"), 1.0, 5.0),
+            lower("tokenization_share", Of::Stage(Stage::Tokenize), 5.0, 15.0),
+            lower("softmax_share", Of::Stage(Stage::Softmax), 1.0, 5.0),
             // Of a model of 1 B parameters.
             lower("peak_hbm", Of::PeakHbm, 8e3, 12e3),
         ])
@@ -224,7 +225,8 @@ fn point_figure(target: &Target, point: &PointResult) -> Option<Figure> {
         Of::ItemsPerSec(_) => Some(point.throughput_items_per_sec.clone()),
         Of::PeakHbm => point.peak_hbm_mb.value().map(|_| point.peak_hbm_mb.clone()),
         Of::Stage(name) => {
-            let (stage, whole) = (point.server_ms.get(name)?, point.from_sent.mean_ms.value()?);
+            let (stage, whole) =
+                (point.server_ms.get(name.name())?, point.from_sent.mean_ms.value()?);
             (whole > 0.0).then(|| Figure::Value(100.0 * stage / whole))
         }
     }

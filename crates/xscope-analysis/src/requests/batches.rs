@@ -14,8 +14,8 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::pipeline::{DECODE, FORWARD};
 use crate::requests::spans::arg;
+use xscope_trace::stage::Stage;
 
 /// One batch and its shares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,12 +74,12 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
     for span in &trace.spans {
         let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
         match span.request {
-            Some(request) if trace.strings.get(span.name) == FORWARD => {
+            Some(request) if trace.strings.get(span.name) == Stage::Forward.name() => {
                 let tokens = arg(trace, span, "tokens").unwrap_or(0);
                 *members.entry(batch).or_default().entry(request).or_default() += tokens;
             }
             None => {
-                if trace.strings.get(span.name) == DECODE {
+                if trace.strings.get(span.name) == Stage::Decode.name() {
                     decodes.insert(batch);
                 }
                 let figure = |key| arg(trace, span, key).unwrap_or(0);

@@ -12,8 +12,8 @@ use xscope_trace::Trace;
 use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 
-use crate::requests::pipeline::{PIPELINE, REQUEST};
 use crate::requests::spans::args;
+use xscope_trace::stage::{REQUEST, Stage};
 
 /// A batch's number is unique in the process that gave it.
 pub(crate) type BatchKey = (SourceId, SpanKey);
@@ -71,7 +71,7 @@ impl Join {
                     owners.push(self.owner(request));
                     owners.extend(rids(trace, span).map(|rid| self.owner(rid)));
                 }
-                (None, Some(batch)) if PIPELINE.contains(&trace.strings.get(span.name)) => {
+                (None, Some(batch)) if Stage::named(trace.strings.get(span.name)).is_some() => {
                     owners.extend(self.members((span.source, batch)).iter().map(|&(key, _)| key));
                 }
                 _ => {}

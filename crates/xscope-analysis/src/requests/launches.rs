@@ -12,7 +12,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
-use crate::requests::pipeline::{DECODE, FORWARD};
+use xscope_trace::stage::Stage;
 
 /// What was found out by time and order.
 ///
@@ -98,7 +98,10 @@ fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     for span in &trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
-        let is_pass = matches!(trace.strings.get(span.name), FORWARD | DECODE);
+        let is_pass = matches!(
+            Stage::named(trace.strings.get(span.name)),
+            Some(Stage::Forward | Stage::Decode)
+        );
         if is_pass && !join.members(batch).is_empty() {
             let extent = extents.entry(batch).or_insert((span.start, span.end()));
             *extent = (extent.0.min(span.start), extent.1.max(span.end()));

@@ -8,7 +8,6 @@ pub mod follow;
 pub(crate) mod join;
 pub mod latency;
 pub(crate) mod launches;
-pub mod pipeline;
 pub mod profiled;
 pub mod slow;
 pub(crate) mod spans;

@@ -9,8 +9,8 @@ use xscope_trace::{Metric, Picos, Trace};
 
 use crate::memory::{MemoryReport, hbm_peak};
 use crate::requests::batches::BatchView;
-use crate::requests::pipeline::{FORWARD, place};
 use crate::requests::view::RequestView;
+use xscope_trace::stage::{Stage, StageName};
 
 /// One profiled request, with the names that users of the Score API have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,18 +42,9 @@ pub struct Profiled {
     /// What it ran on; absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
-    /// Every stage with its time; they add up to `total_latency_ms`.
-    pub waterfall: BTreeMap<String, f64>,
-}
-
-impl Profiled {
-    /// Its stages with their milliseconds, in the order of the pipeline.
-    pub fn stages(&self) -> Vec<(&str, f64)> {
-        let mut stages: Vec<_> =
-            self.waterfall.iter().map(|(name, &ms)| (name.as_str(), ms)).collect();
-        stages.sort_by_key(|&(name, _)| place(name));
-        stages
-    }
+    /// Every stage with its milliseconds, in the order of the pipeline; they add up to
+    /// `total_latency_ms`.
+    pub waterfall: BTreeMap<StageName, f64>,
 }
 
 pub(crate) fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Picos> {
@@ -72,8 +63,8 @@ pub(crate) fn profiled(
     shares: &BTreeMap<SpanKey, Picos>,
     memory: &MemoryReport,
 ) -> Profiled {
-    let stage = |name: &str| match view.has_server {
-        true => Metric::valid(millis(view.stage(name)), "ms"),
+    let stage = |stage: Stage| match view.has_server {
+        true => Metric::valid(millis(view.stage(stage)), "ms"),
         false => Metric::unavailable("ms", "the server recorded no spans for this request"),
     };
     let mine: Vec<&BatchView> =
@@ -86,12 +77,12 @@ pub(crate) fn profiled(
     Profiled {
         request_id: view.id.clone(),
         total_latency_ms: millis(view.total),
-        tokenization_ms: stage("tokenize"),
-        queue_wait_ms: stage("queue.wait"),
-        model_forward_ms: stage("forward"),
+        tokenization_ms: stage(Stage::Tokenize),
+        queue_wait_ms: stage(Stage::QueueWait),
+        model_forward_ms: stage(Stage::Forward),
         padding_ms: padding_ms(view, &mine),
-        logprob_extraction_ms: stage("logprob.extract"),
-        softmax_ms: stage("softmax"),
+        logprob_extraction_ms: stage(Stage::LogprobExtract),
+        softmax_ms: stage(Stage::Softmax),
         batch_size: count(mine.iter().map(|batch| batch.rows).max().unwrap_or(0)),
         num_items: view.items,
         num_label_tokens: view.labels,
@@ -129,7 +120,7 @@ fn padding_ms(view: &RequestView, batches: &[&BatchView]) -> Metric {
     let share = as_f64(padded.saturating_sub(tokens)) / as_f64(padded);
     let why = "the share of `forward` that padding has of the batches' tokens, as if every token took \
                the same time";
-    Metric::degraded(millis(view.stage(FORWARD)) * share, "ms", why)
+    Metric::degraded(millis(view.stage(Stage::Forward)) * share, "ms", why)
 }
 
 pub(crate) fn no_request() -> Profiled {
@@ -161,13 +152,14 @@ pub(crate) fn no_request() -> Profiled {
 mod tests {
     use xscope_trace::Picos;
     use xscope_trace::model::SpanKey;
+    use xscope_trace::stage::Stage;
 
     use super::{BatchView, RequestView, padding_ms};
 
     #[test]
     fn padding_is_a_share_of_the_forward_pass() {
         let mut view = RequestView { total: Picos(100), ..RequestView::default() };
-        view.stages.insert("forward".to_owned(), Picos(80_000_000_000));
+        view.stages.insert(Stage::Forward.into(), Picos(80_000_000_000));
         let batch = |tokens, padded_tokens, is_decode| BatchView {
             batch: SpanKey::Number(1),
             rows: 1,

@@ -59,7 +59,7 @@ pub(crate) fn slow(
     }
     let sides = [slow, others];
     let means = sides.map(|views| -> BTreeMap<String, f64> {
-        stages(views).into_iter().map(|row| (row.name, row.mean_ms)).collect()
+        stages(views).into_iter().map(|row| (row.name.to_string(), row.mean_ms)).collect()
     });
     let names: BTreeSet<&String> = means.iter().flat_map(BTreeMap::keys).collect();
     let mut rows: Vec<SlowStage> = names

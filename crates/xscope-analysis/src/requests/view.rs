@@ -9,11 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+use xscope_trace::stage::{REQUEST, Stage, StageName};
 use xscope_trace::{Picos, Trace};
 
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::pipeline::{DECODE, FORWARD, REQUEST, UNACCOUNTED};
 use crate::requests::spans::{args, given_name, key_text, names_of_requests};
 
 /// One request, cut into stages.
@@ -26,7 +26,7 @@ pub struct RequestView {
     pub start: Picos,
     pub total: Picos,
     /// Time in each stage; the values add up to `total`.
-    pub stages: BTreeMap<String, Picos>,
+    pub stages: BTreeMap<StageName, Picos>,
     /// The batches that served it, in order.
     pub batches: Vec<SpanKey>,
     /// Tokens of each of its sequences, as the server counted them.
@@ -49,8 +49,8 @@ impl RequestView {
     }
 
     /// Time in `stage`, zero if it was never there.
-    pub(crate) fn stage(&self, stage: &str) -> Picos {
-        self.stages.get(stage).copied().unwrap_or_default()
+    pub(crate) fn stage(&self, stage: Stage) -> Picos {
+        self.stages.get(&stage.into()).copied().unwrap_or_default()
     }
 }
 
@@ -69,10 +69,10 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         let server = key.and_then(|key| spans.remove(&key)).unwrap_or_default();
         let mut pieces = server_pieces(trace, &server, launches);
         let sent = client.sent.unwrap_or(client.intended);
-        pieces.push(Piece::of("client.wait", client.intended, sent));
+        pieces.push(Piece::of(Stage::ClientWait, client.intended, sent));
         if let Some((start, end)) = server_window(trace, &server) {
-            pieces.push(Piece::of("client.send", sent, start));
-            pieces.push(Piece::of("client.receive", end, client.end));
+            pieces.push(Piece::of(Stage::ClientSend, sent, start));
+            pieces.push(Piece::of(Stage::ClientReceive, end, client.end));
         }
         let mut view = tile(client.id.clone(), (client.intended, client.end), pieces);
         describe(trace, &server, &mut view);
@@ -124,72 +124,77 @@ enum Rank {
 }
 
 /// A stretch of a request that one span, or a gap between two, accounts for.
-#[derive(Debug, Clone, Copy)]
-struct Piece<'a> {
-    name: &'a str,
+#[derive(Debug, Clone)]
+struct Piece {
+    stage: StageName,
     start: Picos,
     end: Picos,
     rank: Rank,
 }
 
-impl<'a> Piece<'a> {
-    fn of(name: &'a str, start: Picos, end: Picos) -> Self {
-        let rank = match name {
-            DECODE => Rank::Decode,
-            "queue.wait" => Rank::Waits,
+impl Piece {
+    fn of(stage: impl Into<StageName>, start: Picos, end: Picos) -> Self {
+        let stage = stage.into();
+        let rank = match stage {
+            StageName::Known(Stage::Decode) => Rank::Decode,
+            StageName::Known(Stage::QueueWait) => Rank::Waits,
             _ => Rank::Works,
         };
-        Self { name, start, end, rank }
+        Self { stage, start, end, rank }
     }
 }
 
-fn server_pieces<'a>(
-    trace: &'a Trace,
-    spans: &[&RequestSpan],
-    launches: &Launches,
-) -> Vec<Piece<'a>> {
+fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> Vec<Piece> {
     let mut spans: Vec<&RequestSpan> =
         spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
     spans.sort_by_key(|span| (span.start, span.end()));
     let mut pieces = Vec::with_capacity(spans.len());
     let mut last: Option<(Picos, SourceId)> = None;
     for span in &spans {
-        let piece = Piece::of(trace.strings.get(span.name), span.start, span.end());
-        pieces.push(piece);
-        if piece.rank == Rank::Decode {
+        let stage = StageName::of(trace.strings.get(span.name));
+        let is_decode = stage == Stage::Decode;
+        pieces.push(Piece::of(stage, span.start, span.end()));
+        if is_decode {
             continue;
         }
         if let Some((end, source)) = last
-            && end < piece.start
+            && end < span.start
             && source != span.source
         {
-            let rank = Rank::OnTheWay;
-            pieces.push(Piece { name: "ipc.send", start: end, end: piece.start, rank });
+            let (stage, rank) = (Stage::IpcSend.into(), Rank::OnTheWay);
+            pieces.push(Piece { stage, start: end, end: span.start, rank });
         }
-        if last.is_none_or(|(end, _)| end <= piece.end) {
-            last = Some((piece.end, span.source));
+        if last.is_none_or(|(end, _)| end <= span.end()) {
+            last = Some((span.end(), span.source));
         }
     }
-    let batches = |wanted: &str| -> BTreeSet<BatchKey> {
-        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted);
+    let batches = |wanted: Stage| -> BTreeSet<BatchKey> {
+        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted.name());
         named.filter_map(|span| Some((span.source, span.batch?))).collect()
     };
-    for batch in batches(FORWARD).difference(&batches(DECODE)) {
+    for batch in batches(Stage::Forward).difference(&batches(Stage::Decode)) {
         let extents = launches.extents.get(batch).into_iter().flatten();
-        let rank = Rank::Device;
-        pieces.extend(extents.map(|&(start, end)| Piece { name: FORWARD, start, end, rank }));
+        let piece = |&(start, end)| {
+            let (stage, rank) = (Stage::Forward.into(), Rank::Device);
+            Piece { stage, start, end, rank }
+        };
+        pieces.extend(extents.map(piece));
     }
     pieces
 }
 
 /// Lays pieces into a window so that every moment belongs to one.
-fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> RequestView {
-    pieces.sort_by_key(|piece| (piece.start, piece.end, piece.name));
+fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece>) -> RequestView {
+    let place = |piece: &Piece| (piece.start, piece.end);
+    pieces.sort_by(|a, b| {
+        place(a).cmp(&place(b)).then_with(|| a.stage.as_str().cmp(b.stage.as_str()))
+    });
     let (start, end) = (window.0, window.1.max(window.0));
-    let mut stages: BTreeMap<String, Picos> = BTreeMap::new();
-    let mut add = |name: &str, time: Picos| {
+    let unaccounted = StageName::Known(Stage::Unaccounted);
+    let mut stages: BTreeMap<StageName, Picos> = BTreeMap::new();
+    let mut add = |stage: &StageName, time: Picos| {
         if time > Picos::ZERO {
-            let sum = stages.entry(name.to_owned()).or_default();
+            let sum = stages.entry(stage.clone()).or_default();
             *sum = sum.saturating_add(time);
         }
     };
@@ -206,8 +211,8 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> Reque
     let mut active: BTreeSet<(Rank, usize)> = BTreeSet::new();
     let mut at = start;
     for (moment, piece, begins) in moments {
-        let name = active.last().map_or(UNACCOUNTED, |&(_, index)| pieces[index].name);
-        add(name, moment - at);
+        let stage = active.last().map_or(&unaccounted, |&(_, index)| &pieces[index].stage);
+        add(stage, moment - at);
         at = moment;
         if begins {
             active.insert(piece);
@@ -215,7 +220,7 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece<'_>>) -> Reque
             active.remove(&piece);
         }
     }
-    add(UNACCOUNTED, end - at);
+    add(&unaccounted, end - at);
     RequestView { id, start, total: end - start, stages, ..RequestView::default() }
 }
 
@@ -223,7 +228,7 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
     view.has_server = !spans.is_empty();
     let mut batches: Vec<(Picos, SpanKey)> = Vec::new();
     for span in spans {
-        if trace.strings.get(span.name) == FORWARD {
+        if trace.strings.get(span.name) == Stage::Forward.name() {
             batches.extend(span.batch.map(|batch| (span.start, batch)));
         }
         view.sequence_tokens.extend(args(trace, span, "sequence_tokens"));
@@ -239,16 +244,19 @@ mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use xscope_trace::model::ArgCell;
     use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+    use xscope_trace::stage::StageName;
     use xscope_trace::{Picos, Trace};
 
-    use super::{Piece, UNACCOUNTED, requests, tile};
+    use super::{Piece, requests, tile};
     use crate::requests::stages::stages;
 
     fn stage(pieces: &[(&'static str, i64, i64)], window: (i64, i64)) -> Vec<(String, i64)> {
-        let pieces =
-            pieces.iter().map(|&(name, s, e)| Piece::of(name, Picos(s), Picos(e))).collect();
+        let pieces = pieces
+            .iter()
+            .map(|&(name, s, e)| Piece::of(StageName::of(name), Picos(s), Picos(e)))
+            .collect();
         let view = tile("r".to_owned(), (Picos(window.0), Picos(window.1)), pieces);
-        view.stages.into_iter().map(|(name, time)| (name, time.0)).collect()
+        view.stages.into_iter().map(|(name, time)| (name.to_string(), time.0)).collect()
     }
 
     fn named(rows: &[(&str, i64)]) -> Vec<(String, i64)> {
@@ -260,7 +268,7 @@ mod tests {
         let pieces = [("tokenize", 10, 20), ("forward", 30, 60), ("queue.wait", 15, 40)];
         assert_eq!(
             stage(&pieces, (0, 70)),
-            named(&[("forward", 30), ("queue.wait", 10), ("tokenize", 10), (UNACCOUNTED, 20)])
+            named(&[("tokenize", 10), ("queue.wait", 10), ("forward", 30), ("unaccounted", 20)])
         );
     }
 
@@ -269,7 +277,7 @@ mod tests {
         let pieces = [("schedule", 0, 50), ("forward", 10, 40), ("decode", 45, 80)];
         assert_eq!(
             stage(&pieces, (0, 80)),
-            named(&[("decode", 30), ("forward", 30), ("schedule", 20)])
+            named(&[("schedule", 20), ("forward", 30), ("decode", 30)])
         );
     }
 
@@ -296,7 +304,7 @@ mod tests {
     #[test]
     fn pieces_outside_the_window_do_not_count() {
         let pieces = [("a", -10, 5), ("b", 90, 120), ("c", 200, 300)];
-        assert_eq!(stage(&pieces, (0, 100)), named(&[("a", 5), ("b", 10), (UNACCOUNTED, 85)]));
+        assert_eq!(stage(&pieces, (0, 100)), named(&[("unaccounted", 85), ("a", 5), ("b", 10)]));
     }
 
     proptest! {
@@ -309,7 +317,7 @@ mod tests {
             let pieces: Vec<_> = pieces
                 .into_iter()
                 .map(|(name, start, dur)| {
-                    Piece::of(names[name], Picos(start), Picos(start + dur))
+                    Piece::of(StageName::of(names[name]), Picos(start), Picos(start + dur))
                 })
                 .collect();
             let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces);

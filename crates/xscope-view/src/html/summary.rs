@@ -9,7 +9,8 @@ use xscope_trace::quality::Severity;
 
 use crate::html::benchmark::{checks, invalid};
 use crate::html::side::Side;
-use crate::markup::{figure, findings, stacked, stage_class, waterfall};
+use crate::markup::{figure, findings, stacked, waterfall};
+use crate::palette::stage_class;
 use crate::text::{percent, shorten};
 
 /// Findings on the first screen.
@@ -84,7 +85,7 @@ fn verdict(report: &ProfileReport) -> Vec<String> {
     let largest: Vec<String> = stages
         .iter()
         .take(2)
-        .map(|stage| format!("{} {}", shorten(&stage.name, 40), percent(stage.share)))
+        .map(|stage| format!("{} {}", shorten(stage.name.as_str(), 40), percent(stage.share)))
         .collect();
     sentences.push(format!("Its time goes to {}.", largest.join(" and ")));
     sentences.extend(report.slowest.as_ref().and_then(|slowest| slower(&report.typical, slowest)));
@@ -111,7 +112,7 @@ fn slower(typical: &Profiled, slowest: &Profiled) -> Option<String> {
     (more > 0.0 && ms > 0.0).then(|| {
         format!(
             "The slowest request took {more:.1} ms longer than the typical one: {ms:.1} ms more in {}.",
-            shorten(name, 40)
+            shorten(name.as_str(), 40)
         )
     })
 }

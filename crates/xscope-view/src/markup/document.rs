@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use crate::palette::stage_rules;
 use crate::text::shorten;
 
 /// The style sheet of all pages.
@@ -44,7 +45,7 @@ pub(crate) fn document(title: &str, pages: &[Page], data: &str) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content=(concat!("xscope ", env!("CARGO_PKG_VERSION")));
                 title { (title) " - xscope" }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(stage_rules())) }
             }
             body {
                 header {

@@ -4,6 +4,4 @@ mod document;
 mod parts;
 
 pub(crate) use document::{Page, SCRIPTS, STYLE, document};
-pub(crate) use parts::{
-    ROWS, chart, figure, findings, grid, sentence, stacked, stage_class, table, waterfall,
-};
+pub(crate) use parts::{ROWS, chart, figure, findings, grid, sentence, stacked, table, waterfall};

@@ -1,7 +1,6 @@
 //! Tables, bars and figures of pages.
 
 use maud::{Markup, html};
-use xscope_analysis::requests::pipeline::{PIPELINE, place};
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
@@ -10,6 +9,7 @@ use xscope_trace::stats::as_f64;
 
 use crate::colour::Tone;
 use crate::grid::{Cell, Column, Grid};
+use crate::palette::stage_class;
 use crate::text::{metric, percent, shorten};
 
 /// Rows of a table that a page can hold.
@@ -106,11 +106,6 @@ pub(crate) fn figure(figure: &Metric, digits: usize) -> Markup {
     }
 }
 
-/// The class that colours a stage: a colour and, for the second half, stripes.
-pub(crate) fn stage_class(name: &str) -> String {
-    format!("fill f{}", place(name).min(PIPELINE.len() - 1))
-}
-
 /// Where the time of one request went, a row for each stage, each where the one before it ends;
 /// the width stands for `widest_ms`, so that requests can be compared, unless little were left to see.
 pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Markup {
@@ -132,9 +127,9 @@ pub(crate) fn waterfall(title: &str, request: &Profiled, widest_ms: f64) -> Mark
                     @if !fits { ". Drawn to its own scale." }
                 }
             }
-            @for (name, ms) in request.stages() {
+            @for (name, &ms) in &request.waterfall {
                 div.row {
-                    span.name { (shorten(name, 40)) }
+                    span.name { (shorten(name.as_str(), 40)) }
                     span.lane {
                         span class=(stage_class(name))
                             style=(format!("margin-left:{:.3}%;width:{:.3}%", percent_of(before), percent_of(ms))) {}

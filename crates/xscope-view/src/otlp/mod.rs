@@ -23,6 +23,7 @@ use encode::{KeyValue, Link, Span, Status, attribute, chunks};
 use tree::parents;
 
 use crate::text::shorten;
+use xscope_trace::stage::{Stage, StageName};
 
 /// Longest text that is sent, in characters: names may be of any length, collectors refuse much.
 const TEXT: usize = 2000;
@@ -162,7 +163,8 @@ impl<'a> Builder<'a> {
     fn request(&mut self, request: &Followed<'a>) {
         let view = &request.view;
         let root = self.root(0, self.spans.len());
-        let generates = view.stages.contains_key("decode") || (view.has_client && view.labels == 0);
+        let generates = view.stages.contains_key(&Stage::Decode.into())
+            || (view.has_client && view.labels == 0);
         let operation = if generates { "text_completion" } else { "score" };
         let name = match &self.model {
             Some(model) => format!("{operation} {model}"),
@@ -214,8 +216,11 @@ impl<'a> Builder<'a> {
             all.push(attribute("xscope.warmup", view.is_warmup));
         }
         // What the report says: every moment is in one stage, and they add up to the span.
-        let stage = |(name, time): (&String, &Picos)| {
-            attribute(&format!("xscope.stage.{}_ms", shorten(name, 80)), time.as_micros() / 1e3)
+        let stage = |(name, time): (&StageName, &Picos)| {
+            attribute(
+                &format!("xscope.stage.{}_ms", shorten(name.as_str(), 80)),
+                time.as_micros() / 1e3,
+            )
         };
         all.extend(view.stages.iter().map(stage));
         all

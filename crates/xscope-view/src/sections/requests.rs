@@ -23,6 +23,7 @@ use crate::sections::differ::{Sides, cells, columns as sides_of, differences};
 use crate::sections::overhead::{overhead_grid, overhead_notes};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
 use crate::text::{bar, metric, percent, shorten};
+use xscope_trace::stage::{Stage, StageName};
 
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
@@ -101,7 +102,14 @@ pub(crate) fn stages(stages: &[StageRow]) -> Grid {
     let rows = stages.iter().map(|stage| {
         let ms = |ms: f64| format!("{ms:.3}");
         let (p50, p99, mean) = (ms(stage.p50_ms), ms(stage.p99_ms), ms(stage.mean_ms));
-        row![stage.name.clone(), p50, p99, mean, percent(stage.share), Cell::bar(stage.share, 24)]
+        row![
+            stage.name.to_string(),
+            p50,
+            p99,
+            mean,
+            percent(stage.share),
+            Cell::bar(stage.share, 24)
+        ]
     });
     Grid::new("Stages (share of all requests' wall time)", columns, rows)
 }
@@ -117,7 +125,7 @@ fn waterfall(title: &'static str, request: &Profiled) -> Grid {
 fn slow_stages(slow: &SlowReport) -> Grid {
     let rows = slow.stages.iter().map(|stage| {
         let ms = |ms: f64| format!("{ms:.3}");
-        row![stage.name.clone(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
+        row![stage.name.to_string(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
     });
     Grid::new(
         "Where the slowest 1 % lose time (means)",
@@ -186,14 +194,15 @@ pub(crate) fn waterfall_rows(request: &Profiled) -> Vec<Vec<Cell>> {
         .value
         .is_some()
         .then(|| row!["  padding", metric(&request.padding_ms, 3), "of forward, by tokens"]);
-    let rows = request.stages().into_iter().flat_map(|(name, ms)| {
+    let rows = request.waterfall.iter().flat_map(|(name, &ms)| {
         let share = |ms: f64| ms / request.total_latency_ms;
         let indent = " ".repeat(bar(share(before), WATERFALL).chars().count());
         before += ms;
         let drawn = bar(share(ms), WATERFALL);
         let drawn = if drawn.is_empty() { "▏" } else { &drawn };
-        let row = row![name, format!("{ms:.3}"), Cell::of(Tone::Drawing, indent + drawn)];
-        let below = padding.clone().filter(|_| name == "forward");
+        let row =
+            row![name.to_string(), format!("{ms:.3}"), Cell::of(Tone::Drawing, indent + drawn)];
+        let below = padding.clone().filter(|_| *name == Stage::Forward);
         std::iter::once(row).chain(below)
     });
     rows.collect()
@@ -253,7 +262,7 @@ fn difference(sides: &Sides<'_>) -> Option<Markup> {
         row
     });
     let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
-        report.stages.iter().map(|stage| (stage.name.clone(), stage.mean_ms)).collect()
+        report.stages.iter().map(|stage| (stage.name.to_string(), stage.mean_ms)).collect()
     };
     let stages = sides.joined(mean, |ms| format!("{ms:.3}"));
     let stages = differences("Mean time in each stage, ms", "stage", stages);
@@ -271,7 +280,7 @@ fn request_rows(trace: &Trace, rows: &mut Rows<'_>) -> io::Result<u64> {
         return Ok(0);
     }
     let all: Vec<&RequestView> = views.iter().collect();
-    let stages: Vec<String> = stages_of(&all).into_iter().map(|stage| stage.name).collect();
+    let stages: Vec<StageName> = stages_of(&all).into_iter().map(|stage| stage.name).collect();
     let columns =
         ["request", "start_us", "latency_ms", "items", "labels", "tokens", "warmup", "ok"];
     let stage_columns = stages.iter().map(|stage| format!("{stage}_ms"));
@@ -286,7 +295,7 @@ fn request_rows(trace: &Trace, rows: &mut Rows<'_>) -> io::Result<u64> {
 fn request_row(
     view: &RequestView,
     zero: Picos,
-    stages: &[String],
+    stages: &[StageName],
     rows: &mut Rows<'_>,
 ) -> io::Result<()> {
     let millis = |time: Picos| decimal(time, 9);

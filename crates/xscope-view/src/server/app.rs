@@ -1,5 +1,6 @@
 //! What is looked at, and what each address answers.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::palette::stage_colours;
 use crate::server::answer::{blocking, chain, json, nothing, refuse, self_contained, unknown};
 use crate::server::live::Live;
 use crate::server::runs::Runs;
@@ -146,6 +148,7 @@ async fn status(State(app): Shared, UrlPath((_, id)): RunPath) -> Response<Body>
                 "requests": trace.client.len(),
                 "items": timeline.items().len(),
                 "too_deep": timeline.too_deep(),
+                "stage_colours": BTreeMap::from(stage_colours()),
                 "findings": trace.findings.iter().take(MOST_FINDINGS).collect::<Vec<_>>(),
             })
         }

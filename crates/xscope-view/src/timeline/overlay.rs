@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
             args.push(("tokens", number(tokens)));
         }
         for (stage, time) in &view.stages {
-            args.push((stage, ArgCell::Float(time.as_micros() / 1e3)));
+            args.push((stage.as_str(), ArgCell::Float(time.as_micros() / 1e3)));
         }
         args.into_iter()
             .map(|(key, cell)| {

@@ -19,8 +19,11 @@ var timeline = (function (timeline) {
   }
   scheme.addEventListener('change', function () { readTheme(); timeline.redraw(); });
 
+  // Stages have the colours that they have in the report.
+  timeline.stageColours = {};
   const colours = new Map();
   function colourOf(id, name) {
+    if (name && Object.hasOwn(timeline.stageColours, name)) return timeline.stageColours[name];
     let index = colours.get(name || id);
     if (index === undefined) {
       let hash = 2166136261;

@@ -472,6 +472,7 @@
     }
     state.length = Math.max(1, status.length);
     state.status = status;
+    timeline.stageColours = status.stage_colours;
     state.tree = new timeline.Tree(await (await timeline.ask('tree')).arrayBuffer(), status.items);
     state.windows = new timeline.Windows(state.tree);
     notice('');

@@ -4,9 +4,9 @@ use xscope_trace::Trace;
 
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::pipeline::FORWARD;
 use crate::requests::spans::arg;
 use crate::requests::view::RequestView;
+use xscope_trace::stage::Stage;
 
 /// A trace and its requests.
 pub(crate) struct Facts<'a> {
@@ -25,7 +25,7 @@ impl Facts<'_> {
         trace.spans.iter().filter_map(|span| {
             // Waiting for a batch has the name too, and no tokens.
             let is_pass = span.request.is_none()
-                && trace.strings.get(span.name) == FORWARD
+                && trace.strings.get(span.name) == Stage::Forward.name()
                 && arg(trace, span, "padded_tokens").is_some();
             span.batch.filter(|_| is_pass).map(|batch| (span.source, batch))
         })

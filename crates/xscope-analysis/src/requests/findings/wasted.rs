@@ -10,7 +10,7 @@ use xscope_trace::stats::{millis, share, sum};
 
 use crate::requests::findings::facts::Facts;
 use crate::requests::join::BatchKey;
-use crate::requests::pipeline::DECODE;
+use xscope_trace::stage::Stage;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let &Facts { trace, join, launches, measured, .. } = facts;
@@ -58,7 +58,7 @@ fn decodes(facts: &Facts<'_>) -> BTreeMap<BatchKey, Picos> {
     for span in &facts.trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
-        let is_decode = facts.trace.strings.get(span.name) == DECODE;
+        let is_decode = facts.trace.strings.get(span.name) == Stage::Decode.name();
         if is_decode && !facts.join.members(batch).is_empty() {
             let time = times.entry(batch).or_default();
             *time = time.saturating_add(span.dur);
