@@ -17,7 +17,7 @@ pub struct EventMeta {
     /// The operation of that program, if it is not the name itself (GPU kernels).
     pub op: StrId,
     /// Scope path (the op name of HLO metadata), if the recorder gave one; else empty. Use
-    /// [`Trace::scope_of`], which also asks the program.
+    /// [`Trace::scope_of`](crate::Trace::scope_of), which also asks the program.
     pub scope: StrId,
     /// Floating-point operations per execution, as recorded.
     pub flops: Option<u64>,

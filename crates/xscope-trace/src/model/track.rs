@@ -74,7 +74,7 @@ pub struct Process {
     pub labels: StrId,
 }
 
-/// A slice, by its track in [`Trace::tracks`] and its row there.
+/// A slice, by its track in [`Trace::tracks`](crate::Trace::tracks) and its row there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SliceRef {
     pub track: TrackId,
