@@ -80,18 +80,27 @@ pub(crate) fn run(names: &[String]) -> Result<String> {
     }
     let before = changes()?;
     let mut times = String::new();
+    let mut failed = Vec::new();
     let chosen =
         STEPS.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|it| it == name));
     for (name, step) in chosen {
         say(&format!("\n== {name}"));
         let begin = Instant::now();
-        step(&place).with_context(|| format!("step {name}"))?;
+        let outcome = step(&place);
         let time = format!("{:>5} s  {name}\n", begin.elapsed().as_secs());
         say(&format!("-- {}", time.trim()));
         times += &time;
+        // The rest is tried too: on a machine that one has to wait for, each failure should be seen.
+        if let Err(error) = outcome {
+            say(&format!("error: step {name}: {error:#}"));
+            failed.push(*name);
+        }
     }
     if changes()? != before {
         bail!("the steps changed files of the checkout:\n{}", changes()?);
+    }
+    if !failed.is_empty() {
+        bail!("of the steps\n{times}these failed: {}", failed.join(", "));
     }
     Ok(format!("\n{times}all checks passed"))
 }
