@@ -43,6 +43,17 @@ pub enum Backend {
     Fixed,
 }
 
+struct Facts {
+    name: &'static str,
+    /// What `bench_serving` calls it.
+    also: &'static [&'static str],
+    /// Of a workload that says none.
+    path: &'static str,
+    asks: fn(&Ask) -> bool,
+    /// Whether a prompt may be token ids.
+    takes_ids: bool,
+}
+
 impl Backend {
     pub const ALL: [Self; 9] = [
         Self::Sglang,
@@ -57,16 +68,75 @@ impl Backend {
     ];
 
     pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// All that is known of it, but for how it spells.
+    fn facts(self) -> Facts {
         match self {
-            Self::Sglang => "sglang",
-            Self::VllmGenerative => "vllm-generative",
-            Self::VllmScore => "vllm-score",
-            Self::VllmRerank => "vllm-rerank",
-            Self::TeiRerank => "tei-rerank",
-            Self::SglangGenerate => "sglang-generate",
-            Self::OpenaiCompletions => "openai-completions",
-            Self::OpenaiChat => "openai-chat",
-            Self::Fixed => "fixed",
+            Self::Sglang => Facts {
+                name: "sglang",
+                also: &[],
+                path: "/v1/score",
+                asks: |ask| matches!(ask, Ask::Score(_)),
+                takes_ids: true,
+            },
+            Self::VllmGenerative => Facts {
+                name: "vllm-generative",
+                also: &[],
+                path: "/generative_scoring",
+                asks: |ask| matches!(ask, Ask::Score(_)),
+                takes_ids: true,
+            },
+            Self::VllmScore => Facts {
+                name: "vllm-score",
+                also: &[],
+                path: "/score",
+                asks: |ask| matches!(ask, Ask::Rerank(_)),
+                takes_ids: false,
+            },
+            Self::VllmRerank => Facts {
+                name: "vllm-rerank",
+                also: &[],
+                path: "/rerank",
+                asks: |ask| matches!(ask, Ask::Rerank(_)),
+                takes_ids: false,
+            },
+            Self::TeiRerank => Facts {
+                name: "tei-rerank",
+                also: &[],
+                path: "/rerank",
+                asks: |ask| matches!(ask, Ask::Rerank(_)),
+                takes_ids: false,
+            },
+            Self::SglangGenerate => Facts {
+                name: "sglang-generate",
+                also: &["sgl-jax", "sglang-native"],
+                path: "/generate",
+                asks: |ask| matches!(ask, Ask::Generate(_)),
+                takes_ids: true,
+            },
+            Self::OpenaiCompletions => Facts {
+                name: "openai-completions",
+                also: &["sglang-oai", "vllm", "lmdeploy"],
+                path: "/v1/completions",
+                asks: |ask| matches!(ask, Ask::Generate(_)),
+                takes_ids: true,
+            },
+            Self::OpenaiChat => Facts {
+                name: "openai-chat",
+                also: &["sglang-oai-chat", "vllm-chat", "lmdeploy-chat"],
+                path: "/v1/chat/completions",
+                asks: |ask| matches!(ask, Ask::Generate(_)),
+                takes_ids: false,
+            },
+            Self::Fixed => Facts {
+                name: "fixed",
+                also: &[],
+                path: "/",
+                asks: |ask| matches!(ask, Ask::Fixed(_)),
+                takes_ids: true,
+            },
         }
     }
 
@@ -82,23 +152,12 @@ impl Backend {
 
     /// Whether this workload can be spelled for it.
     pub(crate) fn check(self, workload: &Workload) -> Result<(), LoadError> {
-        let speaks = matches!(
-            (self, &workload.ask),
-            (Self::Sglang | Self::VllmGenerative, Ask::Score(_))
-                | (Self::VllmScore | Self::VllmRerank | Self::TeiRerank, Ask::Rerank(_))
-                | (Self::SglangGenerate | Self::OpenaiCompletions, Ask::Generate(_))
-                | (Self::OpenaiChat, Ask::Generate(_))
-                | (Self::Fixed, Ask::Fixed(_))
-        );
-        if !speaks {
+        let Facts { asks, takes_ids, .. } = self.facts();
+        if !asks(&workload.ask) {
             let usual = Self::usual(&workload.ask);
             let reason = format!("is {self}, which has no such request: take {usual}");
             return Err(LoadError::Workload { field: "backend", reason });
         }
-        let takes_ids = !matches!(
-            self,
-            Self::VllmScore | Self::VllmRerank | Self::TeiRerank | Self::OpenaiChat
-        );
         if workload.form == PromptForm::TokenIds && !takes_ids {
             let reason = format!("is token_ids, which {self} does not take: use text");
             return Err(LoadError::Workload { field: "form", reason });
@@ -114,16 +173,9 @@ impl Backend {
     }
 
     pub(crate) fn path(self, ask: &Ask) -> &str {
-        match (self, ask) {
-            (Self::Sglang, _) => "/v1/score",
-            (Self::VllmGenerative, _) => "/generative_scoring",
-            (Self::VllmScore, _) => "/score",
-            (Self::VllmRerank | Self::TeiRerank, _) => "/rerank",
-            (Self::SglangGenerate, _) => "/generate",
-            (Self::OpenaiCompletions, _) => "/v1/completions",
-            (Self::OpenaiChat, _) => "/v1/chat/completions",
-            (Self::Fixed, Ask::Fixed(fixed)) => &fixed.path,
-            (Self::Fixed, _) => "/",
+        match ask {
+            Ask::Fixed(fixed) => &fixed.path,
+            _ => self.facts().path,
         }
     }
 
@@ -228,14 +280,8 @@ impl FromStr for Backend {
 
     /// Also takes the names that `bench_serving` has for them.
     fn from_str(text: &str) -> Result<Self, SpellingError> {
-        let own = Self::ALL.into_iter().find(|backend| backend.name() == text);
-        own.or(match text {
-            "sgl-jax" | "sglang-native" => Some(Self::SglangGenerate),
-            "sglang-oai" | "vllm" | "lmdeploy" => Some(Self::OpenaiCompletions),
-            "sglang-oai-chat" | "vllm-chat" | "lmdeploy-chat" => Some(Self::OpenaiChat),
-            _ => None,
-        })
-        .ok_or_else(|| SpellingError::Backend {
+        let is_it = |backend: &Self| backend.name() == text || backend.facts().also.contains(&text);
+        Self::ALL.into_iter().find(is_it).ok_or_else(|| SpellingError::Backend {
             text: text.to_owned(),
             known: Self::ALL.map(Self::name).join(", "),
         })
