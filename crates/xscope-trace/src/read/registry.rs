@@ -32,7 +32,7 @@ pub(super) struct Reader {
 pub(super) type ByContent = (&'static str, fn(&[u8]) -> bool);
 
 /// All formats, in the order in which they are asked.
-pub(super) const READERS: [Reader; 7] = [
+pub(super) const READERS: &[Reader] = &[
     Reader {
         format: Format::ServerLog,
         names: &["*.log"],
@@ -229,7 +229,7 @@ mod tests {
     fn every_format_is_read() {
         let known = known();
         assert!(known.contains("XPlane (*.xplane.pb)"), "{known}");
-        for reader in &READERS {
+        for reader in READERS {
             let others = READERS.iter().filter(|other| other.format == reader.format);
             assert_eq!(others.count(), 1, "{:?}", reader.format);
         }
