@@ -43,14 +43,14 @@ pub enum Arrivals {
         secs: f64,
     },
     /// Constant rates, one after the other, then the load ends.
-    Stages(Vec<Stage>),
+    Steps(Vec<RateStep>),
     /// The times, and the numbers of items, of the measured requests of a run.
     Replay(PathBuf),
 }
 
 /// A constant rate for a while.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
+pub struct RateStep {
     pub per_sec: f64,
     pub secs: f64,
 }
@@ -73,7 +73,7 @@ impl Arrivals {
             | Self::Poisson { per_sec }
             | Self::Gamma { per_sec, .. } => *per_sec,
             Self::Ramp { from_per_sec, to_per_sec, .. } => from_per_sec.max(*to_per_sec),
-            Self::Stages(stages) => stages.iter().map(|stage| stage.per_sec).fold(0.0, f64::max),
+            Self::Steps(steps) => steps.iter().map(|step| step.per_sec).fold(0.0, f64::max),
             Self::Replay(_) => 80.0,
         };
         #[expect(
@@ -101,10 +101,10 @@ impl Arrivals {
                     && rate(from_per_sec + to_per_sec)
                     && secs(*length)
             }
-            Self::Stages(stages) => {
+            Self::Steps(steps) => {
                 let usable =
-                    |s: &Stage| s.per_sec >= 0.0 && s.per_sec <= MAX_PER_SEC && secs(s.secs);
-                stages.iter().any(|stage| stage.per_sec > 0.0) && stages.iter().all(usable)
+                    |s: &RateStep| s.per_sec >= 0.0 && s.per_sec <= MAX_PER_SEC && secs(s.secs);
+                steps.iter().any(|step| step.per_sec > 0.0) && steps.iter().all(usable)
             }
             Self::Replay(_) => true,
         };
@@ -127,9 +127,9 @@ impl fmt::Display for Arrivals {
             Self::Ramp { from_per_sec, to_per_sec, secs } => {
                 write!(f, "ramp:{from_per_sec}-{to_per_sec}/s,{secs}s")
             }
-            Self::Stages(stages) => {
+            Self::Steps(steps) => {
                 f.write_str("stages:")?;
-                for (index, Stage { per_sec, secs }) in stages.iter().enumerate() {
+                for (index, RateStep { per_sec, secs }) in steps.iter().enumerate() {
                     let plus = if index > 0 { "+" } else { "" };
                     write!(f, "{plus}{per_sec}/s*{secs}s")?;
                 }
@@ -167,11 +167,11 @@ fn parse(text: &str) -> Option<Arrivals> {
             Arrivals::Ramp { from_per_sec, to_per_sec, secs: secs(length)? }
         }
         "stages" => {
-            let stage = |text: &str| {
+            let step = |text: &str| {
                 let (per_sec, length) = text.split_once('*')?;
-                Some(Stage { per_sec: rate(per_sec)?, secs: secs(length)? })
+                Some(RateStep { per_sec: rate(per_sec)?, secs: secs(length)? })
             };
-            Arrivals::Stages(rest.split('+').map(stage).collect::<Option<_>>()?)
+            Arrivals::Steps(rest.split('+').map(step).collect::<Option<_>>()?)
         }
         "replay" if !rest.is_empty() => Arrivals::Replay(rest.into()),
         _ => return None,
@@ -256,7 +256,7 @@ impl Schedule {
             Arrivals::Ramp { from_per_sec, to_per_sec, secs } => {
                 ramp(*from_per_sec, *to_per_sec, *secs, index)
             }
-            Arrivals::Stages(stages) => staged(stages, index),
+            Arrivals::Steps(steps) => stepped(steps, index),
         }
     }
 }
@@ -288,15 +288,15 @@ fn ramp(from: f64, to: f64, secs: f64, index: f64) -> Option<f64> {
     Some(if index > 0.0 { 2.0 * index / (from + root) } else { 0.0 })
 }
 
-fn staged(stages: &[Stage], mut index: f64) -> Option<f64> {
+fn stepped(steps: &[RateStep], mut index: f64) -> Option<f64> {
     let mut start = 0.0;
-    for stage in stages {
-        let requests = (stage.per_sec * stage.secs).round();
+    for step in steps {
+        let requests = (step.per_sec * step.secs).round();
         if index < requests {
-            return Some(start + index / stage.per_sec);
+            return Some(start + index / step.per_sec);
         }
         index -= requests;
-        start += stage.secs;
+        start += step.secs;
     }
     None
 }

@@ -52,7 +52,7 @@ mod verify;
 mod warm;
 mod workload;
 
-pub use arrivals::{Arrivals, Stage};
+pub use arrivals::{Arrivals, RateStep};
 pub use backend::Backend;
 pub use cancel::Cancel;
 pub use check::{Failure, FailureKind, Tolerance};
