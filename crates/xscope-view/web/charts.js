@@ -4,7 +4,7 @@ var xscope = (function (xscope) {
   'use strict';
 
   const PALETTE = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#b8a200', '#8c96a3'];
-  const CAUSES = ['compile', 'transfer', 'no_request', 'peer', 'host', 'unknown'];
+  const CAUSES = ['compile', 'transfer', 'no_request', 'peer', 'blocked', 'host', 'unknown'];
 
   // A duration in the unit that suits it.
   xscope.time = function (us) {

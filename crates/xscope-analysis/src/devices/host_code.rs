@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 use xscope_trace::ids::IdVec;
-use xscope_trace::model::{MetaId, Slices, Track, TrackKind};
+use xscope_trace::model::{MetaId, Slices, Track};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
+use crate::devices::host_kinds::HostKind;
 use crate::intervals::{Intervals, ahead};
 
 /// Host code of one name, and how long it ran in gaps of a device.
@@ -33,14 +34,17 @@ const MOST_HOST_SLICES: usize = 1_000_000;
 /// So many rows of a track are worth a task of their own.
 const ROWS_AT_ONCE: usize = 1 << 15;
 
+/// The kind of each event on a host thread.
+pub(super) type HostKinds = IdVec<MetaId, HostKind>;
+
 /// From which duration on slices of host code are looked at: none, or a power of 2 in microseconds.
-fn shortest(hosts: &[&Track], accepted: &IdVec<MetaId, bool>) -> Picos {
+fn shortest(hosts: &[&Track], kinds: &HostKinds) -> Picos {
     const MICROSECOND: i64 = 1_000_000;
     // By power: the first counts the slices below one microsecond.
     let of_rows = |(metas, durations): (&[MetaId], &[Picos])| {
         let mut counts = [0_usize; 64];
         for (meta, dur) in metas.iter().zip(durations) {
-            if accepted[*meta] {
+            if kinds[*meta] != HostKind::Silent {
                 let power = (dur.0 / MICROSECOND).checked_ilog2().map_or(0, |power| power + 1);
                 counts[power as usize] += 1;
             }
@@ -64,19 +68,34 @@ fn shortest(hosts: &[&Track], accepted: &IdVec<MetaId, bool>) -> Picos {
     shortest
 }
 
-/// The names of what the host worked on in the gaps of each device, with their times, largest first;
-/// together they are all of the gaps. Host events count whose meta is accepted.
+/// When a thread of `hosts` was in an event of a kind, in some gaps.
+pub(super) fn times_of(
+    hosts: &[&Track],
+    kinds: &HostKinds,
+    kind: HostKind,
+    gaps: &Intervals,
+) -> Intervals {
+    let of_track = |track: &&Track| {
+        let stretches = Stretches::new(&track.slices, &gaps.0, kinds, Picos::ZERO);
+        let stretches = stretches.filter(|stretch| kinds[stretch.meta] == kind);
+        Intervals::of_ordered(stretches.map(|stretch| (stretch.from, stretch.to)))
+    };
+    Intervals::of_sets(hosts.par_iter().map(of_track).collect())
+}
+
+/// The names of what the host did in the gaps of each device, with their times, largest first;
+/// together they are all of the gaps. Host events of one kind are named.
 pub(super) fn host_code(
     trace: &Trace,
+    hosts: &[&Track],
     gaps: &[Intervals],
-    accepted: &IdVec<MetaId, bool>,
+    kinds: &HostKinds,
+    kind: HostKind,
 ) -> Vec<Vec<CodeRow>> {
     if gaps.iter().all(|gaps| gaps.0.is_empty()) {
         return vec![Vec::new(); gaps.len()];
     }
-    let threads: Vec<&Track> =
-        trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
-    let hosts = Hosts { shortest: shortest(&threads, accepted), threads, accepted };
+    let hosts = Hosts { threads: hosts, kinds, kind, shortest: shortest(hosts, kinds) };
     let all = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
     let of_part = |window: &Intervals| {
         let mut code: Vec<GapCode<'_>> = gaps.iter().map(GapCode::new).collect();
@@ -85,7 +104,7 @@ pub(super) fn host_code(
         });
         code
     };
-    let parts: Vec<Vec<GapCode<'_>>> = parts(&hosts.threads).par_iter().map(of_part).collect();
+    let parts: Vec<Vec<GapCode<'_>>> = parts(hosts.threads).par_iter().map(of_part).collect();
     let of_device = |(device, gaps): (usize, &Intervals)| {
         let times = parts.iter().flat_map(|part| &part[device].times);
         rows(trace, times, gaps.total())
@@ -111,25 +130,31 @@ type Work = (Picos, Picos, MetaId);
 /// How much host work is known at once.
 const WORK_AT_ONCE: usize = 1 << 16;
 
-/// The host's threads, and which of their slices count.
+/// The host's threads, and which of their slices are named.
 struct Hosts<'a> {
-    threads: Vec<&'a Track>,
-    accepted: &'a IdVec<MetaId, bool>,
-    /// Shorter ones do not.
+    threads: &'a [&'a Track],
+    kinds: &'a HostKinds,
+    kind: HostKind,
+    /// Shorter ones do not count.
     shortest: Picos,
 }
 
-impl Hosts<'_> {
-    fn counts(&self, slices: &Slices, row: usize) -> bool {
-        self.accepted[slices.meta[row]] && slices.dur[row] >= self.shortest
+impl<'a> Hosts<'a> {
+    /// What a thread did in some gaps, as far as it is of the kind that is named.
+    fn stretches(
+        &self,
+        thread: &'a Track,
+        gaps: &'a Intervals,
+    ) -> impl Iterator<Item = Stretch> + 'a {
+        let (kinds, kind) = (self.kinds, self.kind);
+        let stretches = Stretches::new(&thread.slices, &gaps.0, kinds, self.shortest);
+        stretches.filter(move |stretch| kinds[stretch.meta] == kind)
     }
 }
 
 /// Tells `take` what the host worked on in some gaps, part by part in order.
 fn host_work(trace: &Trace, hosts: &Hosts<'_>, gaps: &Intervals, take: impl FnMut(&[Work])) {
-    let counts = |slices: &Slices, row: usize| hosts.counts(slices, row);
-    let mut threads: Vec<Stretches<'_, _>> =
-        hosts.threads.iter().map(|it| Stretches::new(&it.slices, &gaps.0, counts)).collect();
+    let mut threads: Vec<_> = hosts.threads.iter().map(|it| hosts.stretches(it, gaps)).collect();
     let mut sink = Sink { work: Vec::new(), take };
     // When the stretch of a thread begins or ends that comes next or is open.
     let mut moments = BinaryHeap::new();
@@ -217,12 +242,14 @@ fn stretch(slices: &Slices, row: usize) -> Stretch {
     Stretch { from, to: slices.end(row), dur, meta }
 }
 
-/// The innermost slices of a thread that are wanted, where they lie in gaps, in order.
-struct Stretches<'a, W> {
+/// The innermost slices of a thread that say anything, where they lie in gaps, in order.
+struct Stretches<'a> {
     slices: &'a Slices,
-    is_wanted: W,
+    kinds: &'a HostKinds,
+    /// Shorter slices do not count.
+    shortest: Picos,
     row: usize,
-    /// The wanted slices that are open, as their whole stretches; innermost last.
+    /// The slices that count and are open, as their whole stretches; innermost last.
     open: Vec<Stretch>,
     at: Picos,
     gaps: &'a [(Picos, Picos)],
@@ -230,10 +257,31 @@ struct Stretches<'a, W> {
     rest: Option<Stretch>,
 }
 
-impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
-    fn new(slices: &'a Slices, gaps: &'a [(Picos, Picos)], is_wanted: W) -> Self {
+impl<'a> Stretches<'a> {
+    fn new(
+        slices: &'a Slices,
+        gaps: &'a [(Picos, Picos)],
+        kinds: &'a HostKinds,
+        shortest: Picos,
+    ) -> Self {
         let at = Picos(i64::MIN);
-        Self { slices, is_wanted, row: 0, open: Vec::new(), at, gaps, rest: None }
+        Self { slices, kinds, shortest, row: 0, open: Vec::new(), at, gaps, rest: None }
+    }
+
+    fn counts(&self, row: usize) -> bool {
+        self.kinds[self.slices.meta[row]] != HostKind::Silent
+            && self.slices.dur[row] >= self.shortest
+    }
+
+    /// Opens the slice of a row; inside of one that covers what it calls it is part of that.
+    fn open(&mut self, row: usize) {
+        let own = stretch(self.slices, row);
+        let covers = |open: &&Stretch| self.kinds[open.meta].covers() && open.to >= own.to;
+        let own = match self.open.iter().rev().find(covers) {
+            Some(&Stretch { dur, meta, .. }) => Stretch { dur, meta, ..own },
+            None => own,
+        };
+        self.open.push(own);
     }
 
     /// Goes on at a later time: what ends before it is not looked at.
@@ -241,8 +289,8 @@ impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
         self.open.retain(|open| open.to > at);
         let begun = ahead(&self.slices.start[self.row..], |&start| start < at);
         for row in self.row..self.row + begun {
-            if self.slices.end(row) > at && (self.is_wanted)(self.slices, row) {
-                self.open.push(stretch(self.slices, row));
+            if self.slices.end(row) > at && self.counts(row) {
+                self.open(row);
             }
         }
         self.row += begun;
@@ -252,7 +300,7 @@ impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
     /// The next stretch from now on, in gaps or not.
     fn next_stretch(&mut self) -> Option<Stretch> {
         loop {
-            while self.row < self.slices.len() && !(self.is_wanted)(self.slices, self.row) {
+            while self.row < self.slices.len() && !self.counts(self.row) {
                 self.row += 1;
             }
             let start = self.slices.start.get(self.row).copied();
@@ -271,13 +319,13 @@ impl<'a, W: Fn(&Slices, usize) -> bool> Stretches<'a, W> {
                 }
             }
             self.at = start?;
-            self.open.push(stretch(self.slices, self.row));
+            self.open(self.row);
             self.row += 1;
         }
     }
 }
 
-impl<W: Fn(&Slices, usize) -> bool> Iterator for Stretches<'_, W> {
+impl Iterator for Stretches<'_> {
     type Item = Stretch;
 
     fn next(&mut self) -> Option<Stretch> {
@@ -363,12 +411,18 @@ mod tests {
     use xscope_trace::ids::Id as _;
     use xscope_trace::model::{MetaId, Slices};
 
-    use super::{Intervals, Stretches};
+    use super::{HostKind, Intervals, Stretches};
 
     /// How long each slice is innermost in `gaps`.
     fn innermost(slices: &Slices, gaps: &Intervals) -> Vec<i64> {
         let mut times = vec![0; slices.len()];
-        for stretch in Stretches::new(slices, &gaps.0, |slices, row| slices.dur[row] > Picos(1)) {
+        let kinds = (0..20).map(|meta| match meta % 5 {
+            0 => HostKind::Awaiting,
+            1 => HostKind::Silent,
+            _ => HostKind::Work,
+        });
+        let kinds = kinds.collect::<Vec<_>>().into();
+        for stretch in Stretches::new(slices, &gaps.0, &kinds, Picos(2)) {
             times[stretch.meta.index()] += (stretch.to - stretch.from).0;
         }
         times

@@ -3,8 +3,9 @@
 //!
 //! Causes are asked in this order, so that they add up: a host thread compiles; data is moved
 //! between host and device; no request is in flight (where requests are known); another device that
-//! runs the same programs is busy, so this one waits for it; a host thread does something, and the
-//! innermost of what it does is named; unknown.
+//! runs the same programs is busy, so this one waits for it; a host thread is in a call that copies
+//! while no copy runs; a host thread does something, and the innermost of what it does is named; a host
+//! thread waits for something to do; unknown.
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -14,7 +15,10 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
-use crate::devices::host_code::{CodeRow, host_code};
+use crate::devices::host_code::{CodeRow, HostKinds, host_code, times_of};
+use crate::devices::host_kinds::{
+    HostKind, awaiting_threads, host_kinds, is_transfer, records_copies,
+};
 use crate::intervals::Intervals;
 
 /// With more devices than this no device's peers are looked at: every pair is compared.
@@ -26,7 +30,7 @@ pub struct IdleRow {
     pub device: String,
     /// The sum of all causes.
     pub idle_us: f64,
-    /// By time, largest first: `compile`, `transfer`, `no_request`, `peer`, `host`, `unknown`.
+    /// By time, largest first: `compile`, `transfer`, `no_request`, `peer`, `blocked`, `host`, `unknown`.
     pub causes: Vec<CauseRow>,
     /// What the host did in the gaps of cause `host`, by time; all of it, so it adds up to them.
     pub host_code: Vec<CodeRow>,
@@ -37,6 +41,9 @@ pub struct CauseRow {
     pub cause: &'static str,
     pub us: f64,
     pub share: f64,
+    /// The calls in which the host was, by time, of the causes `blocked` and `no_request`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CodeRow>,
     #[serde(skip)]
     pub time: Picos,
 }
@@ -47,7 +54,16 @@ struct CauseTimes {
     transfer: Intervals,
     /// When requests were in flight; `None` if the trace knows of none.
     requests: Option<Intervals>,
+    copying: Intervals,
     host: Intervals,
+    awaiting: Intervals,
+}
+
+/// The gaps of one device in which host threads were in events of a kind.
+struct Gaps {
+    copying: Intervals,
+    host: Intervals,
+    awaiting: Intervals,
 }
 
 /// The idle time of every device; `busy` is when they were not, `compile` when a host thread compiled.
@@ -56,11 +72,11 @@ pub(crate) fn idle(
     busy: &IdVec<DeviceId, Intervals>,
     compile: Intervals,
 ) -> Vec<IdleRow> {
-    let (transfer, (requests, host)) = rayon::join(
-        || host_intervals(trace, is_transfer),
-        || (requests(trace), host_intervals(trace, is_work)),
-    );
-    let times = CauseTimes { compile, transfer, requests, host };
+    let kinds = host_kinds(trace);
+    let hosts: Vec<&Track> =
+        trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
+    let launchers = awaiting_threads(trace, &hosts);
+    let times = cause_times(trace, busy, compile, &kinds, &hosts, &launchers);
     let programs: IdVec<DeviceId, FxHashSet<ProgramId>> =
         busy.ids().map(|device| programs(trace, device)).collect();
     // A device's own busy time is not in its gaps, so it may be among its peers': devices that run
@@ -82,45 +98,106 @@ pub(crate) fn idle(
         device_row(name, &busy[device], peers, &times)
     };
     let devices: Vec<DeviceId> = busy.ids().collect();
-    let (mut rows, gaps): (Vec<IdleRow>, Vec<Intervals>) = devices.into_par_iter().map(row).unzip();
-    let code = host_code(trace, &gaps, &accepted(trace, is_work));
-    for (row, code) in rows.iter_mut().zip(code) {
+    let (mut rows, gaps): (Vec<IdleRow>, Vec<Gaps>) = devices.into_par_iter().map(row).unzip();
+    let (mut copying, mut host, mut awaiting) = (Vec::new(), Vec::new(), Vec::new());
+    for gaps in gaps {
+        copying.push(gaps.copying);
+        host.push(gaps.host);
+        awaiting.push(gaps.awaiting);
+    }
+    let code = host_code(trace, &hosts, &host, &kinds, HostKind::Work);
+    let blocked = host_code(trace, &hosts, &copying, &kinds, HostKind::Copying);
+    let awaited = host_code(trace, &launchers, &awaiting, &kinds, HostKind::Awaiting);
+    for (row, ((code, blocked), awaited)) in
+        rows.iter_mut().zip(code.into_iter().zip(blocked).zip(awaited))
+    {
         row.host_code = code;
+        row.add_calls("blocked", blocked);
+        row.add_calls("no_request", awaited);
     }
     rows
 }
 
-/// The row without the host's code, and the gaps in which that ran.
+impl IdleRow {
+    fn add_calls(&mut self, cause: &str, calls: Vec<CodeRow>) {
+        if let Some(row) = self.causes.iter_mut().find(|row| row.cause == cause) {
+            row.calls = calls;
+        }
+    }
+}
+
+/// When there was which cause, as far as devices idled.
+fn cause_times(
+    trace: &Trace,
+    busy: &IdVec<DeviceId, Intervals>,
+    compile: Intervals,
+    kinds: &HostKinds,
+    hosts: &[&Track],
+    launchers: &[&Track],
+) -> CauseTimes {
+    let gaps: Vec<Intervals> = busy.iter().map(gaps).collect();
+    let gaps = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
+    let times = |hosts: &[&Track], kind| times_of(hosts, kinds, kind, &gaps);
+    CauseTimes {
+        compile,
+        transfer: match records_copies(trace) {
+            true => Intervals::default(),
+            false => host_intervals(trace, is_transfer),
+        },
+        requests: requests(trace),
+        copying: times(hosts, HostKind::Copying),
+        host: times(hosts, HostKind::Work),
+        awaiting: times(launchers, HostKind::Awaiting),
+    }
+}
+
+/// When a device idled between its first and its last operation.
+fn gaps(busy: &Intervals) -> Intervals {
+    Intervals::of(busy.extent().into_iter().collect()).minus(busy)
+}
+
+/// The row without the names of what the host did, and the gaps in which it did that.
 fn device_row(
     device: String,
     busy: &Intervals,
     peers: Option<&Intervals>,
     times: &CauseTimes,
-) -> (IdleRow, Intervals) {
-    let window = Intervals::of(busy.extent().into_iter().collect());
-    let mut rest = window.minus(busy);
+) -> (IdleRow, Gaps) {
+    let mut rest = gaps(busy);
     let whole = rest.total();
     let mut causes = Vec::new();
     let mut add = |cause: &'static str, time: Picos| {
         if time > Picos::ZERO {
-            causes.push(CauseRow { cause, us: time.as_micros(), share: share(time, whole), time });
+            let (us, share) = (time.as_micros(), share(time, whole));
+            causes.push(CauseRow { cause, us, share, calls: Vec::new(), time });
         }
     };
     add("compile", rest.cut(&times.compile));
     add("transfer", rest.cut(&times.transfer));
+    let mut unasked = Picos::ZERO;
     if let Some(requests) = &times.requests {
         let asked = rest.intersection(requests);
-        add("no_request", rest.total() - asked.total());
+        unasked = rest.total() - asked.total();
         rest = asked;
     }
     if let Some(peers) = peers {
         add("peer", rest.cut(peers));
     }
-    let host = rest.intersection(&times.host);
+    let mut take = |times: &Intervals| {
+        let taken = rest.intersection(times);
+        rest.cut(times);
+        taken
+    };
+    let copying = take(&times.copying);
+    let host = take(&times.host);
+    let awaiting = take(&times.awaiting);
+    add("blocked", copying.total());
     add("host", host.total());
-    add("unknown", rest.total() - host.total());
+    add("no_request", unasked.saturating_add(awaiting.total()));
+    add("unknown", rest.total());
     causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));
-    (IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() }, host)
+    let row = IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() };
+    (row, Gaps { copying, host, awaiting })
 }
 
 fn programs(trace: &Trace, device: DeviceId) -> FxHashSet<ProgramId> {
@@ -159,37 +236,4 @@ fn host_intervals(trace: &Trace, wanted: fn(&str) -> bool) -> Intervals {
         Intervals::of_ordered(rows.map(|(_, times)| times))
     };
     Intervals::of_sets(hosts.map(of_track).collect())
-}
-
-pub(crate) fn is_transfer(name: &str) -> bool {
-    const PARTS: [&str; 9] = [
-        "TransferTo",
-        "TransferFrom",
-        "TransferLiteral",
-        "BufferFromHost",
-        "CopyToDevice",
-        "CopyRawToHost",
-        "ToLiteral",
-        "copy_to_host",
-        "hipMemcpy",
-    ];
-    PARTS.iter().any(|part| name.contains(part)) || name.starts_with("cudaMemcpy")
-}
-
-/// Whether a host event is work, and not waiting or bookkeeping of a recorder.
-fn is_work(name: &str) -> bool {
-    const WAITS: [&str; 10] = [
-        "wait",
-        "await",
-        "blockhost",
-        "block_until_ready",
-        "synchronize",
-        "sleep",
-        "threadpoollistener",
-        "end: ",
-        "select.",
-        "poll",
-    ];
-    let lower = name.to_ascii_lowercase();
-    !WAITS.iter().any(|part| lower.contains(part))
 }

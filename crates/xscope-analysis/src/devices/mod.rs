@@ -2,6 +2,7 @@
 
 pub mod collectives;
 pub mod host_code;
+pub(crate) mod host_kinds;
 pub mod idle;
 pub mod programs;
 pub mod steps;

@@ -7,7 +7,7 @@ use xscope_trace::{Picos, Trace};
 use crate::compiles::{CompileRow, is_compile};
 use crate::devices::collectives::is_rendezvous;
 use crate::devices::devices;
-use crate::devices::idle::is_transfer;
+use crate::devices::host_kinds::{is_copy_call, is_transfer};
 use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::Filter;
 use crate::kernels::sums::categories;
@@ -116,5 +116,5 @@ fn extent_in((first, last): (Picos, Picos), window: Option<&Window>) -> Picos {
 /// Whether [`analyze()`] needs the slices of host threads with this name to say what devices did and
 /// why they idled, except for what host code ran meanwhile.
 pub fn needs_host_slice(name: &str) -> bool {
-    is_compile(name) || is_transfer(name) || is_rendezvous(name)
+    is_compile(name) || is_transfer(name) || is_copy_call(name) || is_rendezvous(name)
 }

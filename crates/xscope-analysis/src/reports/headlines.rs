@@ -68,8 +68,12 @@ fn idle(report: &AnalyzeReport) -> Option<Headline> {
             ("data moved between host and device", "keep inputs on the device or prefetch")
         }
         "no_request" => {
-            ("no request was in flight", "capture under load, or look at busy time only")
+            ("there was nothing to do", "capture under load, or look at busy time only")
         }
+        "blocked" => (
+            "the host was in a call that copies while no copy ran",
+            "look for what that call waited for, and copy without blocking",
+        ),
         "peer" => {
             ("other devices of the same program were busy", "look for imbalance among devices")
         }

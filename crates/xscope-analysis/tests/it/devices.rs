@@ -460,3 +460,65 @@ fn a_filter_is_one_of_time_lines_and_not_of_busy_time() {
     assert_eq!((device.busy_us, device.idle_us), (40.0, 10.0));
     assert_eq!(report.devices, analyze(&trace).devices);
 }
+
+/// A trace of a known answer.
+fn case(name: &str) -> Option<Trace> {
+    Some(xscope_trace::read_paths(&[xscope_testing::cases()?.join(name)]).unwrap())
+}
+
+#[test]
+fn a_host_that_is_blocked_in_a_copy_moves_nothing() {
+    let Some(trace) = case("blocking_copy.json") else { return };
+    // From 50 to 100,100 us but for the copy, which runs from 100,040 to 100,042.
+    let expected = [("blocked", 99_978.0), ("unknown", 50.0), ("host", 20.0)];
+    assert_eq!(causes(&trace, 0), expected);
+    let report = analyze(&trace);
+    let call = &report.idle[0].causes[0].calls[0];
+    assert_eq!((call.name.as_str(), call.us), ("cudaMemcpyAsync", 99_978.0));
+    assert_eq!(report.timeline[0].exposed_copy_us, 2.0);
+    let Some(trace) = real("sglang_gpu/sglang_Qwen3-8B_prefilldecode.json.gz") else { return };
+    let report = analyze(&trace);
+    let worst = &report.idle[0].causes[0];
+    assert_eq!((worst.cause, worst.calls[0].name.as_str()), ("blocked", "hipMemcpyWithStream"));
+    assert!(report.idle[0].causes.iter().all(|row| row.cause != "transfer"));
+}
+
+/// A device that idles from 10 to 110, and the causes of that with events of one host thread.
+fn causes_with(host: &[crate::build::Row<'_>]) -> Vec<(&'static str, f64)> {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let id = program(&mut trace, &[made("dot.1", "dot", "", 1)], 0..1);
+    let ops = [(("dot.1", 0, 10), 1), (("dot.1", 110, 10), 2)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &ops);
+    let rows: Vec<_> = host.iter().map(|&row| (row, 0)).collect();
+    track(&mut trace, TrackKind::HostThread, None, None, &rows);
+    causes(&trace, 0)
+}
+
+#[test]
+fn waiting_for_work_is_no_work_and_annotations_are_no_code() {
+    type Causes<'a> = &'a [(&'a str, f64)];
+    let waits =
+        ["$socket.py:961 recv_pyobj", "$<unknown> acquire", "select.epoll", "$queue.py:154 get"];
+    for wait in waits {
+        let host = [("loop", 0, 110), (wait, 20, 60), ("inner", 30, 10)];
+        let expected: Causes<'_> = &[("no_request", 60.0), ("host", 40.0)];
+        assert_eq!(causes_with(&host), expected, "{wait}");
+    }
+    for no_code in ["ProfilerStep#6", "## backward ##", "dot.1", "$profiler.py:115 start_trace"] {
+        let expected: Causes<'_> = &[("unknown", 80.0), ("host", 20.0)];
+        assert_eq!(causes_with(&[("code", 10, 20), (no_code, 30, 80)]), expected, "{no_code}");
+    }
+}
+
+#[test]
+fn a_thread_that_launches_nothing_waits_for_no_work() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let id = program(&mut trace, &[made("dot.1", "dot", "", 1)], 0..1);
+    let ops = [(("dot.1", 0, 10), 1), (("dot.1", 110, 10), 2)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &ops);
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("$<unknown> acquire", 0, 120), 0)]);
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("PjitFunction(f)", 100, 10), 0)]);
+    assert_eq!(causes(&trace, 0), [("unknown", 90.0), ("host", 10.0)]);
+}
