@@ -1,5 +1,10 @@
 //! Why something that was asked for cannot be told.
 
+use std::io;
+use std::path::PathBuf;
+
+use xscope_trace::run::RunError;
+
 /// What a user gave makes no sense, or does not go together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +37,43 @@ pub enum Error {
     MixedBaseline { what: String, a: String, b: String },
     #[error("there are no runs")]
     NoRuns,
+    #[error(transparent)]
+    Trace(#[from] xscope_trace::Error),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot express it as JSON")]
+    Encode(#[from] serde_json::Error),
+    #[error("{} is no file of results of a benchmark", path.display())]
+    NoResults { path: PathBuf, source: serde_json::Error },
+    #[error(
+        "nothing to compare in {}: expected a run directory (with run.json), a file of results, a \
+         profile, or a folder of these",
+        path.display()
+    )]
+    NothingMeasured { path: PathBuf, source: xscope_trace::Error },
+    #[error("nothing to compare in {}: it has neither device work nor requests", path.display())]
+    NoWork { path: PathBuf },
+    #[error("{name:?} is no name of a baseline: use letters, digits, '.', '_' and '-'")]
+    BaselineName { name: String },
+    #[error(
+        "there is no baseline {name:?} in {}; make one with: xscope baseline save {name} RUN...",
+        folder.display()
+    )]
+    NoBaseline { name: String, folder: PathBuf },
+    #[error("{} is no baseline; remove it", path.display())]
+    NotABaseline { path: PathBuf },
+    #[error("{} is damaged; remove it", path.display())]
+    DamagedNoise { path: PathBuf, source: serde_json::Error },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error with all its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

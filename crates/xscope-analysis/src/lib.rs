@@ -1,6 +1,6 @@
 //! What a profile says: pure functions from a [`Trace`](xscope_trace::Trace) to typed reports.
 //!
-//! Nothing here reads files, prints, or looks at a clock. Every report is serialisable (the JSON
+//! Nothing here prints or looks at a clock, and only [`from_disk`] reads files. Every report is serialisable (the JSON
 //! contract in `FORMAT.md`), sorted, and says with each figure whether it can be trusted.
 //!
 //! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
@@ -10,6 +10,7 @@ pub mod compare;
 pub mod compiles;
 pub mod devices;
 mod error;
+pub mod from_disk;
 mod intervals;
 pub mod kernels;
 pub mod layers;
@@ -21,7 +22,7 @@ pub mod requests;
 pub mod section;
 pub mod words;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use reports::analyze::analyze;
 pub use reports::analyze_report::AnalyzeReport;
 pub use reports::profile::{RunFacts, profile};

@@ -4,7 +4,9 @@
 
 mod cli;
 mod cmd;
+mod exit;
 mod output;
+mod parts;
 
 use std::process::ExitCode;
 
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
-            cmd::exit_of(&error).into()
+            exit::Exit::of(&error).into()
         }
     }
 }

@@ -54,6 +54,11 @@ pub(crate) fn progress(message: &str) {
     eprintln!("{message}");
 }
 
+/// Tells the user what is missing or wrong, and that it goes on.
+pub(crate) fn warn(message: &str) {
+    progress(&format!("warning: {message}"));
+}
+
 /// Appends to a file that the user named.
 pub(crate) fn append(path: &Path, text: &str) -> Result<()> {
     let file = File::options().create(true).append(true).open(path);
@@ -139,7 +144,7 @@ impl Progress {
     /// Says that something is missing; not silenced by `--no-progress`.
     pub(crate) fn warn(&mut self, message: &str) {
         self.end();
-        progress(&format!("warning: {message}"));
+        warn(message);
     }
 
     pub(crate) fn begin(&mut self, phase: &str, total: Option<u64>) {

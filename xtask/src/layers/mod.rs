@@ -14,6 +14,9 @@ use self::modules::{Crate, Folder};
 use self::rings::Uses;
 use crate::metadata::{Metadata, Package};
 
+/// Folders whose files use none of each other: what several need stands elsewhere. `mod.rs` lists them.
+const APART: [(&str, &str); 1] = [("xscope", "cmd")];
+
 /// Checks the workspace.
 pub(crate) fn check() -> Result<String> {
     let metadata = Metadata::read()?;
@@ -26,8 +29,11 @@ pub(crate) fn check() -> Result<String> {
             let read = Crate::read(&name, &Folder(folder));
             let read = read.with_context(|| format!("cannot read the crate {}", package.name))?;
             files += read.files();
-            let rings = rings(&read.uses()).into_iter();
-            problems.extend(rings.map(|ring| format!("{}: {ring}", package.name)));
+            let uses = read.uses();
+            let apart = APART.iter().filter(|(name, _)| *name == package.name);
+            let borrowed = apart.flat_map(|(_, folder)| borrowed(&uses, folder));
+            let found = rings(&uses).into_iter().chain(borrowed);
+            problems.extend(found.map(|problem| format!("{}: {problem}", package.name)));
         }
     }
     if !problems.is_empty() {
@@ -62,6 +68,13 @@ fn rings(files: &Uses) -> Vec<String> {
     of_files.iter().map(|ring| told("files", files, ring)).chain(of_folders).collect()
 }
 
+/// What the files of a folder use of each other.
+fn borrowed(files: &Uses, folder: &str) -> Vec<String> {
+    let is_one = |file: &Path| file.starts_with(folder) && !file.ends_with("mod.rs");
+    let lines = files.lines_between(is_one).into_iter();
+    lines.map(|line| format!("files of {folder}/ use each other: {line}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -70,7 +83,7 @@ mod tests {
     use anyhow::Result;
 
     use super::modules::{Crate, Sources};
-    use super::rings;
+    use super::{borrowed, rings};
 
     struct Texts(BTreeMap<&'static str, &'static str>);
 
@@ -191,6 +204,24 @@ mod tests {
         assert_eq!(
             told(&folders[..]),
             ["a ring of folders: a, b\n    a -> b: B\n    b -> a: Down"]
+        );
+    }
+
+    #[test]
+    fn files_of_a_folder_that_stand_apart_use_none_of_each_other() {
+        let read = |a: &'static str| {
+            read(&[
+                ("lib.rs", "mod cmd; mod parts;"),
+                ("cmd/mod.rs", "mod a; mod b; pub fn run() { a::f(); b::f(); }"),
+                ("cmd/a.rs", a),
+                ("cmd/b.rs", "pub fn f() { crate::parts::g() }"),
+                ("parts.rs", "pub fn g() {}"),
+            ])
+        };
+        assert!(borrowed(&read("pub fn f() { crate::parts::g() }").uses(), "cmd").is_empty());
+        assert_eq!(
+            borrowed(&read("pub fn f() { super::b::f() }").uses(), "cmd"),
+            ["files of cmd/ use each other: cmd/a.rs -> cmd/b.rs: f"]
         );
     }
 

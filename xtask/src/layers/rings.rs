@@ -65,6 +65,12 @@ impl Uses {
         within.map(|line| format!("\n    {line}")).collect()
     }
 
+    /// What files of a kind use of each other, a line for each pair.
+    pub(super) fn lines_between(&self, is_one: impl Fn(&Path) -> bool) -> Vec<String> {
+        let between = self.0.iter().filter(|((from, to), _)| is_one(from) && is_one(to));
+        between.map(line).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn lines(&self) -> Vec<String> {
         self.0.iter().map(line).collect()

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// Version of [`Baseline`] as JSON.
 pub(crate) const SCHEMA: &str = "xscope/baseline/1";
 /// Version of [`StoredNoise`] as JSON.
-pub const NOISE_SCHEMA: &str = "xscope/noise/1";
+pub(crate) const NOISE_SCHEMA: &str = "xscope/noise/1";
 
 /// Runs of one commit, as saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

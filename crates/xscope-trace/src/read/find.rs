@@ -32,14 +32,25 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     files.sort();
-    let twin = |path: &PathBuf| {
-        let name = path.file_name()?.to_str()?;
-        let host = name.strip_suffix(".trace.json.gz")?;
-        Some(path.with_file_name(format!("{host}.xplane.pb")))
-    };
     let all = files.clone();
     files.retain(|path| twin(path).is_none_or(|twin| all.binary_search(&twin).is_err()));
     Ok(files)
+}
+
+/// The XPlane file that is written of the same host beside this Chrome JSON.
+fn twin(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let host = name.strip_suffix(".trace.json.gz")?;
+    Some(path.with_file_name(format!("{host}.xplane.pb")))
+}
+
+/// The XPlane file beside a Chrome JSON file that JAX wrote of the same data and cut at a million
+/// events without a mark; else the path itself. Whether it is another.
+pub fn whole_profile(path: &Path) -> (PathBuf, bool) {
+    match twin(path).filter(|twin| twin.is_file()) {
+        Some(twin) => (twin, true),
+        None => (path.to_owned(), false),
+    }
 }
 
 /// Whether a file that a search finds is read: by its name, else by how it begins, as PyTorch's

@@ -17,6 +17,7 @@ mod xspan;
 
 use std::path::{Path, PathBuf};
 
+pub use find::whole_profile;
 pub use options::{ReadOptions, half_of_memory};
 
 use crate::bytes::FileBytes;

@@ -1,6 +1,8 @@
 //! What a page is about.
 
-use xscope_analysis::ProfileReport;
+use std::path::Path;
+
+use xscope_analysis::{ProfileReport, from_disk};
 use xscope_trace::results::Results;
 use xscope_trace::run::{RunDir, RunManifest};
 
@@ -17,6 +19,19 @@ pub struct Side {
 }
 
 impl Side {
+    /// A run in whatever state it is in, or any other profile.
+    ///
+    /// # Errors
+    ///
+    /// There is no run and no profile.
+    pub fn read(path: &Path) -> xscope_analysis::Result<Self> {
+        let (report, run) = from_disk::profile_of(path)?;
+        Ok(match run {
+            Some(run) => Self::of_run(report, &run),
+            None => Self::of_profile(report),
+        })
+    }
+
     /// A run with what lies beside its profile.
     pub fn of_run(report: ProfileReport, run: &RunDir) -> Self {
         let results = run.read_json(&run.results_path());

@@ -1,7 +1,5 @@
 //! Answers to a browser.
 
-use std::error::Error;
-
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -48,17 +46,6 @@ pub(crate) fn nothing() -> Response<Body> {
 pub(crate) fn unknown(id: &str) -> Response<Body> {
     let id: String = id.chars().take(100).collect();
     refuse(StatusCode::NOT_FOUND, &format!("there is no run of this name: {id}"))
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Runs what computes where it keeps nobody waiting.

@@ -13,9 +13,10 @@ use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use xscope_analysis::chain;
 
 use crate::palette::stage_colours;
-use crate::server::answer::{blocking, chain, json, nothing, refuse, self_contained, unknown};
+use crate::server::answer::{blocking, json, nothing, refuse, self_contained, unknown};
 use crate::server::live::Live;
 use crate::server::runs::Runs;
 use crate::server::session::{ONLY, Session, Sessions};

@@ -5,15 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use xscope_analysis::reports::analyze::needs_host_slice;
+use xscope_analysis::from_disk::read_what_is_left;
 use xscope_analysis::{RunFacts, profile};
 use xscope_trace::Trace;
-use xscope_trace::quality::{Code, Finding};
-use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::RunDir;
 
 use crate::html::{Side, report_html};
-use crate::server::answer::chain;
 use crate::timeline::Timeline;
 
 /// The name of a profile that was named on the command line.
@@ -26,7 +23,7 @@ const MOST_OPEN: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
-    Load(#[from] xscope_trace::Error),
+    Load(#[from] xscope_analysis::Error),
     #[error("cannot start a thread")]
     Thread { source: io::Error },
 }
@@ -121,16 +118,5 @@ impl Session {
 }
 
 fn read(paths: &[PathBuf]) -> Result<Timeline, ReadError> {
-    let options = ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    let trace = match read_paths_with(paths, options) {
-        Ok(trace) => trace,
-        // What else is known of a run is still worth a look.
-        Err(error) if paths.iter().any(|path| RunDir::is_at(path)) => {
-            let message = format!("nothing of the run can be read: {}", chain(&error));
-            let finding = Finding::new(Code::RunUnreadable, message);
-            Trace { findings: vec![finding], ..Trace::default() }
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Timeline::new(trace))
+    Ok(Timeline::new(read_what_is_left(paths)?))
 }

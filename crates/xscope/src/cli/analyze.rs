@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use regex_lite::Regex;
 use xscope_analysis::kernels::peaks::{Peaks, of_chip};
 use xscope_analysis::reports::grouping::GroupBy;
 use xscope_analysis::section::Section;
 use xscope_trace::Picos;
 
 use super::OutputArgs;
-use super::time::time;
+use super::time::{steps, time};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct AnalyzeArgs {
     #[arg(required = true, value_name = "PATH", help = paths())]
     pub paths: Vec<PathBuf>,
@@ -27,7 +28,7 @@ pub(crate) struct AnalyzeArgs {
     pub to: Option<Picos>,
     /// Only the time of this step, or of the steps from one to another (3..5), as numbered by
     /// `xscope analyze PATH steps`
-    #[arg(long, value_name = "NUMBER", value_parser = step, conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "NUMBER", value_parser = steps, conflicts_with_all = ["from", "to"])]
     pub step: Option<(i64, i64)>,
     /// Only operations of devices whose name contains this. This filter and the three below apply
     /// to kernels, categories, layers, collectives and the devices' time lines, not to busy and
@@ -65,6 +66,11 @@ pub(crate) struct AnalyzeArgs {
     /// device needs are only counted; 0 to do so at once [default: half of the memory]
     #[arg(long, value_name = "MB")]
     pub memory_limit: Option<u64>,
+    /// Instead of the report, how long each iteration took of the kernels, programs and annotations
+    /// of whose names this regular expression matches a part: xscope analyze PATH kernels --iterations
+    /// REGEX
+    #[arg(long, value_name = "REGEX", conflicts_with_all = ["markdown", "from", "to", "step", "device", "module", "scope", "name", "by", "measure_cpu", "chip", "rules", "memory_reports"])]
+    pub iterations: Option<Regex>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -87,28 +93,24 @@ fn group_by(text: &str) -> Result<GroupBy, String> {
     found.map(|&(_, by)| by).ok_or_else(|| format!("one of {} expected", names.join(", ")))
 }
 
-/// A number, or two with `..` between them, the last included.
-fn step(text: &str) -> Result<(i64, i64), String> {
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let number = |text: &str| text.trim().parse::<i64>().ok();
-    let steps = number(first).zip(number(last));
-    let steps = steps.ok_or("expected a number, or two with .. between them, as in 3..5")?;
-    if steps.0 > steps.1 {
-        return Err(format!("step {} comes after step {}", steps.0, steps.1));
-    }
-    Ok(steps)
-}
-
+/// `xscope kernels`: `xscope analyze PATH kernels --iterations REGEX`.
 #[derive(Debug, Args)]
 pub(crate) struct KernelsArgs {
     /// A regular expression that part of the name of the kernel, program or annotation matches
     #[arg(long, value_name = "REGEX")]
-    pub task: String,
+    pub task: Regex,
     /// Profiles, as for analyze; of a trace.json.gz the XPlane file beside it is read
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl From<KernelsArgs> for AnalyzeArgs {
+    fn from(args: KernelsArgs) -> Self {
+        let KernelsArgs { task, paths, output } = args;
+        Self { paths, iterations: Some(task), output, ..Self::default() }
+    }
 }
 
 #[cfg(test)]
@@ -118,5 +120,8 @@ mod tests {
     #[test]
     fn something_must_be_named() {
         assert!(!accepts(&["analyze"]));
+        assert!(accepts(&["analyze", "p", "kernels", "--iterations", "fusion.*"]));
+        assert!(!accepts(&["analyze", "p", "--iterations", "("]));
+        assert!(!accepts(&["kernels", "p", "--task", "("]));
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct CompareArgs {
     /// Do not look into the traces of runs for where the time went
     #[arg(long)]
     pub no_traces: bool,
+    /// Also write A and B beside each other as one HTML page
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["a", "b", "baseline"])]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use xscope_trace::Picos;
 use xscope_trace::trim::Noise;
+use xscope_trace::write::Target;
 
-use super::time::time;
+use super::time::{steps, time};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(group(
     ArgGroup::new("formats")
         .args(["perfetto", "chrome", "xplane", "folded", "speedscope", "pprof", "otlp", "csv"])
@@ -44,16 +45,14 @@ pub(crate) struct ExportArgs {
     /// Tables for spreadsheets and data frames, a file for each: slices, requests, kernels, layers ...
     #[arg(long, value_name = "DIR")]
     pub csv: Option<PathBuf>,
+    #[command(flatten)]
+    pub cut: CutArgs,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct TrimArgs {
-    /// The profile to cut
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
-    /// The file to write; its name says the format: .xplane.pb, .trace.json.gz, .pftrace
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+/// The part of the profile that is written.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Part of the profile")]
+pub(crate) struct CutArgs {
     /// Start of the window on the profile's own time axis: 1.2s, 350ms, 17us
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub from: Option<Picos>,
@@ -61,39 +60,67 @@ pub(crate) struct TrimArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub to: Option<Picos>,
     /// The window that the slices of this name (or with it in their names) span
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to", "steps"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to", "step"])]
     pub around: Option<String>,
-    /// The window of these steps, by their numbers: 3 or 3..5, both included
-    #[arg(long, value_name = "N..M", value_parser = step_range, conflicts_with_all = ["from", "to"])]
-    pub steps: Option<StepRange>,
+    /// The window of this step, or of the steps from one to another (3..5), as numbered by
+    /// `xscope analyze PATH steps`
+    #[arg(long, visible_alias = "steps", value_name = "NUMBER", value_parser = steps, conflicts_with_all = ["from", "to"])]
+    pub step: Option<(i64, i64)>,
     /// Leave out what the Python tracer recorded (python), the marks of idle thread pools
     /// (idle-polls), or all host slices that are no operations (host)
     #[arg(long, value_name = "NOISE,...", value_delimiter = ',', value_parser = noise)]
     pub drop: Vec<NoiseArg>,
 }
 
-/// Steps by their numbers, both included.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct StepRange {
-    pub first: u64,
-    pub last: u64,
+/// `xscope trim`: an export of one file's part to one file.
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The profile to cut
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// The file to write; its name says the format: .xplane.pb, .trace.json.gz, .pftrace
+    #[arg(short, long, value_name = "FILE", value_parser = Output::of)]
+    pub output: Output,
+    #[command(flatten)]
+    pub cut: CutArgs,
+}
+
+/// A file whose name says its format.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    path: PathBuf,
+    target: Target,
+}
+
+impl Output {
+    fn of(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        let target = Target::of_path(&path).ok_or(
+            "its name does not say the format; end it in .xplane.pb, .trace.json.gz or .pftrace",
+        )?;
+        Ok(Self { path, target })
+    }
+}
+
+impl From<TrimArgs> for ExportArgs {
+    fn from(args: TrimArgs) -> Self {
+        let mut export = Self { paths: vec![args.path], cut: args.cut, ..Self::default() };
+        let file = match args.output.target {
+            Target::Perfetto => &mut export.perfetto,
+            Target::Chrome => &mut export.chrome,
+            Target::XPlane => &mut export.xplane,
+            Target::Folded => &mut export.folded,
+            Target::Speedscope => &mut export.speedscope,
+            Target::Pprof => &mut export.pprof,
+        };
+        *file = Some(args.output.path);
+        export
+    }
 }
 
 /// What to leave out of a trace.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NoiseArg(pub Noise);
-
-fn step_range(text: &str) -> Result<StepRange, String> {
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let number = |text: &str| {
-        text.parse::<u64>().map_err(|error| format!("{text:?} is no step number: {error}"))
-    };
-    let (first, last) = (number(first)?, number(last.trim_start_matches('='))?);
-    match first <= last {
-        true => Ok(StepRange { first, last }),
-        false => Err("the last step comes before the first".to_owned()),
-    }
-}
 
 fn noise(text: &str) -> Result<NoiseArg, String> {
     match text {
@@ -106,15 +133,7 @@ fn noise(text: &str) -> Result<NoiseArg, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::step_range;
     use crate::cli::tests::accepts;
-
-    #[test]
-    fn steps_are_numbers_or_ranges() {
-        assert!(step_range("3..5").is_ok_and(|range| (range.first, range.last) == (3, 5)));
-        assert!(step_range("7").is_ok_and(|range| (range.first, range.last) == (7, 7)));
-        assert!(step_range("5..3").is_err() && step_range("a..b").is_err());
-    }
 
     #[test]
     fn a_format_is_named_and_a_window_said_once() {
@@ -123,5 +142,8 @@ mod tests {
         assert!(accepts(&["export", "p", "--otlp", "http://127.0.0.1:4318", "--csv", "tables"]));
         assert!(accepts(&["trim", "p", "-o", "o.pftrace", "--drop", "python,host"]));
         assert!(!accepts(&["trim", "p", "-o", "o", "--from", "1s", "--around", "x"]));
+        assert!(accepts(&["trim", "p", "-o", "o.xplane.pb", "--steps", "3..5"]));
+        assert!(accepts(&["export", "p", "--xplane", "o.xplane.pb", "--step", "3..5"]));
+        assert!(!accepts(&["export", "p", "--csv", "o", "--step", "5..3"]));
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use compare::{
     CompareArgs, JudgeArgs, VerdictOutputArgs,
 };
 pub(crate) use engine::{EngineArgs, ModelArgs, ServeArgs};
-pub(crate) use export::{ExportArgs, TrimArgs};
+pub(crate) use export::{CutArgs, ExportArgs, TrimArgs};
 pub(crate) use find_max::FindMaxArgs;
 pub(crate) use in_process::{
     Dataset, InProcessArgs, InProcessOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
@@ -91,7 +91,7 @@ pub(crate) enum Command {
 }
 
 /// How a command reports.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct OutputArgs {
     /// Print the report as JSON, with the fields that FORMAT.md lists
     #[arg(long)]

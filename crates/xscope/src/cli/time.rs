@@ -1,4 +1,4 @@
-//! Times on the command line: a number and its unit.
+//! Stretches of time on the command line: a number and its unit, or the numbers of steps.
 
 use xscope_trace::Picos;
 
@@ -20,9 +20,28 @@ pub(super) fn time(text: &str) -> Result<Picos, String> {
     Ok(Picos(picos))
 }
 
+/// A number, or two with `..` between them, the last included.
+pub(super) fn steps(text: &str) -> Result<(i64, i64), String> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let steps = number(first).zip(number(last));
+    let steps = steps.ok_or("expected a number, or two with .. between them, as in 3..5")?;
+    if steps.0 > steps.1 {
+        return Err(format!("step {} comes after step {}", steps.0, steps.1));
+    }
+    Ok(steps)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Picos, time};
+    use super::{Picos, steps, time};
+
+    #[test]
+    fn steps_are_numbers_or_ranges() {
+        assert_eq!(steps("3..5"), Ok((3, 5)));
+        assert_eq!(steps("7"), Ok((7, 7)));
+        assert!(steps("5..3").is_err() && steps("a..b").is_err());
+    }
 
     #[test]
     fn times_have_units() {

@@ -12,10 +12,11 @@ use xscope_load::Ask;
 use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
-use crate::cmd::asked::load_request;
-use crate::cmd::judged::{exit, rules, show};
-use crate::cmd::{Exit, job};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::asked::load_request;
+use crate::parts::job;
+use crate::parts::judged::{exit, rules, show};
 
 pub(crate) fn run(args: AbArgs) -> Result<Exit> {
     let most_pairs = args.max_pairs as usize;

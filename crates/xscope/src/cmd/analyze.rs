@@ -5,40 +5,46 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use regex_lite::Regex;
 use serde::Serialize;
 use xscope_analysis::AnalyzeReport;
-use xscope_analysis::devices::steps::{extent_of, steps};
+use xscope_analysis::from_disk::read_options;
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
 use xscope_analysis::kernels::row::Filter;
+use xscope_analysis::kernels::tasks::tasks;
 use xscope_analysis::layers::components::parse_rules;
-use xscope_analysis::reports::analyze::{Options, analyze_with, needs_host_slice};
+use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::reports::grouping::grouped;
 use xscope_analysis::reports::memory_files::memory_files;
 use xscope_analysis::section::Section;
 use xscope_engine::measure_cpu;
 use xscope_trace::memory_report::{SUMMARY, Summary};
 use xscope_trace::model::DeviceKind;
-use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
+use xscope_trace::read::{ReadOptions, read_paths, read_paths_with, whole_profile};
 use xscope_trace::run::{RunDir, replace_file};
 use xscope_trace::trim::clip;
 use xscope_trace::{Bytes, Picos, Trace};
-use xscope_view::{Style, analyze_text, groups_text, section_json, section_text};
+use xscope_view::{Style, analyze_text, groups_text, iterations_text, section_json, section_text};
 
 use crate::cli::AnalyzeArgs;
-use crate::cmd::Exit;
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::cut::window_of_steps;
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
     if args.by.is_some() && section.is_some_and(|section| section != Section::Kernels) {
         bail!("--by groups kernels: xscope analyze PATH kernels --by ...");
     }
+    if let Some(task) = &args.iterations {
+        return iterations(paths, section, task, args.output.json);
+    }
     let mut options = options(args)?;
     let given = given_window(args)?;
     // The process ends with this command, so giving its memory back piece by piece is in vain.
     let mut trace = ManuallyDrop::new(read_paths_with(paths, load_options(args))?);
     let window = match args.step {
-        Some((first, last)) => Some(step_window(&trace, first, last)?),
+        Some(steps) => Some(window_of_steps(&trace, steps)?),
         None => given,
     };
     if args.chip.is_some() && trace.devices.iter().all(|it| it.kind == DeviceKind::Cpu) {
@@ -81,23 +87,33 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
+/// How long each iteration took of what a pattern names.
+fn iterations(paths: &[PathBuf], of: Option<Section>, task: &Regex, json: bool) -> Result<Exit> {
+    if of.is_some_and(|section| section != Section::Kernels) {
+        bail!("--iterations shows kernels: xscope analyze PATH kernels --iterations REGEX");
+    }
+    let whole = paths.iter().map(|path| {
+        let (whole, is_other) = whole_profile(path);
+        if is_other {
+            output::progress(&format!("reading {} instead, which is not cut", whole.display()));
+        }
+        whole
+    });
+    let trace = read_paths(&whole.collect::<Vec<_>>())?;
+    let rows = tasks(&trace, |name| task.is_match(name));
+    match json {
+        true => output::json(&rows)?,
+        false => output::page(&iterations_text(&rows))?,
+    }
+    Ok(Exit::Fine)
+}
+
 fn given_window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
     let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {
         bail!("the window ends before it begins");
     }
     Ok((args.from.is_some() || args.to.is_some()).then_some(window))
-}
-
-fn step_window(trace: &Trace, first: i64, last: i64) -> Result<(Picos, Picos)> {
-    let report = steps(trace);
-    let numbers = || report.steps.iter().map(|step| step.number);
-    extent_of(&report, first, last).with_context(|| match numbers().min().zip(numbers().max()) {
-        Some((least, most)) => {
-            format!("--step: there is no step {first}: they are numbered {least} to {most}")
-        }
-        None => "--step: this profile has no steps: use --from and --to".to_owned(),
-    })
 }
 
 /// Parts the last argument off if it names a section and nothing on disk.
@@ -113,8 +129,9 @@ fn paths_and_section(paths: &[PathBuf]) -> (&[PathBuf], Option<Section>) {
 }
 
 fn load_options(args: &AnalyzeArgs) -> ReadOptions {
+    let usual = read_options();
     let given = args.memory_limit.map(|mb| Bytes(mb.saturating_mul(1_000_000)));
-    ReadOptions { memory_limit: given.or_else(half_of_memory), needed: needs_host_slice }
+    ReadOptions { memory_limit: given.or(usual.memory_limit), ..usual }
 }
 
 fn options(args: &AnalyzeArgs) -> Result<Options> {

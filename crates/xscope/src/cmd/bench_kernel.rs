@@ -19,8 +19,8 @@ use xscope_trace::{Nanos, Picos, clock};
 use xscope_view::{kernels_csv, kernels_text};
 
 use crate::cli::KernelArgs;
-use crate::cmd::Exit;
-use crate::cmd::in_process::{self, Session};
+use crate::exit::Exit;
+use crate::parts::in_process::{self, Session};
 
 /// What runs in the user's Python.
 const PROGRAM: &str = include_str!("../../../../python/xscope_kernels.py");

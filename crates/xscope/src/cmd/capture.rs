@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use xscope_analysis::AnalyzeReport;
 use xscope_analysis::quality::no_work;
-use xscope_analysis::reports::analyze::{analyze, needs_host_slice};
+use xscope_analysis::reports::analyze::analyze;
 use xscope_analysis::section::Section;
+use xscope_analysis::{AnalyzeReport, from_disk};
 use xscope_capture::{
     CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
     StartWhen, TracerLevels, copy_commands,
 };
+use xscope_trace::Picos;
 use xscope_trace::quality::Code;
-use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
-use xscope_trace::{Picos, Trace};
 use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
-use crate::cmd::asked::load_request;
-use crate::cmd::{Exit, job};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::asked::load_request;
+use crate::parts::job;
 
 /// Where sglang-jax listens if it is not told otherwise.
 const DEFAULT_URL: &str = "http://localhost:30000";
@@ -167,12 +167,6 @@ async fn stop(servers: &[CaptureServer]) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Reads a run as far as the report needs it, in half of this machine's memory.
-fn load(run: &RunDir) -> Result<Trace> {
-    let options = ReadOptions { memory_limit: half_of_memory(), needed: needs_host_slice };
-    Ok(read_paths_with(&[run.path().to_owned()], options)?)
-}
-
 fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
     let servers = &run.manifest.servers;
     let away = |server: &&ServerRecord| server.profiler == ProfilerState::Elsewhere;
@@ -180,7 +174,7 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
         servers.iter().filter(away).map(|server| copy_commands(run, server)).collect();
     let is_here = servers.iter().any(|server| server.profiler == ProfilerState::Collected);
     let trace = match is_here {
-        true => Some(load(run)?),
+        true => Some(from_disk::read(&[run.path().to_owned()])?),
         false => None,
     };
     let complete = run.manifest.status == RunStatus::Complete;

@@ -5,8 +5,9 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
+use xscope_analysis::chain;
 use xscope_analysis::memory::hbm_usage::add_hbm_usage;
 use xscope_analysis::requests::follow::joins;
 use xscope_load::post_json;
@@ -17,8 +18,9 @@ use xscope_view::csv_tables;
 use xscope_view::otlp::otlp;
 
 use crate::cli::ExportArgs;
-use crate::cmd::Exit;
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::cut;
 
 pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
     let targets = [
@@ -39,8 +41,16 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
     if to_stdout.len() + usize::from(args.otlp.as_deref() == Some("-")) > 1 {
         bail!("only one format can go to standard output (`-`)");
     }
+    if let ([(Target::XPlane, output)], None, None) = (&targets[..], &args.csv, &args.otlp)
+        && let [input] = &args.paths[..]
+        && cut::is_asked(&args.cut)
+        && is_xplane(input)
+    {
+        return cut::of_file(&args.cut, input, output).map(|()| Exit::Fine);
+    }
     let mut trace = xscope_trace::read_paths(&args.paths)?;
     add_hbm_usage(&mut trace);
+    let trimmed = cut::of_trace(&args.cut, &mut trace)?;
     let joins = joins(&trace);
     for (target, path) in targets {
         if is_stdout(path) {
@@ -57,7 +67,15 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
     if let Some(place) = &args.otlp {
         traces(&trace, manifest(&args.paths).as_ref(), place)?;
     }
+    if let Some(trimmed) = trimmed {
+        cut::say(&trimmed);
+    }
     Ok(Exit::Fine)
+}
+
+/// Whether a file can be cut as it lies: one XPlane file, whose times are the report's.
+fn is_xplane(path: &Path) -> bool {
+    path.is_file() && Target::of_path(path) == Some(Target::XPlane)
 }
 
 /// What is known of the run, if it is one.
@@ -118,7 +136,9 @@ async fn send(url: &str, documents: &[Value]) -> Result<()> {
     let base = url.trim_end_matches('/').trim_end_matches(TRACES);
     for (sent, document) in documents.iter().enumerate() {
         let place = || format!("sent {sent} of {} parts to {base}{TRACES}", documents.len());
-        let answer = post_json(base, TRACES, document, PATIENCE).await.with_context(place)?;
+        // Told in words: a collector is no target whose failure is one of the measurement.
+        let answer = post_json(base, TRACES, document, PATIENCE).await;
+        let answer = answer.map_err(|error| anyhow!("{}: {}", place(), chain(&error)))?;
         if !answer.is_success() {
             let hint = match answer.status {
                 404 => {
@@ -148,7 +168,7 @@ fn is_stdout(path: &Path) -> bool {
 }
 
 /// Tells what was written, and what the format could not hold.
-pub(crate) fn say(path: &Path, written: &Written) {
+fn say(path: &Path, written: &Written) {
     output::progress(&format!("{}: {} slices", path.display(), written.slices));
     if written.clipped > 0 {
         output::progress(&format!(

@@ -9,9 +9,10 @@ use xscope_model::{Model, Tokenizer};
 use xscope_trace::results::{Figure, Results};
 
 use crate::cli::{Dataset, OfflineArgs};
-use crate::cmd::in_process::{self, Session};
-use crate::cmd::{Exit, engine};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::engine;
+use crate::parts::in_process::{self, Session};
 
 pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
     let model = engine::model(&args.engine.model, args.seed).context("cannot load the model")?;

@@ -7,9 +7,10 @@ use xscope_trace::results::{Figure, PointResult};
 use xscope_view::batches_text;
 
 use crate::cli::OneBatchArgs;
-use crate::cmd::in_process::{self, Session};
-use crate::cmd::{Exit, engine};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::engine;
+use crate::parts::in_process::{self, Session};
 
 pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
     let mut batches = Vec::new();

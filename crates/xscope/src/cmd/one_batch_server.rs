@@ -10,9 +10,9 @@ use xscope_trace::results::{BenchConfig, Judgement, PointResult};
 use xscope_view::server_batches_text;
 
 use crate::cli::OneBatchServerArgs;
-use crate::cmd::Exit;
-use crate::cmd::job::{self, Done};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::job::{self, Done};
 
 pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
     let progress = Progress::new(!args.no_progress);

@@ -13,10 +13,11 @@ use xscope_trace::run::replace_file;
 use xscope_view::html::{Side, report_html};
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, TargetArgs};
-use crate::cmd::asked::{load_request, server_command};
-use crate::cmd::job::{self, Done};
-use crate::cmd::{Exit, engine, targets};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::asked::{load_request, server_command};
+use crate::parts::job::{self, Done};
+use crate::parts::{engine, targets};
 
 pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
     let overrides = targets::overrides(args.targets.targets.as_deref())?;

@@ -10,9 +10,10 @@ use xscope_capture::{CommandRequest, Control, Event, Ran, ServerCommand, SlowOpt
 use xscope_trace::Nanos;
 
 use crate::cli::RunArgs;
-use crate::cmd::asked::server_command;
-use crate::cmd::{Exit, job};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::asked::server_command;
+use crate::parts::job;
 
 /// How often the log is looked at for more.
 const FOLLOW: Duration = Duration::from_millis(200);

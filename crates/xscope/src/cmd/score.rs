@@ -5,9 +5,10 @@ use xscope_capture::ProfiledServers;
 use xscope_load::ScoreMatrix;
 
 use crate::cli::ScoreArgs;
-use crate::cmd::asked::Planned;
-use crate::cmd::bench::{Kind, measure};
-use crate::cmd::{Exit, engine};
+use crate::exit::Exit;
+use crate::parts::asked::Planned;
+use crate::parts::bench::{Kind, measure};
+use crate::parts::engine;
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
     let mut named = ScoreMatrix::NAMED.into_iter();

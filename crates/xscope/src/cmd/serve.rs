@@ -4,8 +4,9 @@ use anyhow::{Context as _, Result};
 use xscope_engine::Engine;
 
 use crate::cli::ServeArgs;
-use crate::cmd::{Exit, engine, job};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::{engine, job};
 
 pub(crate) fn run(args: ServeArgs) -> Result<Exit> {
     let mut config = engine::config(args.engine);

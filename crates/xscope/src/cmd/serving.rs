@@ -7,9 +7,9 @@ use xscope_load::{Arrivals, Ask, AskGenerate, Lengths, Matrix, PromptForm, Workl
 use xscope_trace::results::BenchConfig;
 
 use crate::cli::ServingArgs;
-use crate::cmd::Exit;
-use crate::cmd::asked::{backend, point_name, workload};
-use crate::cmd::bench::{Kind, measure};
+use crate::exit::Exit;
+use crate::parts::asked::{backend, point_name, workload};
+use crate::parts::bench::{Kind, measure};
 
 pub(crate) fn run(args: &ServingArgs) -> Result<Exit> {
     let mut base = base(args)?;

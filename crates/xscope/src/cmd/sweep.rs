@@ -9,10 +9,10 @@ use xscope_trace::results::Grid;
 use xscope_view::sweep_text;
 
 use crate::cli::SweepArgs;
-use crate::cmd::Exit;
-use crate::cmd::asked::{Planned, send_options};
-use crate::cmd::job::{self, Done};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::asked::{Planned, send_options};
+use crate::parts::job::{self, Done};
 
 pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
     let text = std::fs::read_to_string(&args.grid)

@@ -3,18 +3,20 @@
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
+use xscope_view::html::difference_of;
 use xscope_view::server::{ViewOptions, Viewer};
 
 use crate::cli::ViewArgs;
-use crate::cmd::{Exit, job, report};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::job;
 
 pub(crate) fn run(args: ViewArgs) -> Result<Exit> {
     let options = ViewOptions {
         paths: args.paths,
         live: args.live,
         port: args.port,
-        compare: |a, b| report::difference(a, b).map_err(Into::into),
+        compare: |a, b| difference_of(a, b, &output::warn).map_err(Into::into),
     };
     let runtime = job::runtime("xscope-view")?;
     let served = runtime.block_on(async {

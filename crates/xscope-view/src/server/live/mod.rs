@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+use xscope_analysis::chain;
 use xscope_load::get_text;
 use xscope_trace::{Nanos, clock};
 
-use crate::server::answer::chain;
 use prometheus::ServerFigures;
 use tail::{Tail, TailFigures};
 

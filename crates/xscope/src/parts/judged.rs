@@ -10,7 +10,7 @@ use xscope_trace::atomic;
 use xscope_view::{Style, compare_junit, compare_slack, compare_text};
 
 use crate::cli::{JudgeArgs, VerdictOutputArgs};
-use crate::cmd::Exit;
+use crate::exit::Exit;
 use crate::output;
 
 /// The built-in rules, with those of the user in their places.

@@ -5,9 +5,9 @@ use xscope_capture::{BenchRequest, Control, FindMaxRequest};
 use xscope_view::found_text;
 
 use crate::cli::LoadArgs;
-use crate::cmd::Exit;
-use crate::cmd::job::{self, Done};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::job::{self, Done};
 
 pub(crate) fn run(bench: BenchRequest, args: &LoadArgs) -> Result<Exit> {
     let search = &args.find_max;

@@ -13,9 +13,10 @@ use xscope_trace::results::{BenchConfig, Figure, Judgement};
 use xscope_view::{Style, bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
 
 use crate::cli::LoadArgs;
-use crate::cmd::job::{self, Done};
-use crate::cmd::{Exit, asked, find_max, targets};
+use crate::exit::Exit;
 use crate::output::{self, Progress};
+use crate::parts::job::{self, Done};
+use crate::parts::{asked, find_max, targets};
 
 /// What a kind of benchmark adds to the arguments that all have.
 pub(crate) struct Kind {

@@ -11,8 +11,9 @@ use xscope_trace::run::replace_file;
 use xscope_view::colour::Text;
 
 use crate::cli::{InProcessArgs, InProcessOutputArgs};
-use crate::cmd::{Exit, job};
+use crate::exit::Exit;
 use crate::output;
+use crate::parts::job;
 
 /// A trial is at least so long: a hundred times what a clock and a loop cost.
 const TRIAL: Nanos = Nanos(20_000_000);

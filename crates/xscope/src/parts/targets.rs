@@ -7,7 +7,7 @@ use xscope_analysis::reports::targets::{Overrides, Targets};
 use xscope_trace::results::{CheckOutcome, TargetCheck};
 
 use crate::cli::TargetArgs;
-use crate::cmd::Exit;
+use crate::exit::Exit;
 
 /// Other limits than the usual ones, if a file says so.
 pub(crate) fn overrides(path: Option<&Path>) -> Result<Overrides> {
