@@ -41,7 +41,7 @@ stages! {
     Tokenize "tokenize" "Text to token ids, and the range check of ids that came as ids.";
     BatchBuild "batch.build" "Making the prompts of all items.";
     IpcSend "ipc.send" "Handing the request from one process or thread to the next.";
-    QueueWait "queue.wait" "Waiting for a batch.";
+    QueueWait "queue.wait" "Waiting for a batch, and with it for the forward pass of the one before.";
     Schedule "schedule" "Forming and padding the batch.";
     Forward "forward" "The model computes the prompts.";
     Decode "decode" "The model makes further tokens; a score waits for none of them.";

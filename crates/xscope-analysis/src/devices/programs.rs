@@ -304,12 +304,17 @@ fn is_once(trace: &Trace, meta: MetaId, id: ProgramId) -> bool {
 
 /// What part of serving or training the program of this name is.
 fn stage(trace: &Trace, name: StrId) -> ProgramStage {
-    match stage_by_name(trace.strings.get(name)) {
-        ProgramStage::Forward => {
-            let mut programs = trace.programs.iter();
-            let program = programs.find(|program| program.name == name);
-            program.map_or(ProgramStage::Forward, |program| stage_by_inputs(trace, program))
-        }
+    match trace.programs.iter_ids().find(|(_, program)| program.name == name) {
+        Some((id, _)) => program_stage(trace, id),
+        None => stage_by_name(trace.strings.get(name)),
+    }
+}
+
+/// What part of serving or training a program is.
+pub(crate) fn program_stage(trace: &Trace, id: ProgramId) -> ProgramStage {
+    let program = &trace.programs[id];
+    match stage_by_name(trace.strings.get(program.name)) {
+        ProgramStage::Forward => stage_by_inputs(trace, program),
         known => known,
     }
 }

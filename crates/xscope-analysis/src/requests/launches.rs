@@ -2,17 +2,20 @@
 //!
 //! A server's batch numbers and the runtime's execution numbers (`run_id`) have nothing to do with
 //! each other. What joins them is time and order: an execution belongs to the batch that was in its
-//! forward pass when the execution began; where several were, to the first of them that has no
-//! execution of the same program yet. How often that had to decide is counted.
+//! forward pass when the execution began. Where several were, as with a schedule that launches a batch
+//! before it has the last one's result, a batch takes no program twice, no pass of another stage than
+//! its own, and beside what it has only a sampler or what it has been seen with where nothing was
+//! uncertain; of those left it is the first. How often that had to decide is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::model::{ProgramId, SourceId, TrackKind};
+use xscope_trace::stage::Stage;
 use xscope_trace::{Picos, Trace};
 
+use crate::devices::programs::{ProgramStage, program_stage};
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
-use xscope_trace::stage::Stage;
 
 /// What was found out by time and order.
 ///
@@ -35,7 +38,50 @@ struct ForwardPass {
     batch: BatchKey,
     start: Picos,
     end: Picos,
+    is_decode: bool,
     programs: BTreeSet<ProgramId>,
+}
+
+impl ForwardPass {
+    /// Whether a program of this stage may be its.
+    fn is_of(&self, stage: ProgramStage) -> bool {
+        match stage {
+            ProgramStage::Prefill => !self.is_decode,
+            ProgramStage::Decode => self.is_decode,
+            _ => true,
+        }
+    }
+}
+
+/// What runs in one forward pass, as far as the trace tells.
+#[derive(Debug, Default)]
+struct Programs {
+    stages: BTreeMap<ProgramId, ProgramStage>,
+    /// Pairs that ran in a pass with which no other overlapped then.
+    together: BTreeSet<(ProgramId, ProgramId)>,
+}
+
+impl Programs {
+    /// The pass among those that fit, in their order, to which an execution belongs.
+    fn choose(&self, program: ProgramId, passes: &[ForwardPass], fits: &[usize]) -> Option<usize> {
+        let stage = self.stages.get(&program).copied().unwrap_or(ProgramStage::Unknown);
+        let free: Vec<usize> = fits
+            .iter()
+            .copied()
+            .filter(|&index| {
+                !passes[index].programs.contains(&program) && passes[index].is_of(stage)
+            })
+            .collect();
+        let belongs = |&&index: &&usize| {
+            let there = &passes[index].programs;
+            let is_known = there.iter().any(|&other| self.together.contains(&(other, program)));
+            match stage {
+                ProgramStage::Sampler => !there.is_empty(),
+                _ => there.is_empty() || is_known,
+            }
+        };
+        free.iter().find(belongs).or(free.first()).copied()
+    }
 }
 
 /// One run of one program on all devices.
@@ -65,24 +111,26 @@ impl Launches {
             .collect();
         found.sort_by_key(|((start, _), launch)| (*start, launch.program));
         let longest = passes.iter().map(|pass| pass.end - pass.start).max().unwrap_or_default();
-        let mut work: BTreeMap<BatchKey, Vec<(Picos, Picos)>> = BTreeMap::new();
-        for ((start, end), mut launch) in found {
+        let fits = |passes: &[ForwardPass], start: Picos| -> Vec<usize> {
             let first = passes.partition_point(|pass| pass.start.saturating_add(longest) < start);
             let until = passes.partition_point(|pass| pass.start <= start);
-            let mut fits: Vec<usize> =
-                (first.min(until)..until).filter(|&index| passes[index].end >= start).collect();
+            (first.min(until)..until).filter(|&index| passes[index].end >= start).collect()
+        };
+        let programs = Programs::of(trace, &found, |start| match *fits(&passes, start) {
+            [only] => Some(only),
+            _ => None,
+        });
+        let mut work: BTreeMap<BatchKey, Vec<(Picos, Picos)>> = BTreeMap::new();
+        for ((start, end), mut launch) in found {
+            let fits = fits(&passes, start);
             let Some(&last) = fits.last() else { continue };
             launches.joined += 1;
             launches.uncertain += u64::from(fits.len() > 1);
-            let chosen = match launch.program {
-                Some(program) => {
-                    fits.retain(|&index| !passes[index].programs.contains(&program));
-                    let chosen = fits.first().copied().unwrap_or(last);
-                    passes[chosen].programs.insert(program);
-                    chosen
-                }
-                None => last,
-            };
+            let mut chosen = last;
+            if let Some(program) = launch.program {
+                chosen = programs.choose(program, &passes, &fits).unwrap_or(last);
+                passes[chosen].programs.insert(program);
+            }
             let batch = passes[chosen].batch;
             launches.extents.entry(batch).or_default().push((start, end));
             work.entry(batch).or_default().append(&mut launch.operations);
@@ -93,23 +141,52 @@ impl Launches {
     }
 }
 
+impl Programs {
+    /// `only` is the pass that alone was under way at a time.
+    fn of(
+        trace: &Trace,
+        found: &[((Picos, Picos), Launch)],
+        only: impl Fn(Picos) -> Option<usize>,
+    ) -> Self {
+        let mut programs = Self::default();
+        let mut alone: BTreeMap<usize, BTreeSet<ProgramId>> = BTreeMap::new();
+        for ((start, _), launch) in found {
+            let Some(program) = launch.program else { continue };
+            programs.stages.entry(program).or_insert_with(|| program_stage(trace, program));
+            if let Some(pass) = only(*start) {
+                alone.entry(pass).or_default().insert(program);
+            }
+        }
+        for there in alone.values() {
+            let pairs = there.iter().flat_map(|&a| there.iter().map(move |&b| (a, b)));
+            programs.together.extend(pairs.filter(|(a, b)| a != b));
+        }
+        programs
+    }
+}
+
 fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut extents: BTreeMap<BatchKey, (Picos, Picos)> = BTreeMap::new();
+    let mut decodes: BTreeSet<BatchKey> = BTreeSet::new();
     for span in &trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
-        let is_pass = matches!(
-            Stage::named(trace.strings.get(span.name)),
-            Some(Stage::Forward | Stage::Decode)
-        );
+        let stage = Stage::named(trace.strings.get(span.name));
+        let is_pass = matches!(stage, Some(Stage::Forward | Stage::Decode));
         if is_pass && !join.members(batch).is_empty() {
+            if stage == Some(Stage::Decode) {
+                decodes.insert(batch);
+            }
             let extent = extents.entry(batch).or_insert((span.start, span.end()));
             *extent = (extent.0.min(span.start), extent.1.max(span.end()));
         }
     }
     let mut passes: Vec<ForwardPass> = extents
         .into_iter()
-        .map(|(batch, (start, end))| ForwardPass { batch, start, end, programs: BTreeSet::new() })
+        .map(|(batch, (start, end))| {
+            let is_decode = decodes.contains(&batch);
+            ForwardPass { batch, start, end, is_decode, programs: BTreeSet::new() }
+        })
         .collect();
     passes.sort_by_key(|pass| (pass.start, pass.batch));
     passes
@@ -139,8 +216,7 @@ fn all_launches(trace: &Trace) -> BTreeMap<(SourceId, Option<ProgramId>, i64), L
 mod tests {
     use xscope_trace::model::ArgCell;
     use xscope_trace::model::{
-        DeviceId, EventMeta, MetaId, ProgramId, RequestSpan, Slices, SourceId, SpanKey, Track,
-        TrackKind,
+        DeviceId, EventMeta, Program, RequestSpan, Slices, SourceId, SpanKey, Track, TrackKind,
     };
     use xscope_trace::strings::StrId;
     use xscope_trace::{Picos, Trace};
@@ -150,11 +226,22 @@ mod tests {
 
     /// Batches with their forward passes, and operations of one program with their run ids.
     fn check(forwards: &[(i64, i64, i64)], ops: &[(i64, i64, i64)]) -> (Vec<i64>, u64, u64) {
+        let passes: Vec<_> = forwards.iter().map(|&(b, s, e)| ("forward", b, s, e)).collect();
+        let ops: Vec<_> = ops.iter().map(|&(run, s, d)| ("a", run, s, d)).collect();
+        joined(&passes, &ops)
+    }
+
+    /// The stage, number, start and end of a pass, or the program, `run_id`, start and duration of an
+    /// operation.
+    type Row<'t> = (&'t str, i64, i64, i64);
+
+    /// The same with the stage of each pass and the program of each operation.
+    fn joined(passes: &[Row<'_>], ops: &[Row<'_>]) -> (Vec<i64>, u64, u64) {
         let mut trace = Trace::default();
-        let [forward, rid, name] = ["forward", "rid", "r"].map(|text| trace.strings.intern(text));
-        for &(batch, start, end) in forwards {
+        let [rid, name] = ["rid", "r"].map(|text| trace.strings.intern(text));
+        for &(stage, batch, start, end) in passes {
             trace.spans.push(RequestSpan {
-                name: forward,
+                name: trace.strings.intern(stage),
                 source: SourceId(0),
                 start: Picos(start),
                 dur: Picos(end - start),
@@ -164,7 +251,14 @@ mod tests {
                 args: vec![(rid, ArgCell::Str(name))],
             });
         }
-        trace.metas.push(EventMeta { program: Some(ProgramId(0)), ..EventMeta::default() });
+        for &(program, ..) in ops {
+            let name = trace.strings.intern(program);
+            let known = trace.programs.iter_ids().find(|(_, known)| known.name == name);
+            let id = known
+                .map(|(id, _)| id)
+                .unwrap_or_else(|| trace.programs.push(Program { name, ..Program::default() }));
+            trace.metas.push(EventMeta { program: Some(id), ..EventMeta::default() });
+        }
         trace.tracks.push(Track {
             kind: TrackKind::Ops,
             name: StrId::EMPTY,
@@ -174,10 +268,10 @@ mod tests {
             tid: 0,
             device: Some(DeviceId(0)),
             slices: Slices {
-                start: ops.iter().map(|op| Picos(op.1)).collect(),
-                dur: ops.iter().map(|op| Picos(op.2)).collect(),
-                meta: vec![MetaId(0); ops.len()],
-                run: ops.iter().map(|op| op.0).collect(),
+                start: ops.iter().map(|op| Picos(op.2)).collect(),
+                dur: ops.iter().map(|op| Picos(op.3)).collect(),
+                meta: trace.metas.iter_ids().map(|(id, _)| id).collect(),
+                run: ops.iter().map(|op| op.1).collect(),
                 ..Slices::default()
             },
         });
@@ -196,6 +290,51 @@ mod tests {
     fn where_forward_passes_overlap_order_decides_and_is_counted() {
         let found = check(&[(1, 0, 90), (2, 5, 95)], &[(901, 10, 4), (902, 20, 6)]);
         assert_eq!(found, (vec![4, 6], 2, 2));
+    }
+
+    #[test]
+    fn what_is_launched_while_the_last_result_is_waited_for_is_its_own_batch_s() {
+        let cases: [(&[Row<'_>], &[Row<'_>], &[i64]); 4] = [
+            // The window of the prefill lasts until its result is taken, after the decode's launch.
+            (
+                &[("forward", 1, 0, 100), ("forward", 2, 85, 140)],
+                &[("a", 901, 10, 70), ("b", 902, 88, 42)],
+                &[70, 42],
+            ),
+            // The sampler behind each pass is a program of both.
+            (
+                &[("forward", 1, 0, 100), ("decode", 2, 5, 140)],
+                &[
+                    ("a", 1, 10, 60),
+                    ("sampler", 2, 75, 3),
+                    ("b", 3, 88, 40),
+                    ("sampler", 4, 129, 4),
+                ],
+                &[63, 44],
+            ),
+            // Behind by a batch: the stage says which pass it is.
+            (
+                &[("decode", 1, 0, 100), ("forward", 2, 5, 140)],
+                &[("decode_step", 1, 10, 60), ("prefill_step", 2, 75, 30)],
+                &[60, 30],
+            ),
+            // Two programs of each pass, as a pass that was alone shows.
+            (
+                &[("forward", 1, 0, 50), ("forward", 2, 60, 160), ("forward", 3, 70, 200)],
+                &[
+                    ("a", 1, 10, 5),
+                    ("b", 2, 20, 6),
+                    ("a", 3, 80, 7),
+                    ("b", 4, 90, 8),
+                    ("a", 5, 100, 9),
+                    ("b", 6, 120, 10),
+                ],
+                &[11, 15, 19],
+            ),
+        ];
+        for (passes, ops, expected) in cases {
+            assert_eq!(joined(passes, ops).0, expected, "{passes:?}");
+        }
     }
 
     #[test]

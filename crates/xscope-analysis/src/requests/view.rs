@@ -168,6 +168,7 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
             last = Some((span.end(), span.source));
         }
     }
+    pieces.extend(waits_for_forward(trace, &spans));
     let batches = |wanted: Stage| -> BTreeSet<BatchKey> {
         let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted.name());
         named.filter_map(|span| Some((span.source, span.batch?))).collect()
@@ -181,6 +182,33 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
         pieces.extend(extents.map(piece));
     }
     pieces
+}
+
+/// From the end of the scheduling of a batch to its forward pass: a schedule that goes ahead of the
+/// device has it wait for the thread that is busy with the last one.
+fn waits_for_forward(trace: &Trace, spans: &[&RequestSpan]) -> Vec<Piece> {
+    let mut scheduled: BTreeMap<BatchKey, Picos> = BTreeMap::new();
+    let mut begun: BTreeMap<BatchKey, Picos> = BTreeMap::new();
+    for span in spans {
+        let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
+        match Stage::named(trace.strings.get(span.name)) {
+            Some(Stage::Schedule) => {
+                let end = scheduled.entry(batch).or_insert(span.end());
+                *end = span.end().max(*end);
+            }
+            Some(Stage::Forward) => {
+                let start = begun.entry(batch).or_insert(span.start);
+                *start = span.start.min(*start);
+            }
+            _ => {}
+        }
+    }
+    let waits = begun.into_iter().filter_map(|(batch, start)| {
+        let end = *scheduled.get(&batch)?;
+        let (stage, rank) = (Stage::QueueWait.into(), Rank::OnTheWay);
+        (end < start).then_some(Piece { stage, start: end, end: start, rank })
+    });
+    waits.collect()
 }
 
 /// Lays pieces into a window so that every moment belongs to one.
@@ -299,6 +327,30 @@ mod tests {
         }
         let views = requests(&trace);
         assert_eq!((views[0].items, views[0].sequence_tokens.as_slice()), (2, &[10, 11][..]));
+    }
+
+    #[test]
+    fn a_batch_that_is_scheduled_ahead_waits_for_the_one_before() {
+        let mut trace = Trace::default();
+        let spans = [("request", 0, 100, None), ("schedule", 10, 20, Some(2))];
+        let rest = [("forward", 60, 90, Some(2)), ("schedule", 70, 75, Some(3))];
+        for (name, start, end, batch) in spans.into_iter().chain(rest) {
+            trace.spans.push(RequestSpan {
+                name: trace.strings.intern(name),
+                source: SourceId(0),
+                start: Picos(start),
+                dur: Picos(end - start),
+                tid: 1,
+                request: Some(SpanKey::Number(7)),
+                batch: batch.map(SpanKey::Number),
+                args: Vec::new(),
+            });
+        }
+        let stages = requests(&trace).remove(0).stages;
+        let stages: Vec<_> =
+            stages.into_iter().map(|(name, time)| (name.to_string(), time.0)).collect();
+        let expected = [("queue.wait", 40), ("schedule", 15), ("forward", 25), ("unaccounted", 20)];
+        assert_eq!(stages, named(&expected));
     }
 
     #[test]
