@@ -10,6 +10,7 @@ pub mod compare;
 pub mod compiles;
 pub mod devices;
 mod error;
+pub mod framework;
 pub mod from_disk;
 mod intervals;
 pub mod kernels;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
+use xscope_analysis::reports::command::analyze_command;
 use xscope_analysis::section::Section;
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::stats::as_f64;
@@ -25,8 +26,10 @@ pub fn analyze_text(report: &AnalyzeReport) -> Text {
         let grids = snapshot_grids(report);
         grids.iter().for_each(|grid| out += grid.render(Style::Terminal));
     }
-    let names: Vec<&str> = Section::ALL.iter().map(|section| section.name()).collect();
-    out.line(format!("more: xscope analyze PATH {}", names.join("|")));
+    let mut names = Section::ALL.iter().map(|section| section.name());
+    let first = names.next().unwrap_or_default();
+    let others: Vec<&str> = names.collect();
+    out.line(format!("more: {}, or {}", analyze_command(report, &[first]), others.join(", ")));
     out
 }
 
@@ -75,8 +78,14 @@ fn devices_line(report: &AnalyzeReport, out: &mut Text) {
     let busy = match report.devices.len() {
         0 if report.events == 0 => return,
         0 => "no devices".to_owned(),
-        1 => format!("1 device, busy for {} of its time", percent(most)),
-        count => format!("{count} devices, busy for {} to {}", percent(least), percent(most)),
+        1 => format!("1 device, busy for {} of the window", percent(most)),
+        count => {
+            format!(
+                "{count} devices, busy for {} to {} of the window",
+                percent(least),
+                percent(most)
+            )
+        }
     };
     out.line(busy);
 }

@@ -1,18 +1,9 @@
 //! Numbers, bars and names as text.
 
+pub(crate) use xscope_analysis::words::{duration, percent};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 use xscope_trace::results::Figure;
-
-/// A duration given in microseconds, in the unit that suits it.
-pub(crate) fn duration(us: f64) -> String {
-    match us.abs() {
-        x if x >= 1e6 => format!("{:.3} s", us / 1e6),
-        x if x >= 1e3 => format!("{:.3} ms", us / 1e3),
-        x if x >= 1.0 || x == 0.0 => format!("{us:.2} us"),
-        _ => format!("{:.3} ns", us * 1e3),
-    }
-}
 
 /// A duration in microseconds, `-` if it is not known.
 pub(crate) fn known_duration(us: &Metric) -> String {
@@ -37,16 +28,24 @@ pub(crate) fn metric(metric: &Metric, digits: usize) -> String {
     }
 }
 
+/// A rate with an SI prefix, marked if it is degraded; `-` if it has none.
+pub(crate) fn rate(metric: &Metric) -> String {
+    let mark = if metric.status == Status::Degraded { "?" } else { "" };
+    metric.value.map_or_else(|| "-".to_owned(), |value| si(value, "") + mark)
+}
+
+/// A share, marked if it is degraded; `-` if it is not known.
+pub(crate) fn share(metric: &Metric) -> String {
+    let mark = if metric.status == Status::Degraded { "?" } else { "" };
+    metric.value.map_or_else(|| "-".to_owned(), |value| percent(value) + mark)
+}
+
 /// The same for a figure of results.
 pub(crate) fn figure_text(figure: &Figure, digits: usize) -> String {
     match figure {
         Figure::Value(value) => format!("{value:.digits$}"),
         Figure::Qualified(qualified) => metric(qualified, digits),
     }
-}
-
-pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
 }
 
 /// A bar of up to `width` cells for a share between 0 and 1.

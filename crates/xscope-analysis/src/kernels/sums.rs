@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use xscope_trace::metric::Status;
 use xscope_trace::stats::{as_f64, mean_micros, share};
 use xscope_trace::{Metric, Picos};
 
+use crate::kernels::roofline::Roofline;
 use crate::kernels::row::KernelRow;
 
 /// Self time of one category over all devices.
@@ -60,24 +62,15 @@ pub struct KernelGroup<'a> {
     /// Mean cost of an execution, if every row has one.
     pub flops: Option<f64>,
     pub bytes: Option<f64>,
+    /// Of the self time of all its rows, if each has one.
+    pub flops_per_sec: Metric,
+    pub bytes_per_sec: Metric,
+    pub intensity: Metric,
+    /// Shortest and longest execution.
+    pub min_us: f64,
+    pub max_us: f64,
     /// The row of the program and device that took most.
     pub costliest: &'a KernelRow,
-}
-
-impl KernelGroup<'_> {
-    pub fn flops_per_sec(&self) -> Option<f64> {
-        self.flops.filter(|_| self.mean_us > 0.0).map(|flops| flops / self.mean_us * 1e6)
-    }
-
-    pub fn bytes_per_sec(&self) -> Option<f64> {
-        self.bytes.filter(|_| self.mean_us > 0.0).map(|bytes| bytes / self.mean_us * 1e6)
-    }
-
-    /// FLOP for each byte.
-    pub fn intensity(&self) -> Option<f64> {
-        let costs = self.flops.zip(self.bytes);
-        costs.filter(|(_, bytes)| *bytes > 0.0).map(|(flops, bytes)| flops / bytes)
-    }
 }
 
 /// Operations of one name and scope taken together, ordered by self time, then by name; `scope` says
@@ -119,6 +112,10 @@ fn group<'a>(
         costs.sum::<Option<f64>>().map(|sum| sum / as_f64(count))
     };
     let devices: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    let rate = |get: fn(&Roofline) -> &Metric| mean_rate(rows, get);
+    let extreme = |get: fn(&KernelRow) -> f64, choose: fn(f64, f64) -> f64| {
+        rows.iter().map(|row| get(row)).reduce(choose).unwrap_or_default()
+    };
     KernelGroup {
         name,
         scope,
@@ -127,9 +124,30 @@ fn group<'a>(
         self_us: self_time.as_micros(),
         share: share(self_time, whole),
         mean_us: mean_micros(sum(rows.iter().map(|row| row.total)), count),
-        p99_us: rows.iter().map(|row| row.p99_us).fold(0.0, f64::max),
+        p99_us: extreme(|row| row.p99_us, f64::max),
         flops: mean(|row| &row.flops),
         bytes: mean(|row| &row.bytes),
+        flops_per_sec: rate(|roofline| &roofline.flops_per_sec),
+        bytes_per_sec: rate(|roofline| &roofline.bytes_per_sec),
+        intensity: rate(|roofline| &roofline.intensity),
+        min_us: extreme(|row| row.min_us, f64::min),
+        max_us: extreme(|row| row.max_us, f64::max),
         costliest,
     }
+}
+
+/// The mean of what several rows have, by their self time, as doubtful as the most doubtful of them; none if
+/// one has none.
+fn mean_rate(rows: &[&KernelRow], get: fn(&Roofline) -> &Metric) -> Metric {
+    let all = || rows.iter().map(|row| get(&row.roofline));
+    let worst = all().find(|metric| metric.value.is_none());
+    let worst = worst.or_else(|| all().find(|metric| metric.status == Status::Degraded));
+    let Some(worst) = worst.or_else(|| all().next()).cloned() else {
+        return Metric::unavailable("1", "there is no operation");
+    };
+    let weighed = rows.iter().filter_map(|row| Some((get(&row.roofline).value?, row.self_us)));
+    let (sum, time) =
+        weighed.fold((0.0, 0.0), |sums, (rate, us)| (sums.0 + rate * us, sums.1 + us));
+    let value = worst.value.map(|value| if time > 0.0 { sum / time } else { value });
+    Metric { value, ..worst }
 }

@@ -17,6 +17,9 @@ pub(crate) const UNKNOWN: &str = "unknown";
 /// The component of operations that move data between devices.
 pub(crate) const COLLECTIVES: &str = "collectives";
 
+/// The component of copies on one device.
+pub(crate) const COPIES: &str = "copies";
+
 /// Parts of scope names, in lower case, and the component that they stand for. The first that a
 /// part contains counts, so what is more telling comes first.
 const RULES: [(&str, &str); 42] = [
@@ -136,7 +139,7 @@ pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [Componen
     parts.iter().rev().find_map(|part| of_part(part)).unwrap_or(match category {
         "attention" => "attention",
         "norm" => "norm",
-        "copy" | "memset" => "copies",
+        "copy" | "memset" => COPIES,
         _ => UNKNOWN,
     })
 }

@@ -6,12 +6,15 @@ use xscope_trace::trim::Window;
 use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::devices::programs::Execution;
+use crate::framework::Framework;
 use crate::kernels::row::KernelRow;
 use crate::layers::LayersReport;
 
 /// A profile and what was made of it.
 pub(crate) struct Facts<'a> {
     pub trace: &'a Trace,
+    /// Whose profile it is, if that is known.
+    pub framework: Option<Framework>,
     /// The window that the trace was cut to.
     pub window: Option<&'a Window>,
     pub devices: &'a [DeviceRow],

@@ -1,10 +1,13 @@
-//! Launches of whole graphs (XLA's command buffers), whose kernels say neither program nor scope.
+//! Launches of whole graphs (XLA's command buffers, graphs of CUDA and HIP), whose kernels say neither program
+//! nor scope.
 
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 
+use crate::framework::Framework;
 use crate::quality::facts::Facts;
+use crate::words::counted;
 
 /// Names of host calls that run a recorded graph of kernels at once.
 const GRAPH_LAUNCHES: [&str; 3] = ["cuGraphLaunch", "cudaGraphLaunch", "hipGraphLaunch"];
@@ -28,10 +31,15 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         .map(|meta| u64::from(is_launch[*meta]))
         .sum();
     (launches > 0).then(|| {
+        let apart = match facts.framework {
+            Some(Framework::Jax) => "capture once more with XLA_FLAGS=--xla_gpu_enable_command_buffer=",
+            Some(Framework::PyTorch) => "capture once more in eager mode, without graphs of CUDA or HIP,",
+            _ => "capture once more without graphs",
+        };
         let message = format!(
-            "{launches} graphs of kernels were launched as a whole: their kernels name no operation of \
-             a program, so layers and scopes lack them; capture once more with \
-             XLA_FLAGS=--xla_gpu_enable_command_buffer= to see them apart"
+            "{} of kernels launched as a whole: their kernels name no operation of a program, so layers \
+             and scopes lack them; {apart} to see them apart, which measures another program",
+            counted(launches, "graph")
         );
         Finding::new(Code::GpuCommandBuffers, message).times(launches)
     })

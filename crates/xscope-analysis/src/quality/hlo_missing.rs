@@ -7,6 +7,7 @@ use xscope_trace::model::{Format, ProgramId};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::share;
 
+use crate::framework::Framework;
 use crate::kernels::row::KernelRow;
 use crate::quality::facts::Facts;
 use crate::words::counted;
@@ -26,12 +27,18 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
             format!("{largest} and {}", counted(count as u64 - 1, "more program"))
         }
     };
+    let remedy = match facts.framework {
+        Some(Framework::TensorFlow) => "TensorFlow's profiler writes it for programs of XLA only",
+        _ => {
+            "capture with enable_hlo_proto (JAX's default), and without the compilation cache if there \
+             is one"
+        }
+    };
     Some(Finding::new(
         Code::HloMissing,
         format!(
-            "the trace carries no HLO of {which}, so {:.1} % of device time has neither scope nor \
-             cost and fusions cannot be looked into; capture with enable_hlo_proto (JAX's \
-             default), and without the compilation cache if there is one",
+            "the trace carries no HLO of {which}, so {:.1} % of the operations' time has neither scope nor \
+             cost and fusions cannot be looked into; {remedy}",
             100.0 * share(sum_of(&blind), whole)
         ),
     ))

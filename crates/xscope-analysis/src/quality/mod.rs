@@ -21,6 +21,7 @@ use xscope_trace::Trace;
 use xscope_trace::quality::Finding;
 
 use crate::devices::{busy, devices};
+use crate::framework::Framework;
 use crate::layers::LayersReport;
 use crate::quality::facts::Facts;
 
@@ -48,6 +49,7 @@ pub fn no_work(trace: &Trace) -> Option<Finding> {
     let devices = devices(trace, &busy(trace));
     let facts = Facts {
         trace,
+        framework: Framework::of(trace),
         window: None,
         devices: &devices,
         kernels: &[],

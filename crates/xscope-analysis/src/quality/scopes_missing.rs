@@ -4,6 +4,7 @@ use xscope_trace::Picos;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::share;
 
+use crate::framework::Framework;
 use crate::quality::facts::Facts;
 use crate::quality::hlo_missing::{blind, sum_of};
 
@@ -14,15 +15,18 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let &Facts { trace, layers, .. } = facts;
     let blind = sum_of(&blind(facts));
     let has_hlo = trace.programs.iter().any(|program| !program.instructions.is_empty());
-    let remedy = match (has_hlo, trace.programs.is_empty()) {
-        (true, _) => "wrap the model's parts in jax.named_scope",
-        (false, false) => {
+    let remedy = match (facts.framework, has_hlo) {
+        (Some(Framework::Jax), true) => "wrap the model's parts in jax.named_scope",
+        (Some(Framework::Jax), false) => {
             "the file carries no HLO, which has the scopes: give the XPlane file of the same profile"
         }
-        (false, true) => {
+        (Some(Framework::TensorFlow), _) => "wrap the model's parts in tf.name_scope",
+        (Some(Framework::PyTorch), _) => {
             "PyTorch says which modules launch kernels if it profiles with `with_stack=True`; a backward \
-             pass has none; else components are told by the kernels' names"
+             pass has none, nor has what was launched before the capture or as a graph; else components \
+             are told by the kernels' names"
         }
+        _ => "components are told by the names of operations",
     };
     let total = layers.root.total;
     let missing = 1.0 - layers.scoped_share - share(blind, total);
@@ -30,7 +34,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         Finding::new(
             Code::ScopesMissing,
             format!(
-                "{:.1} % of device time has no named scope, so the layer tree is incomplete: {remedy}",
+                "{:.1} % of the operations' time has no named scope, so the layer tree is incomplete: {remedy}",
                 100.0 * missing
             ),
         )

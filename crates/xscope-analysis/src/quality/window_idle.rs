@@ -21,7 +21,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         Finding::new(
             Code::WindowIdle,
             format!(
-                "the busiest device was idle for {:.2} % of the window ({:.3} s); averages over \
+                "the busiest device was idle for {:.2} % of the capture ({:.3} s); averages over \
                  it say little: capture under load, or look at single executions",
                 100.0 * idle,
                 window.as_micros() / 1e6

@@ -8,6 +8,7 @@ use crate::compiles::{CompileRow, is_compile};
 use crate::devices::collectives::is_rendezvous;
 use crate::devices::devices;
 use crate::devices::host_kinds::{is_copy_call, is_transfer};
+use crate::framework::Framework;
 use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::Filter;
 use crate::kernels::sums::categories;
@@ -65,8 +66,10 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;
     }
+    let framework = Framework::of(trace);
     let quality = quality(&Facts {
         trace,
+        framework,
         window,
         devices: &devices,
         kernels: &kernels,
@@ -77,6 +80,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let compiling: Vec<_> = compiles.iter().map(CompileRow::extent).collect();
     let mut report = AnalyzeReport {
         schema: SCHEMA,
+        framework,
         headlines: Vec::new(),
         degraded: Vec::new(),
         sources: sources(trace),
@@ -101,7 +105,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         compiles,
     };
     degrade(&mut report);
-    report.headlines = headlines(&report);
+    report.headlines = headlines(&report, framework);
     report
 }
 

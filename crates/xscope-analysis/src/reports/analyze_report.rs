@@ -11,6 +11,7 @@ use crate::devices::idle::IdleRow;
 use crate::devices::programs::ProgramRow;
 use crate::devices::steps::StepsReport;
 use crate::devices::timeline::TimelineRow;
+use crate::framework::Framework;
 use crate::kernels::row::KernelRow;
 use crate::kernels::sums::CategoryRow;
 use crate::layers::LayersReport;
@@ -18,6 +19,7 @@ use crate::memory::MemoryReport;
 use crate::memory::allocations::{AllocationRow, ReportedMemory};
 use crate::memory::allocators::AllocatorRow;
 use crate::overhead::recording::RecordingReport;
+use crate::reports::claim::Headline;
 use crate::requests::RequestsReport;
 use crate::section::Section;
 
@@ -33,7 +35,10 @@ pub struct AnalyzeReport {
     pub events: u64,
     /// From the start of the first event to the end of the last.
     pub window_us: f64,
-    /// What matters most, the largest share of device time first.
+    /// Who ran the work; absent if the files do not say, or are of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub framework: Option<Framework>,
+    /// What matters most, the largest share of the devices' windows first.
     pub headlines: Vec<Headline>,
     pub quality: Vec<Finding>,
     /// Which kinds of figures the findings touch.
@@ -77,17 +82,6 @@ pub struct DegradedRow {
     pub code: Code,
     /// The sections that show such figures.
     pub sections: &'static [Section],
-}
-
-/// One of the findings that matter most.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Headline {
-    /// What it is about, and the section that has the details.
-    pub section: Section,
-    /// Share of the devices' windows that it is about.
-    pub share: f64,
-    pub text: String,
-    pub next: String,
 }
 
 /// One file that was read.

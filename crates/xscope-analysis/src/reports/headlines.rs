@@ -1,215 +1,297 @@
-//! The findings that matter most: where the largest part of the devices' time could be won, in
-//! words, with figures and a next step.
+//! The findings that matter most: where the largest part of the devices' time could be won.
 
-use xscope_trace::Picos;
-use xscope_trace::quality::{Code, Severity};
+use xscope_trace::quality::{Code, Figures, Severity};
 
-use crate::layers::components::UNKNOWN;
-use crate::reports::analyze_report::{AnalyzeReport, Headline};
+use crate::framework::Framework;
+use crate::kernels::row::Filter;
+use crate::kernels::sums::{KernelGroup, by_name_and_scope};
+use crate::layers::components::{COLLECTIVES, COPIES, UNKNOWN};
+use crate::reports::analyze_report::AnalyzeReport;
+use crate::reports::claim::{Advice, Basis, Claim, Headline, Late, Reached, Said, Share};
+use crate::reports::command::analyze_command;
+use crate::reports::totals::{self, of_windows};
 use crate::section::Section;
-use crate::words::counted;
 
 /// How many findings a first page has.
 const HEADLINES: usize = 3;
 
-/// How many letters of a kernel's name are shown.
-const LONGEST_NAME: usize = 80;
+/// What is worth less than this has no place on a first page.
+const LEAST_SHARE: f64 = 0.01;
+
+/// How many letters of a name say which operations are meant.
+const NAMING: usize = 60;
 
 /// The findings of a report, the largest first.
-pub(crate) fn headlines(report: &AnalyzeReport) -> Vec<Headline> {
-    let mut all: Vec<Headline> = [
+pub(crate) fn headlines(report: &AnalyzeReport, framework: Option<Framework>) -> Vec<Headline> {
+    let mut all: Vec<Claim> = [
+        failed(report),
         quality(report),
-        idle(report),
+        idle(report, framework),
         communication(report),
+        copies(report),
         compiles(report),
         kernels(report),
         layers(report),
     ]
     .into_iter()
     .flatten()
+    .filter(|claim| claim.share >= LEAST_SHARE)
     .collect();
     all.sort_by(|a, b| b.share.total_cmp(&a.share));
     all.truncate(HEADLINES);
-    all
+    all.iter().map(|claim| claim.headline(|show| analyze_command(report, show))).collect()
 }
 
-fn windows_us(report: &AnalyzeReport) -> f64 {
-    report.devices.iter().map(|device| device.window_us).sum()
+fn advice(text: impl Into<String>) -> Advice {
+    Advice { text: text.into(), ..Advice::default() }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// Of a load of which nothing was answered no other figure means anything.
+fn failed(report: &AnalyzeReport) -> Option<Claim> {
+    let requests = &report.requests.as_ref()?.requests;
+    (requests.measured == 0 && requests.failed > 0).then(|| Claim {
+        said: Said::AllFailed { failed: requests.failed },
+        section: Section::Requests,
+        share: 1.0,
+        advice: advice("see what the server answered, in its log and in requests.jsonl"),
+        doubts: Vec::new(),
+    })
 }
 
 /// An error makes everything else doubtful.
-fn quality(report: &AnalyzeReport) -> Option<Headline> {
+fn quality(report: &AnalyzeReport) -> Option<Claim> {
     let worst = report.quality.iter().find(|finding| finding.severity == Severity::Error)?;
-    Some(Headline {
+    Some(Claim {
+        said: Said::Wrong { message: worst.message.clone() },
         section: Section::Quality,
         share: 1.0,
-        text: worst.message.clone(),
-        next: "mend the capture before the figures are used".to_owned(),
+        advice: advice("mend the capture before the figures are used"),
+        doubts: Vec::new(),
     })
 }
 
-fn idle(report: &AnalyzeReport) -> Option<Headline> {
-    let whole = windows_us(report);
-    let idle: f64 = report.idle.iter().map(|row| row.idle_us).sum();
-    let mut causes: std::collections::BTreeMap<&str, f64> = std::collections::BTreeMap::new();
-    for cause in report.idle.iter().flat_map(|row| &row.causes) {
-        *causes.entry(cause.cause).or_default() += cause.us;
-    }
-    let (&cause, &us) = causes.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
-    let code = report.idle.iter().find_map(|row| row.host_code.first());
-    let code = code.map_or("unknown code", |row| row.name.as_str());
-    let (what, next) = match cause {
-        "compile" => ("a host thread compiled", "warm up with the same shapes and constants first"),
-        "transfer" => {
-            ("data moved between host and device", "keep inputs on the device or prefetch")
-        }
-        "no_request" => {
-            ("there was nothing to do", "capture under load, or look at busy time only")
-        }
-        "blocked" => (
-            "the host was in a call that copies while no copy ran",
-            "look for what that call waited for, and copy without blocking",
-        ),
-        "peer" => {
-            ("other devices of the same program were busy", "look for imbalance among devices")
-        }
-        "host" => {
-            ("the host was not ready", "shorten the host's work or overlap it with the device")
-        }
-        _ if report.quality.iter().any(|finding| finding.code == Code::LoadDropped) => (
-            "the host's slices, which would say why, were left out",
-            "give more memory with --memory-limit",
-        ),
-        _ => ("nothing in the trace says why", "capture with host_tracer_level 2"),
-    };
-    let detail = if cause == "host" { format!(" (most of it in `{code}`)") } else { String::new() };
-    (idle > 0.0 && whole > 0.0).then(|| Headline {
-        section: Section::Idle,
-        share: idle / whole,
-        text: format!(
-            "devices idled {} of their time; in {} of that {what}{detail}",
-            percent(idle / whole),
-            percent(us / idle)
-        ),
-        next: next.to_owned(),
-    })
+/// What makes causes of idle time doubtful.
+fn doubts_of_causes(report: &AnalyzeReport) -> Vec<Code> {
+    let causes = report.degraded.iter().filter(|row| row.figures == Figures::Causes);
+    causes.map(|row| row.code).collect()
 }
 
-fn communication(report: &AnalyzeReport) -> Option<Headline> {
-    let whole = windows_us(report);
-    let exposed: f64 = report.timeline.iter().map(|row| row.exposed_communication_us).sum();
-    let total: f64 = report.collectives.iter().map(|row| row.total_us).sum();
-    let wait = report.collectives.iter().filter_map(|row| row.wait_us.value).reduce(|a, b| a + b);
-    let first = report.collectives.first()?;
-    let late = match first.last.is_empty() {
-        true => String::new(),
-        false => format!("; {} came last most often in the largest one", first.last),
-    };
-    (exposed > 0.0).then(|| Headline {
-        section: Section::Collectives,
-        share: exposed / whole,
-        text: format!(
-            "{} of device time is communication that nothing hides; {} waiting for peers{late}",
-            percent(exposed / whole),
-            wait.map_or("the trace does not say how much of it is".to_owned(), |wait| {
-                format!("{} of all communication is", percent(wait / total))
-            })
-        ),
-        next: match wait.is_some_and(|wait| wait > 0.5 * total) {
-            true => "balance the devices' work: waiting, not the network, costs most",
-            false => "overlap collectives with compute, or shard so that less is exchanged",
-        }
-        .to_owned(),
-    })
-}
-
-fn compiles(report: &AnalyzeReport) -> Option<Headline> {
-    let longest = report.compiles.iter().max_by_key(|row| row.duration)?;
-    let total =
-        report.compiles.iter().fold(Picos::ZERO, |sum, row| sum.saturating_add(row.duration));
-    Some(Headline {
-        section: Section::Compiles,
-        share: (total.as_micros() / report.window_us.max(1.0)).min(1.0),
-        text: format!(
-            "{} took {:.3} s of the window, the longest {:.3} s for {}",
-            counted(report.compiles.len() as u64, "compilation"),
-            total.as_micros() / 1e6,
-            longest.duration_us / 1e6,
-            if longest.program.is_empty() { "an unknown program" } else { &longest.program }
-        ),
-        next: longest.advice.clone(),
-    })
-}
-
-fn kernels(report: &AnalyzeReport) -> Option<Headline> {
-    let first = report.kernels.first()?;
-    let whole = windows_us(report);
-    let same =
-        report.kernels.iter().filter(|row| row.name == first.name && row.scope == first.scope);
-    let time: f64 = same.map(|row| row.self_us).sum();
-    let scope = report.layers.scopes.get(&first.meta).filter(|scope| !scope.is_empty());
-    let place = scope.map_or_else(String::new, |scope| format!(" in {scope}"));
-    let reached = first.roofline.efficiency.value.filter(|_| first.roofline.bound_by != "unknown");
-    let reached = reached.map_or_else(String::new, |share| {
-        format!("; it reaches {} of the peak of {}", percent(share), first.roofline.bound_by)
-    });
-    (whole > 0.0).then(|| Headline {
-        section: Section::Kernels,
-        share: time / whole,
-        text: format!(
-            "the largest kernel is {} ({}){place} with {} of device time{reached}",
-            cut(&first.name),
-            first.category,
-            percent(time / whole)
-        ),
-        next: "see its line in `kernels` for what bounds it and how it varies".to_owned(),
-    })
-}
-
-/// As much of a name as a sentence can take; those of C++ templates have hundreds of letters.
-fn cut(name: &str) -> String {
-    match name.char_indices().nth(LONGEST_NAME) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
-}
-
-fn layers(report: &AnalyzeReport) -> Option<Headline> {
-    let components = || report.layers.components.iter();
-    let known = components()
-        .filter(|row| row.name != UNKNOWN && row.name != crate::layers::components::COLLECTIVES);
-    let first = known.max_by(|a, b| a.self_us.total_cmp(&b.self_us))?;
-    let unknown = components().find(|row| row.name == UNKNOWN).map_or(0.0, |row| row.share);
-    let whole = windows_us(report);
-    (whole > 0.0).then(|| Headline {
-        section: Section::Layers,
-        share: first.self_us / whole,
-        text: match unknown > first.share {
-            true => format!(
-                "{} of the operations' time belongs to no known part of the model; of the rest, {} \
-                 takes most, {}",
-                percent(unknown),
-                first.name,
-                percent(first.share)
-            ),
-            false => format!(
-                "{} takes {} of the operations' time, more than any other part of the model",
-                first.name,
-                percent(first.share)
-            ),
+fn idle(report: &AnalyzeReport, framework: Option<Framework>) -> Option<Claim> {
+    let idle = totals::idle(report);
+    let (cause, part) = *totals::causes(report).first()?;
+    let cause =
+        report.idle.iter().flat_map(|row| &row.causes).find(|row| row.cause == cause)?.cause;
+    let doubts = doubts_of_causes(report);
+    // What the clocks do not tell is not named.
+    let code = totals::code(report, cause).first().copied().filter(|_| doubts.is_empty());
+    Some(Claim {
+        said: Said::Idle {
+            idle,
+            cause,
+            part,
+            code: code.map(|(name, part)| (name.to_owned(), part)),
         },
-        next: match unknown > first.share {
-            true if report.layers.scoped_share < 0.5 => "see `quality` for why they have no scope",
-            true => "see `quality` for why, and name the model's parts with --rules FILE",
-            false if report.kernels.iter().all(|kernel| kernel.scope.is_empty()) => {
-                "see `layers` for which modules"
-            }
-            false => "see `layers` for which layers, and `kernels --scope` for which operations",
-        }
-        .to_owned(),
+        section: Section::Idle,
+        share: idle.value(),
+        advice: idle_advice(cause, &doubts, framework),
+        doubts,
     })
+}
+
+fn idle_advice(cause: &str, doubts: &[Code], framework: Option<Framework>) -> Advice {
+    let of = |framework, text: &str| Advice { framework: Some(framework), ..advice(text) };
+    match cause {
+        "compile" => advice("warm up with the same shapes and constants first"),
+        "transfer" => advice("keep inputs on the device or prefetch"),
+        "no_request" => Advice {
+            holds_if: "if this was to be a server under load",
+            ..advice("capture while requests come, or look at busy time only")
+        },
+        "peer" => advice("look for imbalance among devices"),
+        "blocked" => Advice {
+            holds_if: "if the host could work meanwhile",
+            ..advice(
+                "copy without blocking; the call waits for earlier work, or for the copy to begin",
+            )
+        },
+        "host" => advice("shorten the host's work or overlap it with the device"),
+        _ if doubts.contains(&Code::LoadDropped) => {
+            advice("give more memory with --memory-limit: the host's slices were left out")
+        }
+        _ => match framework {
+            Some(framework @ (Framework::Jax | Framework::TensorFlow)) => {
+                of(framework, "capture with host_tracer_level 2, or with the Python tracer")
+            }
+            Some(Framework::PyTorch) => of(
+                Framework::PyTorch,
+                "profile with `with_stack=True`, which records the Python code",
+            ),
+            _ => advice("record more of what the host does"),
+        },
+    }
+}
+
+fn communication(report: &AnalyzeReport) -> Option<Claim> {
+    let exposed = totals::exposed_communication(report);
+    let waiting = totals::waiting(report);
+    let first = report.collectives.first()?;
+    let late = (!first.last.is_empty()).then(|| Late {
+        device: first.last.clone(),
+        collective: first.name.clone(),
+        times: first.last_count,
+    });
+    let mostly_waits = waiting.is_some_and(|waiting| waiting.value() > 0.5);
+    Some(Claim {
+        section: Section::Collectives,
+        share: exposed.value(),
+        advice: match (mostly_waits, waiting) {
+            (true, _) => advice("balance the devices' work: waiting, not the network, costs most"),
+            (false, Some(_)) => {
+                advice("overlap collectives with compute, or shard so that less is exchanged")
+            }
+            (false, None) => Advice {
+                holds_if: "if it is not waiting for a late peer",
+                ..advice("overlap collectives with compute, or shard so that less is exchanged")
+            },
+        },
+        said: Said::Communication {
+            exposed,
+            waiting,
+            all_known: report.collectives.iter().all(|row| row.wait_us.value.is_some()),
+            late,
+        },
+        doubts: Vec::new(),
+    })
+}
+
+fn copies(report: &AnalyzeReport) -> Option<Claim> {
+    let exposed = totals::exposed_copies(report);
+    let groups = operations(report);
+    let largest = groups.iter().find(|it| is_copy(&it.costliest.category));
+    let largest = largest.map(|it| it.name.to_owned());
+    Some(Claim {
+        said: Said::Copies { exposed, largest },
+        section: Section::Devices,
+        share: exposed.value(),
+        advice: Advice {
+            command: words(&["kernels"]),
+            ..advice(
+                "start copies earlier, beside computation, or keep what is copied on the device",
+            )
+        },
+        doubts: Vec::new(),
+    })
+}
+
+fn is_copy(category: &str) -> bool {
+    crate::devices::timeline::class(category) == crate::devices::timeline::Class::Copy
+}
+
+fn compiles(report: &AnalyzeReport) -> Option<Claim> {
+    let longest = report.compiles.iter().max_by_key(|row| row.duration)?;
+    let took = totals::compiling(report)?;
+    Some(Claim {
+        said: Said::Compiles {
+            count: report.compiles.len() as u64,
+            took,
+            longest_us: longest.duration_us,
+            program: longest.program.clone(),
+        },
+        section: Section::Compiles,
+        share: took.value().min(1.0),
+        advice: advice(longest.advice.clone()),
+        doubts: Vec::new(),
+    })
+}
+
+/// Operations of one name and scope together, as the section shows them.
+fn operations(report: &AnalyzeReport) -> Vec<KernelGroup<'_>> {
+    let scopes = &report.layers.scopes;
+    by_name_and_scope(&report.kernels, |kernel| {
+        scopes.get(&kernel.meta).map_or(kernel.scope.as_str(), String::as_str)
+    })
+}
+
+fn operations_us(report: &AnalyzeReport) -> f64 {
+    report.kernels.iter().map(|kernel| kernel.self_us).sum()
+}
+
+fn kernels(report: &AnalyzeReport) -> Option<Claim> {
+    let groups = operations(report);
+    let first = groups.first()?;
+    let roofline = &first.costliest.roofline;
+    let bound = roofline.bound_by != "unknown";
+    let reached = roofline.efficiency.value.filter(|_| bound);
+    let naming: String = first.name.chars().take(NAMING).collect();
+    let time =
+        Share { part_us: first.self_us, whole_us: operations_us(report), of: Basis::Operations };
+    Some(Claim {
+        said: Said::Kernel {
+            name: first.name.to_owned(),
+            category: first.costliest.category.clone(),
+            scope: first.scope.to_owned(),
+            time,
+            reached: reached.map(|share| Reached { share, peak: roofline.bound_by }),
+        },
+        section: Section::Kernels,
+        share: of_windows(report, first.self_us).value(),
+        advice: Advice {
+            command: words(&["kernels", "--name", &naming]),
+            ..advice(match (bound, &roofline.efficiency.reason) {
+                (true, _) => "see how it varies".to_owned(),
+                (false, Some(reason)) => {
+                    format!("what bounds it is not known ({reason}); see how it varies")
+                }
+                (false, None) => "what bounds it is not known; see how it varies".to_owned(),
+            })
+        },
+        doubts: Vec::new(),
+    })
+}
+
+fn layers(report: &AnalyzeReport) -> Option<Claim> {
+    let whole_us = operations_us(report);
+    let time = |us: f64| Share { part_us: us, whole_us, of: Basis::Operations };
+    let components = || report.layers.components.iter();
+    let is_part = |name: &str| ![UNKNOWN, COLLECTIVES, COPIES].contains(&name);
+    let known = components().filter(|row| is_part(&row.name));
+    let first = known.max_by(|a, b| a.self_us.total_cmp(&b.self_us));
+    let unknown = components().find(|row| row.name == UNKNOWN).map_or(0.0, |row| row.self_us);
+    let most = first.map_or(0.0, |row| row.self_us);
+    let largest = first.map(|row| (row.name.clone(), time(row.self_us)));
+    let (said, us, advice) = match (largest, unknown > most) {
+        (largest, true) => {
+            let text = match report.layers.scoped_share < 0.5 {
+                true => "see why they have no scope",
+                false => "name the model's parts with --rules FILE; see why they are not known",
+            };
+            let advice = Advice { command: words(&["quality"]), ..advice(text) };
+            (Said::Unknown { unknown: time(unknown), largest }, most, advice)
+        }
+        (Some((name, time)), false) => {
+            let advice = Advice { command: where_to_look(report, &name), ..advice("see where") };
+            (Said::Component { name, time }, most, advice)
+        }
+        (None, false) => return None,
+    };
+    Some(Claim {
+        said,
+        section: Section::Layers,
+        share: of_windows(report, us).value(),
+        advice,
+        doubts: Vec::new(),
+    })
+}
+
+/// What shows the operations of a component, if their scopes have its name, else its layers.
+fn where_to_look(report: &AnalyzeReport, component: &str) -> Vec<String> {
+    let filter = Filter { scope: Some(component.to_owned()), ..Filter::default() };
+    match report.kernels.iter().any(|kernel| filter.accepts(kernel)) {
+        true => words(&["kernels", "--scope", component]),
+        false => words(&["layers"]),
+    }
 }

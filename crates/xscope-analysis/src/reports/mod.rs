@@ -2,6 +2,8 @@
 
 pub mod analyze;
 pub mod analyze_report;
+pub mod claim;
+pub mod command;
 pub(crate) mod degraded;
 pub mod grouping;
 pub(crate) mod headlines;
@@ -10,3 +12,4 @@ pub(crate) mod passes;
 pub mod profile;
 pub mod profile_report;
 pub mod targets;
+pub mod totals;

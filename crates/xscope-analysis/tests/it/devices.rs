@@ -3,6 +3,7 @@
 use xscope_analysis::analyze;
 use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
+use xscope_analysis::section::Section;
 use xscope_trace::Trace;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
@@ -521,4 +522,76 @@ fn a_thread_that_launches_nothing_waits_for_no_work() {
     track(&mut trace, TrackKind::HostThread, None, None, &[(("$<unknown> acquire", 0, 120), 0)]);
     track(&mut trace, TrackKind::HostThread, None, None, &[(("PjitFunction(f)", 100, 10), 0)]);
     assert_eq!(causes(&trace, 0), [("unknown", 90.0), ("host", 10.0)]);
+}
+
+/// What the headline of a section says, and what it advises.
+fn headline(trace: &Trace, section: Section) -> (String, String) {
+    let found = analyze(trace).headlines.into_iter().find(|headline| headline.section == section);
+    found.map(|headline| (headline.text, headline.next)).unwrap_or_default()
+}
+
+#[test]
+fn most_is_more_than_half() {
+    let Some(trace) = case("most_of_it.json") else { return };
+    let (text, _) = headline(&trace, Section::Idle);
+    assert!(text.contains("(the largest part, 10.0 %, in `work_0`)"), "{text}");
+    assert!(!text.contains("most of it"), "{text}");
+    let Some(trace) = case("blocking_copy.json") else { return };
+    let (text, _) = headline(&trace, Section::Idle);
+    assert!(text.contains("(most of it, 100.0 %, in `cudaMemcpyAsync`)"), "{text}");
+}
+
+#[test]
+fn the_largest_kernel_is_that_of_all_programs_together() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    // `big` takes 60 us in one program, `many` 40 us in each of two.
+    for (name, times) in [("big", &[(0, 60)][..]), ("many", &[(60, 40)]), ("many", &[(100, 40)])] {
+        let id = program(&mut trace, &[made(name, "dot", "", 1)], 0..1);
+        let rows: Vec<_> = times.iter().map(|&(at, dur)| ((name, at, dur), 1)).collect();
+        track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &rows);
+    }
+    let (text, next) = headline(&trace, Section::Kernels);
+    assert!(text.starts_with("the largest kernel is many (matmul) with 57.1 %"), "{text}");
+    assert!(next.ends_with("`xscope analyze made.pb kernels --name many`"), "{next}");
+}
+
+#[test]
+fn copies_that_nothing_hides_are_on_the_first_page() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let (text, _) = headline(&trace, Section::Devices);
+    assert!(text.starts_with("83.6 % of the window is copies that nothing hides"), "{text}");
+}
+
+#[test]
+fn clocks_that_disagree_name_no_code() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let ops = [(("dot", 0, 10), 1), (("dot", 110, 10), 2)];
+    track(&mut trace, TrackKind::Ops, Some(cpu), None, &ops);
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("code", 0, 120), 0)]);
+    assert!(headline(&trace, Section::Idle).0.ends_with("(most of it, 100.0 %, in `code`)"));
+    trace.findings.push(Finding::new(Code::ClockInverted, "clocks"));
+    let (text, _) = headline(&trace, Section::Idle);
+    assert!(text.ends_with("the host was not ready (doubtful: clock.inverted)"), "{text}");
+}
+
+#[test]
+fn a_load_of_which_nothing_was_answered_says_so_first() {
+    let mut trace = Trace::default();
+    for end in [10, 20] {
+        trace.client.push(xscope_trace::model::ClientRequest {
+            id: format!("xs-{end}"),
+            source: SourceId(0),
+            is_warmup: false,
+            ok: false,
+            items: 1,
+            labels: 2,
+            intended: us(0),
+            sent: None,
+            end: us(end),
+        });
+    }
+    let first = &analyze(&trace).headlines[0];
+    assert_eq!(first.text, "no request was answered right: 2 requests failed");
 }

@@ -202,7 +202,12 @@ fn missing_scopes_have_a_remedy_that_applies() {
         track(&mut trace, TrackKind::Ops, Some(id), program, &[(("dot", 0, 5), 1)]);
         finding(&trace, Code::ScopesMissing).unwrap().2
     };
-    let pytorch = message(|_| None);
+    let unknown = message(|_| None);
+    assert!(unknown.ends_with("told by the names of operations"), "{unknown}");
+    let pytorch = message(|trace| {
+        track(trace, TrackKind::HostThread, None, None, &[(("aten::mm", 0, 5), 0)]);
+        None
+    });
     assert!(pytorch.contains("PyTorch") && !pytorch.contains("jax"), "{pytorch}");
     let json = message(|trace| Some(program(trace, &[], 0..0)));
     assert!(json.ends_with("give the XPlane file of the same profile"), "{json}");
@@ -253,4 +258,33 @@ fn damage_of_chrome_json_degrades_as_that_of_xplane_does() {
     for code in [Code::ChromeTruncated, Code::ChromeEventCap, Code::ChromeBadEvent] {
         assert_eq!(code.touches(), Code::XplaneTruncated.touches(), "{code}");
     }
+}
+
+#[test]
+fn advice_on_graphs_is_that_of_the_framework() {
+    let message = |launch: &str| {
+        let mut trace = Trace::default();
+        let id = device(&mut trace, "gpu:0");
+        trace.sources[SourceId(0)].format = Format::ChromeJson;
+        track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 0, 5), 1)]);
+        let host = [(("cudaGraphLaunch", 0, 1), 0), ((launch, 0, 5), 0)];
+        track(&mut trace, TrackKind::HostThread, None, None, &host);
+        finding(&trace, Code::GpuCommandBuffers).unwrap().2
+    };
+    let (torch, jax) = (message("aten::mm"), message("PjitFunction(f)"));
+    assert!(torch.starts_with("1 graph of") && torch.contains("eager mode"), "{torch}");
+    assert!(!torch.contains("XLA") && jax.contains("XLA_FLAGS"), "{torch} {jax}");
+}
+
+#[test]
+fn a_few_calls_of_python_stretch_nothing() {
+    let severity = |calls: i64| {
+        let mut trace = Trace::default();
+        let id = device(&mut trace, "cpu:0");
+        track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 0, 5), 1)]);
+        let rows: Vec<_> = (0..calls).map(|at| (("$f.py:1 f", at, 1), 0)).collect();
+        track(&mut trace, TrackKind::HostThread, None, None, &rows);
+        finding(&trace, Code::PythonTracerOn).unwrap().0
+    };
+    assert_eq!((severity(31), severity(5000)), (Severity::Info, Severity::Warning));
 }

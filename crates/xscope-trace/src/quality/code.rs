@@ -145,7 +145,7 @@ codes! {
     // Costs and scopes of such kernels are not known; those of the others stand.
     GpuCommandBuffers = "gpu.command_buffers", Warning, [],
         "kernels were launched as whole graphs and name no operation",
-        "`XLA_FLAGS=--xla_gpu_enable_command_buffer=`";
+        "of JAX `XLA_FLAGS=--xla_gpu_enable_command_buffer=`, of PyTorch eager mode";
     HloMissing = "hlo.missing", Info, [],
         "operations of programs whose HLO the file lacks have neither scope nor cost",
         "`enable_hlo_proto`, no compilation cache";
@@ -188,7 +188,7 @@ codes! {
         "a memory profile is damaged or cut off; what lies before was read",
         "copy or save it again";
     PythonTracerOn = "python_tracer.on", Warning, [HostTimes],
-        "host times are stretched",
+        "host times are stretched (an `info` below 1000 calls)",
         "`python_tracer_level` 0";
     RequestsBadRow = "requests.bad_row", Warning, [Latencies],
         "rows of `requests.jsonl` cannot be read; their requests are missing",
@@ -225,8 +225,8 @@ codes! {
         "no profile of the run can be read; what else it holds is shown",
         "copy the run again; the message says why";
     ScopesMissing = "scopes.missing", Info, [],
-        "more than 20 % of device time has no named scope",
-        "`jax.named_scope`; of Chrome JSON, which lacks the HLO that has them, the XPlane file; of PyTorch, a profile taken with `with_stack=True`, which has its modules";
+        "more than 20 % of the operations' time has no named scope",
+        "of JAX `jax.named_scope`; of Chrome JSON, which lacks the HLO that has them, the XPlane file; of PyTorch, a profile taken with `with_stack=True`, which has its modules";
     SourceUnreadable = "source.unreadable", Error, [Operations, HostTimes, Joins, Memory],
         "a file of a folder could not be read",
         "capture again; the message names the byte";

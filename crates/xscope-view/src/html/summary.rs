@@ -5,7 +5,7 @@ use xscope_analysis::ProfileReport;
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
-use xscope_trace::quality::Severity;
+use xscope_trace::quality::{Finding, Severity};
 
 use crate::html::benchmark::{checks, invalid};
 use crate::html::side::Side;
@@ -45,11 +45,24 @@ pub(crate) fn summary(side: &Side) -> Markup {
             (headlines(report))
             div {
                 h3 { "What to know of the data" }
-                (findings(&shown))
+                (known_of_data(report, &shown))
                 @if quality.len() > shown.len() { p { a href="#quality" { "All " (quality.len()) " findings" } } }
             }
         }
         (targets_of(side))
+    }
+}
+
+/// What is wrong with the data; that nothing is, only where something was recorded and answered.
+fn known_of_data(report: &ProfileReport, shown: &[Finding]) -> Markup {
+    let counts = &report.requests;
+    html! {
+        @if !shown.is_empty() { (findings(shown)) }
+        @else if counts.measured == 0 && counts.failed > 0 {
+            p.notice { "No request was answered right: there are no figures to be right or wrong." }
+        } @else if report.analysis.events == 0 {
+            p.empty { "No trace was recorded, so only requests were looked at." }
+        } @else { (findings(shown)) }
     }
 }
 

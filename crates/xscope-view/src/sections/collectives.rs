@@ -3,22 +3,25 @@
 use maud::Markup;
 use serde::Serialize;
 use xscope_analysis::devices::collectives::CollectiveRow;
+use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::Metric;
 
+use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or, pretty};
-use crate::text::{duration, known_duration, shorten, si};
+use crate::text::{duration, known_duration, percent, shorten, si};
 
 /// How many are charted.
 const CHARTED: usize = 20;
 
 pub(crate) const SECTION: SectionView = SectionView {
+    notes,
     pages: &[PageView {
         id: "collectives",
         title: "Collectives",
@@ -43,6 +46,21 @@ fn collectives(report: &AnalyzeReport) -> Grid {
     let mut columns = columns(&["collective", "on"], &names);
     columns.push(Column::Text("last most often"));
     Grid::new("Collectives", columns, report.collectives.iter().map(cells))
+}
+
+/// What all devices come to.
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    if report.collectives.is_empty() {
+        return Vec::new();
+    }
+    let exposed = percent(totals::exposed_communication(report).value());
+    let waiting = match totals::waiting(report) {
+        Some(share) => {
+            format!("{} of all communication is known to be waiting", percent(share.value()))
+        }
+        None => "how much of it is waiting is not recorded".to_owned(),
+    };
+    vec![format!("communication that nothing hides is {exposed} of the window; {waiting}").into()]
 }
 
 fn cells(row: &CollectiveRow) -> Vec<Cell> {

@@ -3,22 +3,25 @@
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::compiles::CompileRow;
+use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::stats::as_f64;
 
+use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, row};
 use crate::markup::{ROWS, chart, grid};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
-use crate::text::{duration, known_duration, metric, shorten};
+use crate::text::{duration, known_duration, metric, percent, shorten};
 
 /// Compilations whose requests a page names.
 const WAITED_FOR: usize = 50;
 
 pub(crate) const SECTION: SectionView = SectionView {
+    notes,
     pages: &[PageView { id: "compiles", title: "Compilations", content: Content::Own(page) }],
     data: &[Data { name: "compiles", json: |report| compact(&charted(&report.analysis)) }],
     cut: |report| truncate(&mut report.compiles, ROWS),
@@ -27,7 +30,10 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Compiles,
         |report| vec![compiles(report)],
-        |_| "nothing was compiled in it, as far as host events and logs of servers say",
+        |report| match report.events {
+            0 => "not recorded: neither a trace of the host nor a server's log is in it",
+            _ => "nothing was compiled in it, as far as host events and logs of servers say",
+        },
         |report, out| pretty(&report.compiles, out),
     )
 };
@@ -46,6 +52,16 @@ fn compiles(report: &AnalyzeReport) -> Grid {
         Column::Text("advice"),
     ];
     Grid::new("Compilations in the window", columns, report.compiles.iter().map(cells))
+}
+
+/// What all compilations come to.
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    let longest = report.compiles.iter().map(|row| row.duration_us).fold(0.0, f64::max);
+    let note = totals::compiling(report).map(|took| {
+        let (all, share) = (duration(took.part_us), percent(took.value()));
+        format!("all took {all}, {share} of the capture, the longest {}", duration(longest)).into()
+    });
+    note.into_iter().collect()
 }
 
 fn cells(row: &CompileRow) -> Vec<Cell> {

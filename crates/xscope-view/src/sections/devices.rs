@@ -2,18 +2,22 @@
 
 use maud::{Markup, html};
 use serde::Serialize;
+use xscope_analysis::reports::claim::Share;
+use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
+use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::idle;
-use crate::sections::view::{Content, Data, NO_WORK, PageView, SectionView, compact, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
+    notes,
     pages: &[PageView {
         id: "devices",
         title: "Devices",
@@ -32,7 +36,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Devices,
         |report| vec![devices(report), timeline(report)],
-        |_| NO_WORK,
+        no_work,
         |report, out| pretty(&report.timeline, out),
     )
 };
@@ -73,6 +77,20 @@ fn timeline(report: &AnalyzeReport) -> Grid {
         ]
     });
     Grid::new("What each device's time went into", columns(&["device"], &names), rows)
+}
+
+/// What all devices come to.
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    let said = |what: &str, share: Share| format!("{what} {}", percent(share.value()));
+    let parts = [
+        said("communication that nothing hides", totals::exposed_communication(report)),
+        said("copies that nothing hides", totals::exposed_copies(report)),
+        said("idle", totals::idle(report)),
+    ];
+    match report.devices.is_empty() {
+        true => Vec::new(),
+        false => vec![format!("of the windows of all devices: {}", parts.join(", ")).into()],
+    }
 }
 
 #[derive(Serialize)]

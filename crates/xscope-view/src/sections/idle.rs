@@ -2,9 +2,12 @@
 
 use maud::Markup;
 use serde::Serialize;
+use xscope_analysis::reports::claim::Share;
+use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
+use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Column, Grid, row};
 use crate::sections::cut::{DEVICES, truncate};
@@ -13,6 +16,7 @@ use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_wo
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
+    notes,
     pages: &[PageView {
         id: "idle",
         title: "Idle time",
@@ -48,6 +52,30 @@ fn host_code(report: &AnalyzeReport) -> Grid {
     let rows = rows.map(|row| row![row.device, duration(row.us), shorten(row.name, 64)]);
     let columns = [Column::Text("device"), Column::Number("time"), Column::Text("host code")];
     Grid::new("What the host did while a device waited for it", columns, rows)
+}
+
+/// Names of a cause that a note has.
+const NAMED: usize = 3;
+
+/// What all devices come to.
+fn notes(report: &AnalyzeReport) -> Vec<Text> {
+    let idle = totals::idle(report);
+    let causes = totals::causes(report);
+    if causes.is_empty() {
+        return Vec::new();
+    }
+    let list = |parts: &[(&str, Share)]| {
+        let parts = parts.iter().map(|(name, part)| format!("{name} {}", percent(part.value())));
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    let whole =
+        format!("all devices idled {} of the window: {}", percent(idle.value()), list(&causes));
+    let named = causes.iter().filter_map(|(cause, _)| {
+        let code = totals::code(report, cause);
+        let first = list(&code[..code.len().min(NAMED)]);
+        (!first.is_empty()).then(|| format!("of `{cause}`: {first}").into())
+    });
+    [whole.into()].into_iter().chain(named).collect()
 }
 
 #[derive(Serialize)]

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use xscope_analysis::kernels::row::KernelRow;
+use xscope_analysis::kernels::sums::KernelGroup;
 use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::reports::grouping::GroupRow;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
-use xscope_trace::Metric;
-use xscope_trace::metric::Status;
 
 use crate::colour::Text;
 use crate::csv::Table;
@@ -17,9 +15,12 @@ use crate::grid::{Cell, Column, Grid, Style, columns, row};
 use crate::markup::{ROWS, chart};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences};
-use crate::sections::operations::{marks, operations, operations_table, scope_of};
-use crate::sections::view::{Content, Data, NO_WORK, PageView, SectionView, compact, pretty};
-use crate::text::{duration, metric, percent, shorten, si};
+use crate::sections::operations::{marks, operations, operations_table};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
+use crate::text::{duration, metric, percent, rate, share, shorten, si};
+
+/// Operations that a terminal shows.
+const LISTED: usize = 100;
 
 pub(crate) const SECTION: SectionView = SectionView {
     pages: &[
@@ -47,7 +48,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Kernels,
         |report| vec![categories(report), kernels(report)],
-        |_| NO_WORK,
+        no_work,
         |report, out| pretty(&report.kernels, out),
     )
 };
@@ -73,51 +74,46 @@ fn categories(report: &AnalyzeReport) -> Grid {
 }
 
 fn kernels(report: &AnalyzeReport) -> Grid {
-    let names = [
-        "occurrences",
-        "total self",
-        "avg.",
-        "min",
-        "p99",
-        "max",
-        "stddev",
-        "FLOP/s",
-        "B/s",
-        "operational intensity",
-        "roofline efficiency",
-    ];
-    let mut columns = columns(&["kernel", "device", "category"], &names);
+    let mut columns = columns(&["kernel", "category"], &["devices", "occurrences", "total self"]);
+    columns.push(Column::Share("share"));
+    let names = ["avg.", "min", "p99", "max", "FLOP/s", "B/s", "FLOP/B", "of peak"];
+    columns.extend(names.map(Column::Number));
     columns.extend(["bound by", "varies with", "scope"].map(Column::Text));
-    let rows = report.kernels.iter().map(|kernel| kernel_cells(report, kernel));
-    Grid::new("Kernels by self time", columns, rows)
+    let operations = operations(report);
+    let mut rows: Vec<_> = operations.iter().take(LISTED).map(operation_cells).collect();
+    let rest = operations.get(LISTED..).unwrap_or_default();
+    if !rest.is_empty() {
+        let self_us = rest.iter().map(|operation| operation.self_us).sum();
+        let share = rest.iter().map(|operation| operation.share).sum();
+        let more = format!("({} more: --json has all)", rest.len());
+        let mut cells = row![more, "", "", "", duration(self_us), percent(share)];
+        cells.resize(columns.len(), Cell::from(""));
+        rows.push(cells);
+    }
+    Grid::new("Kernels by self time, over all programs and devices", columns, rows)
 }
 
-fn kernel_cells(report: &AnalyzeReport, kernel: &KernelRow) -> Vec<Cell> {
-    let rate = |metric: &Metric| metric.value.map_or_else(|| "-".to_owned(), |v| si(v, ""));
-    let roofline = &kernel.roofline;
+fn operation_cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
+    let kernel = operation.costliest;
     row![
         // Names of templates differ in their middle only.
-        shorten(&kernel.name, 60),
-        shorten(&kernel.device, 24),
+        shorten(operation.name, 60),
         shorten(&kernel.category, 20),
-        kernel.count.to_string(),
-        duration(kernel.self_us),
-        duration(kernel.mean_us),
-        duration(kernel.min_us),
-        duration(kernel.p99_us),
-        duration(kernel.max_us),
-        duration(kernel.stddev_us),
-        rate(&roofline.flops_per_sec),
-        rate(&roofline.bytes_per_sec),
-        metric(&roofline.intensity, 2),
-        match (roofline.efficiency.value, roofline.efficiency.status) {
-            (Some(share), Status::Degraded) => format!("{}?", percent(share)),
-            (Some(share), _) => percent(share),
-            (None, _) => "-".to_owned(),
-        },
-        roofline.bound_by,
+        operation.devices.to_string(),
+        operation.count.to_string(),
+        duration(operation.self_us),
+        percent(operation.share),
+        duration(operation.mean_us),
+        duration(operation.min_us),
+        duration(operation.p99_us),
+        duration(operation.max_us),
+        rate(&operation.flops_per_sec),
+        rate(&operation.bytes_per_sec),
+        metric(&operation.intensity, 2),
+        share(&kernel.roofline.efficiency),
+        kernel.roofline.bound_by,
         kernel.varies.as_ref().map_or_else(|| "-".to_owned(), variation),
-        shorten(scope_of(report, kernel), 48),
+        shorten(operation.scope, 48),
     ]
 }
 

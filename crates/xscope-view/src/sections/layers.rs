@@ -15,7 +15,7 @@ use crate::markup::chart;
 use crate::sections::cut;
 use crate::sections::differ::{Sides, differences};
 use crate::sections::flame::flame_text;
-use crate::sections::view::{Content, Data, NO_WORK, PageView, SectionView, compact, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -36,7 +36,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Layers,
         |report| vec![components(report), layers(report)],
-        |_| NO_WORK,
+        no_work,
         |report, out| pretty(&report.layers, out),
     )
 };
@@ -119,7 +119,7 @@ fn notes(report: &AnalyzeReport) -> Vec<Text> {
     }
     let layers = &report.layers;
     let note = format!(
-        "{} of device time has a scope; {} was split among scopes by cost, of which {} ({} of all) \
+        "{} of the operations' time has a scope; {} was split among scopes by cost, of which {} ({} of all) \
          is ambiguous",
         percent(layers.scoped_share),
         duration(layers.split_us),

@@ -10,7 +10,7 @@ use xscope_analysis::kernels::sums::{KernelGroup, by_name_and_scope};
 use crate::colour::Text;
 use crate::grid::{Cell, Column, Grid, Style, columns, row};
 use crate::markup::{ROWS, table};
-use crate::text::{duration, percent, shorten, si};
+use crate::text::{duration, metric, percent, rate, share, shorten, si};
 
 /// Operations in the roofline chart.
 const CHARTED: usize = 300;
@@ -78,7 +78,6 @@ pub(crate) fn operations_table(analysis: &AnalyzeReport) -> Option<Markup> {
 }
 
 fn cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "-".to_owned(), |rate| si(rate, ""));
     let roofline = &operation.costliest.roofline;
     row![
         shorten(operation.name, 60),
@@ -90,10 +89,10 @@ fn cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
         operation.devices.to_string(),
         duration(operation.mean_us),
         duration(operation.p99_us),
-        rate(operation.flops_per_sec()),
-        rate(operation.bytes_per_sec()),
-        operation.intensity().map_or_else(|| "-".to_owned(), |value| format!("{value:.2}")),
-        roofline.efficiency.value.map_or_else(|| "-".to_owned(), percent),
+        rate(&operation.flops_per_sec),
+        rate(&operation.bytes_per_sec),
+        metric(&operation.intensity, 2),
+        share(&roofline.efficiency),
         roofline.bound_by,
     ]
 }

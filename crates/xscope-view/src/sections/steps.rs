@@ -1,6 +1,7 @@
 //! Passes of training or serving.
 
 use xscope_analysis::AnalyzeReport;
+use xscope_analysis::framework::Framework;
 use xscope_analysis::section::Section;
 
 use crate::csv::Table;
@@ -20,17 +21,28 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Steps,
         |report| vec![groups(report), steps(report)],
-        |report| {
-            no_work_or(
-                report,
-                "its operations name no program, and no annotation numbers its steps: call the work of \
-                 a step inside jax.profiler.StepTraceAnnotation, or look at a window with --from and \
-                 --to",
-            )
-        },
+        |report| no_work_or(report, how_to_number(report)),
         |report, out| pretty(&report.steps, out),
     )
 };
+
+/// Why there are no steps, and what would number them.
+fn how_to_number(report: &AnalyzeReport) -> &'static str {
+    match report.framework {
+        Some(Framework::Jax) => {
+            "its operations name no program, and no annotation numbers its steps: call the work of a \
+             step inside jax.profiler.StepTraceAnnotation, or look at a window with --from and --to"
+        }
+        Some(Framework::PyTorch) => {
+            "its operations name no program, and no annotation numbers its steps: call the profiler's \
+             step() after each, or look at a window with --from and --to"
+        }
+        _ => {
+            "its operations name no program, and no annotation numbers its steps: look at a window with \
+             --from and --to"
+        }
+    }
+}
 
 fn groups(report: &AnalyzeReport) -> Grid {
     let names = ["count", "total", "mean", "min", "p50", "p99", "max", "devices busy"];

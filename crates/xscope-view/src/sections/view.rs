@@ -89,11 +89,16 @@ impl SectionView {
 }
 
 /// Why a section about the work of devices is empty, if there is none.
-pub(crate) const NO_WORK: &str = "no operation of any device is in it";
+pub(crate) fn no_work(report: &AnalyzeReport) -> &'static str {
+    match report.events {
+        0 => "not recorded: no trace of devices is in it",
+        _ => "no operation of any device is in it",
+    }
+}
 
 /// Why a section about the work of devices is empty: `otherwise` if they did some.
 pub(crate) fn no_work_or(report: &AnalyzeReport, otherwise: &'static str) -> &'static str {
-    if report.kernels.is_empty() { NO_WORK } else { otherwise }
+    if report.kernels.is_empty() { no_work(report) } else { otherwise }
 }
 
 /// Writes a value as all JSON is printed.

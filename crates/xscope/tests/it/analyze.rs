@@ -14,7 +14,8 @@ fn each_format_gives_a_report() {
     for name in ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto/excerpt.json.gz", "run"] {
         let path = fixture(name);
         let text = stdout(&run(directory.path(), &["analyze", &path], 0));
-        assert!(text.contains("more: xscope analyze PATH layers|kernels|"), "{name}:\n{text}");
+        let more = format!("more: xscope analyze {path}");
+        assert!(text.contains(&more) && text.contains(" layers, or kernels, "), "{name}:\n{text}");
         assert!(text.lines().count() <= 10, "{name}:\n{text}");
         let kernels = stdout(&run(directory.path(), &["analyze", &path, "kernels"], 0));
         assert!(kernels.contains("Kernels by self time"), "{name}:\n{kernels}");
@@ -28,6 +29,35 @@ fn each_format_gives_a_report() {
         let shares: f64 = categories.iter().map(|c| c["share"].as_f64().unwrap()).sum();
         assert!((shares - 1.0).abs() < 1e-9, "{name}: shares add up to {shares}");
     }
+}
+
+/// The commands that a text names, which stand between back-ticks.
+fn commands(text: &str) -> Vec<String> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(|it| it.starts_with("xscope ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn commands_that_are_advised_run_as_printed_and_show_something() {
+    let mut paths: Vec<String> =
+        ["tpu_v6e", "gpu_amd", "jax_cpu", "kineto/excerpt.json.gz"].map(fixture).into();
+    let real = ["jax_cpu/multihost2x4", "ranks_dlrm", "kineto/h100_bert.json.gz"];
+    let real = real.iter().filter_map(|name| xscope_testing::trace(name));
+    paths.extend(real.map(|path| path.to_str().unwrap().to_owned()));
+    let directory = tempfile::tempdir().unwrap();
+    let mut shown = 0;
+    for path in paths {
+        let text = stdout(&run(directory.path(), &["analyze", &path], 0));
+        for command in commands(&text) {
+            let function = format!("xscope() {{ '{}' \"$@\"; }}; {command}", crate::binary());
+            let output = std::process::Command::new("sh").args(["-c", &function]).output().unwrap();
+            assert!(output.status.success(), "{command}: {}", stderr(&output));
+            let page = stdout(&output);
+            assert!(!page.contains("nothing in this profile"), "{command}: {page}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 4, "{shown}");
 }
 
 #[test]
