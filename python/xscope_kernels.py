@@ -1,4 +1,4 @@
-"""Runs kernels through JAX for `xscope bench kernel --jax`: standard library and JAX only.
+"""Runs kernels through JAX for `xscope bench engine kernel --jax`: standard library and JAX only.
 
 Reads a JSON document from stdin:
     {"kernels": [{"name": str, "kernel": "matmul" | "attention" | "kv_update" | "moe", sizes ...}],

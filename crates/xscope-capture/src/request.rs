@@ -20,7 +20,7 @@ pub struct RunRequest {
     /// How long a server may take to get ready.
     pub ready: Duration,
     /// A command that calls [`watch_over`](crate::watch_over) with the arguments that are put
-    /// behind it; profilers outlive a `kill -9` without one.
+    /// behind it; profilers and servers that were started outlive a `kill -9` without one.
     pub watchdog: Vec<OsString>,
 }
 

@@ -198,7 +198,7 @@ mod tests {
         };
         let target = Target::Running { url: "http://127.0.0.1:1".to_owned(), log: None };
         let ready = Ready { health_status: 200, server_info: Some(info) };
-        of_server(&run, &load, &ServerUnderTest::new(target), &ready)
+        of_server(&run, &load, &ServerUnderTest::new(target, &[]), &ready)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A server that xscope starts: with probes inside, its log in the run, its end noticed.
 //!
 //! The server writes its log to a file itself and has no pipe to xscope: if xscope is killed, the
-//! server goes on as if nothing had happened.
+//! server goes on as if nothing had happened, until its watchdog ends it if it has one.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,9 +17,7 @@ use xscope_trace::run::{ProcessId, RunDir};
 use crate::command::{ServerCommand, words_of};
 use crate::error::CaptureError;
 use crate::probes::Installed;
-
-/// How long a server may take to end by itself when it is asked to.
-const GRACE: Duration = Duration::from_secs(20);
+use crate::watchdog::{GRACE, Watchdog};
 
 /// How long somebody may take to answer who is at an address already.
 const OCCUPIED: Duration = Duration::from_millis(300);
@@ -34,6 +32,8 @@ pub(crate) struct Server {
     group: Option<Pid>,
     log: PathBuf,
     ended: Option<ExitStatus>,
+    /// Ends it if this process is killed.
+    watchdog: Option<Watchdog>,
 }
 
 impl Server {
@@ -79,7 +79,13 @@ impl Server {
             .spawn()
             .map_err(|source| CaptureError::Spawn { command: text.to_owned(), source })?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok(Self { child, group, log, ended: None })
+        Ok(Self { child, group, log, ended: None, watchdog: None })
+    }
+
+    /// Has it ended if this process is killed, by a watchdog that `command` starts.
+    pub(crate) fn ends_with_us(mut self, command: &[OsString]) -> Self {
+        self.watchdog = self.group.and_then(|group| Watchdog::of_group(command, group));
+        self
     }
 
     /// Of the first process.
@@ -141,6 +147,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.dismiss();
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) async fn start(
     say: &mut dyn FnMut(String),
 ) -> Result<Session, CaptureError> {
     let urls = run.manifest.servers.iter().map(|server| server.url.as_str());
-    let watchdog = Watchdog::wake(watchdog, urls);
+    let watchdog = Watchdog::of_profilers(watchdog, urls);
     let orders: Vec<Order> =
         run.manifest.servers.iter().map(|it| order(run, it, options)).collect();
     for server in &mut run.manifest.servers {

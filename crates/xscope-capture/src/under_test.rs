@@ -19,6 +19,9 @@ use crate::server::{Server, free_port, must_be_free};
 /// How long a server that answers no more may take to end by itself.
 const DYING: Duration = Duration::from_secs(2);
 
+/// How long nothing is said while a server is waited for.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// A server that runs, or will.
 #[derive(Debug)]
 pub(crate) struct ServerUnderTest {
@@ -30,10 +33,12 @@ pub(crate) struct ServerUnderTest {
     own: Option<Server>,
     /// Differs between starts, if it is ours.
     started: Option<String>,
+    /// What starts the watchdog that ends it if this process is killed.
+    watchdog: Vec<OsString>,
 }
 
 impl ServerUnderTest {
-    pub(crate) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: Target, watchdog: &[OsString]) -> Self {
         let (url, log) = match &target {
             Target::Running { url, log } => (url.clone(), log.clone()),
             Target::Command { url: Some(url), .. } | Target::Probed { url, .. } => {
@@ -41,7 +46,7 @@ impl ServerUnderTest {
             }
             Target::Command { url: None, .. } | Target::Shell { .. } => (String::new(), None),
         };
-        Self { target, url, log, own: None, started: None }
+        Self { target, url, log, own: None, started: None, watchdog: watchdog.to_owned() }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -115,7 +120,7 @@ impl ServerUnderTest {
         }
         self.log = Some(log.to_owned());
         self.started = Some(format!("{}-{}", server.id().unwrap_or(0), clock::wall().0));
-        self.own = Some(server);
+        self.own = Some(server.ends_with_us(&self.watchdog));
         control.tell(Event::Starting { name, log });
         Ok(())
     }
@@ -133,8 +138,14 @@ impl ServerUnderTest {
                 None => std::future::pending().await,
             }
         };
+        let told = async {
+            tokio::time::sleep(SILENT).await;
+            control.say(format!("waiting for the server at {url}, {} s at most", limit.as_secs()));
+            std::future::pending::<()>().await;
+        };
         let status = tokio::select! {
             ready = wait_ready(url, limit) => return Ok(ready?),
+            () = told => return Err(CaptureError::Cancelled),
             () = control.cancel.cancelled() => return Err(CaptureError::Cancelled),
             status = died => status?,
         };

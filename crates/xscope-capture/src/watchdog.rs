@@ -1,5 +1,5 @@
-//! A process that outlives this one and stops the profilers that it left on: nothing else runs
-//! after `kill -9`.
+//! A process that outlives this one, and stops the profilers and ends the servers that it left:
+//! nothing else runs after `kill -9`.
 //!
 //! It holds one end of a pipe. The other end closes with this process, however that ends; what came
 //! through before says whether all is well.
@@ -10,26 +10,46 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
 use crate::profiler::{self, NotStarted, NotStopped, Order, Stopped};
 
 /// What is written when nothing is left to stop.
 const ALL_OFF: &[u8] = b"off";
+
+/// How long a server may take to end by itself when it is asked to.
+pub(crate) const GRACE: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A watchdog that is awake until it is dismissed or dropped.
 #[derive(Debug)]
 pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    /// Starts `command` with the addresses of servers behind it; it must call [`watch_over`].
-    /// `None` without a command, or where it cannot be started: it is a second line of defence.
-    pub(crate) fn wake<'a>(
+    /// Over the profilers of servers at these addresses.
+    pub(crate) fn of_profilers<'a>(
         command: &[OsString],
         urls: impl Iterator<Item = &'a str>,
     ) -> Option<Self> {
+        Self::wake(command, urls)
+    }
+
+    /// Over the processes of a server that was started here. The death signal that Linux has is no
+    /// way to end them: it comes when the *thread* ends that started them, and only to the first one.
+    pub(crate) fn of_group(command: &[OsString], group: Pid) -> Option<Self> {
+        let group = group.as_raw_nonzero().to_string();
+        Self::wake(command, ["--group", &group].into_iter())
+    }
+
+    /// Starts `command` with these arguments behind it; it must call [`watch_over`] with them.
+    /// `None` without a command, or where it cannot be started: it is a second line of defence.
+    fn wake<'a>(command: &[OsString], words: impl Iterator<Item = &'a str>) -> Option<Self> {
         let (program, args) = command.split_first()?;
         let child = Command::new(program)
             .args(args)
-            .args(urls)
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -67,8 +87,10 @@ impl Watched {
         order: &Order,
         watchdog: &[OsString],
     ) -> Result<Self, NotStarted> {
-        let mut watched =
-            Self { url: url.to_owned(), watchdog: Watchdog::wake(watchdog, std::iter::once(url)) };
+        let mut watched = Self {
+            url: url.to_owned(),
+            watchdog: Watchdog::of_profilers(watchdog, std::iter::once(url)),
+        };
         let started = profiler::start(url, order).await;
         // One that gave no answer may be on, and is the watchdog's; another is not ours to stop.
         if let Err(NotStarted::Busy { .. } | NotStarted::Refused(_)) = started {
@@ -94,9 +116,9 @@ impl Watched {
     }
 }
 
-/// The watchdog's own part: waits until its parent is gone, and stops the profilers of `urls` if
-/// the parent did not say that they are off.
-pub async fn watch_over(urls: &[String]) {
+/// The watchdog's own part: waits until its parent is gone, and stops the profilers of `urls` and
+/// ends a group of processes if the parent did not say that all is well.
+pub async fn watch_over(urls: &[String], group: Option<i32>) {
     let mut said = Vec::new();
     // A pipe that cannot be read is one whose other end is gone.
     std::io::stdin().read_to_end(&mut said).ok();
@@ -105,5 +127,22 @@ pub async fn watch_over(urls: &[String]) {
             // Nobody listens any more; the next capture finds what is still on.
             profiler::stop(url, profiler::STOP_LIMIT).await.ok();
         }
+        if let Some(group) = group.and_then(Pid::from_raw) {
+            end_group(group).await;
+        }
+    }
+}
+
+/// Asks all processes of a group to end, and after a while makes them.
+async fn end_group(group: Pid) {
+    // It fails when they are gone, which is all that a signal is for.
+    kill_process_group(group, Signal::TERM).ok();
+    let gone = async {
+        while test_kill_process_group(group).is_ok() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(GRACE, gone).await.is_err() {
+        kill_process_group(group, Signal::KILL).ok();
     }
 }

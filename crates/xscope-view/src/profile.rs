@@ -31,7 +31,11 @@ pub fn profile_text(report: &ProfileReport) -> Text {
     }
     out += targets_text(&report.checks, Style::Terminal);
     out += quality_text(&report.analysis.quality);
-    out.line(format!("\nRun directory: {}", report.run_dir));
+    let run = &report.run_dir;
+    out.line(format!("\nRun directory: {run}"));
+    out.line(format!(" the same as a page:    {run}/report.html"));
+    out.line(format!(" its timeline:          xscope view {run}"));
+    out.line(format!(" where requests waited: xscope analyze {run} requests"));
     out
 }
 

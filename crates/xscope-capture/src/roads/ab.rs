@@ -150,7 +150,7 @@ impl<'c> Turns<'c> {
                 self.stop_all(ups).await?;
             }
             for side in [pair % 2, 1 - pair % 2] {
-                self.turn(ups, pair, side).await?;
+                Box::pin(self.turn(ups, pair, side)).await?;
             }
             longest = longest.max(pair_began.elapsed());
             self.pairs = pair + 1;
@@ -204,7 +204,8 @@ impl<'c> Turns<'c> {
 
     /// Starts a side, waits until it is ready, and warms it up.
     async fn start(&mut self, side: usize) -> Result<Up<'c>, CaptureError> {
-        let mut server = ServerUnderTest::new(self.request.targets[side].clone());
+        let mut server =
+            ServerUnderTest::new(self.request.targets[side].clone(), &self.request.run.watchdog);
         match self.warm(side, &mut server).await {
             Ok(measurement) => Ok(Up { measurement, server }),
             Err(error) => {

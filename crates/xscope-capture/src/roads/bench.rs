@@ -53,7 +53,7 @@ pub async fn bench(
     request: BenchRequest,
     control: Control<'_>,
 ) -> Result<MeasuredRun, CaptureError> {
-    let mut server = ServerUnderTest::new(request.target.clone());
+    let mut server = ServerUnderTest::new(request.target.clone(), &request.run.watchdog);
     Box::pin(bench_on(&request, &mut server, control)).await
 }
 

@@ -115,7 +115,10 @@ pub async fn capture(
 ) -> Result<RunDir, CaptureError> {
     let mut infos = Vec::new();
     for server in &request.servers {
-        infos.push(wait_ready(&server.url, request.run.ready).await?);
+        infos.push(tokio::select! {
+            ready = wait_ready(&server.url, request.run.ready) => ready?,
+            () = control.cancel.cancelled() => return Err(CaptureError::Cancelled),
+        });
         let is_bucket = request.remote_dir.as_ref().is_some_and(ServerDir::is_bucket);
         if is_bucket && profiler::status(&server.url).await == ProfilerStatus::Unknown {
             return Err(CaptureError::Profiler {
@@ -257,7 +260,7 @@ async fn under_own_load(
         control.tell(event);
     };
     let url = own.url.as_ref().unwrap_or(&request.servers[0].url).clone();
-    let server = ServerUnderTest::new(Target::Running { url, log: None });
+    let server = ServerUnderTest::new(Target::Running { url, log: None }, &[]);
     let send = SendOptions { drain: DRAIN, ..own.send };
     let sender = Control { cancel: &swing.over, on_event: &on_event };
     let rows = run.requests_path();

@@ -66,7 +66,7 @@ pub async fn find_max(
 ) -> Result<FoundMax, CaptureError> {
     let BenchRequest { run: how, target, load, .. } = &request.bench;
     // Started once for all probes.
-    let mut server = ServerUnderTest::new(target.clone());
+    let mut server = ServerUnderTest::new(target.clone(), &how.watchdog);
     let was_up = server.is_up();
     let about = About::of_load(&load.config.bench, &load.matrix);
     let begun = Box::pin(begin(how, about, &mut server, control, |_| Ok(()))).await?;

@@ -43,7 +43,7 @@ pub async fn profile(
     control: Control<'_>,
 ) -> Result<MeasuredRun, CaptureError> {
     request.load.trials = 1;
-    let mut server = ServerUnderTest::new(request.target.clone());
+    let mut server = ServerUnderTest::new(request.target.clone(), &request.run.watchdog);
     let was_up = server.is_up();
     let about = About::of_load("score", &request.load.matrix);
     let matrix = &mut request.load.matrix;

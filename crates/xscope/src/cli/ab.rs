@@ -1,9 +1,8 @@
 //! Two servers in turns.
 
-use std::path::PathBuf;
-
 use clap::{ArgGroup, Args};
 
+use super::groups::{OutputDirArgs, ReadyArgs, WatchArgs};
 use super::{JudgeArgs, VerdictOutputArgs, WorkloadArgs};
 
 #[derive(Debug, Args)]
@@ -54,18 +53,12 @@ pub(crate) struct AbArgs {
     /// only one process can have
     #[arg(long, conflicts_with_all = ["a_url", "b_url", "restart_every"])]
     pub one_at_a_time: bool,
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// How long a server may take to get ready, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600)]
-    pub ready_timeout_secs: u64,
-    /// Show a page on stderr that follows the requests, on a terminal
-    #[arg(long, conflicts_with = "no_progress")]
-    pub watch: bool,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
     #[command(flatten)]
     pub workload: WorkloadArgs,
     #[command(flatten)]

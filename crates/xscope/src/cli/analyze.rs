@@ -9,16 +9,13 @@ use xscope_analysis::reports::grouping::GroupBy;
 use xscope_analysis::section::Section;
 use xscope_trace::Picos;
 
-use super::OutputArgs;
+use super::groups::{OutputArgs, TablesArgs};
 use super::time::{steps, time};
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct AnalyzeArgs {
     #[arg(required = true, value_name = "PATH", help = paths())]
     pub paths: Vec<PathBuf>,
-    /// Print a section's tables as Markdown
-    #[arg(long, conflicts_with = "json")]
-    pub markdown: bool,
     /// Start of the window on the profile's own time axis, for all sections: 1.2s, 350ms, 17us.
     /// What reaches into the window is cut at its edges; requests count if they lie wholly in it
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
@@ -72,7 +69,7 @@ pub(crate) struct AnalyzeArgs {
     #[arg(long, value_name = "REGEX", conflicts_with_all = ["markdown", "from", "to", "step", "device", "module", "scope", "name", "by", "measure_cpu", "chip", "rules", "memory_reports"])]
     pub iterations: Option<Regex>,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub tables: TablesArgs,
 }
 
 /// What can be read, and the sections that can be asked for behind it.
@@ -109,7 +106,8 @@ pub(crate) struct KernelsArgs {
 impl From<KernelsArgs> for AnalyzeArgs {
     fn from(args: KernelsArgs) -> Self {
         let KernelsArgs { task, paths, output } = args;
-        Self { paths, iterations: Some(task), output, ..Self::default() }
+        let tables = TablesArgs { markdown: false, output };
+        Self { paths, iterations: Some(task), tables, ..Self::default() }
     }
 }
 

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use xscope_trace::Picos;
 
+use super::WorkloadArgs;
+use super::groups::{OutputArgs, OutputDirArgs, ProgressArgs};
 use super::time::time;
-use super::{OutputArgs, WorkloadArgs};
 
 #[derive(Debug, Args)]
+#[command(mut_arg("output_dir", |arg| arg.env("SGLANG_JAX_PROFILER_DIR").hide_env_values(true)))]
 pub(crate) struct CaptureArgs {
     /// A server to profile; several at once if it is given several times
     /// [default: http://localhost:30000]
@@ -20,15 +22,6 @@ pub(crate) struct CaptureArgs {
     /// A server of the decode pool
     #[arg(long, value_name = "URL")]
     pub decode_url: Vec<String>,
-    /// Where the run's directory is made
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "runs",
-        env = "SGLANG_JAX_PROFILER_DIR",
-        hide_env_values = true
-    )]
-    pub output_dir: PathBuf,
     /// A folder in --output-dir to put the run into
     #[arg(long, value_name = "NAME")]
     pub profile_name: Option<PathBuf>,
@@ -53,9 +46,10 @@ pub(crate) struct CaptureArgs {
     /// Only stop the profile that is being taken, whoever began it
     #[arg(long)]
     pub stop: bool,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -159,6 +153,8 @@ impl RecordedArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WatchOverArgs {
     pub urls: Vec<String>,
+    #[arg(long)]
+    pub group: Option<i32>,
 }
 
 #[cfg(test)]

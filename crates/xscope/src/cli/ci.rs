@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use clap::Parser as _;
 use saphyr::{LoadableYamlNode as _, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-use super::Cli;
+use super::shell::checked;
 
 /// A file of this repository.
 fn file(path: &str) -> String {
@@ -260,75 +259,6 @@ fn dns_name(name: &Value, place: &str, problems: &mut Vec<String>) {
     }
 }
 
-/// A word of a shell script, or what separates commands.
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    End,
-}
-
-/// As much of a shell's grammar as the scripts use; a variable becomes `1`.
-fn tokens(script: &str) -> Vec<Token> {
-    let script = script.replace("\\\n", " ");
-    let mut tokens = Vec::new();
-    let mut word = String::new();
-    let mut quote = None;
-    let mut chars = script.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '"' | '\'') => quote = Some(c),
-            (None | Some('"'), '$') => {
-                let is_braced = chars.peek() == Some(&'{');
-                while chars.next_if(|&c| c.is_alphanumeric() || "_{?".contains(c)).is_some() {}
-                if is_braced {
-                    chars.next_if_eq(&'}');
-                }
-                word.push('1');
-            }
-            (None, ' ' | '\n' | ';' | '|' | '&' | '>' | '<') => {
-                if !word.is_empty() {
-                    tokens.push(Token::Word(std::mem::take(&mut word)));
-                }
-                if c != ' ' {
-                    tokens.push(Token::End);
-                }
-            }
-            (_, c) => word.push(c),
-        }
-    }
-    if !word.is_empty() {
-        tokens.push(Token::Word(word));
-    }
-    tokens
-}
-
-/// The command lines of xscope in a script.
-fn command_lines(script: &str) -> Vec<Vec<String>> {
-    let mut lines: Vec<Vec<String>> = Vec::new();
-    let mut line: Vec<String> = Vec::new();
-    for token in tokens(script).into_iter().chain([Token::End]) {
-        match token {
-            Token::Word(word) if line.is_empty() && ["do", "then", "else"].contains(&&*word) => {}
-            Token::Word(word) => line.push(word),
-            Token::End => lines.push(std::mem::take(&mut line)),
-        }
-    }
-    lines.retain(|line| line.first().is_some_and(|first| first == "xscope"));
-    lines
-}
-
-/// How many command lines of xscope there are; fails if one is not accepted.
-fn checked(script: &str) -> usize {
-    let lines = command_lines(script);
-    for line in &lines {
-        if let Err(error) = Cli::try_parse_from(line) {
-            panic!("{line:?}: {error}");
-        }
-    }
-    lines.len()
-}
-
 #[test]
 fn the_workflow_is_one_that_github_takes() {
     let workflow = documents(&file("ci/github/xscope.yml")).remove(0);
@@ -354,22 +284,6 @@ fn the_job_is_one_that_kubernetes_takes() {
     assert_eq!(pod["volumes"][1]["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"]);
     assert!(claim["spec"]["resources"]["requests"]["storage"].is_string());
     assert_eq!(checked(pod["containers"][0]["args"][0].as_str().unwrap()), 3);
-}
-
-#[test]
-fn command_lines_in_the_documentation_are_accepted() {
-    for (page, least) in [("docs/ci.md", 1), ("docs/compare.md", 3)] {
-        let text = file(page);
-        let code = text.lines().filter_map(|line| {
-            let line = line.strip_prefix("    ").unwrap_or(line).split("  #").next()?;
-            line.starts_with("xscope ").then_some(line)
-        });
-        // `...` and brackets stand for what the reader puts in.
-        let whole = code.filter(|line| !line.contains("...") && !line.contains(['[', '\\']));
-        let lines: Vec<&str> = whole.collect();
-        let count: usize = lines.iter().map(|line| checked(line)).sum();
-        assert!(count >= least, "{page} has {count}: {lines:?}");
-    }
 }
 
 #[test]
@@ -402,9 +316,4 @@ fn what_is_wrong_is_found() {
         let problems = kubernetes_problems(&documents(&good.replace(from, to))[1]).join("; ");
         assert!(problems.contains(expected), "{to}: {problems}");
     }
-    let script =
-        "code=0\nif x; then\n  xscope compare a \"$B\" \\\n --junit 'x > y' > f || code=$?\nfi";
-    let expected = ["xscope", "compare", "a", "1", "--junit", "x > y"];
-    assert_eq!(command_lines(script), [expected]);
-    assert!(Cli::try_parse_from(["xscope", "compare", "a", "b", "--never"]).is_err());
 }

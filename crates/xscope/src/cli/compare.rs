@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use xscope_analysis::compare::verdict::Gate;
 
+use super::groups::{BaselinesArgs, OutputArgs, TablesArgs};
+
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// A and B: run directories, files of results, files that `baseline save` wrote, or folders of
@@ -20,9 +22,6 @@ pub(crate) struct CompareArgs {
     /// Side A is what was last saved under this name in the environment of B
     #[arg(long, value_name = "NAME", conflicts_with_all = ["a", "b"])]
     pub baseline: Option<String>,
-    /// Where baselines and the noise of A/A runs are kept
-    #[arg(long, value_name = "DIR", default_value = "baselines")]
-    pub baselines: PathBuf,
     /// The runs of both sides were taken in turns: the first of A belongs to the first of B
     #[arg(long)]
     pub paired: bool,
@@ -32,6 +31,8 @@ pub(crate) struct CompareArgs {
     /// Also write A and B beside each other as one HTML page
     #[arg(long, value_name = "FILE", conflicts_with_all = ["a", "b", "baseline"])]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub folder: BaselinesArgs,
     #[command(flatten)]
     pub judge: JudgeArgs,
     #[command(flatten)]
@@ -58,12 +59,8 @@ pub(crate) struct FailOn(pub Option<Gate>);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct VerdictOutputArgs {
-    /// Print the report as JSON, with the fields that FORMAT.md lists
-    #[arg(long, conflicts_with = "markdown")]
-    pub json: bool,
-    /// Print the report as Markdown, for a comment on a pull request
-    #[arg(long)]
-    pub markdown: bool,
+    #[command(flatten)]
+    pub tables: TablesArgs,
     /// Write a report that CI systems show as tests
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
@@ -95,31 +92,28 @@ pub(crate) struct BaselineSaveArgs {
     /// Run directories, files of results, or folders of these
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Where baselines are kept
-    #[arg(long, value_name = "DIR", default_value = "baselines")]
-    pub baselines: PathBuf,
+    #[command(flatten)]
+    pub folder: BaselinesArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct BaselineListArgs {
     /// Only baselines of this name
     pub name: Option<String>,
-    /// Where baselines are kept
-    #[arg(long, value_name = "DIR", default_value = "baselines")]
-    pub baselines: PathBuf,
     #[command(flatten)]
-    pub output: super::OutputArgs,
+    pub folder: BaselinesArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct BaselineShowArgs {
     /// The baseline's name; the one that was saved last is shown
     pub name: String,
-    /// Where baselines are kept
-    #[arg(long, value_name = "DIR", default_value = "baselines")]
-    pub baselines: PathBuf,
     #[command(flatten)]
-    pub output: super::OutputArgs,
+    pub folder: BaselinesArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 fn fail_on(text: &str) -> Result<FailOn, String> {

@@ -8,8 +8,6 @@ use xscope_engine::{Device, LoadFormat};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    #[command(flatten)]
-    pub engine: EngineArgs,
     /// The address to listen on
     #[arg(long, default_value = "127.0.0.1")]
     pub host: IpAddr,
@@ -17,8 +15,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value_t = 30_000)]
     pub port: u16,
     /// Profiles are only written below this directory, whatever a request asks for
-    #[arg(long, value_name = "DIR", env = "SGLANG_JAX_PROFILER_DIR", default_value = ".")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SGLANG_JAX_PROFILER_DIR",
+        hide_env_values = true,
+        default_value = "."
+    )]
     pub profile_root: PathBuf,
+    #[command(flatten)]
+    pub engine: EngineArgs,
 }
 
 /// The built-in engine.

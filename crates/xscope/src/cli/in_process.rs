@@ -7,10 +7,14 @@ use xscope_load::Lengths;
 use xscope_model::kernels::KernelShape;
 
 use super::engine::device;
+use super::groups::{
+    CostArgs, LinesArgs, OutputArgs, OutputDirArgs, ProgressArgs, ResultsFileArgs, SeedArgs,
+};
 use super::{EngineArgs, ModelArgs};
 
 /// How long a benchmark in process repeats.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Run")]
 pub(crate) struct InProcessArgs {
     /// At most so many trials, each of at least 20 ms and one run; it ends earlier, after at least
     /// 6, when the median is known
@@ -26,17 +30,14 @@ pub(crate) struct InProcessArgs {
 /// Where a benchmark in process reports.
 #[derive(Debug, Args)]
 pub(crate) struct InProcessOutputArgs {
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// Write the results to this file, too
-    #[arg(long, value_name = "FILE")]
-    pub output_json: Option<PathBuf>,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
     #[command(flatten)]
-    pub output: super::OutputArgs,
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
+    #[command(flatten)]
+    pub file: ResultsFileArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -77,15 +78,10 @@ pub(crate) struct OneBatchArgs {
     /// scoring does
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',', default_value = "1")]
     pub output_len: Vec<u32>,
-    /// Where what is drawn begins: equal seeds give equal prompts
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// Append a line of JSON for each batch, with the keys of sglang's bench_one_batch
-    #[arg(long, value_name = "FILE")]
-    pub result_filename: Option<PathBuf>,
-    /// What those lines call the run
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub run_name: String,
+    #[command(flatten)]
+    pub seed: SeedArgs,
+    #[command(flatten)]
+    pub lines: LinesArgs,
     #[command(flatten)]
     pub inside: InProcessArgs,
     #[command(flatten)]
@@ -131,15 +127,13 @@ pub(crate) struct OfflineArgs {
     /// Passes over all prompts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub trials: u32,
-    /// Where what is drawn begins: equal seeds give equal prompts
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// What a million prompts cost is told from the price of an hour
-    #[arg(long, value_name = "PRICE")]
-    pub price_per_hour: Option<f64>,
     /// Append a line of JSON, with the keys of sglang's bench_offline_throughput
     #[arg(long, value_name = "FILE")]
     pub result_filename: Option<PathBuf>,
+    #[command(flatten)]
+    pub seed: SeedArgs,
+    #[command(flatten)]
+    pub cost: CostArgs,
     #[command(flatten)]
     pub report: InProcessOutputArgs,
     #[command(flatten)]
@@ -152,7 +146,7 @@ pub(crate) enum Dataset {
     /// Token ids that are drawn
     Random,
     /// The same behind prefixes that several share
-    #[value(alias = "generated-shared-prefix")]
+    #[value(name = "generated-shared-prefix", alias = "shared-prefix")]
     SharedPrefix,
     /// Questions of a file
     Sharegpt,

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use xscope_load::{Arrivals, Backend};
 
-use super::{FindMaxArgs, OutputArgs};
+use super::FindMaxArgs;
+use super::groups::{
+    CostArgs, LimitsArgs, OutputDirArgs, ReadyArgs, ResultsFileArgs, TablesArgs, WatchArgs,
+};
 
 /// Figures that can be asked for.
 const FIGURES: [&str; 9] = [
@@ -36,7 +39,7 @@ pub(crate) struct RequestArgs {
     /// stages:10/s*30s+20/s*30s, replay:FILE [default: closed:1]
     #[arg(long, value_name = "ARRIVALS")]
     pub arrivals: Option<Arrivals>,
-    /// Requests of a measured window [default: of a matrix its own, else 200; generation 100]
+    /// Requests of a measured window
     #[arg(long, visible_aliases = ["num-prompts", "num-runs"], value_name = "N")]
     pub requests: Option<u32>,
     /// How long requests are sent in a measured window, in seconds
@@ -71,9 +74,6 @@ pub(crate) struct LoadArgs {
     /// The log of a server that runs already, in which compilations are seen
     #[arg(long, value_name = "FILE", requires = "url")]
     pub server_log: Option<PathBuf>,
-    /// How long the server may take to get ready, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600)]
-    pub ready_timeout_secs: u64,
     /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled; 0: none
     #[arg(long, visible_alias = "warmup-requests", value_name = "N")]
     pub warmup: Option<u32>,
@@ -87,32 +87,23 @@ pub(crate) struct LoadArgs {
     /// (or one is beyond the alert of its target), missed (or misses its target), or never
     #[arg(long, value_name = "WHEN", value_parser = ["invalid", "alert", "missed", "never"], default_value = "invalid")]
     pub fail_on: String,
-    /// A TOML file of other limits for some targets: docs/targets.md
-    #[arg(long, value_name = "FILE")]
-    pub targets: Option<PathBuf>,
-    /// The price of an hour of the server; results say what a million items cost
-    #[arg(long, value_name = "PRICE")]
-    pub price_per_hour: Option<f64>,
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// Write the results here, too
-    #[arg(long, value_name = "FILE")]
-    pub output_json: Option<PathBuf>,
     /// Write a row for each point here, with comma-separated values
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
-    /// Print the table as Markdown
-    #[arg(long, conflicts_with = "json")]
-    pub markdown: bool,
-    /// Show a page on stderr that follows the requests, on a terminal
-    #[arg(long, conflicts_with = "no_progress")]
-    pub watch: bool,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub limits: LimitsArgs,
+    #[command(flatten)]
+    pub cost: CostArgs,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    #[command(flatten)]
+    pub file: ResultsFileArgs,
+    #[command(flatten)]
+    pub tables: TablesArgs,
     #[command(flatten)]
     pub requests: RequestArgs,
     #[command(flatten)]

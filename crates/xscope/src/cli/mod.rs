@@ -11,22 +11,29 @@ mod compare;
 mod engine;
 mod export;
 mod find_max;
+mod groups;
+#[cfg(test)]
+mod help;
 mod in_process;
 mod load;
+#[cfg(test)]
+mod pages;
 mod profile;
 mod report;
 mod score;
 mod search;
 mod serving;
+#[cfg(test)]
+mod shell;
 mod targets;
 mod time;
 mod view;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub(crate) use ab::AbArgs;
 pub(crate) use analyze::{AnalyzeArgs, KernelsArgs};
-pub(crate) use bench::{BenchArgs, BenchCommand};
+pub(crate) use bench::{BenchArgs, BenchCommand, EngineBench};
 pub(crate) use capture::{CaptureArgs, RecordedArgs, WatchOverArgs};
 pub(crate) use compare::{
     BaselineArgs, BaselineCommand, BaselineListArgs, BaselineSaveArgs, BaselineShowArgs,
@@ -35,6 +42,7 @@ pub(crate) use compare::{
 pub(crate) use engine::{EngineArgs, ModelArgs, ServeArgs};
 pub(crate) use export::{CutArgs, ExportArgs, TrimArgs};
 pub(crate) use find_max::FindMaxArgs;
+pub(crate) use groups::{ProgressArgs, WatchArgs};
 pub(crate) use in_process::{
     Dataset, InProcessArgs, InProcessOutputArgs, KernelArgs, OfflineArgs, OneBatchArgs,
 };
@@ -57,45 +65,41 @@ pub(crate) struct Cli {
     pub command: Command,
 }
 
+/// In the order of work: a run is made, looked at, compared, and given to others.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Profile scoring requests at five levels, on the built-in engine or a running server
     Profile(ProfileArgs),
-    /// Serve the built-in engine: POST /v1/score, /start_profile, /metrics ...
-    Serve(ServeArgs),
-    /// Run a Python server with probes inside, and record spans of all its processes
-    Run(RunArgs),
+    /// Measure servers under load, or the built-in engine in process
+    Bench(BenchArgs),
     /// Profile servers that run already, one or several at once, while they have work
     Capture(CaptureArgs),
-    /// Stop profilers when the process at the other end of standard input is gone
-    #[command(hide = true)]
-    WatchOver(WatchOverArgs),
+    /// Run a Python server with probes inside, and record spans of all its processes
+    Run(RunArgs),
+    /// Serve the built-in engine: POST /v1/score, /start_profile, /metrics ...
+    Serve(ServeArgs),
     /// Say what is in a profile, what is wrong with it, and where the time goes
     Analyze(AnalyzeArgs),
-    /// Say how long each iteration of a kernel or an annotation took
-    Kernels(KernelsArgs),
-    /// Measure servers under load
-    Bench(BenchArgs),
+    /// Look at a profile, a folder of runs or a running server in a browser
+    View(ViewArgs),
+    /// Write the report on a run, or on the difference of two, as one HTML file
+    Report(ReportArgs),
     /// Say what changed between two runs or sets of runs, and whether it is real
     Compare(CompareArgs),
     /// Keep runs to compare with, as files
     Baseline(BaselineArgs),
-    /// Write the report on a run, or on the difference of two, as one HTML file
-    Report(ReportArgs),
-    /// Look at a profile, a folder of runs or a running server in a browser
-    View(ViewArgs),
-    /// Write a profile for other programs: Perfetto, Chrome, XProf, flame graphs, speedscope
+    /// Write a profile, or a part of it, for other programs: Perfetto, Chrome, XProf, flame graphs,
+    /// speedscope
     Export(ExportArgs),
-    /// Cut a profile down to the part that matters, so that other programs can open it
+    /// Say how long each iteration took: xscope analyze PATH kernels --iterations REGEX
+    #[command(hide = true)]
+    Kernels(KernelsArgs),
+    /// Write a part of one profile to one file: xscope export PATH --xplane FILE --from TIME ...
+    #[command(hide = true)]
     Trim(TrimArgs),
-}
-
-/// How a command reports.
-#[derive(Debug, Default, Args)]
-pub(crate) struct OutputArgs {
-    /// Print the report as JSON, with the fields that FORMAT.md lists
-    #[arg(long)]
-    pub json: bool,
+    /// Stop what would outlive the process at the other end of standard input, when that is gone
+    #[command(hide = true)]
+    WatchOver(WatchOverArgs),
 }
 
 #[cfg(test)]
@@ -116,12 +120,12 @@ pub(crate) mod tests {
 
     /// A heading goes on behind the arguments that are flattened under it.
     #[test]
-    fn what_a_command_is_about_stands_under_no_other_heading() {
+    fn what_a_command_is_about_stands_under_no_heading_of_another_group() {
         fn check(command: &Command) {
             for id in ["url", "output_dir", "ready_timeout_secs", "no_progress", "load", "trials"] {
                 let args = command.get_arguments().filter(|arg| arg.get_id() == id);
-                let headings: Vec<_> = args.filter_map(|arg| arg.get_help_heading()).collect();
-                assert!(headings.is_empty(), "{} --{id}: {headings:?}", command.get_name());
+                let heading = args.filter_map(|arg| arg.get_help_heading()).next();
+                assert!(matches!(heading, None | Some("Run")), "{} --{id}", command.get_name());
             }
             command.get_subcommands().for_each(check);
         }

@@ -6,34 +6,30 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use xscope_trace::Picos;
 
-use super::{EngineArgs, OutputArgs, RequestArgs, ScoreAskArgs, TargetArgs};
+use super::groups::{OutputArgs, OutputDirArgs, ReadyArgs, WarmupArgs, WatchArgs, of_one_point};
+use super::{EngineArgs, RequestArgs, ScoreAskArgs, TargetArgs};
 
 #[derive(Debug, Args)]
+#[command(mut_arg("ready_timeout_secs", |arg| arg.default_value("60")))]
 pub(crate) struct ProfileArgs {
     /// Profile the server at this address instead of the built-in engine
     #[arg(long, value_name = "URL", conflicts_with_all = ["model", "load_format", "overrides"])]
     pub url: Option<String>,
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// How long the server may take to get ready, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 60)]
-    pub ready_timeout_secs: u64,
-    #[command(flatten)]
-    pub probes: ProbeArgs,
     /// Start this server, with probes inside, and end it afterwards; --url says where it listens
     #[arg(last = true, value_name = "CMD", requires = "url")]
     pub server: Vec<OsString>,
-    /// Show a page on stderr that follows the requests: latency, rate, stages; on a terminal only
-    #[arg(long, conflicts_with = "no_progress")]
-    pub watch: bool,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub workload: WorkloadArgs,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     #[command(flatten)]
     pub targets: TargetArgs,
     #[command(flatten)]
@@ -44,9 +40,6 @@ pub(crate) struct ProfileArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
     /// Leave the command's output to the log in the run's directory
     #[arg(long)]
     pub quiet: bool,
@@ -56,15 +49,18 @@ pub(crate) struct RunArgs {
     /// Where the command listens: its profiler is run for the next request like a slow one
     #[arg(long, value_name = "URL", requires = "slow_over")]
     pub url: Option<String>,
-    #[command(flatten)]
-    pub probes: ProbeArgs,
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub probes: ProbeArgs,
 }
 
 /// What to record in a Python server.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Probes")]
 pub(crate) struct ProbeArgs {
     /// A table of probes besides those that xscope has for sglang-jax, SGLang and vLLM
     #[arg(long, value_name = "FILE")]
@@ -97,16 +93,15 @@ pub(crate) enum OverheadLevel {
     Full,
 }
 
-/// Scoring requests, or those of a workload.
+/// Scoring requests, or those of a workload, for a command that measures one point.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Requests")]
+#[command(next_help_heading = "Requests", mut_args(of_one_point))]
 pub(crate) struct WorkloadArgs {
-    /// Requests in flight at once: --arrivals closed:N [default: 1]
+    /// Requests in flight at once: --arrivals closed:N
     #[arg(long, value_name = "N", conflicts_with = "arrivals")]
     pub concurrency: Option<u32>,
-    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled; 0: none
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub warmup: u32,
+    #[command(flatten)]
+    pub warmup: WarmupArgs,
     #[command(flatten)]
     pub ask: ScoreAskArgs,
     #[command(flatten)]

@@ -3,16 +3,17 @@
 use clap::Args;
 use xscope_load::Lengths;
 
+use super::groups::usually;
 use super::{EngineArgs, LoadArgs};
 
 /// What is asked to be scored.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Requests")]
 pub(crate) struct ScoreAskArgs {
-    /// Items of a request, for each point [default: the matrix's, else 4]
+    /// Items of a request, for each point
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub batch_sizes: Vec<u32>,
-    /// Labels scored for each item, for each point [default: the matrix's, else 2]
+    /// Labels scored for each item, for each point
     #[arg(long, value_name = "N,...", value_delimiter = ',')]
     pub label_counts: Vec<u32>,
     /// The label token ids themselves, instead of drawn ones
@@ -37,6 +38,11 @@ pub(crate) struct ScoreAskArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("batch_sizes", |arg| usually(arg, "the matrix's")),
+    mut_arg("label_counts", |arg| usually(arg, "the matrix's")),
+    mut_arg("requests", |arg| usually(arg, "the matrix's")),
+)]
 pub(crate) struct ScoreArgs {
     /// The matrix: smoke (batches 1 4 16, labels 2 4, 5 requests), standard (1 to 32, 2 4 8, 20)
     /// or full (1 to 64, 2 4 8 16, 50) [default: smoke, unless --workload or sizes are given]

@@ -5,9 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use xscope_capture::Slo;
 
-use super::{OutputArgs, RequestArgs, ScoreAskArgs};
+use super::groups::{
+    LinesArgs, OutputArgs, OutputDirArgs, ProgressArgs, ReadyArgs, SeedArgs, WarmupArgs,
+    of_one_point,
+};
+use super::{RequestArgs, ScoreAskArgs};
 
 #[derive(Debug, Args)]
+#[command(mut_arg("warmup", |arg| arg.default_value("3")))]
 pub(crate) struct OneBatchServerArgs {
     /// Where the server runs
     #[arg(long, visible_alias = "base-url", value_name = "URL")]
@@ -27,32 +32,24 @@ pub(crate) struct OneBatchServerArgs {
     /// How often each batch is sent
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub trials: u32,
-    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub warmup: u32,
-    /// Where what is drawn begins: equal seeds give equal prompts
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// Append a line of JSON for each batch, with the keys of sglang's bench_one_batch_server
-    #[arg(long, value_name = "FILE")]
-    pub result_filename: Option<PathBuf>,
-    /// What those lines call the run
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub run_name: String,
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// How long the server may take to get ready, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600)]
-    pub ready_timeout_secs: u64,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
+    #[command(flatten)]
+    pub warmup: WarmupArgs,
+    #[command(flatten)]
+    pub seed: SeedArgs,
+    #[command(flatten)]
+    pub lines: LinesArgs,
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(of_one_point))]
 pub(crate) struct SweepArgs {
     /// A TOML file: `command = "serve --port {port} --rows {rows}"` and `values.rows = [8, 16]`
     #[arg(value_name = "GRID")]
@@ -71,9 +68,6 @@ pub(crate) struct SweepArgs {
     /// How many of the best are measured again from a fresh start
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub confirm: usize,
-    /// Rounds of warm-up at least; it goes on until times are steady and nothing is compiled
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub warmup: u32,
     /// How often each point is measured on a start
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub trials: u32,
@@ -86,17 +80,16 @@ pub(crate) struct SweepArgs {
     /// Service levels that a setting must keep: p99=500ms, mean=20ms
     #[arg(long, value_name = "FIGURE=LIMIT,...", value_delimiter = ',')]
     pub slo: Vec<Slo>,
-    /// Where the run's directory is made
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    pub output_dir: PathBuf,
-    /// How long a server may take to get ready, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600)]
-    pub ready_timeout_secs: u64,
-    /// Do not show progress on stderr
-    #[arg(long)]
-    pub no_progress: bool,
+    #[command(flatten)]
+    pub run: OutputDirArgs,
+    #[command(flatten)]
+    pub ready: ReadyArgs,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub warmup: WarmupArgs,
     #[command(flatten)]
     pub ask: ScoreAskArgs,
     #[command(flatten)]

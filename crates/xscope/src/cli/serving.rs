@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::LoadArgs;
+use super::groups::usually;
 
 #[derive(Debug, Args)]
+#[command(mut_arg("requests", |arg| usually(arg, "100; of --matrix and --max-concurrency 3 for each at once")))]
 pub(crate) struct ServingArgs {
     /// Prompts: random (words), random-ids (token ids), generated-shared-prefix, sharegpt (a file)
     #[arg(
         long,
         visible_alias = "dataset",
-        value_parser = ["random", "random-ids", "generated-shared-prefix", "shared-prefix", "sharegpt"],
+        value_parser = datasets(),
         default_value = "random",
         help_heading = "Requests"
     )]
@@ -86,6 +89,13 @@ pub(crate) struct ServingArgs {
     pub output_file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
+}
+
+/// Where prompts come from.
+fn datasets() -> PossibleValuesParser {
+    let shared = PossibleValue::new("generated-shared-prefix").alias("shared-prefix");
+    let [random, ids, file] = ["random", "random-ids", "sharegpt"].map(PossibleValue::new);
+    [random, ids, shared, file].into()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use xscope_trace::results::Judgement;
 
 use crate::cli::AbArgs;
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::asked::load_request;
 use crate::parts::job;
 use crate::parts::judged::{exit, rules, show};
@@ -35,7 +35,7 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
         None => Target::Running { url: url.clone().unwrap_or_default(), log: None },
     };
     let request = AbRequest {
-        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
+        run: job::run_request(&args.run.output_dir, args.ready.ready_timeout_secs),
         targets: [target(&args.a, &args.a_url), target(&args.b, &args.b_url)],
         load,
         most_pairs,
@@ -51,7 +51,7 @@ pub(crate) fn run(args: AbArgs) -> Result<Exit> {
             || plan.contains(&pairs)
                 && judge(sides, &options).is_ok_and(|report| is_decided(&report, &decide_by))
     };
-    let progress = Progress::new(!args.no_progress).watched(args.watch);
+    let progress = job::watched(&args.watch);
     let done = job::run(progress, async |control: Control<'_>| {
         xscope_capture::ab(request, control, decide).await
     });

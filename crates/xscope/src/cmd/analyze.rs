@@ -37,7 +37,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         bail!("--by groups kernels: xscope analyze PATH kernels --by ...");
     }
     if let Some(task) = &args.iterations {
-        return iterations(paths, section, task, args.output.json);
+        return iterations(paths, section, task, args.tables.output.json);
     }
     let mut options = options(args)?;
     let given = given_window(args)?;
@@ -62,22 +62,22 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     if let Some(folder) = &args.memory_reports {
         write_memory_reports(&report, folder)?;
     }
-    let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+    let style = if args.tables.markdown { Style::Markdown } else { Style::Terminal };
     if let Some(by) = args.by {
         let groups = grouped(&report, by, &options.rules);
-        match args.output.json {
+        match args.tables.output.json {
             true => output::json(&groups)?,
             false => output::page(&groups_text(&groups, style))?,
         }
         return Ok(Exit::Fine);
     }
-    match (section, args.output.json) {
+    match (section, args.tables.output.json) {
         (Some(section), true) => {
             output::written(|out| Ok(section_json(&report, section, out)?))?;
         }
         (None, true) => output::json(&*report)?,
         (Some(section), false) => output::page(&section_text(&report, section, style))?,
-        (None, false) if args.markdown => {
+        (None, false) if args.tables.markdown => {
             for &section in Section::ALL {
                 output::page(&section_text(&report, section, style))?;
             }

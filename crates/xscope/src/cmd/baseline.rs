@@ -21,7 +21,7 @@ pub(crate) fn run(command: BaselineCommand) -> Result<Exit> {
 }
 
 fn save(args: &BaselineSaveArgs) -> Result<Exit> {
-    let baselines = Baselines(&args.baselines);
+    let baselines = Baselines(&args.folder.baselines);
     // A name that is none is said before anything is read.
     baselines.folder(&args.name)?;
     let runs = find(&args.paths, Traces::Read, &output::warn)?;
@@ -42,7 +42,7 @@ fn save(args: &BaselineSaveArgs) -> Result<Exit> {
 }
 
 fn list(args: &BaselineListArgs) -> Result<Exit> {
-    let folder = Baselines(&args.baselines);
+    let folder = Baselines(&args.folder.baselines);
     let mut baselines = Vec::new();
     for name in folder.names()? {
         if args.name.as_ref().is_none_or(|wanted| *wanted == name) {
@@ -67,7 +67,7 @@ fn list(args: &BaselineListArgs) -> Result<Exit> {
 }
 
 fn show(args: &BaselineShowArgs) -> Result<Exit> {
-    let last = Baselines(&args.baselines).last(&args.name)?;
+    let last = Baselines(&args.folder.baselines).last(&args.name)?;
     match args.output.json {
         true => output::json(&last)?,
         false => output::page(&baseline_text(&last))?,

@@ -1,4 +1,4 @@
-//! `xscope bench kernel`: single kernels on the engine's device, and the same through JAX.
+//! `xscope bench engine kernel`: single kernels on the engine's device, and the same through JAX.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;

@@ -20,7 +20,7 @@ use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::asked::load_request;
 use crate::parts::job;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
     if let Some(path) = &args.collect {
         return report(&xscope_capture::collect(path)?, &stages, json);
     }
-    let mut progress = Progress::new(!args.no_progress);
+    let mut progress = job::progress(&args.progress);
     for ignored in ignored(&args.recorded) {
         progress.warn(&ignored);
     }
@@ -67,7 +67,7 @@ pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
 
 /// The watchdog: see `xscope_capture::watch_over`.
 pub(crate) fn watch_over(args: &WatchOverArgs) -> Result<Exit> {
-    job::runtime("xscope-watch")?.block_on(xscope_capture::watch_over(&args.urls));
+    job::runtime("xscope-watch")?.block_on(xscope_capture::watch_over(&args.urls, args.group));
     Ok(Exit::Fine)
 }
 
@@ -80,9 +80,9 @@ fn request(args: CaptureArgs) -> Result<CaptureRequest> {
     )?;
     let wait = duration("--wait-load", args.extent.wait_load)?;
     let output_dir = match &args.profile_name {
-        None => args.output_dir.clone(),
+        None => args.run.output_dir.clone(),
         Some(name) if name.components().all(|it| matches!(it, Component::Normal(_))) => {
-            args.output_dir.join(name)
+            args.run.output_dir.join(name)
         }
         Some(name) => bail!("--profile-name is {}: it must be a name", name.display()),
     };

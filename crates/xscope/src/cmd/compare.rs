@@ -31,7 +31,7 @@ fn compared(args: &CompareArgs) -> Result<CompareReport> {
     let options = Options {
         rules: rules(&args.judge)?,
         paired: args.paired,
-        noise: noise(&args.baselines, &b)?,
+        noise: noise(&args.folder.baselines, &b)?,
     };
     Ok(compare(&a, &b, &options)?)
 }
@@ -42,7 +42,7 @@ fn sides(args: &CompareArgs) -> Result<(Vec<Measured>, Vec<Measured>)> {
     if let Some(name) = &args.baseline {
         let b = find(&args.paths)?;
         let Some(first) = b.first() else { bail!("nothing to compare with the baseline") };
-        return Ok((baseline(&args.baselines, name, first)?, b));
+        return Ok((baseline(&args.folder.baselines, name, first)?, b));
     }
     match &args.paths[..] {
         [] => Ok((find(&args.a)?, find(&args.b)?)),

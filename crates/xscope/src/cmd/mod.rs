@@ -21,7 +21,7 @@ mod view;
 
 use anyhow::Result;
 
-use crate::cli::{BenchCommand, Cli, Command};
+use crate::cli::{BenchCommand, Cli, Command, EngineBench};
 use crate::exit::Exit;
 
 /// Runs the command that was asked for.
@@ -38,9 +38,15 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             BenchCommand::Ab(args) => ab::run(*args),
             BenchCommand::Score(args) => score::run(&args),
             BenchCommand::Serving(args) => serving::run(&args),
-            BenchCommand::Kernel(args) => bench_kernel::run(&args),
-            BenchCommand::OneBatch(args) => one_batch::run(&args),
-            BenchCommand::Offline(args) => offline::run(&args),
+            BenchCommand::Engine(EngineBench::Kernel(args)) | BenchCommand::Kernel(args) => {
+                bench_kernel::run(&args)
+            }
+            BenchCommand::Engine(EngineBench::Batch(args)) | BenchCommand::OneBatch(args) => {
+                one_batch::run(&args)
+            }
+            BenchCommand::Engine(EngineBench::Offline(args)) | BenchCommand::Offline(args) => {
+                offline::run(&args)
+            }
             BenchCommand::OneBatchServer(args) => one_batch_server::run(&args),
             BenchCommand::Sweep(args) => sweep::run(*args),
         },

@@ -1,4 +1,4 @@
-//! `xscope bench offline`: how many prompts the model gets through when all are there at once.
+//! `xscope bench engine offline`: how many prompts the model gets through when all are there at once.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -15,13 +15,14 @@ use crate::parts::engine;
 use crate::parts::in_process::{self, Session};
 
 pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
-    let model = engine::model(&args.engine.model, args.seed).context("cannot load the model")?;
+    let model =
+        engine::model(&args.engine.model, args.seed.seed).context("cannot load the model")?;
     let plan = Plan::new("offline", workload(args, &model), Backend::SglangGenerate)?;
     let prompts = prompts(args, &plan)?;
     let name = in_process::model_name(args.engine.model.model.as_deref());
     let mut config = in_process::config("offline", &name, json!(plan.workload()), args.trials);
     plan.workload_hash().clone_into(&mut config.workload_hash);
-    config.seed = args.seed;
+    config.seed = args.seed.seed;
     let device = format!("{:?}", args.engine.model.device).to_lowercase();
     let mut session = Session::begin(&args.report, config, &device, 1)?;
     session.say(&format!("{} prompts, {} passes", prompts.len(), args.trials));
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
         output::append(path, &format!("{}\n", line(&ran, prompts.len())))?;
     }
     session.add(ran.point.clone())?;
-    if let Some(price) = args.price_per_hour {
+    if let Some(price) = args.cost.price_per_hour {
         add_cost(session.results(), price);
     }
     session.end(&args.report, |results| text(results, &ran).into())
@@ -48,7 +49,7 @@ fn workload(args: &OfflineArgs, model: &Model) -> Workload {
     };
     let shares = args.dataset_name == Dataset::SharedPrefix;
     Workload {
-        seed: args.seed,
+        seed: args.seed.seed,
         form: PromptForm::TokenIds,
         vocab_size: u32::try_from(model.config().vocab_size).unwrap_or(u32::MAX),
         prefix_tokens: if shares { args.gsp_system_prompt_len } else { 0 },

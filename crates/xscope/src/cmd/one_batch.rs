@@ -1,4 +1,4 @@
-//! `xscope bench one-batch`: one batch through the model, in process.
+//! `xscope bench engine batch`: one batch through the model, in process.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
             }
         }
     }
-    let model = engine::model(&args.model, args.seed).context("cannot load the model")?;
+    let model = engine::model(&args.model, args.seed.seed).context("cannot load the model")?;
     for batch in &batches {
         // Before anything is measured.
         batch.check(&model)?;
@@ -31,19 +31,19 @@ pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
     let name = in_process::model_name(args.model.model.as_deref());
     let sizes = json!({
         "batch_size": args.batch_size, "input_len": args.input_len, "output_len": args.output_len,
-        "seed": args.seed,
+        "seed": args.seed.seed,
     });
     let mut config = in_process::config("one-batch", &name, sizes, args.inside.trials);
     config.batch_sizes.clone_from(&args.batch_size);
-    config.seed = args.seed;
+    config.seed = args.seed.seed;
     let device = format!("{:?}", args.model.device).to_lowercase();
     let mut session = Session::begin(&args.inside.report, config, &device, batches.len())?;
     for batch in batches {
         let OneBatch { batch_size, input_len, output_len } = batch;
         session.say(&format!("{batch_size} prompts of {input_len}, {output_len} tokens out"));
-        let point = one_batch(&model, batch, &in_process::repeat(&args.inside), args.seed)?;
-        if let Some(path) = &args.result_filename {
-            output::append(path, &format!("{}\n", line(&args.run_name, batch, &point)))?;
+        let point = one_batch(&model, batch, &in_process::repeat(&args.inside), args.seed.seed)?;
+        if let Some(path) = &args.lines.result_filename {
+            output::append(path, &format!("{}\n", line(&args.lines.run_name, batch, &point)))?;
         }
         session.add(point)?;
     }

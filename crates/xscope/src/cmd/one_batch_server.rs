@@ -11,17 +11,17 @@ use xscope_view::server_batches_text;
 
 use crate::cli::OneBatchServerArgs;
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::job::{self, Done};
 
 pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
-    let progress = Progress::new(!args.no_progress);
+    let progress = job::progress(&args.progress);
     let request = request(args);
     let bench = async |control: Control<'_>| xscope_capture::bench(request, control).await;
     let Done { made, interrupted } = job::run(progress, bench)?;
     let MeasuredRun { run, results, died, .. } = made;
-    if let Some(path) = &args.result_filename {
-        for line in results.results.iter().filter_map(|point| line(&args.run_name, point)) {
+    if let Some(path) = &args.lines.result_filename {
+        for line in results.results.iter().filter_map(|point| line(&args.lines.run_name, point)) {
             output::append(path, &format!("{line}\n"))?;
         }
     }
@@ -48,7 +48,7 @@ fn request(args: &OneBatchServerArgs) -> BenchRequest {
         })
     };
     let workload =
-        Workload { seed: args.seed, form: PromptForm::TokenIds, ..Workload::new(ask(1, 1)) };
+        Workload { seed: args.seed.seed, form: PromptForm::TokenIds, ..Workload::new(ask(1, 1)) };
     let mut points = Vec::new();
     for &batch_size in &args.batch_size {
         for &input in &args.input_len {
@@ -65,12 +65,12 @@ fn request(args: &OneBatchServerArgs) -> BenchRequest {
         }
     }
     BenchRequest {
-        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
+        run: job::run_request(&args.run.output_dir, args.ready.ready_timeout_secs),
         target: Target::Running { url: args.url.clone(), log: args.server_log.clone() },
         load: LoadRequest {
             matrix: Matrix { workload, points, backend: Backend::SglangGenerate },
             send: SendOptions::default(),
-            warm_up: WarmUp::at_least(args.warmup),
+            warm_up: WarmUp::at_least(args.warmup.warmup),
             trials: args.trials,
             asked: vec!["mean_ms".to_owned()],
             config: BenchConfig {

@@ -14,15 +14,15 @@ use xscope_view::html::{Side, report_html};
 
 use crate::cli::{OverheadArgs, OverheadLevel, ProfileArgs, TargetArgs};
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::asked::{load_request, server_command};
 use crate::parts::job::{self, Done};
 use crate::parts::{engine, targets};
 
 pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
-    let overrides = targets::overrides(args.targets.targets.as_deref())?;
-    let mut progress = Progress::new(!args.no_progress).watched(args.watch);
-    let run = job::run_request(&args.output_dir, args.ready_timeout_secs);
+    let overrides = targets::overrides(args.targets.limits.targets.as_deref())?;
+    let mut progress = job::watched(&args.watch);
+    let run = job::run_request(&args.run.output_dir, args.ready.ready_timeout_secs);
     let overhead = overhead(&args.overhead);
     let mut load = load_request(args.workload, "profile")?;
     let mut engine = None;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: ProfileArgs) -> Result<Exit> {
             progress.say("starting the built-in engine");
             let mut config = engine::config(args.engine);
             config.port = 0;
-            config.profile_root = std::path::absolute(&args.output_dir)?;
+            config.profile_root = std::path::absolute(&args.run.output_dir)?;
             let started = Engine::start(config).context("cannot start the built-in engine")?;
             Target::Running { url: engine.insert(started).url(), log: None }
         }

@@ -21,7 +21,7 @@ const FOLLOW: Duration = Duration::from_millis(200);
 pub(crate) fn run(args: RunArgs) -> Result<Exit> {
     let request = CommandRequest {
         // Nobody waits for it.
-        run: job::run_request(&args.output_dir, 0),
+        run: job::run_request(&args.run.output_dir, 0),
         command: ServerCommand {
             spans: if args.slow_over.is_some() { Spans::Newest } else { Spans::All },
             ..server_command(args.command, args.probes)?

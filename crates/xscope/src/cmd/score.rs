@@ -27,7 +27,7 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<Exit> {
             false => ProfiledServers::None,
         },
         warmup: usual.warmup,
-        own: Some(engine::command(&args.engine, &args.load.output_dir)?),
+        own: Some(engine::command(&args.engine, &args.load.run.output_dir)?),
         memory: args.enable_memory,
         lines: None,
     };

@@ -10,7 +10,7 @@ use xscope_view::sweep_text;
 
 use crate::cli::SweepArgs;
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::asked::{Planned, send_options};
 use crate::parts::job::{self, Done};
 
@@ -21,12 +21,12 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
         .with_context(|| format!("{} is no grid: see docs/bench_search.md", args.grid.display()))?;
     let planned = Planned::of(&args.ask, &args.requests, ScoreMatrix::POINT, false)?;
     let request = SweepRequest {
-        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
+        run: job::run_request(&args.run.output_dir, args.ready.ready_timeout_secs),
         load: LoadRequest {
             config: planned.config("sweep"),
             matrix: planned.matrix(&args.requests),
             send: send_options(&args.requests),
-            warm_up: WarmUp::at_least(args.warmup),
+            warm_up: WarmUp::at_least(args.warmup.warmup),
             trials: args.trials,
             asked: Vec::new(),
         },
@@ -39,7 +39,7 @@ pub(crate) fn run(args: SweepArgs) -> Result<Exit> {
         try_all: args.try_all,
     };
     let sweep = async |control: Control<'_>| xscope_capture::sweep(request, control).await;
-    let Done { made: ran, interrupted } = job::run(Progress::new(!args.no_progress), sweep)?;
+    let Done { made: ran, interrupted } = job::run(job::progress(&args.progress), sweep)?;
     match args.output.json {
         true => output::json(&ran.sweep)?,
         false => output::page(&sweep_text(&ran.sweep))?,

@@ -65,7 +65,7 @@ pub(crate) fn load_request(args: WorkloadArgs, bench: &str) -> Result<LoadReques
         config: planned.config(bench),
         matrix: planned.matrix(&requests),
         send: send_options(&requests),
-        warm_up: WarmUp::at_least(warmup),
+        warm_up: WarmUp::at_least(warmup.warmup),
         trials: 1,
         asked: Vec::new(),
     })

@@ -14,7 +14,7 @@ use xscope_view::{Style, bench_csv, bench_text, serving_jsonl, serving_text, tar
 
 use crate::cli::LoadArgs;
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::job::{self, Done};
 use crate::parts::{asked, find_max, targets};
 
@@ -42,7 +42,7 @@ pub(crate) fn measure(args: &LoadArgs, kind: Kind) -> Result<Exit> {
         (None, true, None) => anyhow::bail!("say what to measure: --url URL, or -- CMD"),
     };
     let request = BenchRequest {
-        run: job::run_request(&args.output_dir, args.ready_timeout_secs),
+        run: job::run_request(&args.run.output_dir, args.ready.ready_timeout_secs),
         target,
         load: LoadRequest {
             matrix: kind.matrix,
@@ -57,12 +57,12 @@ pub(crate) fn measure(args: &LoadArgs, kind: Kind) -> Result<Exit> {
     if args.find_max.find_max {
         return find_max::run(request, args);
     }
-    let targets = targets::read(args.targets.as_deref())?;
-    let progress = Progress::new(!args.no_progress).watched(args.watch);
+    let targets = targets::read(args.limits.targets.as_deref())?;
+    let progress = job::watched(&args.watch);
     let bench = async |control: Control<'_>| xscope_capture::bench(request, control).await;
     let Done { made: mut benched, interrupted } = job::run(progress, bench)?;
     read_profiles(&mut benched, kind.memory);
-    if let Some(price) = args.price_per_hour {
+    if let Some(price) = args.cost.price_per_hour {
         add_cost(&mut benched.results, price);
     }
     benched.results.checks = check_results(&benched.results, &targets);
@@ -91,7 +91,7 @@ fn answer(args: &LoadArgs, benched: &MeasuredRun) -> Result<()> {
         *path = run.join(&path).display().to_string();
     }
     let results = &results;
-    if let Some(path) = &args.output_json {
+    if let Some(path) = &args.file.output_json {
         let json = serde_json::to_vec_pretty(results)?;
         fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -99,10 +99,10 @@ fn answer(args: &LoadArgs, benched: &MeasuredRun) -> Result<()> {
         let csv = bench_csv(results);
         fs::write(path, csv).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    match args.output.json {
+    match args.tables.output.json {
         true => output::json(results)?,
         false => {
-            let style = if args.markdown { Style::Markdown } else { Style::Terminal };
+            let style = if args.tables.markdown { Style::Markdown } else { Style::Terminal };
             output::page(&bench_text(results, style))?;
             if results.config.bench == "serving" && style == Style::Terminal {
                 output::page(&serving_text(results))?;

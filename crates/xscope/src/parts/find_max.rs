@@ -6,7 +6,7 @@ use xscope_view::found_text;
 
 use crate::cli::LoadArgs;
 use crate::exit::Exit;
-use crate::output::{self, Progress};
+use crate::output;
 use crate::parts::job::{self, Done};
 
 pub(crate) fn run(bench: BenchRequest, args: &LoadArgs) -> Result<Exit> {
@@ -18,10 +18,10 @@ pub(crate) fn run(bench: BenchRequest, args: &LoadArgs) -> Result<Exit> {
         precision: search.precision / 100.0,
         probe_secs: search.probe_secs,
     };
-    let progress = Progress::new(!args.no_progress).watched(args.watch);
+    let progress = job::watched(&args.watch);
     let search = async |control: Control<'_>| xscope_capture::find_max(request, control).await;
     let Done { made: ran, interrupted } = job::run(progress, search)?;
-    match args.output.json {
+    match args.tables.output.json {
         true => output::json(&ran.found)?,
         false => output::page(&found_text(&ran.found))?,
     }

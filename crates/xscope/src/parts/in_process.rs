@@ -48,9 +48,9 @@ impl Session {
         planned: usize,
     ) -> Result<Self> {
         // There is no server that might not be ready.
-        let request = job::run_request(&args.output_dir, 0);
+        let request = job::run_request(&args.run.output_dir, 0);
         let measured = InProcess::begin(&request, config, device, planned)?;
-        let session = Self { measured, shows: !args.no_progress };
+        let session = Self { measured, shows: !args.progress.no_progress };
         session.say(&format!("writing {}", session.measured.path().display()));
         Ok(session)
     }
@@ -79,7 +79,7 @@ impl Session {
         text: impl FnOnce(&Results) -> Text,
     ) -> Result<Exit> {
         let MeasuredRun { results, .. } = self.measured.end()?;
-        if let Some(path) = &args.output_json {
+        if let Some(path) = &args.file.output_json {
             let json = serde_json::to_vec_pretty(&results).context("results are no JSON")?;
             replace_file(path, &json)?;
         }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use xscope_capture::{CaptureError, Control, Event, RunRequest};
 use xscope_load::{Cancel, LoadEvent, Phase};
 
+use crate::cli::{ProgressArgs, WatchArgs};
 use crate::output::{self, Progress};
 
 /// What came of a job.
@@ -33,6 +34,16 @@ pub(crate) fn run_request(output_dir: &Path, ready_secs: u64) -> RunRequest {
         ready: Duration::from_secs(ready_secs),
         watchdog: watchdog(),
     }
+}
+
+/// Shows how it goes on, if that is wanted.
+pub(crate) fn progress(args: &ProgressArgs) -> Progress {
+    Progress::new(!args.no_progress)
+}
+
+/// The same, as a page where that is wanted.
+pub(crate) fn watched(args: &WatchArgs) -> Progress {
+    progress(&args.progress).watched(args.watch)
 }
 
 /// Does a job and shows how it goes on.
@@ -78,12 +89,13 @@ pub(crate) async fn signalled() -> io::Result<()> {
 /// Throws the switch at the first signal, and ends the program at the second.
 fn cancel_on_signal(cancel: &Cancel) -> JoinHandle<()> {
     let on_signal = cancel.clone();
-    let terminate = signal(SignalKind::terminate());
+    // Here, not in the task, which may begin when the first signal has come.
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
     tokio::spawn(async move {
-        let Ok(mut terminate) = terminate else { return };
+        let [Ok(mut interrupt), Ok(mut terminate)] = signals else { return };
         loop {
             tokio::select! {
-                result = tokio::signal::ctrl_c() => if result.is_err() { return },
+                _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
             if on_signal.is_cancelled() {

@@ -37,8 +37,8 @@ pub(crate) fn show(report: &CompareReport, args: &VerdictOutputArgs) -> Result<(
     };
     write(&args.junit, &|| Ok(compare_junit(report)))?;
     write(&args.slack, &|| Ok(serde_json::to_string_pretty(&compare_slack(report))?))?;
-    let style = if args.markdown { Style::Markdown } else { Style::Terminal };
-    match args.json {
+    let style = if args.tables.markdown { Style::Markdown } else { Style::Terminal };
+    match args.tables.output.json {
         true => output::json(report),
         false => output::page(&compare_text(report, style)),
     }

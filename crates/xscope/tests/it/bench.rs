@@ -1,6 +1,7 @@
 //! `xscope bench score` and `serving`, on the built-in engine and on servers that misbehave.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,9 +10,9 @@ use xscope_testing::python;
 
 use crate::capture::Server;
 use crate::fake_server::{FakeServer, Kind, files_in};
-use crate::profile::{json_file, only_run, signal, wait_for};
+use crate::profile::{json_file, only_run, rows, signal, wait_for, wait_for_run};
 use crate::run::free_port;
-use crate::{run, stderr, stdout, xscope};
+use crate::{binary, run, stderr, stdout, xscope};
 
 /// Small requests, so that a debug build answers in milliseconds.
 const SMALL: [&str; 8] =
@@ -155,6 +156,23 @@ def answer(number, body):
     signal(&bench, "-KILL");
     bench.wait().unwrap();
     wait_for("the end of the profile", || !on.exists());
+}
+
+#[test]
+fn the_server_of_a_killed_benchmark_ends_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let serve = format!("echo {{port}} > port; {} serve --port {{port}} & wait", binary());
+    let args = ["bench", "score", "--batch-sizes", "1", "--requests", "100000", "--", "sh", "-c"];
+    let args = [&args[..], &[&serve]].concat();
+    let mut bench = xscope(directory.path(), &args).stderr(Stdio::null()).spawn().unwrap();
+    let run_dir = wait_for_run(directory.path());
+    wait_for("the load", || rows(&run_dir) > 0);
+    let port = fs::read_to_string(directory.path().join("port")).unwrap();
+    let address = format!("127.0.0.1:{}", port.trim());
+    assert!(TcpStream::connect(&address).is_ok());
+    signal(&bench, "-KILL");
+    bench.wait().unwrap();
+    wait_for("the end of the server", || TcpStream::connect(&address).is_err());
 }
 
 #[test]

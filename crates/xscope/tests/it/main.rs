@@ -16,6 +16,7 @@ mod roads;
 mod run;
 mod search;
 mod terminal;
+mod texts;
 
 use std::process::{Command, Output};
 

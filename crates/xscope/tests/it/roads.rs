@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -215,4 +216,27 @@ fn a_point_of_one_name_is_the_same_requests_whoever_sends_them() {
     let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
     let why = report["quality"].to_string() + &report["left_out"].to_string();
     assert!(!why.contains("workload"), "{report}");
+}
+
+#[test]
+fn a_server_that_is_waited_for_is_given_up_at_ctrl_c() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in [&["profile", "--url"][..], &["capture", "--url"], &["bench", "score", "--url"]]
+    {
+        // It takes connections and answers nothing.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut waiting = xscope(directory.path(), &[command, &[&url]].concat());
+        let mut waiting = waiting.stderr(Stdio::piped()).spawn().unwrap();
+        let _asked = listener.accept().unwrap();
+        if command[0] != "capture" {
+            let mut said = BufReader::new(waiting.stderr.take().unwrap());
+            let mut line = String::new();
+            said.read_line(&mut line).unwrap();
+            assert!(line.starts_with(&format!("waiting for the server at {url}")), "{line}");
+            waiting.stderr = Some(said.into_inner());
+        }
+        signal(&waiting, "-INT");
+        assert_eq!(waiting.wait().unwrap().code(), Some(130), "{command:?}");
+    }
 }

@@ -1,0 +1,108 @@
+//! What is printed, as its readers see it: reports on small files, and what is said of wrong usage
+//! and of broken input.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::{fixture, xscope};
+
+/// What a command printed, with its exit code, and with folders by name.
+fn told(directory: &Path, args: &[&str]) -> String {
+    let output: Output = xscope(directory, args).output().unwrap();
+    let code = output.status.code().unwrap();
+    let plain = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let fixtures = fixture("");
+        text.replace(&fixtures, "FIXTURES/").replace(directory.to_str().unwrap(), "HERE")
+    };
+    let shown: Vec<_> = args.iter().map(|arg| plain(arg.as_bytes())).collect();
+    let (out, err) = (plain(&output.stdout), plain(&output.stderr));
+    format!("$ xscope {}\n{out}{err}exit {code}\n", shown.join(" "))
+}
+
+fn check(name: &str, directory: &Path, commands: &[&[&str]]) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let texts: Vec<String> = commands.iter().map(|args| told(directory, args)).collect();
+    settings.bind(|| insta::assert_snapshot!(name, texts.join("\n")));
+}
+
+#[test]
+fn reports_on_small_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let [tpu, memory] = ["tpu_v6e/excerpt.xplane.pb", "memory_report"].map(fixture);
+    for (name, commands) in [
+        ("report-tpu", &[&["analyze", &tpu][..], &["analyze", &tpu, "programs"]][..]),
+        ("report-kernels", &[&["analyze", &tpu, "kernels", "--iterations", "fusion"]]),
+        ("report-memory", &[&["analyze", &memory], &["analyze", &memory, "quality"]]),
+    ] {
+        check(name, directory.path(), commands);
+    }
+}
+
+#[test]
+fn wrong_usage_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let tpu = fixture("tpu_v6e/excerpt.xplane.pb");
+    let usages: &[&[&str]] = &[
+        &["analyse"],
+        &["analyze"],
+        &["analyze", &tpu, "--step", "5..3"],
+        &["analyze", &tpu, "--step", "100000"],
+        &["analyze", &tpu, "--from", "1"],
+        &["analyze", &tpu, "--from", "2s", "--to", "1s"],
+        &["analyze", &tpu, "--chip", "abacus"],
+        &["analyze", &tpu, "layers", "--by", "layer"],
+        &["analyze", &tpu, "layers", "--iterations", "x"],
+        &["analyze", &tpu, "--iterations", "("],
+        &["profile", "--requests", "many"],
+        &["profile", "--concurrency", "4", "--arrivals", "closed:4"],
+        &["bench", "score", "--find-max"],
+        &["bench", "serving"],
+        &["bench", "engine", "kernel", "matmul:x=1"],
+        &["bench", "ab", "--a", "serve", "--b", "serve --port {port}"],
+        &["capture", "--profile-name", "../up"],
+        &["compare", "a"],
+        &["compare", "--a", "a", "--b", "b", "--html", "page.html"],
+        &["export", &tpu],
+        &["export", &tpu, "--chrome", "-", "--folded", "-"],
+        &["export", &tpu, "--chrome", "o.json", "--around", "no such slice"],
+        &["trim", &tpu, "-o", "part.txt"],
+        &["baseline", "save", "../up", "a.json"],
+        &["run"],
+    ];
+    check("usage", directory.path(), usages);
+}
+
+#[test]
+fn broken_input_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let write =
+        |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).unwrap();
+    write("empty.xplane.pb", b"");
+    write("text.txt", b"no profile\n");
+    write("cut.trace.json", b"{\"traceEvents\": [");
+    write("list.json", b"[1, 2]");
+    write("workload.toml", b"[score]\nitems = -1\n");
+    write("rules.toml", b"p50_ms = 1\n");
+    write("a.json", b"{\"results\": []}");
+    let inputs: &[&[&str]] = &[
+        &["analyze", "missing"],
+        &["analyze", "empty.xplane.pb"],
+        &["analyze", "text.txt"],
+        &["analyze", "cut.trace.json", "quality"],
+        &["analyze", "."],
+        &["report", "text.txt"],
+        &["compare", "missing", "a.json"],
+        &["compare", "list.json", "list.json"],
+        &["compare", "a.json", "a.json"],
+        &["compare", "a.json", "a.json", "--rules", "rules.toml"],
+        &["baseline", "show", "main"],
+        &["baseline", "save", "main", "a.json"],
+        &["bench", "score", "--url", "http://127.0.0.1:1", "--workload", "workload.toml"],
+        &["bench", "score", "--url", "https://h:1"],
+        &["export", "text.txt", "--csv", "tables"],
+    ];
+    check("input", directory.path(), inputs);
+}
