@@ -2,22 +2,24 @@
 //!
 //! The servers are told to begin when there is work, end after so many steps or at the limit of
 //! time, whichever comes first, and what they wrote is looked at: if no device did anything to
-//! speak of, it is taken once more.
+//! speak of, it is taken once more, and the better of the two is kept.
 
 use std::cell::Cell;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use xscope_load::{
     Cancel, LoadEvent, Matrix, Phase, Ready, SendOptions, Stretch, WarmUp, wait_ready,
 };
+use xscope_trace::model::{Track, TrackKind};
 use xscope_trace::quality::Finding;
 use xscope_trace::read::ReadOptions;
 use xscope_trace::run::{ProfilerState, RunDir, ServerClock, ServerRecord};
-use xscope_trace::{Bytes, Nanos, Trace, clock};
+use xscope_trace::stats::sum;
+use xscope_trace::{Bytes, Nanos, Picos, Trace, clock};
 
 use crate::begin::{create, finish};
 use crate::control::{Control, Event};
@@ -177,60 +179,119 @@ fn new_capture(
     Ok(run)
 }
 
-/// Captures, and once more if what came back is empty.
+/// Captures, and once more if what came back is as good as empty; of both, the one in which devices
+/// worked for longer is kept.
 async fn attempts(
     run: &mut RunDir,
     request: &CaptureRequest,
     infos: &[Ready],
     control: Control<'_>,
 ) -> Result<(), CaptureError> {
+    let mut first: Option<Aside> = None;
     for attempt in 1..=ATTEMPTS {
         let taken = match &request.start {
             StartWhen::OwnLoad(own) => {
                 // The second time, the server is warm.
                 let warm_up = if attempt == 1 { own.warm_up } else { WarmUp::NONE };
                 let own = OwnLoad { warm_up, ..own.as_ref().clone() };
-                Box::pin(under_own_load(run, request, own, &infos[0], control)).await?
+                Box::pin(under_own_load(run, request, own, &infos[0], control)).await
             }
-            StartWhen::Now | StartWhen::Busy { .. } => take(run, request, None, control).await?,
+            StartWhen::Now | StartWhen::Busy { .. } => take(run, request, None, control).await,
         };
-        if !taken {
-            return Ok(());
+        let mut seen = match taken {
+            Ok(true) => look_at(run, request.judge, control),
+            Ok(false) | Err(_) => Looked::default(),
+        };
+        if let Some(aside) = first.take() {
+            let is_better = aside.seen.work > seen.work || !matches!(taken, Ok(true));
+            let before = aside.settle(run, is_better, control);
+            if is_better {
+                control.say("keeping the first, in which devices worked for longer");
+                seen = before;
+            }
         }
-        let empty = look_at(run, request.judge, control);
         run.save()?;
-        let Some(empty) = empty else { return Ok(()) };
-        if attempt == ATTEMPTS || control.is_cancelled() {
+        let is_taken = taken?;
+        let Some(empty) = &seen.empty else { return Ok(()) };
+        if attempt == ATTEMPTS || control.is_cancelled() || !is_taken {
             control.warn(format!("{empty} [taken {attempt} times]"));
             return Ok(());
         }
         control.warn(format!("{empty}; taking it once more"));
-        discard(run, control);
+        first = Some(Aside::of(run, seen, control));
+        run.save()?;
     }
     Ok(())
 }
 
-/// Throws away what an attempt left in the run; elsewhere, the next one gets another place.
-fn discard(run: &mut RunDir, control: Control<'_>) {
-    for index in 0..run.manifest.servers.len() {
-        let server = &run.manifest.servers[index];
-        let folders = [run.server_trace_dir(server), run.server_spans_dir(server)];
-        if Path::new(&server.output_dir) != absolute(&folders[0]) {
-            run.manifest.servers[index].output_dir += "/again";
-        }
-        for folder in folders.iter().filter(|folder| folder.exists()) {
-            if let Err(error) = fs::remove_dir_all(folder).and_then(|()| fs::create_dir_all(folder))
-            {
-                control.warn(format!(
-                    "the report will have both attempts, because the first cannot be removed from \
-                     {} ({error}): the server runs as another user",
-                    folder.display()
-                ));
+/// An attempt that is kept until the next one has shown whether it is better. A folder with a dot is
+/// left out where profiles are searched.
+#[derive(Debug)]
+struct Aside {
+    folder: PathBuf,
+    /// What lies there, and where it lay.
+    moved: Vec<(PathBuf, PathBuf)>,
+    servers: Vec<ServerRecord>,
+    seen: Looked,
+}
+
+impl Aside {
+    /// Takes what an attempt left in the run out of the way; elsewhere, the next one gets another
+    /// place.
+    fn of(run: &mut RunDir, seen: Looked, control: Control<'_>) -> Self {
+        let folder = run.path().join(".first");
+        let servers = run.manifest.servers.clone();
+        let mut aside = Self { folder, moved: Vec::new(), servers, seen };
+        for index in 0..run.manifest.servers.len() {
+            let server = &run.manifest.servers[index];
+            let folders = [run.server_trace_dir(server), run.server_spans_dir(server)];
+            if Path::new(&server.output_dir) != absolute(&folders[0]) {
+                run.manifest.servers[index].output_dir += "/again";
+            }
+            for folder in folders.into_iter().filter(|folder| folder.exists()) {
+                let moved = aside.take(&folder).and_then(|()| fs::create_dir_all(&folder));
+                if let Err(error) = moved {
+                    control.warn(format!(
+                        "the report will have both attempts, because the first cannot be moved \
+                         from {} ({error}): the server runs as another user",
+                        folder.display()
+                    ));
+                }
             }
         }
+        // There is none without a load of ours.
+        aside.take(&run.requests_path()).ok();
+        aside
     }
-    // There is none without a load of ours.
-    fs::remove_file(run.requests_path()).ok();
+
+    fn take(&mut self, from: &Path) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let place = self.folder.join(self.moved.len().to_string());
+        fs::rename(from, &place)?;
+        self.moved.push((place, from.to_owned()));
+        Ok(())
+    }
+
+    /// Puts it back in place of what was taken since, or throws it away. What had come of it.
+    fn settle(self, run: &mut RunDir, is_better: bool, control: Control<'_>) -> Looked {
+        if is_better {
+            run.manifest.servers = self.servers;
+            for (place, from) in &self.moved {
+                let free = if from.is_dir() { fs::remove_dir_all(from) } else { Ok(()) };
+                if let Err(error) = free.and_then(|()| fs::rename(place, from)) {
+                    control.warn(format!(
+                        "the first attempt lies in {} and cannot be put back to {}: {error}",
+                        place.display(),
+                        from.display()
+                    ));
+                    return self.seen;
+                }
+            }
+        }
+        // What cannot be removed is hidden, and does no harm.
+        fs::remove_dir_all(&self.folder).ok();
+        self.seen
+    }
 }
 
 /// Captures while a load of ours runs; it ends before the profilers are stopped, so that no request
@@ -434,13 +495,18 @@ async fn wait_for_work(
     }
 }
 
+/// What came of an attempt, as far as it is here.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Why it says nothing of its devices.
+    empty: Option<String>,
+    /// Time in all operations of all devices.
+    work: Picos,
+}
+
 /// Reads what is there of each server: places its clock, and says what is wrong with it.
-fn look_at(
-    run: &mut RunDir,
-    judge: fn(&Trace) -> Option<Finding>,
-    control: Control<'_>,
-) -> Option<String> {
-    let mut empty = None;
+fn look_at(run: &mut RunDir, judge: fn(&Trace) -> Option<Finding>, control: Control<'_>) -> Looked {
+    let mut seen = Looked::default();
     for index in 0..run.manifest.servers.len() {
         let server = &run.manifest.servers[index];
         if server.profiler != ProfilerState::Collected {
@@ -451,13 +517,17 @@ fn look_at(
                 let server = &mut run.manifest.servers[index];
                 server.clock = server_clock(&trace, server);
                 let url = &server.url;
-                empty = empty
-                    .or(judge(&trace).map(|it| format!("{url}: {} [{}]", it.message, it.code)));
+                let empty = judge(&trace).map(|it| format!("{url}: {} [{}]", it.message, it.code));
+                seen.empty = seen.empty.or(empty);
+                let is_work = |track: &&Track| track.kind == TrackKind::Ops;
+                for track in trace.tracks.iter().filter(is_work) {
+                    seen.work = seen.work.saturating_add(sum(&track.slices.dur));
+                }
             }
             Err(error) => control.warn(format!("{}: {error}", server.url)),
         }
     }
-    empty
+    seen
 }
 
 /// What devices did, without what hosts did: that is most of a file.

@@ -72,7 +72,7 @@ fn steps_that_never_end_are_ended_by_time() {
 #[test]
 fn the_first_profile_is_taken_again_if_it_is_empty() {
     let directory = tempfile::tempdir().unwrap();
-    let server = FakeServer::start(Kind { idle_profiles: 1, ..Kind::default() });
+    let server = FakeServer::start(Kind { busy: vec![0, 60], ..Kind::default() });
     let output = run(directory.path(), &capture_args(&server, &["--duration", "200ms"]), 0);
     let said = stderr(&output);
     assert!(said.contains("[device.missing]; taking it once more"), "{said}");
@@ -80,10 +80,28 @@ fn the_first_profile_is_taken_again_if_it_is_empty() {
     assert_eq!(profiles_in(&only_run(directory.path())), 1, "the empty one is gone");
 
     let directory = tempfile::tempdir().unwrap();
-    let server = FakeServer::start(Kind { idle_profiles: 9, ..Kind::default() });
+    let server = FakeServer::start(Kind { busy: vec![0], ..Kind::default() });
     let output = run(directory.path(), &capture_args(&server, &["--duration", "200ms"]), 3);
     assert!(stderr(&output).contains("[taken 2 times]"), "{}", stderr(&output));
     assert_eq!(server.asked("/start_profile").len(), 2);
+}
+
+#[test]
+fn of_two_profiles_the_one_in_which_more_was_done_is_kept() {
+    for (busy, kept) in [(vec![4, 0], 0), (vec![4, 3], 0), (vec![3, 4], 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = FakeServer::start(Kind { busy, ..Kind::default() });
+        let output = run(directory.path(), &capture_args(&server, &["--duration", "200ms"]), 0);
+        let said = stderr(&output);
+        assert!(said.contains("[window.idle]; taking it once more"), "{said}");
+        assert!(said.contains("[window.idle] [taken 2 times]"), "{said}");
+        assert_eq!(said.contains("keeping the first"), kept == 0, "{said}");
+        let run_dir = only_run(directory.path());
+        let files = files_in(&run_dir.join("trace"));
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert!(files[0].contains(&format!("2026_11_25_{kept:02}")), "{files:?}");
+        assert!(!run_dir.join(".first").exists());
+    }
 }
 
 #[test]
@@ -260,7 +278,7 @@ fn profiles_on_another_disk_are_collected() {
 fn a_shared_disk_is_collected_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let shared = directory.path().join("shared");
-    let server = FakeServer::start(Kind { idle_profiles: 1, ..Kind::default() });
+    let server = FakeServer::start(Kind { busy: vec![0, 60], ..Kind::default() });
     let more = ["--duration", "200ms", "--remote-dir", shared.to_str().unwrap()];
     let output = run(directory.path(), &capture_args(&server, &more), 0);
     assert!(stdout(&output).contains("1 device, busy for"), "{}", stdout(&output));

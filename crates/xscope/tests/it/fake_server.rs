@@ -21,8 +21,8 @@ pub(crate) struct Kind {
     pub has_status: bool,
     /// Requests that `/get_server_info` says are running, at each look; the last one stays.
     pub running: Vec<u32>,
-    /// For how many profiles nothing was done, from the first on.
-    pub idle_profiles: usize,
+    /// For how many percent of each profile its device worked; the last one stays.
+    pub busy: Vec<i64>,
     /// Ends a profile by itself after so many looks at its status; never if `None`.
     pub ends_after: Option<u32>,
     /// How far its clock is ahead.
@@ -40,7 +40,7 @@ impl Default for Kind {
         Self {
             has_status: true,
             running: vec![4],
-            idle_profiles: 0,
+            busy: vec![60],
             ends_after: None,
             ahead: Nanos::ZERO,
             is_read_only: false,
@@ -196,14 +196,14 @@ fn end_profile(kind: &Kind, state: &mut State, now: Nanos) {
     let session =
         directory.join("plugins/profile").join(format!("2026_11_25_{:02}", state.profiles));
     fs::create_dir_all(&session).unwrap();
-    let has_work = state.profiles >= kind.idle_profiles;
-    let bytes = xplane((began, now), has_work, kind);
+    let busy = kind.busy.get(state.profiles).or(kind.busy.last()).copied().unwrap();
+    let bytes = xplane((began, now), busy, kind);
     fs::write(session.join("fake.xplane.pb"), bytes).unwrap();
     state.profiles += 1;
 }
 
-/// A profile in which one device ran an operation of 60 % of the time, or none.
-fn xplane((began, ended): (Nanos, Nanos), has_work: bool, kind: &Kind) -> Vec<u8> {
+/// A profile in which one device ran an operation of so many percent of the time, or none.
+fn xplane((began, ended): (Nanos, Nanos), busy: i64, kind: &Kind) -> Vec<u8> {
     let mut out = Vec::new();
     let mut environment = PlaneBuilder::new(1, TASK_ENVIRONMENT);
     for (name, time) in [(START_TIME, began), (STOP_TIME, ended)] {
@@ -213,8 +213,8 @@ fn xplane((began, ended): (Nanos, Nanos), has_work: bool, kind: &Kind) -> Vec<u8
     let mut device = PlaneBuilder::new(2, "/device:TPU:0");
     let id = device.event(EventMeta { name: "fusion.1", display_name: "fusion.1", stats: &[] });
     let line = device.line(1, "XLA Ops", Nanos::ZERO);
-    if has_work {
-        let dur = Picos((ended - began).0 * 600);
+    if busy > 0 {
+        let dur = Picos((ended - began).0 * 10 * busy);
         device.push(line, &Event { id, offset: Picos::ZERO, dur, stats: &[] });
     }
     if kind.compiles {
