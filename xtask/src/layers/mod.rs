@@ -88,7 +88,7 @@ mod tests {
     struct Texts(BTreeMap<&'static str, &'static str>);
 
     impl Sources for Texts {
-        fn read(&self, file: &Path) -> Option<Result<String>> {
+        fn source(&self, file: &Path) -> Option<Result<String>> {
             self.0.get(file.to_str().unwrap()).map(|&text| Ok(text.to_owned()))
         }
     }

@@ -60,7 +60,7 @@ pub(super) struct Crate {
 
 /// Where sources come from: the disk, or a test.
 pub(super) trait Sources {
-    fn read(&self, file: &Path) -> Option<Result<String>>;
+    fn source(&self, file: &Path) -> Option<Result<String>>;
 }
 
 /// The files below a folder.
@@ -68,7 +68,7 @@ pub(super) trait Sources {
 pub(super) struct Folder<'a>(pub &'a Path);
 
 impl Sources for Folder<'_> {
-    fn read(&self, file: &Path) -> Option<Result<String>> {
+    fn source(&self, file: &Path) -> Option<Result<String>> {
         let path = self.0.join(file);
         let read = || fs::read_to_string(&path).with_context(|| path.display().to_string());
         path.is_file().then(read)
@@ -80,7 +80,8 @@ impl Crate {
     pub(super) fn read(root: &str, sources: &impl Sources) -> Result<Self> {
         let mut this = Self::default();
         let root = PathBuf::from(root);
-        let text = sources.read(&root).with_context(|| format!("{} is missing", root.display()))?;
+        let text =
+            sources.source(&root).with_context(|| format!("{} is missing", root.display()))?;
         let mut pending = vec![(this.add(None, root), PathBuf::new(), text?)];
         while let Some((module, folder, text)) = pending.pop() {
             let file = this.modules[module].file.clone();
@@ -89,7 +90,7 @@ impl Crate {
             reader.visit_file(&parsed);
             for (module, folder, name) in reader.declared {
                 let places = [folder.join(format!("{name}.rs")), folder.join(&name).join("mod.rs")];
-                let found = places.iter().find_map(|place| Some((place, sources.read(place)?)));
+                let found = places.iter().find_map(|place| Some((place, sources.source(place)?)));
                 let Some((place, text)) = found else {
                     bail!("{}: the file of module {name} is missing", file.display());
                 };

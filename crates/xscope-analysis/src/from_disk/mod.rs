@@ -2,6 +2,7 @@
 
 pub mod baselines;
 pub mod measured;
+pub mod memory_reports;
 
 use std::path::{Path, PathBuf};
 

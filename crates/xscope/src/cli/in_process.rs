@@ -179,5 +179,7 @@ mod tests {
         assert!(accepts(&sizes));
         assert!(accepts(&[&sizes[..], &["--output-len", "8", "--run-name", "r"]].concat()));
         assert!(!accepts(&["bench", "one-batch", "--input-len"]));
+        let of_engine = [&["bench", "engine", "batch"], &sizes[2..]].concat();
+        assert!(accepts(&of_engine) && accepts(&["bench", "engine", "one-batch"]));
     }
 }

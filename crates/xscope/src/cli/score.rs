@@ -42,6 +42,7 @@ pub(crate) struct ScoreAskArgs {
     mut_arg("batch_sizes", |arg| usually(arg, "the matrix's")),
     mut_arg("label_counts", |arg| usually(arg, "the matrix's")),
     mut_arg("requests", |arg| usually(arg, "the matrix's")),
+    mut_arg("warmup", |arg| usually(arg, "2; of standard 5, of full 10")),
 )]
 pub(crate) struct ScoreArgs {
     /// The matrix: smoke (batches 1 4 16, labels 2 4, 5 requests), standard (1 to 32, 2 4 8, 20)

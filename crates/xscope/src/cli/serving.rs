@@ -9,7 +9,10 @@ use super::LoadArgs;
 use super::groups::usually;
 
 #[derive(Debug, Args)]
-#[command(mut_arg("requests", |arg| usually(arg, "100; of --matrix and --max-concurrency 3 for each at once")))]
+#[command(
+    mut_arg("requests", |arg| usually(arg, "100; of --matrix and --max-concurrency 3 for each at once")),
+    mut_arg("warmup", |arg| usually(arg, "1")),
+)]
 pub(crate) struct ServingArgs {
     /// Prompts: random (words), random-ids (token ids), generated-shared-prefix, sharegpt (a file)
     #[arg(

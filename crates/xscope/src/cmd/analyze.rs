@@ -2,26 +2,23 @@
 
 use std::fs;
 use std::mem::ManuallyDrop;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use regex_lite::Regex;
-use serde::Serialize;
-use xscope_analysis::AnalyzeReport;
-use xscope_analysis::from_disk::read_options;
+use xscope_analysis::from_disk::{memory_reports, read_options};
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
 use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::kernels::tasks::tasks;
 use xscope_analysis::layers::components::parse_rules;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::reports::grouping::grouped;
-use xscope_analysis::reports::memory_files::memory_files;
 use xscope_analysis::section::Section;
 use xscope_engine::measure_cpu;
-use xscope_trace::memory_report::{SUMMARY, Summary};
+use xscope_trace::memory_report::SUMMARY;
 use xscope_trace::model::DeviceKind;
 use xscope_trace::read::{ReadOptions, read_paths, read_paths_with, whole_profile};
-use xscope_trace::run::{RunDir, replace_file};
+use xscope_trace::run::RunDir;
 use xscope_trace::trim::clip;
 use xscope_trace::{Bytes, Picos, Trace};
 use xscope_view::{Style, analyze_text, groups_text, iterations_text, section_json, section_text};
@@ -60,7 +57,9 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     });
     let report = ManuallyDrop::new(analyze_with(&trace, &options));
     if let Some(folder) = &args.memory_reports {
-        write_memory_reports(&report, folder)?;
+        let count = memory_reports::write(&report, folder)?;
+        let place = folder.display();
+        output::progress(&format!("{count} memory reports and {SUMMARY} in {place}"));
     }
     let style = if args.tables.markdown { Style::Markdown } else { Style::Terminal };
     if let Some(by) = args.by {
@@ -161,27 +160,4 @@ fn cpu_peaks(trace: &Trace) -> Result<Peaks> {
     output::progress("measuring what this CPU can do, which takes a few seconds");
     let (flops_per_sec, bytes_per_sec) = measure_cpu()?;
     Ok(Peaks::new(flops_per_sec, bytes_per_sec, "measured"))
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let json = serde_json::to_vec_pretty(value).context("cannot express a report as JSON")?;
-    replace_file(path, &json)?;
-    Ok(())
-}
-
-/// Writes what is known of memory as sglang-jax's memory profiler would.
-fn write_memory_reports(report: &AnalyzeReport, folder: &Path) -> Result<()> {
-    let files = memory_files(report);
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for file in &files {
-        write_json(&folder.join(file.file_name()), file)?;
-    }
-    write_json(&folder.join(SUMMARY), &Summary::of(&files))?;
-    output::progress(&format!(
-        "{} memory reports and {SUMMARY} in {}",
-        files.len(),
-        folder.display()
-    ));
-    Ok(())
 }

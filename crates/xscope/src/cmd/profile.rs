@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use xscope_analysis::RunFacts;
+use xscope_analysis::{RunFacts, from_disk};
 use xscope_capture::{Control, MeasuredRun, OverheadOptions, ProfileRequest, Target};
 use xscope_engine::{Engine, EngineHandle};
 use xscope_trace::overhead::Recording;
@@ -64,7 +64,7 @@ fn overhead(args: &OverheadArgs) -> Option<OverheadOptions> {
 /// Analyses the run's directory, prints the report and writes `report.json` and `report.html` into it.
 fn report(profiled: &mut MeasuredRun, targets: &TargetArgs, json: bool) -> Result<Exit> {
     let run = &profiled.run;
-    let trace = xscope_trace::read_paths(&[run.path().to_owned()])?;
+    let trace = from_disk::read(&[run.path().to_owned()])?;
     let facts = RunFacts::of(run, run.read_json(&run.overhead_path()));
     let report = xscope_analysis::profile(&trace, &facts);
     run.write_json(&run.report_path(), &report)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use xscope_analysis::compiles::{Compiled, compiled};
+use xscope_analysis::from_disk;
 use xscope_analysis::reports::targets::{add_cost, check_results};
 use xscope_capture::{BenchRequest, Control, LoadRequest, MeasuredRun, ProfiledServers, Target};
 use xscope_load::{CompileSign, Matrix, WarmUp, add_profiled, profiled_split};
@@ -121,7 +122,7 @@ fn read_profiles(benched: &mut MeasuredRun, memory: bool) {
     for point in &mut benched.results.results {
         let Some(folder) = &point.trace_path else { continue };
         let folder = benched.run.path().join(folder);
-        let trace = match xscope_trace::read_paths(std::slice::from_ref(&folder)) {
+        let trace = match from_disk::read(std::slice::from_ref(&folder)) {
             Ok(trace) => trace,
             Err(error) => {
                 let why = match folder.exists() {

@@ -171,6 +171,12 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
         profile(folder, "2");
     }
     profile("other", "3");
+    let [a, b] = ["a", "b"].map(|folder| only_run_in(&path.join(folder)));
+    let [a, b] = [a, b].map(|run| run.to_str().unwrap().to_owned());
+    run(path, &["compare", &a, &b, "--html", "page.html", "--fail-on", "never"], 0);
+    run(path, &["report", &a, &b, "-o", "same.html"], 0);
+    let page = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+    assert!(page("page.html") == page("same.html"), "two spellings, two pages");
     let json = stdout(&run(path, &["compare", "a", "b", "--json", "--fail-on", "never"], 0));
     let report: Value = serde_json::from_str(&json).unwrap();
     let row = &report["rows"][0];

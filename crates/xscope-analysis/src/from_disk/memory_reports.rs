@@ -1,0 +1,32 @@
+//! What is known of memory, written as sglang-jax's memory profiler writes it.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use xscope_trace::memory_report::{SUMMARY, Summary};
+use xscope_trace::run::replace_file;
+
+use crate::error::{Error, Result};
+use crate::reports::analyze_report::AnalyzeReport;
+use crate::reports::memory_files::memory_files;
+
+/// Writes the reports and their summary into a folder, which is made; how many reports there are.
+///
+/// # Errors
+///
+/// They cannot be written.
+pub fn write(report: &AnalyzeReport, folder: &Path) -> Result<usize> {
+    let files = memory_files(report);
+    fs::create_dir_all(folder)
+        .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+    for file in &files {
+        write_json(&folder.join(file.file_name()), file)?;
+    }
+    write_json(&folder.join(SUMMARY), &Summary::of(&files))?;
+    Ok(files.len())
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    Ok(replace_file(path, &serde_json::to_vec_pretty(value)?)?)
+}
