@@ -47,11 +47,18 @@ pub(crate) fn amd_chip(
     capability: (i64, i64),
     units: i64,
     memory_bytes: i64,
+    clock_khz: i64,
 ) -> Option<&'static str> {
     const GIB: i64 = 1 << 30;
     match (capability, units, memory_bytes / GIB) {
         ((9, 4), 304, 180..=192) => Some("AMD Instinct MI300X"),
         ((9, 4), 304, 240..=256) => Some("AMD Instinct MI325X"),
+        // They differ in their clocks, 2.2 and 2.4 GHz.
+        ((9, 5), 256, 250..=288) => match clock_khz {
+            2_300_000.. => Some("AMD Instinct MI355X"),
+            2_100_000.. => Some("AMD Instinct MI350X"),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -102,4 +109,24 @@ pub(crate) fn host_from_path<'a>(path: &'a str, suffix: &str) -> &'a str {
 pub(crate) fn number_in(name: &str) -> Option<i64> {
     let (_, rest) = name.rsplit_once('(')?;
     rest.strip_suffix(')')?.parse::<u64>().ok().map(u64::cast_signed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::amd_chip;
+
+    #[test]
+    fn an_amd_gpu_is_told_by_its_figures() {
+        const GIB: i64 = 1 << 30;
+        for (capability, units, gib, clock_mhz, expected) in [
+            ((9, 4), 304, 192, 2100, Some("AMD Instinct MI300X")),
+            ((9, 4), 304, 256, 2100, Some("AMD Instinct MI325X")),
+            ((9, 5), 256, 288, 2400, Some("AMD Instinct MI355X")),
+            ((9, 5), 256, 287, 2200, Some("AMD Instinct MI350X")),
+            ((9, 5), 256, 288, 0, None),
+            ((9, 0), 104, 64, 1700, None),
+        ] {
+            assert_eq!(amd_chip(capability, units, gib * GIB, clock_mhz * 1000), expected);
+        }
+    }
 }

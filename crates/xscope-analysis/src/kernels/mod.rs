@@ -17,8 +17,10 @@ pub(crate) mod work;
 use std::ops::Range;
 
 use rayon::prelude::*;
-use xscope_trace::model::{DeviceId, MetaId, TrackKind};
+use rustc_hash::{FxHashMap, FxHashSet};
+use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::stats::{Percentile, as_f64, deviation_micros, mean_micros, select, sum};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::kernels::by_meta::ByMeta;
@@ -87,8 +89,29 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
     groups.sort_unstable_by(|a, b| b.own.cmp(&a.own).then_with(|| names(a).cmp(&names(b))));
     let peaks: Vec<Option<Peaks>> =
         trace.devices.iter().map(|device| peaks(trace, device, work.given)).collect();
-    let row = |group: &Executions| kernel_row(trace, peaks[group.device.0 as usize], group);
+    let shared = shared_costs(trace, &groups);
+    let row = |group: &Executions| {
+        let is_shared = shared.contains(&(group.device, group.meta));
+        kernel_row(trace, peaks[group.device.0 as usize], group, is_shared)
+    };
     groups.par_iter().map(row).collect()
+}
+
+/// Kernels of operations that several kernels of a GPU make up: what the program says that the operation
+/// costs is of all of them together, and none of it can be told from another's.
+fn shared_costs(trace: &Trace, groups: &[Executions]) -> FxHashSet<(DeviceId, MetaId)> {
+    let mut kernels: FxHashMap<(DeviceId, ProgramId, StrId), Vec<MetaId>> = FxHashMap::default();
+    for group in groups {
+        let meta = trace.meta(group.meta);
+        let is_copy = group.copied.is_some();
+        if let Some(program) = meta.program.filter(|_| !meta.op.is_empty() && !is_copy) {
+            kernels.entry((group.device, program, meta.op)).or_default().push(group.meta);
+        }
+    }
+    let several = kernels.into_iter().filter(|(_, metas)| metas.len() > 1);
+    several
+        .flat_map(|((device, ..), metas)| metas.into_iter().map(move |meta| (device, meta)))
+        .collect()
 }
 
 fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Executions> {
@@ -121,11 +144,21 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Executions> {
     by_meta.ranges.into_iter().zip(own.into_iter().zip(copied)).map(group).collect()
 }
 
-fn kernel_row(trace: &Trace, peaks: Option<Peaks>, group: &Executions) -> KernelRow {
+fn kernel_row(
+    trace: &Trace,
+    peaks: Option<Peaks>,
+    group: &Executions,
+    shares_costs: bool,
+) -> KernelRow {
     let (meta, count) = (group.meta, group.count);
     let (flops, bytes) = match group.copied {
         Some(copied) => {
             (Metric::valid(0.0, "FLOP"), Metric::valid(as_f64(copied) / as_f64(count), "B"))
+        }
+        None if shares_costs => {
+            const WHY: &str =
+                "one of several kernels of an operation, whose cost is of all of them";
+            (Metric::unavailable("FLOP", WHY), Metric::unavailable("B", WHY))
         }
         None => costs(trace, meta),
     };

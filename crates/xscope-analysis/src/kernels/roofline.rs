@@ -3,6 +3,8 @@
 //! Rates are the cost of one execution (as recorded, else estimated from the HLO's shapes) over the
 //! mean *self* time. What bounds an operation is the resource of which it uses the larger share.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use xscope_trace::Metric;
 use xscope_trace::results::{Figure, KernelFigures};
@@ -27,6 +29,21 @@ const NO_COST: &str = "the cost of this operation is not known";
 const NO_PEAKS: &str = "the peaks of this device are not known: the trace names no chip of the table: add \
                         --chip NAME, or for a profile of this machine's CPU --measure-cpu";
 
+const ABOVE: &str = "above the peak: the operation overlaps others, or its bytes were in a cache";
+
+/// Why costs are not known.
+fn no_cost(flops: &Metric, bytes: &Metric) -> Cow<'static, str> {
+    let missing = [flops, bytes].into_iter().find(|cost| cost.value.is_none());
+    missing.and_then(|cost| cost.reason.clone()).unwrap_or(Cow::Borrowed(NO_COST))
+}
+
+/// A rate that no device reaches is not valid.
+fn doubt_above(rate: &mut Metric, peak: f64) {
+    if rate.value.is_some_and(|value| value > peak) {
+        rate.degrade(ABOVE);
+    }
+}
+
 /// The roofline of the start or the end of an asynchronous operation.
 pub(crate) fn of_async_half() -> Roofline {
     const WHY: &str = "the start or the end of an asynchronous operation: its bytes move between the \
@@ -49,9 +66,13 @@ pub(crate) fn roofline(
 ) -> Roofline {
     let rate = |cost: &Metric, unit: &'static str| match cost.value.filter(|_| seconds > 0.0) {
         Some(value) => Metric { value: Some(value / seconds), unit: unit.into(), ..cost.clone() },
-        None => Metric::unavailable(unit, NO_COST),
+        None => Metric::unavailable(unit, cost.reason.clone().unwrap_or(NO_COST.into())),
     };
-    let (flops_per_sec, bytes_per_sec) = (rate(flops, "FLOP/s"), rate(bytes, "B/s"));
+    let (mut flops_per_sec, mut bytes_per_sec) = (rate(flops, "FLOP/s"), rate(bytes, "B/s"));
+    if let Some(peaks) = peaks {
+        doubt_above(&mut flops_per_sec, peaks.flops_per_sec);
+        doubt_above(&mut bytes_per_sec, peaks.bytes_per_sec);
+    }
     let intensity = flops.value.zip(bytes.value).filter(|(_, bytes)| *bytes > 0.0);
     let intensity = intensity.map(|(flops, bytes)| flops / bytes);
     let shares = peaks.map(|peaks| {
@@ -63,21 +84,19 @@ pub(crate) fn roofline(
     let (bound_by, efficiency) = match shares {
         None => ("unknown", Metric::unavailable("1", NO_PEAKS)),
         Some((compute, memory)) if compute <= 0.0 && memory <= 0.0 => {
-            ("unknown", Metric::unavailable("1", NO_COST))
+            ("unknown", Metric::unavailable("1", no_cost(flops, bytes)))
         }
         Some((compute, memory)) if flops.value.is_none() || bytes.value.is_none() => {
             const WHY: &str = "at least: only one of its costs, bytes or FLOPs, is known";
-            ("unknown", Metric::degraded(compute.max(memory), "1", WHY))
+            let mut share = Metric::degraded(compute.max(memory), "1", WHY);
+            doubt_above(&mut share, 1.0);
+            ("unknown", share)
         }
         Some((compute, memory)) => {
             let bound = if compute > memory { "compute" } else { "memory" };
             let share = compute.max(memory);
             let efficiency = match share > 1.0 {
-                true => Metric::degraded(
-                    share,
-                    "1",
-                    "above the peak: the operation overlaps others, or its bytes were in a cache",
-                ),
+                true => Metric::degraded(share, "1", ABOVE),
                 false => Metric::valid(share, "1"),
             };
             (bound, efficiency)
@@ -86,7 +105,10 @@ pub(crate) fn roofline(
     Roofline {
         flops_per_sec,
         bytes_per_sec,
-        intensity: Metric::known(intensity, "FLOP/B", NO_COST),
+        intensity: match intensity {
+            Some(value) => Metric::valid(value, "FLOP/B"),
+            None => Metric::unavailable("FLOP/B", no_cost(flops, bytes)),
+        },
         bound_by,
         efficiency,
     }
@@ -142,6 +164,21 @@ mod tests {
         let status = half.efficiency.status;
         assert_eq!((half.bound_by, half.efficiency.value), ("unknown", Some(0.4)));
         assert_eq!(status, Status::Degraded, "what else it does is not known");
+    }
+
+    #[test]
+    fn no_rate_above_the_peak_is_valid() {
+        let peaks = Peaks::new(100.0, 10.0, "table");
+        let metric = |value| Metric::valid(value, "1");
+        for (flops, bytes, expected) in [
+            (80.0, 9.0, [Status::Valid, Status::Valid]),
+            (101.0, 9.0, [Status::Degraded, Status::Valid]),
+            (80.0, 11.0, [Status::Valid, Status::Degraded]),
+        ] {
+            let found = roofline(&metric(flops), &metric(bytes), 1.0, Some(peaks));
+            let rates = [&found.flops_per_sec, &found.bytes_per_sec];
+            assert_eq!(rates.map(|rate| rate.status), expected, "{flops} {bytes}");
+        }
     }
 
     #[test]

@@ -595,3 +595,25 @@ fn a_load_of_which_nothing_was_answered_says_so_first() {
     let first = &analyze(&trace).headlines[0];
     assert_eq!(first.text, "no request was answered right: 2 requests failed");
 }
+
+#[test]
+fn the_cost_of_an_operation_is_given_to_no_kernel_of_several() {
+    let mut trace = Trace::default();
+    let gpu = device(&mut trace, "/device:GPU:0");
+    trace.devices[DeviceId(0)].kind = xscope_trace::model::DeviceKind::Gpu;
+    let rows = [made("dot.1", "dot", "", 1000), made("call.2", "custom-call", "", 1000)];
+    let id = program(&mut trace, &rows, 0..2);
+    let ops = [(("gemm", 0, 10), 1), (("memset", 20, 10), 1), (("fmha", 40, 10), 1)];
+    track(&mut trace, TrackKind::Ops, Some(gpu), Some(id), &ops);
+    for (meta, op) in ["dot.1", "call.2", "call.2"].into_iter().enumerate() {
+        let op = trace.strings.intern(op);
+        trace.metas[xscope_trace::model::MetaId(u32::try_from(meta).unwrap())].op = op;
+    }
+    let report = analyze(&trace);
+    for (name, flops) in [("gemm", Some(1000.0)), ("memset", None), ("fmha", None)] {
+        let kernel = report.kernels.iter().find(|kernel| kernel.name == name).unwrap();
+        assert_eq!(kernel.flops.value, flops, "{name}");
+        let reason = kernel.roofline.flops_per_sec.reason.as_deref().unwrap_or_default();
+        assert_eq!(reason.starts_with("one of several kernels"), flops.is_none(), "{reason}");
+    }
+}

@@ -152,15 +152,18 @@ pub fn groups_text(groups: &[GroupRow], style: Style) -> Text {
 }
 
 fn roofline(report: &ProfileReport) -> Option<Markup> {
-    let kernels = &report.analysis.kernels;
-    let costed = kernels.iter().any(|kernel| kernel.roofline.intensity.value.is_some());
-    (!kernels.is_empty()).then(|| {
-        html! {
-            @if costed {
-                (chart("roofline", "Arithmetic rate over intensity; the area of a mark is its share of the time"))
-                p.note { "The kernels' table has the same figures: FLOP/s, FLOP/B, share of the peak, and what bounds each." }
-            } @else {
-                p.empty { "The profile does not say what its operations cost, so there is no roofline." }
+    let operations = operations(&report.analysis);
+    let first = operations.first()?;
+    let is_charted = !marks(&operations).is_empty();
+    let why = &first.costliest.roofline.intensity.reason;
+    Some(html! {
+        @if is_charted {
+            (chart("roofline", "Arithmetic rate over intensity; the area of a mark is its share of the time"))
+            p.note { "The kernels' table has the same figures: FLOP/s, FLOP/B, share of the peak, and what bounds each." }
+        } @else {
+            p.empty {
+                "There is no roofline: of no operation are both FLOPs and bytes known. Of the largest: "
+                (why.as_deref().unwrap_or("it moves bytes and computes nothing")) "."
             }
         }
     })

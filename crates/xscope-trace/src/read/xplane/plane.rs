@@ -176,6 +176,7 @@ impl<'a> PlaneTables<'a> {
         let stats = decode_stats(message, 6, &self.stat_names, strings, FACTS_LIMIT);
         let mut model = None;
         let (mut is_amd, mut capability, mut units, mut memory) = (false, (0, 0), 0, 0);
+        let mut clock_khz = 0;
         for (key, value) in stats {
             let int = || match value {
                 ArgValue::Int(value) => Some(value),
@@ -202,6 +203,7 @@ impl<'a> PlaneTables<'a> {
                 "compute_cap_minor" => capability.1 = int().unwrap_or(0),
                 "core_count" => units = int().unwrap_or(0),
                 "memory_size" => memory = int().unwrap_or(0),
+                "clock_rate" => clock_khz = int().unwrap_or(0),
                 _ => {}
             }
             let text = match value {
@@ -213,7 +215,7 @@ impl<'a> PlaneTables<'a> {
             };
             self.facts.push((key.to_owned(), text));
         }
-        let by_figures = || amd_chip(capability, units, memory).filter(|_| is_amd);
+        let by_figures = || amd_chip(capability, units, memory, clock_khz).filter(|_| is_amd);
         if let Some(model) = model.as_deref().or_else(by_figures) {
             self.device_model = strings.intern(model);
         }
