@@ -239,7 +239,7 @@ class Runtime:
             "parent": os.getppid(),
             "argv": list(getattr(sys, "orig_argv", None) or getattr(sys, "argv", []))[:64],
             "python": sys.version.split()[0],
-            "at_nanos": time.monotonic_ns(),
+            "at_ns": time.monotonic_ns(),
             "installed": self._installed,
             "missing": self._missing,
             "errors": self._errors,

@@ -139,7 +139,7 @@ def _report(jax, stage):
         "largest_tensor": largest,
         "largest_memory_mb": tensors[largest]["memory_mb"] if largest else 0.0,
         "tensors": tensors,
-        "peak_memory_mb": max(peaks) / _MB if peaks else None,
+        **({"peak_memory_mb": max(peaks) / _MB} if peaks else {}),
         "memory_stats": stats,
         "at_nanos": time.monotonic_ns(),
     }

@@ -6,11 +6,14 @@ use xscope_trace::model::{Format, SourceId};
 
 /// Who ran the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Framework {
     /// JAX, or whatever else runs programs of XLA.
     Jax,
+    /// TensorFlow.
     TensorFlow,
+    /// PyTorch.
     PyTorch,
     /// The built-in engine.
     Xscope,

@@ -8,6 +8,7 @@ macro_rules! sections {
     ($($section:ident = $name:literal,)+) => {
         /// A part of a report on a profile.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum Section {
             $(#[serde(rename = $name)] $section,)+
         }

@@ -35,7 +35,9 @@ pub use control::{Control, Event};
 pub use error::CaptureError;
 pub use overhead::OverheadOptions;
 pub use pool::CaptureServer;
-pub use probes::{ProbeSummary, ProbeTable, RecordedSummary, Spans};
+pub use probes::{
+    MissingProbe, ProbeLabel, ProbeNote, ProbeSummary, ProbeTable, RecordedSummary, Spans,
+};
 pub use profiler::{ProfilerOptions, TracerLevels};
 pub use request::{LoadRequest, RunRequest, Target};
 pub use results::MeasuredRun;

@@ -203,7 +203,7 @@ impl<'c> Measurement<'c> {
     pub(crate) fn requests_per_sec(&self, index: usize) -> f64 {
         let MeasuredPoint { point, trials, .. } = &self.points[index];
         let result = point_result(point.plan(), trials, &Evidence::default());
-        result.requests_per_sec.value().unwrap_or(0.0)
+        result.requests_per_sec.value.unwrap_or(0.0)
     }
 
     /// A point's own profile is in this folder of the run.

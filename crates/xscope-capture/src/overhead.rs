@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use xscope_load::{
     Cancel, FailureKind, Load, LoadError, LoadEvent, Plan, Point, Stretch, Workload,
 };
-use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording, SCHEMA};
+use xscope_trace::overhead::{NotRecorded, OverheadRecord, OverheadWindow, Recording, SCHEMA};
 use xscope_trace::run::RunDir;
 
 use crate::error::CaptureError;
@@ -82,7 +82,7 @@ pub(crate) async fn alternate(of: Alternation<'_>) -> Result<OverheadRecord, Cap
     for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
         match place.why_not(recording, options) {
             None => recordings.push(recording),
-            Some(why) => left_out.push((recording, why.to_owned())),
+            Some(why) => left_out.push(NotRecorded { recording, why: why.to_owned() }),
         }
     }
     let limit = options.limit.unwrap_or((before.measured / SHARE).min(LONGEST));
@@ -116,7 +116,7 @@ pub(crate) async fn alternate(of: Alternation<'_>) -> Result<OverheadRecord, Cap
     let Turns { place, mut record, .. } = turns;
     fs::remove_dir_all(&place.scratch).ok();
     if let Err(why) = place.set_probes(true) {
-        record.left_out.push((Recording::Probes, why.to_string()));
+        record.left_out.push(NotRecorded { recording: Recording::Probes, why: why.to_string() });
     }
     result.map(|()| record)
 }
@@ -161,7 +161,7 @@ impl Turns<'_> {
                 let profiler = match place.begin(recording).await {
                     Ok(profiler) => profiler,
                     Err(why) => {
-                        record.left_out.push((recording, why.to_string()));
+                        record.left_out.push(NotRecorded { recording, why: why.to_string() });
                         recordings.retain(|other| *other != recording);
                         continue;
                     }
@@ -175,7 +175,7 @@ impl Turns<'_> {
                 };
                 record.windows.push(window?);
                 if let Err(why) = stopped {
-                    record.left_out.push((recording, why.to_string()));
+                    record.left_out.push(NotRecorded { recording, why: why.to_string() });
                     return Ok(());
                 }
             }

@@ -319,45 +319,79 @@ impl Installed {
 
 /// What a process says of its probes: `spans/<pid>.probes.json`.
 #[derive(Debug, Deserialize)]
-struct Note {
-    pid: u32,
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProbeNote {
+    /// The kind and the version of this document.
     #[serde(default)]
-    installed: Vec<Label>,
+    pub schema: String,
+    /// The process.
+    pub pid: u32,
+    /// The process that started it.
     #[serde(default)]
-    missing: Vec<Missing>,
+    pub parent: u32,
+    /// Its command line, at most 64 words.
     #[serde(default)]
-    errors: u64,
-    first_error: Option<String>,
+    pub argv: Vec<String>,
+    /// The version of its Python.
     #[serde(default)]
-    off: bool,
+    pub python: String,
+    /// When this was written, on the machine's monotonic clock.
+    #[serde(default, rename = "at_ns", alias = "at_nanos")]
+    pub at: i64,
+    /// The probes that are in place.
+    #[serde(default)]
+    pub installed: Vec<ProbeLabel>,
+    /// What a table names and the server does not have.
+    #[serde(default)]
+    pub missing: Vec<MissingProbe>,
+    /// Errors inside of probes, which the server never saw.
+    #[serde(default)]
+    pub errors: u64,
+    /// The first of them, as a sentence; `null` if there was none.
+    pub first_error: Option<String>,
+    /// Whether there were so many that the probes switched themselves off.
+    #[serde(default)]
+    pub off: bool,
 }
 
+/// What a probe is on.
 #[derive(Debug, Deserialize)]
-struct Label {
-    table: String,
-    module: String,
-    name: String,
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProbeLabel {
+    /// The table that names it.
+    pub table: String,
+    /// The Python module.
+    pub module: String,
+    /// The function in it, `function` or `Class.method`.
+    pub name: String,
 }
 
+/// A probe that found nothing to be on.
 #[derive(Debug, Deserialize)]
-struct Missing {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MissingProbe {
     #[serde(flatten)]
-    label: Label,
+    pub label: ProbeLabel,
+    /// Whether versions of the server that are known to work lack it.
     #[serde(default)]
-    optional: bool,
-    why: String,
+    pub optional: bool,
+    /// Why it is not there, as a sentence.
+    pub why: String,
 }
 
 /// How the probes did in all processes of a server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProbeSummary {
     /// Processes with at least one probe, by id.
     pub processes: Vec<u32>,
     /// The tables that fitted something.
     pub tables: BTreeSet<String>,
     /// Probes that were in place, in any process.
+    #[serde(rename = "installed_count")]
     pub installed: usize,
     /// What a table names and the server does not have, with the reason.
+    #[serde(rename = "missing_probes")]
     pub missing: Vec<String>,
     /// Errors inside of probes, which the server never saw.
     pub errors: u64,
@@ -372,11 +406,14 @@ pub struct ProbeSummary {
 
 /// What the probes recorded, and what that took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordedSummary {
+    /// Spans that were recorded, those that were thrown away included.
     pub spans: u64,
     /// CPU time of all processes together.
     pub time_ms: Metric,
     /// Of that, in the run's wall time.
+    #[serde(rename = "time_share")]
     pub share: Metric,
 }
 
@@ -425,7 +462,7 @@ impl ProbeSummary {
                 places.insert((label.module, label.name));
             }
             for entry in note.missing.into_iter().filter(|entry| !entry.optional) {
-                let Label { table, module, name } = entry.label;
+                let ProbeLabel { table, module, name } = entry.label;
                 missing.insert(format!("{module}.{name} ({table}): {}", entry.why));
             }
             summary.errors += note.errors;
@@ -474,7 +511,7 @@ pub(crate) fn keep_summary(run: &mut RunDir, thrown_away: Option<u64>) -> ProbeS
     summary
 }
 
-fn notes(spans: &Path) -> Vec<Note> {
+fn notes(spans: &Path) -> Vec<ProbeNote> {
     let entries = fs::read_dir(spans).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| path.to_string_lossy().ends_with(".probes.json"));

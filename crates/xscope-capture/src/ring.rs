@@ -41,11 +41,15 @@ pub(crate) struct Request {
 
 /// What makes one request like another to a server that compiles for shapes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Like {
+    /// The path of its URL; `null` if unknown.
     pub path: Option<String>,
+    /// Items of the request.
     pub items: usize,
     /// Tokens of all items, rounded up to a power of two.
     pub tokens: u64,
+    /// Its labels.
     pub labels: BTreeSet<String>,
 }
 

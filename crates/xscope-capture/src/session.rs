@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
-use xscope_trace::{Nanos, clock};
+use xscope_trace::clock;
+use xscope_trace::run::{Exchange, ProfilerState, RunDir, RunStatus, ServerRecord};
 
 use crate::error::CaptureError;
 use crate::profiler::{
@@ -112,7 +112,7 @@ fn order(run: &RunDir, server: &ServerRecord, options: &ProfilerOptions) -> Orde
     Order::new(&server.output_dir, spans.as_deref(), &options)
 }
 
-type Answer = (Result<(), NotStarted>, (Nanos, Nanos));
+type Answer = (Result<(), NotStarted>, Exchange);
 
 /// Starts the servers at `indices`, all at once; the answers are in that order.
 async fn start_each(run: &RunDir, orders: &[Order], indices: Vec<usize>) -> Vec<Answer> {
@@ -122,7 +122,7 @@ async fn start_each(run: &RunDir, orders: &[Order], indices: Vec<usize>) -> Vec<
         tasks.spawn(async move {
             let sent = clock::wall();
             let answer = profiler::start(&url, &order).await;
-            (place, (answer, (sent, clock::wall())))
+            (place, (answer, Exchange { asked: sent, answered: clock::wall() }))
         });
     }
     in_order(tasks.join_all().await)
@@ -184,7 +184,7 @@ impl Session {
                 tasks.spawn(async move {
                     let sent = clock::wall();
                     let answer = profiler::stop(&url, limit).await;
-                    (index, (index, answer, (sent, clock::wall())))
+                    (index, (index, answer, Exchange { asked: sent, answered: clock::wall() }))
                 });
             }
         }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use xscope_load::{Phase, RequestRow};
-use xscope_trace::results::{Durations, Figure, PointResult};
+use xscope_trace::Metric;
+use xscope_trace::results::{Durations, PointResult};
 use xscope_trace::stats::Percentile;
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
@@ -118,7 +119,7 @@ impl Slo {
     }
 
     /// The figure that it limits.
-    pub fn figure<'p>(&self, point: &'p PointResult) -> Option<&'p Figure> {
+    pub fn figure<'p>(&self, point: &'p PointResult) -> Option<&'p Metric> {
         let durations: &Durations = match self.of {
             Of::Latency => &point.latency,
             Of::Ttft => point.stream.ttft.as_ref()?,
@@ -136,7 +137,7 @@ impl Slo {
 
     /// Whether a point keeps it; `None` if nobody knows.
     pub fn holds(&self, point: &PointResult) -> Option<bool> {
-        Some(self.figure(point)?.value()? <= self.limit_ms)
+        Some(self.figure(point)?.value? <= self.limit_ms)
     }
 
     /// Whether one measured request is within the limit.
@@ -183,11 +184,11 @@ mod tests {
             latency: Durations { p99_ms, ..Durations::default() },
             ..PointResult::default()
         };
-        assert_eq!(slo.holds(&with(Figure::Value(500.0))), Some(true));
-        assert_eq!(slo.holds(&with(Figure::Value(501.0))), Some(false));
-        assert_eq!(slo.holds(&with(Figure::unavailable("ms", "too few"))), None);
+        assert_eq!(slo.holds(&with(Metric::valid(500.0, "ms"))), Some(true));
+        assert_eq!(slo.holds(&with(Metric::valid(501.0, "ms"))), Some(false));
+        assert_eq!(slo.holds(&with(Metric::unavailable("ms", "too few"))), None);
         let ttft: Slo = "ttft.p50=5ms".parse().unwrap();
-        assert_eq!(ttft.holds(&with(Figure::Value(1.0))), None, "nothing streamed");
+        assert_eq!(ttft.holds(&with(Metric::valid(1.0, "ms"))), None, "nothing streamed");
         assert_eq!(slo.requests(), 300);
     }
 }

@@ -41,11 +41,17 @@ pub struct SlowOptions {
 
 /// What was seen and kept: `slow` in `run.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowSummary {
+    /// What counts as slow.
     pub over_ms: f64,
     /// Requests that were answered, and those of them that took longer.
+    #[serde(rename = "answered_requests")]
     pub requests: u64,
+    /// Requests that took longer than `over_ms`.
+    #[serde(rename = "slow_requests")]
     pub slow: u64,
+    /// Those of which spans were kept.
     pub kept: Vec<KeptRequest>,
     /// Whether there is a device profile of a request like a slow one.
     pub profiled: bool,
@@ -55,12 +61,15 @@ pub struct SlowSummary {
 
 /// A slow request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeptRequest {
     /// As its client calls it, if it does.
     pub request_id: Option<String>,
     /// On the monotonic clock.
     pub start_ns: i64,
+    /// From its first span to its last.
     pub latency_ms: f64,
+    /// What makes other requests like it to a server that compiles for shapes.
     like: Like,
 }
 

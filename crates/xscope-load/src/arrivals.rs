@@ -21,6 +21,7 @@ use crate::limits::{MAX_CONNECTIONS, MAX_PER_SEC, MAX_SECS};
 /// burstier), `ramp:1-50/s,60s` (from, to, how long), `stages:10/s*30s+20/s*30s`,
 /// `replay:requests.jsonl` (of a recorded run).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub enum Arrivals {
     /// So many requests in flight: the next is due when one has its answer.

@@ -1,7 +1,8 @@
 //! What the client itself did to a measurement. Pure.
 
+use xscope_trace::Metric;
 use xscope_trace::Nanos;
-use xscope_trace::results::{ClientAudit, Durations, Figure};
+use xscope_trace::results::{ClientAudit, Durations};
 use xscope_trace::stats::as_f64;
 
 use crate::record::{Sample, TrialSamples};
@@ -20,13 +21,13 @@ pub(crate) fn audit(trials: &[TrialSamples]) -> ClientAudit {
             false => Some(requested.iter().sum::<f64>() / as_f64(requested.len() as u64)),
         },
         delivered_per_sec: match per_sec(trials, |sample| sample.sent) {
-            Some(rate) => Figure::Value(rate),
-            None => Figure::unavailable("1/s", "fewer than two requests were sent"),
+            Some(rate) => Metric::valid(rate, "1/s"),
+            None => Metric::unavailable("1/s", "fewer than two requests were sent"),
         },
         cpu_cores: match cpu {
-            Some(cpu) if wall > 0.0 => Figure::Value(cpu / wall),
-            Some(_) => Figure::unavailable("cores", "the window has no length"),
-            None => Figure::unavailable("cores", "the server is a part of the client's process"),
+            Some(cpu) if wall > 0.0 => Metric::valid(cpu / wall, "cores"),
+            Some(_) => Metric::unavailable("cores", "the window has no length"),
+            None => Metric::unavailable("cores", "the server is a part of the client's process"),
         },
         cores: trials.iter().map(|trial| trial.cores).max().unwrap_or(0),
         unsent: trials.iter().map(|trial| trial.unsent).sum(),

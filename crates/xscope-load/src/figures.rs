@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use xscope_trace::results::{
-    CompileSplit, Durations, Figure, PointResult, StreamTimes, Trial, Verdict,
-};
+use xscope_trace::Metric;
+use xscope_trace::results::{CompileSplit, Durations, PointResult, StreamTimes, Trial, Verdict};
 use xscope_trace::stats::as_f64;
 
 use crate::audit::audit;
@@ -43,10 +42,10 @@ pub fn point_result(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) -
         failures: failures(trials),
         from_sent: Durations::of(right().filter_map(|s| Some(s.end - s.sent?)).collect()),
         item_ms: item_ms(right()),
-        throughput_items_per_sec: rate("1/s", |sample| u64::from(sample.items)),
+        throughput_items_per_sec: rate("items/s", |sample| u64::from(sample.items)),
         requests_per_sec: rate("1/s", |_| 1),
-        input_tokens_per_sec: rate("1/s", |sample| sample.prompt_tokens),
-        output_tokens_per_sec: rate("1/s", |sample| sample.output_tokens),
+        input_tokens_per_sec: rate("tokens/s", |sample| sample.prompt_tokens),
+        output_tokens_per_sec: rate("tokens/s", |sample| sample.output_tokens),
         stream: stream_times(right()),
         client: audit(trials),
         compile: (!detected_by.is_empty()).then(|| split_of(trials, evidence, detected_by)),
@@ -85,9 +84,10 @@ fn trial(trial: &TrialSamples) -> Trial {
         trial: trial.trial,
         started: trial.started,
         ended: trial.ended,
-        throughput_items_per_sec: rate(one, "1/s", |sample| u64::from(sample.items)),
+        throughput_items_per_sec: rate(one, "items/s", |sample| u64::from(sample.items)),
         requests_per_sec: rate(one, "1/s", |_| 1),
-        output_tokens_per_sec: generates.then(|| rate(one, "1/s", |sample| sample.output_tokens)),
+        output_tokens_per_sec: generates
+            .then(|| rate(one, "tokens/s", |sample| sample.output_tokens)),
         stream: stream_times(right()),
         failed: trial.samples.len() as u64 - latency.n,
         latency,
@@ -117,29 +117,29 @@ fn failures(trials: &[TrialSamples]) -> BTreeMap<String, u64> {
 }
 
 /// Right answers per second over the trials, each from its first intended send to its last end.
-fn rate(trials: &[TrialSamples], unit: &'static str, count: fn(&Sample) -> u64) -> Figure {
+fn rate(trials: &[TrialSamples], unit: &'static str, count: fn(&Sample) -> u64) -> Metric {
     let right = trials.iter().flat_map(|trial| &trial.samples);
     let right = right.filter(|sample| sample.failure.is_none());
     let counted: u64 = right.clone().map(count).sum();
     let secs: f64 =
         trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3).sum();
     match right.count() {
-        0 => Figure::unavailable(unit, "no right answers"),
-        _ if secs <= 0.0 => Figure::unavailable(unit, "the measured window has no length"),
-        _ if counted == 0 => Figure::unavailable(unit, "the requests have none, or do not say"),
-        _ => Figure::Value(as_f64(counted) / secs),
+        0 => Metric::unavailable(unit, "no right answers"),
+        _ if secs <= 0.0 => Metric::unavailable(unit, "the measured window has no length"),
+        _ if counted == 0 => Metric::unavailable(unit, "the requests have none, or do not say"),
+        _ => Metric::valid(as_f64(counted) / secs, unit),
     }
 }
 
-fn item_ms<'s>(right: impl Iterator<Item = &'s Sample>) -> Figure {
+fn item_ms<'s>(right: impl Iterator<Item = &'s Sample>) -> Metric {
     let (mut ms, mut items) = (0.0, 0_u64);
     for sample in right {
         ms += sample.latency().as_millis();
         items += u64::from(sample.items);
     }
     match items {
-        0 => Figure::unavailable("ms", "the requests have no items"),
-        items => Figure::Value(ms / as_f64(items)),
+        0 => Metric::unavailable("ms", "the requests have no items"),
+        items => Metric::valid(ms / as_f64(items), "ms"),
     }
 }
 

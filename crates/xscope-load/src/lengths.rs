@@ -15,6 +15,7 @@ use crate::limits::MAX_LENGTH;
 /// `uniform:10-30`, `normal:20,5` (mean, deviation), `lognormal:20,0.5` (median, deviation of the
 /// logarithm), `zipf:1.2,100` (exponent, longest).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(from = "Spelled", into = "Spelled")]
 pub enum Lengths {
     Fixed(u32),
@@ -42,6 +43,7 @@ pub enum Lengths {
 
 /// As it stands in a file.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum Spelled {
     Number(u32),

@@ -9,10 +9,12 @@ use crate::check::FailureKind;
 
 /// Whether a request counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Sent so that the server compiles and allocates; in no figure.
     Warmup,
+    /// Measured.
     Measure,
     /// Sent while the server's profiler runs, which slows it; in no figure.
     Profile,
@@ -34,22 +36,28 @@ impl Phase {
 /// Rows come in the order in which the requests ended. All times are on the monotonic clock of
 /// the client's machine, the clock that spans use too. FORMAT.md lists the fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestRow {
     /// Order in which requests were given out, over the whole load, from 0.
     pub index: u64,
     /// The answer's `x-request-id`, else the one that was sent.
     pub request_id: String,
+    /// Whether it counts.
     pub phase: Phase,
+    /// The point of the results that it belongs to.
     pub point: String,
+    /// The trial that it belongs to.
     pub trial: u32,
     /// Items.
     pub batch_size: u32,
+    /// Labels.
     pub label_count: u32,
     /// Which of the connections.
     pub worker: u32,
     /// Of all items, queries included; as the server counts, else as sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
+    /// Tokens that were generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// When it was due; in a closed loop: when its connection became free.
@@ -58,6 +66,7 @@ pub struct RequestRow {
     /// When it was handed to an open connection.
     #[serde(rename = "sent_ns", default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Nanos>,
+    /// When the first byte of the answer came.
     #[serde(rename = "first_byte_ns", default, skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Nanos>,
     /// In streams.
@@ -66,17 +75,26 @@ pub struct RequestRow {
     /// When the last byte was there, or the request was given up.
     #[serde(rename = "end_ns")]
     pub end: Nanos,
+    /// `end_ns` less `intended_ns`.
     pub latency_ms: f64,
     /// Between tokens after the first, in streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub itl_ms: Vec<f64>,
     /// Bodies only.
     pub request_bytes: Bytes,
+    /// Of the answer's body.
     pub response_bytes: Bytes,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "http_status",
+        alias = "status",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    /// The status of HTTP, if an answer came.
     pub status: Option<u16>,
     /// Answered, and right.
     pub ok: bool,
+    /// The kind of failure; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureKind>,
     /// The failure as a sentence.

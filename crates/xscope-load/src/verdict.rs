@@ -1,10 +1,9 @@
 //! Whether a point's figures mean what their names say, and if not, why. Pure: samples and evidence
 //! in, causes out.
 
+use xscope_trace::Metric;
 use xscope_trace::Nanos;
-use xscope_trace::results::{
-    Cause, CauseKind, CompileSplit, Durations, Figure, PointResult, Verdict,
-};
+use xscope_trace::results::{Cause, CauseKind, CompileSplit, Durations, PointResult, Verdict};
 use xscope_trace::stats::{Percentile, as_f64};
 
 use crate::audit::{audit, due_per_sec};
@@ -184,7 +183,7 @@ fn client_limited(
     let samples = || trials.iter().flat_map(|trial| &trial.samples);
     let latency = Durations::of(samples().map(Sample::latency).collect());
     let lag = &audit.schedule_lag;
-    let value = |figure: &Figure| figure.value().unwrap_or(0.0);
+    let value = |figure: &Metric| figure.value.unwrap_or(0.0);
     let (mean, of) = (value(&lag.mean_ms), value(&latency.mean_ms));
     let share = if audit.requested_per_sec.is_some() { LAG_SHARE } else { CLOSED_LAG_SHARE };
     if mean > LAG_MS && mean > share * of {

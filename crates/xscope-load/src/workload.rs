@@ -19,6 +19,7 @@ pub(crate) const SAFE_VOCAB: u32 = 4096;
 
 /// Whether prompts travel as text or as token ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PromptForm {
     /// Words; the server tokenizes, so that the token counts are approximate: one per word.
@@ -33,11 +34,14 @@ pub enum PromptForm {
 /// Any values can be stored here; [`Plan::new`](crate::Plan::new) says whether they make sense. In TOML the kind of
 /// request is a table: `[score]`, `[generate]` or `[rerank]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "Spelled", into = "Spelled")]
 pub struct Workload {
     /// Name of the model, as the server wants it in the request; empty: as the server says.
     pub model: String,
+    /// Of all that is drawn.
     pub seed: u64,
+    /// Whether prompts travel as text or as token ids.
     pub form: PromptForm,
     /// Ids in the model's vocabulary: ids are drawn below it. 0: 4096, which every model in use has.
     pub vocab_size: u32,
@@ -50,16 +54,19 @@ pub struct Workload {
     pub prefix_groups: u32,
     /// Prompts from this file (see docs/bench.md); lengths of prompts then do not matter.
     pub dataset: Option<PathBuf>,
+    /// How requests arrive.
     pub arrivals: Arrivals,
     /// Requests of one measured window; no limit if `None`.
     pub requests: Option<u32>,
     /// How long requests are sent in one measured window; no limit if `None`.
     pub secs: Option<f64>,
+    /// What is asked for.
     pub ask: Ask,
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     Score(AskScore),
@@ -72,23 +79,31 @@ pub enum Ask {
 
 /// Probabilities of label tokens behind each item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AskScore {
+    /// Items of a request.
     #[serde(default = "unsaid")]
     pub items: Lengths,
+    /// Tokens of the query.
     #[serde(default = "unsaid")]
     pub query_tokens: Lengths,
+    /// Tokens of an item.
     #[serde(default = "unsaid")]
     pub item_tokens: Lengths,
+    /// Which labels: so many ids that are drawn, or the ids.
     pub labels: Labels,
+    /// Whether items stand before the query.
     #[serde(default)]
     pub item_first: bool,
+    /// Whether scores are probabilities over the labels alone.
     #[serde(default = "yes")]
     pub apply_softmax: bool,
 }
 
 /// Which labels are scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Labels {
     /// So many ids, drawn from the vocabulary by the seed. A shorter list is the beginning of a
@@ -108,8 +123,10 @@ impl Labels {
 
 /// Tokens behind a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AskGenerate {
+    /// Tokens of a prompt.
     #[serde(default = "unsaid")]
     pub input_tokens: Lengths,
     /// Absent: as long as the data set's own answers.
@@ -125,18 +142,23 @@ pub struct AskGenerate {
 
 /// Ranks of documents for a query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AskRerank {
+    /// Documents of a request.
     #[serde(default = "unsaid")]
     pub documents: Lengths,
+    /// Tokens of the query.
     #[serde(default = "unsaid")]
     pub query_tokens: Lengths,
+    /// Tokens of a document.
     #[serde(default = "unsaid")]
     pub document_tokens: Lengths,
 }
 
 /// One request, as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AskFixed {
     /// With its leading slash.
@@ -148,32 +170,48 @@ pub struct AskFixed {
 
 /// As it stands in a file.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Spelled {
+    /// Name of the model, as the server wants it in the request; empty: as the server says.
     #[serde(default)]
     model: String,
+    /// Of all that is drawn.
     #[serde(default = "one")]
     seed: u64,
+    /// Whether prompts travel as text or as token ids.
     #[serde(default)]
     form: PromptForm,
+    /// Token ids are drawn below it; 0: below 4096.
     #[serde(default)]
     vocab_size: u32,
+    /// How many different bodies there are before they repeat; `null`: all differ.
     distinct: Option<u32>,
+    /// Tokens at the beginning of a query or prompt that it shares with others of its group.
     #[serde(default)]
     prefix_tokens: u32,
+    /// How many such groups there are.
     #[serde(default = "one_group")]
     prefix_groups: u32,
+    /// Prompts are from this file.
     dataset: Option<PathBuf>,
+    /// How requests arrive: `closed:4`, `poisson:20/s` ...
     #[serde(default = "one_at_a_time")]
     arrivals: Arrivals,
+    /// Requests of one measured window; `null`: no limit.
     requests: Option<u32>,
+    /// How long requests are sent in one measured window, in seconds; `null`: no limit.
     secs: Option<f64>,
+    /// Scores are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<AskScore>,
+    /// Tokens are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     generate: Option<AskGenerate>,
+    /// Ranks are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     rerank: Option<AskRerank>,
+    /// The same bytes are sent each time.
     #[serde(skip_serializing_if = "Option::is_none")]
     fixed: Option<AskFixed>,
 }

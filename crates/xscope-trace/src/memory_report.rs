@@ -10,13 +10,20 @@ pub const SUMMARY: &str = "memory_summary.json";
 
 /// A report as it is in its file. MB are 2^20 bytes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(extend("additionalProperties" = true)))]
 pub struct Report {
+    /// What the report is about.
     pub report_type: String,
+    /// The stage that it was made at.
     #[serde(default)]
     pub stage: String,
+    /// The layer that it is about; `null`: no single one.
     pub layer_id: Option<i64>,
+    /// All of it, in MiB (2^20 bytes).
     pub total_memory_mb: f64,
+    /// The name of the largest tensor.
     pub largest_tensor: Option<String>,
+    /// Its size, in MiB.
     #[serde(default)]
     pub largest_memory_mb: f64,
     /// The device's own peak until then.
@@ -25,17 +32,22 @@ pub struct Report {
     /// When it was made, on the machine's monotonic clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_nanos: Option<i64>,
+    /// Tensors by name.
     #[serde(default)]
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 /// A tensor of a [`Report`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tensor {
+    /// Its size, in MiB (2^20 bytes).
     #[serde(default)]
     pub memory_mb: f64,
+    /// Its lengths.
     #[serde(default)]
     pub shape: Vec<i64>,
+    /// The type of its elements.
     #[serde(default)]
     pub dtype: String,
 }
@@ -71,10 +83,13 @@ impl Report {
 
 /// What all reports of a folder say together.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
+    /// How many reports there are.
     pub total_reports: u64,
     /// The largest report of each stage.
     pub peak_memory_by_stage: BTreeMap<String, f64>,
+    /// Reports by their type.
     pub memory_breakdown_by_type: BTreeMap<String, Vec<SummaryRow>>,
     /// Layer, then stage.
     pub layer_analysis: BTreeMap<String, BTreeMap<String, f64>>,
@@ -82,9 +97,13 @@ pub struct Summary {
 
 /// One report in a [`Summary`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryRow {
+    /// The stage that it was made at.
     pub stage: String,
+    /// Its size, in MiB (2^20 bytes).
     pub memory_mb: f64,
+    /// The layer that it is about; `null`: no single one.
     pub layer_id: Option<i64>,
 }
 

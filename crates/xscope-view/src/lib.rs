@@ -38,5 +38,5 @@ pub use grid::Style;
 pub use iterations::iterations_text;
 pub use live::Live;
 pub use profile::profile_text;
-pub use sections::{csv_tables, groups_text, section_json, section_text};
+pub use sections::{csv_tables, groups_text, section_report, section_text};
 pub use targets::targets_text;

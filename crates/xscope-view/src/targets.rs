@@ -4,7 +4,7 @@ use xscope_trace::results::{CheckOutcome, TargetCheck};
 
 use crate::colour::{Text, Tone};
 use crate::grid::{Cell, Column, Grid, Style, row};
-use crate::text::figure_text;
+use crate::text::metric;
 
 /// The targets that something was measured for as a table, and the names of the others. Points that
 /// meet a target share a row.
@@ -48,10 +48,10 @@ pub fn targets_text(checks: &[TargetCheck], style: Style) -> Text {
 fn row_of(checks: &[&TargetCheck]) -> Vec<Cell> {
     let [first, ..] = checks else { return Vec::new() };
     let ordered = |a: &&&TargetCheck, b: &&&TargetCheck| {
-        a.value.value().unwrap_or(0.0).total_cmp(&b.value.value().unwrap_or(0.0))
+        a.measured.value.unwrap_or(0.0).total_cmp(&b.measured.value.unwrap_or(0.0))
     };
-    let least = checks.iter().min_by(ordered).map(|check| figure_text(&check.value, 1));
-    let most = checks.iter().max_by(ordered).map(|check| figure_text(&check.value, 1));
+    let least = checks.iter().min_by(ordered).map(|check| metric(&check.measured, 1));
+    let most = checks.iter().max_by(ordered).map(|check| metric(&check.measured, 1));
     let (least, most) = (least.unwrap_or_default(), most.unwrap_or_default());
     row![
         first.name.clone(),
@@ -60,8 +60,8 @@ fn row_of(checks: &[&TargetCheck]) -> Vec<Cell> {
             points => format!("{points} points"),
         },
         if least == most { least } else { format!("{least} to {most}") },
-        first.target.clone(),
-        first.alert.clone(),
+        first.wanted(),
+        first.alarming(),
         match first.outcome {
             CheckOutcome::Met => Cell::of(Tone::Good, "met"),
             CheckOutcome::Alert => Cell::of(Tone::Bad, "ALERT"),
@@ -72,7 +72,8 @@ fn row_of(checks: &[&TargetCheck]) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::results::Figure;
+    use xscope_trace::Metric;
+    use xscope_trace::results::Better;
 
     use super::*;
 
@@ -82,9 +83,10 @@ mod tests {
             name: "softmax_share".to_owned(),
             point: point.to_owned(),
             metric: String::new(),
-            value: Figure::Value(value),
-            target: "< 1 %".to_owned(),
-            alert: "> 5 %".to_owned(),
+            measured: Metric::valid(value, "%"),
+            better: Better::Lower,
+            target_limit: 1.0,
+            alert_limit: 5.0,
             outcome,
         };
         let checks = [

@@ -3,7 +3,6 @@
 pub(crate) use xscope_analysis::words::{duration, percent};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
-use xscope_trace::results::Figure;
 
 /// A duration in microseconds, `-` if it is not known.
 pub(crate) fn known_duration(us: &Metric) -> String {
@@ -38,14 +37,6 @@ pub(crate) fn rate(metric: &Metric) -> String {
 pub(crate) fn share(metric: &Metric) -> String {
     let mark = if metric.status == Status::Degraded { "?" } else { "" };
     metric.value.map_or_else(|| "-".to_owned(), |value| percent(value) + mark)
-}
-
-/// The same for a figure of results.
-pub(crate) fn figure_text(figure: &Figure, digits: usize) -> String {
-    match figure {
-        Figure::Value(value) => format!("{value:.digits$}"),
-        Figure::Qualified(qualified) => metric(qualified, digits),
-    }
 }
 
 /// A bar of up to `width` cells for a share between 0 and 1.

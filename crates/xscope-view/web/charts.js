@@ -106,7 +106,7 @@ var xscope = (function (xscope) {
         series: sides.map(function (side, index) {
           return { name: side[0], type: 'line', symbolSize: 8, symbol: index ? 'rect' : 'circle', lineStyle: { type: index ? 'dashed' : 'solid', width: 2 },
             label: { show: sides.length === 1, color: colour.text, position: 'top', formatter: function (item) { return item.value[1].toPrecision(3); } },
-            data: side[1].percentiles.map(function (pair) { return [place(pair[0]), pair[1], pair[0]]; }) };
+            data: side[1].percentiles.map(function (pair) { return [place(pair.percent), pair.latency_ms, pair.percent]; }) };
         }),
       });
     },

@@ -37,13 +37,8 @@ fn wants_colour() -> bool {
 
 /// Prints a report as one JSON document.
 pub(crate) fn json<T: Serialize>(report: &T) -> Result<()> {
-    written(|out| Ok(serde_json::to_writer_pretty(out, report)?))
-}
-
-/// Prints one JSON document that `write` writes.
-pub(crate) fn written(write: impl FnOnce(&mut dyn io::Write) -> Result<()>) -> Result<()> {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    write(&mut out)?;
+    serde_json::to_writer_pretty(&mut out, report)?;
     out.write_all(b"\n")?;
     out.flush()?;
     Ok(())

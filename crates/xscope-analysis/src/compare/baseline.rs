@@ -9,20 +9,23 @@ use crate::compare::place::Footprint;
 use crate::error::{Error, Result};
 
 /// Version of [`Baseline`] as JSON.
-pub(crate) const SCHEMA: &str = "xscope/baseline/1";
+pub const SCHEMA: &str = "xscope/baseline/2";
 /// Version of [`StoredNoise`] as JSON.
-pub(crate) const NOISE_SCHEMA: &str = "xscope/noise/1";
+pub const NOISE_SCHEMA: &str = "xscope/noise/1";
 
 /// Runs of one commit, as saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Baseline {
+    /// The kind and the version of this document.
     pub schema: String,
+    /// The name that it was saved under.
     pub name: String,
     /// RFC 3339 in UTC.
     pub saved: String,
-    /// What [`Environment::series`](super::environment::Environment::series) says: baselines of
-    /// different series are not in one line.
+    /// Names what must be equal for runs to be compared; baselines of different series are not in one line.
     pub series: String,
+    /// The runs, in the order in which they were given.
     pub runs: Vec<Measured>,
 }
 
@@ -84,23 +87,51 @@ impl Baseline {
 
 /// The noise of a kind of machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StoredNoise {
+    /// The kind and the version of this document.
     pub schema: String,
+    /// The kind of machine.
     pub machine: String,
     /// By point with its workload, then by figure.
     pub noise: NoiseTable,
 }
 
+/// The version of [`BaselineList`] as JSON.
+pub const LIST_SCHEMA: &str = "xscope/baselines/2";
+
+/// What `xscope baseline list --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BaselineList {
+    /// The kind and the version of this document.
+    pub schema: &'static str,
+    /// By name, then by time.
+    pub baselines: Vec<ListedBaseline>,
+    /// The noise of the machines that they were measured on.
+    pub noises: Vec<StoredNoise>,
+}
+
 /// One baseline in the list of a name's.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ListedBaseline {
+    /// The name that it was saved under.
     pub name: String,
+    /// When it was saved, RFC 3339 in UTC.
     pub saved: String,
+    /// The commit that was measured; empty if unknown.
     pub commit: String,
+    /// The kind of machine that it was measured on.
     pub machine: String,
+    /// Baselines of different series are not in one line.
     pub series: String,
+    /// How many runs it has.
+    #[serde(rename = "run_count")]
     pub runs: usize,
+    /// How many points it has.
+    #[serde(rename = "point_count")]
     pub points: usize,
     /// What broke the series: what differs from the baseline of the name before it.
     pub breaks: Vec<Difference>,

@@ -10,15 +10,20 @@ use xscope_trace::run::RunManifest;
 
 /// What kind of fact it is, the likeliest cause of a difference first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
+    /// The machine and its devices.
     Hardware,
+    /// The code.
     Commit,
     /// Arguments and settings of the server.
     Server,
+    /// Versions of software.
     Versions,
     /// Shapes that the server compiles or pads to.
     Buckets,
+    /// How it was warmed up.
     Warmup,
     /// The load generator: how long, how often.
     Client,
@@ -45,6 +50,7 @@ impl Group {
 
 /// Everything that is known of where and how something was measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Environment {
     /// By group, then by name.
@@ -260,11 +266,17 @@ pub(crate) fn fingerprint(text: &str) -> String {
 
 /// A fact that the sides do not share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
+    /// The kind of fact.
     pub group: Group,
+    /// The name of the fact.
     pub what: String,
     /// Empty: not set or not known.
+    #[serde(rename = "fact_a")]
     pub a: String,
+    /// The same of B.
+    #[serde(rename = "fact_b")]
     pub b: String,
 }
 

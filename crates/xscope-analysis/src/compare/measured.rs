@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use xscope_trace::results::{Durations, Figure, Judgement, PointResult, Results, Trial};
+use xscope_trace::results::{Durations, Judgement, PointResult, Results, Trial};
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
 use xscope_trace::stats::as_f64;
 use xscope_trace::{Nanos, Trace};
@@ -17,6 +17,7 @@ use crate::reports::analyze_report::AnalyzeReport;
 
 /// One file of results, or one run: what one start of a server did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Measured {
     /// Where it came from, for people.
@@ -25,6 +26,7 @@ pub struct Measured {
     pub started: String,
     /// Differs between starts of a server; empty if unknown.
     pub server_start: String,
+    /// Where and how it was measured.
     pub environment: Environment,
     /// Why it must not be used, but for points that were judged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,6 +34,7 @@ pub struct Measured {
     /// What was sent, as its writer describes it; what names it is with each point.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub workload: Value,
+    /// What was measured.
     pub points: Vec<MeasuredPoint>,
     /// Where its traces say that the time went.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,8 +43,10 @@ pub struct Measured {
 
 /// One point of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MeasuredPoint {
+    /// The point's name.
     pub point: String,
     /// Names the content of the requests; empty if unknown.
     pub workload_hash: String,
@@ -263,10 +268,10 @@ fn figures(point: &PointResult) -> BTreeMap<String, Vec<f64>> {
     let trials = if point.trials.is_empty() { whole } else { &point.trials };
     for trial in trials {
         durations(&mut add, "", &trial.latency);
-        match trial.throughput_items_per_sec.value() {
+        match trial.throughput_items_per_sec.value {
             // The same times the items of a request.
             Some(rate) => add("throughput_items_per_sec", Some(rate)),
-            None => add("requests_per_sec", trial.requests_per_sec.value()),
+            None => add("requests_per_sec", trial.requests_per_sec.value),
         }
     }
     // Trials of earlier versions do not say it.
@@ -278,10 +283,10 @@ fn figures(point: &PointResult) -> BTreeMap<String, Vec<f64>> {
             }
         }
         let rate = trial.output_tokens_per_sec.as_ref();
-        add("output_tokens_per_sec", rate.and_then(Figure::value));
+        add("output_tokens_per_sec", rate.and_then(|it| it.value));
     }
-    add("goodput_per_sec", point.goodput_per_sec.as_ref().and_then(|figure| figure.value()));
-    add("peak_hbm_mb", point.peak_hbm_mb.value());
+    add("goodput_per_sec", point.goodput_per_sec.as_ref().and_then(|figure| figure.value));
+    add("peak_hbm_mb", point.peak_hbm_mb.value);
     figures
 }
 
@@ -292,7 +297,7 @@ fn durations(add: &mut impl FnMut(&str, Option<f64>), prefix: &str, of: &Duratio
         ("p95_ms", &of.p95_ms),
         ("p99_ms", &of.p99_ms),
     ] {
-        add(&format!("{prefix}{name}"), figure.value());
+        add(&format!("{prefix}{name}"), figure.value);
     }
 }
 

@@ -39,28 +39,37 @@ use crate::compare::verdict::{
 use crate::error::{Error, Result};
 
 /// Version of [`CompareReport`] as JSON.
-pub(crate) const SCHEMA: &str = "xscope/compare/1";
+pub const SCHEMA: &str = "xscope/compare/2";
 
 /// What changed between A and B.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CompareReport {
+    /// The kind and the version of this document.
     pub schema: &'static str,
     /// The gravest of the rows, invalid if anything was.
     pub gate: Gate,
+    /// What was compared with: the reference.
     pub a: SideRow,
+    /// What was compared.
     pub b: SideRow,
+    /// Of the intervals.
     pub confidence: f64,
+    /// Share of the differences found, over the whole comparison, that may be false.
     pub false_discovery_rate: f64,
+    /// The points as wholes.
     pub points: Vec<PointRow>,
     /// By point, then by figure.
     pub rows: Vec<ComparedRow>,
     /// What was measured and not compared.
     pub left_out: Vec<LeftOut>,
     /// What else differs, the likeliest cause first.
+    #[serde(rename = "differences")]
     pub why: Vec<Difference>,
     /// Where the traces of the sides differ; absent unless both have some.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub places: Option<Places>,
+    /// What is wrong or worth knowing about the traces of the sides.
     pub findings: Vec<Finding>,
 }
 
@@ -73,7 +82,9 @@ impl CompareReport {
 
 /// A point as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PointRow {
+    /// The point's name.
     pub point: String,
     /// Slower if any figure is, else faster if any is, else no difference if that is known of any.
     pub verdict: Verdict,
@@ -81,26 +92,34 @@ pub struct PointRow {
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SideRow {
     /// Files and runs.
+    #[serde(rename = "paths")]
     pub runs: Vec<String>,
     /// The first one's.
     pub commit: String,
+    /// The kind of machine; empty if unknown.
     pub machine: String,
 }
 
 /// Figures that were not compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeftOut {
+    /// The point's name.
     pub point: String,
     /// Absent: all of the point's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
     /// `a` or `b`.
     pub side: &'static str,
+    /// The file or the run.
     pub run: String,
+    /// The reason, as a sentence.
     pub why: String,
     /// Whether a gate must not pass because of it.
+    #[serde(rename = "blocks_gate")]
     pub invalid: bool,
 }
 

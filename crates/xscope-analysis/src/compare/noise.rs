@@ -10,6 +10,7 @@ use crate::compare::measured::{Measured, MeasuredPoint};
 
 /// What A/A runs showed of one figure; two of them add up.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Noise {
     /// Sum of squared deviations of logarithms from the mean of their own A/A runs.
@@ -35,6 +36,7 @@ impl Noise {
 
 /// The noise of one machine, by point with its workload, and by figure.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct NoiseTable(pub BTreeMap<String, BTreeMap<String, Noise>>);
 

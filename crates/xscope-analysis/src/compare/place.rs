@@ -18,28 +18,38 @@ use crate::reports::analyze_report::AnalyzeReport;
 
 /// What a trace spent where; small enough to be kept with a baseline, and adds up over traces.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Footprint {
     /// What is counted: `request`, `execution` (of the program with the most time) or `trace`.
     pub per: String,
+    /// How many of them.
     pub units: f64,
     /// Milliseconds of all requests by stage.
     pub stages_ms: BTreeMap<String, f64>,
     /// Device time by scope, in microseconds, scopes within included.
     pub layers_us: BTreeMap<String, f64>,
+    /// Executions of kernels, those of one scope, opcode and shape together.
     pub kernels: Vec<KernelUse>,
     /// Compilations by program.
+    #[serde(rename = "compile_counts", alias = "compiles")]
     pub compiles: BTreeMap<String, u64>,
 }
 
 /// Executions of all kernels of one scope, opcode and shape.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KernelUse {
+    /// The path of scopes; empty if there is none.
     pub scope: String,
+    /// What the operation does, as HLO calls it.
     pub opcode: String,
     /// As far as the trace tells shapes apart; empty if it does not.
     pub shape: String,
+    /// Executions.
+    #[serde(rename = "uses", alias = "count")]
     pub count: f64,
+    /// Time without that of operations nested in it.
     pub self_us: f64,
 }
 
@@ -56,7 +66,8 @@ impl Footprint {
         };
         let mut footprint = Self { per: per.to_owned(), units: as_f64(units), ..Self::default() };
         for stage in requests.map(|requests| requests.stages.as_slice()).unwrap_or_default() {
-            footprint.stages_ms.insert(stage.name.to_string(), stage.mean_ms * as_f64(measured));
+            let ms = stage.mean_ms.value.unwrap_or(0.0) * as_f64(measured);
+            footprint.stages_ms.insert(stage.name.to_string(), ms);
         }
         add_layers(&report.layers.root.children, "", &mut footprint.layers_us);
         let mut kernels: BTreeMap<(String, String, String), (f64, f64)> = BTreeMap::new();
@@ -173,14 +184,18 @@ fn base_name(name: &str) -> &str {
 
 /// Where the sides differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Places {
     /// What all figures are of: one `request`, one `execution`, or the whole `trace`.
     pub per: String,
     /// Device time of a unit; 0 unless both sides have device work in their traces.
     pub device_us_a: f64,
+    /// The same of B.
     pub device_us_b: f64,
     /// By size of the change, as all lists here.
     pub stages: Vec<StagePlace>,
+    /// Scopes, each with those within.
+    #[serde(rename = "scopes")]
     pub layers: Vec<LayerPlace>,
     /// The changes add up to that of the device time.
     pub kernels: Vec<KernelPlace>,
@@ -190,33 +205,51 @@ pub struct Places {
 
 /// A stage, in milliseconds of a unit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StagePlace {
+    /// The stage.
     pub stage: String,
+    /// Of A.
     pub a_ms: f64,
+    /// Of B.
     pub b_ms: f64,
+    /// B less A.
     pub change_ms: f64,
 }
 
 /// A scope, with those within.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerPlace {
+    /// The path of scopes; empty if there is none.
     pub scope: String,
+    /// Of A.
     pub a_us: f64,
+    /// Of B.
     pub b_us: f64,
+    /// B less A.
     pub change_us: f64,
 }
 
 /// The kernels of one scope and opcode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KernelPlace {
+    /// The path of scopes; empty if there is none.
     pub scope: String,
+    /// What the operation does, as HLO calls it.
     pub opcode: String,
+    /// What happened to them.
     pub kind: PlaceKind,
+    /// Of A.
     pub a_us: f64,
+    /// Of B.
     pub b_us: f64,
+    /// B less A.
     pub change_us: f64,
     /// Executions of a unit.
     pub count_a: f64,
+    /// The same of B.
     pub count_b: f64,
     /// What of the change is that each execution of the same shape takes longer; the rest is that
     /// there are more executions, or others.
@@ -225,6 +258,7 @@ pub struct KernelPlace {
 
 /// What happened to kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlaceKind {
     /// A copy that A does not have.
@@ -233,7 +267,9 @@ pub enum PlaceKind {
     SplitFusion,
     /// Work that is part of a fusion in B.
     Fused,
+    /// A does not have it.
     New,
+    /// B does not have it.
     Gone,
     /// The same work takes another time.
     Each,
@@ -241,15 +277,21 @@ pub enum PlaceKind {
     Count,
     /// Other shapes.
     Mix,
+    /// Nothing changed.
     Same,
 }
 
 /// A program that was compiled more often.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Recompiled {
     /// Empty if it is not known.
     pub program: String,
+    /// Compilations in A.
+    #[serde(rename = "compiles_a")]
     pub a: u64,
+    /// Compilations in B.
+    #[serde(rename = "compiles_b")]
     pub b: u64,
 }
 

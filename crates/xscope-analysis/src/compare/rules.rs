@@ -1,37 +1,36 @@
 //! What a team cares about: which figures are compared, which way is worse, how much is too much.
 
 use serde::{Deserialize, Serialize};
+use xscope_trace::results::Better;
 
 use crate::error::{Error, Result};
 
-/// Which way a figure gets better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Better {
-    Higher,
-    Lower,
-}
-
 /// What follows when a figure is worse by more than its rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// The change is shown.
     #[default]
     None,
+    /// The gate warns.
     Warn,
+    /// The gate fails.
     Fail,
 }
 
 /// The rule for the figures whose names end with `metric`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// `p95_ms` holds for `ttft.p95_ms` as well; of several the longest counts.
     pub metric: String,
+    /// Which way it gets better.
     pub better: Better,
     /// Share by which the figure may get worse; also what counts as no difference.
     pub worse_by: f64,
+    /// What follows.
     #[serde(default)]
     pub action: Action,
     /// Standard deviation between trials that is assumed where there is one trial a side and no
@@ -48,12 +47,14 @@ fn default_noise() -> f64 {
 
 /// All rules of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
     /// Of the intervals.
     pub confidence: f64,
     /// Share of the differences found, over the whole matrix, that may be false.
     pub false_discovery_rate: f64,
+    /// By figure.
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
 }
@@ -122,21 +123,10 @@ impl Rules {
     }
 }
 
-/// The unit that a figure's name ends with.
-pub(crate) fn unit(metric: &str) -> &'static str {
-    let units = [
-        ("items_per_sec", "items/s"),
-        ("tokens_per_sec", "tokens/s"),
-        ("_per_sec", "1/s"),
-        ("_ms", "ms"),
-        ("_mb", "MB"),
-    ];
-    units.iter().find(|(end, _)| metric.ends_with(end)).map_or("", |(_, unit)| unit)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Action, Better, Rule, Rules};
+    use super::{Action, Rule, Rules};
+    use xscope_trace::results::Better;
 
     #[test]
     fn the_longest_name_counts_and_files_override() {

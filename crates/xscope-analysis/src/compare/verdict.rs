@@ -7,17 +7,22 @@ use crate::compare::evidence::{
     Evidence, Resampling, Spread, bootstrap_paired, bootstrap_unpaired, paired, unpaired,
 };
 use crate::compare::noise::Noise;
-use crate::compare::rules::{Action, Better, Rule, unit};
+use crate::compare::rules::{Action, Rule};
+use xscope_trace::metric::unit_of;
+use xscope_trace::results::Better;
 
 use xscope_trace::stats::{as_f64, moments, t_critical};
 
 /// What can be said of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
+    /// Of memory: less of it.
     Faster,
     /// None larger than [`ComparedRow::no_larger_than_percent`].
     NoDifference,
+    /// The interval leaves room for both.
     CannotTell,
     /// Of memory: more of it.
     Slower,
@@ -25,19 +30,24 @@ pub enum Verdict {
 
 /// What a gate makes of it, gravest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
+    /// Nothing is worse than its rule allows.
     Pass,
+    /// Something is worse, and its rule says to warn.
     Warn,
     /// The measurement could not have shown a difference that the rule forbids.
     Undecided,
     /// Figures that must not be used.
     Invalid,
+    /// Something is worse, and its rule says to fail.
     Fail,
 }
 
 /// What the samples of a comparison are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SampleUnit {
     /// Starts of the server, or runs where starts are not known; trials of one are averaged.
@@ -70,33 +80,52 @@ pub(crate) struct ComparedFigure<'a> {
 /// One figure of one point, compared. Percentages are of A; the sign is the figure's own, so that
 /// more throughput is positive.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ComparedRow {
+    /// The point's name.
     pub point: String,
+    /// The name of the figure.
     pub metric: String,
+    /// Which way it gets better.
     pub better: Better,
     /// Geometric mean over the samples.
+    #[serde(rename = "mean_a")]
     pub a: Metric,
+    /// The same of B.
+    #[serde(rename = "mean_b")]
     pub b: Metric,
+    /// B less A.
     pub change_percent: Metric,
+    /// The lower end of the interval that holds the change.
     pub low_percent: f64,
+    /// Its upper end.
     pub high_percent: f64,
+    /// What can be said.
     pub verdict: Verdict,
     /// The largest difference that the interval leaves room for.
     pub no_larger_than_percent: f64,
     /// The smallest difference for the worse that would be found four times out of five.
     pub detectable_percent: f64,
+    /// Probability of such a change, or a larger one, if there were none.
     pub p: f64,
     /// For the number of figures of the comparison.
     pub p_adjusted: f64,
+    /// What a sample is.
     pub sample: SampleUnit,
+    /// Whether samples of A and B were measured right after each other and are compared in pairs.
     pub paired: bool,
+    /// Samples of A.
     pub samples_a: usize,
+    /// Samples of B.
     pub samples_b: usize,
     /// Standard deviation between A/A runs, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise_percent: Option<f64>,
+    /// By how much the figure may get worse.
     pub allowed_percent: f64,
+    /// What follows if it gets worse by more.
     pub action: Action,
+    /// What a gate makes of it.
     pub gate: Gate,
     /// Samples a side that would show what the rule forbids; where it cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +221,7 @@ pub(crate) fn row(
         Verdict::CannotTell
     };
     let gate = gate(verdict, rule, evidence);
-    let value = |logs: &[f64]| Metric::valid(moments(logs).0.exp(), unit(figure.metric));
+    let value = |logs: &[f64]| Metric::valid(moments(logs).0.exp(), unit_of(figure.metric));
     let change = percent(evidence.estimate);
     ComparedRow {
         point: figure.point.to_owned(),

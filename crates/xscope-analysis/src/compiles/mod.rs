@@ -26,6 +26,7 @@ const WAITING_NAMED: usize = 10;
 
 /// One compilation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CompileRow {
     /// The program that runs next and was not run before; empty if none is known.
     pub program: String,
@@ -35,11 +36,13 @@ pub struct CompileRow {
     /// the forward pass that waited for it, to the second.
     pub seen_in: &'static str,
     /// The server's number of the batch that needed it, if a log says.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "batch_number", skip_serializing_if = "Option::is_none")]
     pub batch: Option<i64>,
+    /// The host thread that compiled; empty if unknown.
     pub thread: String,
     /// From the start of the trace.
     pub start_us: f64,
+    /// How long it took.
     pub duration_us: f64,
     /// Requests that were in flight meanwhile, if any are known.
     pub requests_waiting: Metric,

@@ -25,18 +25,25 @@ use crate::kernels::row::{KernelRow, program_name};
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CollectiveRow {
+    /// The operation's name.
     pub name: String,
+    /// HLO's category, or what the recorder calls it.
     pub category: String,
+    /// The program that it belongs to; empty if unknown.
     pub program: String,
     /// How often it ran, counted once for all devices that take part.
     pub count: u64,
+    /// Devices that take part.
+    #[serde(rename = "device_count")]
     pub devices: u64,
     /// Their names.
     pub on: Vec<String>,
     /// Devices that exchange data with each other; 0 if the trace does not say.
     pub group_size: u32,
     /// Bytes of the result on one device.
+    #[serde(rename = "result_bytes")]
     pub bytes: Metric,
     /// Time in it, added up over devices.
     pub total_us: f64,
@@ -53,6 +60,7 @@ pub struct CollectiveRow {
     pub hidden_us: f64,
     /// The device that came last most often, and how often.
     pub last: String,
+    /// How often that was.
     pub last_count: u64,
     #[serde(skip)]
     meta: MetaId,

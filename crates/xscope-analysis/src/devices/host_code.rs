@@ -16,8 +16,11 @@ use crate::intervals::{Intervals, ahead};
 
 /// Host code of one name, and how long it ran in gaps of a device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CodeRow {
+    /// The name of the host's event.
     pub name: String,
+    /// Time in gaps, in microseconds.
     pub us: f64,
 }
 

@@ -26,7 +26,9 @@ const MOST_PEERS: usize = 2048;
 
 /// The idle time of one device by cause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IdleRow {
+    /// The device, by the name that it has in `devices`.
     pub device: String,
     /// The sum of all causes.
     pub idle_us: f64,
@@ -37,9 +39,13 @@ pub struct IdleRow {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CauseRow {
+    /// `compile`, `transfer`, `no_request`, `peer`, `blocked`, `host` or `unknown`.
     pub cause: &'static str,
+    /// Idle time, in microseconds.
     pub us: f64,
+    /// Of the device's idle time.
     pub share: f64,
     /// The calls in which the host was, by time, of the causes `blocked` and `no_request`.
     #[serde(skip_serializing_if = "Vec::is_empty")]

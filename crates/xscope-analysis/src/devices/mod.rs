@@ -19,11 +19,17 @@ use crate::intervals::Intervals;
 
 /// One device's time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceRow {
+    /// No two devices have one name; where files have devices of one name, the host, the folder or a
+    /// number is in it.
     pub name: String,
+    /// `tpu`, `gpu`, `cpu` or `custom`.
     pub kind: String,
     /// What the device says it is; empty if it does not say.
     pub model: String,
+    /// The machine; empty if unknown.
+    #[serde(rename = "hostname")]
     pub host: String,
     /// From the start of its first operation to the end of its last.
     pub window_us: f64,

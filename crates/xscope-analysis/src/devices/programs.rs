@@ -14,17 +14,34 @@ use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
+/// A program that ran just before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Followed {
+    /// The program.
+    pub name: String,
+    /// How often it did.
+    pub count: u64,
+}
+
 /// All executions of one program.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgramRow {
+    /// The program's name.
     pub name: String,
+    /// Devices that it ran on.
+    #[serde(rename = "device_count")]
     pub devices: u64,
     /// Executions, each device's counted for itself.
     pub count: u64,
     /// From the first operation of an execution to the end of its last.
     pub total_us: f64,
+    /// Mean duration.
     pub mean_us: f64,
+    /// The median.
     pub p50_us: f64,
+    /// 99 % are not longer (nearest rank).
     pub p99_us: f64,
     /// `prefill`, `decode`, `sampler` or `train` if its name or its inputs say so, else `unknown`.
     pub stage: &'static str,
@@ -32,7 +49,7 @@ pub struct ProgramRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part_of: Option<&'static str>,
     /// For a sampler: the programs that ran just before it, with how often.
-    pub follows: Vec<(String, u64)>,
+    pub follows: Vec<Followed>,
     #[serde(skip)]
     pub total: Picos,
 }
@@ -127,7 +144,7 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
                 .first()
                 .filter(|stage| stages.len() == 1 && **stage != ProgramStage::Forward)
                 .map(|stage| stage.name()),
-            follows: follows.map(|(&(id, _), &count)| (name(id), count)).collect(),
+            follows: follows.map(|(&(id, _), &count)| Followed { name: name(id), count }).collect(),
             total,
         }
     };

@@ -26,6 +26,7 @@ const STEP_NUMBER: &str = "step_num";
 
 /// The steps of a trace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepsReport {
     /// What a step is: `annotation`, `device_line`, `pass` or `program`; absent without steps.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,21 +34,31 @@ pub struct StepsReport {
     /// Steps of one name and stage together, by total time.
     pub groups: Vec<StepGroup>,
     /// By start.
+    #[serde(rename = "rows")]
     pub steps: Vec<StepRow>,
 }
 
 /// All steps of one name and stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepGroup {
+    /// The name of the steps.
     pub name: String,
     /// As of programs: `prefill`, `decode`, `train` or `unknown`.
     pub stage: &'static str,
+    /// How many there are.
     pub count: u64,
+    /// Their time together.
     pub total_us: f64,
+    /// Mean duration.
     pub mean_us: f64,
+    /// The shortest.
     pub min_us: f64,
+    /// The median.
     pub p50_us: f64,
+    /// 99 % are not longer (nearest rank).
     pub p99_us: f64,
+    /// The longest.
     pub max_us: f64,
     /// Share of the steps' time in which their devices were busy.
     pub busy_share: f64,
@@ -55,15 +66,20 @@ pub struct StepGroup {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepRow {
     /// What `--step` takes: the annotation's own number, else counted from 0.
     pub number: i64,
+    /// What it is a step of.
     pub name: String,
+    /// As of its group.
     pub stage: &'static str,
     /// From the start of the trace.
     pub start_us: f64,
+    /// How long it took.
     pub duration_us: f64,
     /// Devices that ran something in it.
+    #[serde(rename = "device_count")]
     pub devices: u64,
     /// Mean busy time of those devices.
     pub busy_us: f64,

@@ -15,16 +15,23 @@ use crate::layers::components::is_collective;
 
 /// The breakdown of one device's window.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimelineRow {
+    /// The device, by the name that it has in `devices`.
     pub device: String,
+    /// Computing.
     pub computation_us: f64,
+    /// Communicating, and nothing else went on.
     pub exposed_communication_us: f64,
+    /// Copying, and nothing else went on.
     pub exposed_copy_us: f64,
+    /// Nothing went on.
     pub idle_us: f64,
     /// First operation to last; the four above add up to it.
     pub window_us: f64,
     /// Communication and copies, hidden or not.
     pub communication_us: f64,
+    /// Copies, hidden or not.
     pub copy_us: f64,
 }
 

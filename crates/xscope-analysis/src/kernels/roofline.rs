@@ -7,15 +7,17 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use xscope_trace::Metric;
-use xscope_trace::results::{Figure, KernelFigures};
-use xscope_trace::stats::as_f64;
+use xscope_trace::results::KernelFigures;
 
 use crate::kernels::peaks::Peaks;
 
 /// What an operation achieved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Roofline {
+    /// Floating-point operations per second.
     pub flops_per_sec: Metric,
+    /// Bytes of memory, read and written, per second.
     pub bytes_per_sec: Metric,
     /// FLOPs for each byte.
     pub intensity: Metric,
@@ -115,27 +117,25 @@ pub(crate) fn roofline(
 }
 
 /// Says of a kernel whose work is known how near it comes to `peaks` at its median time.
-pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Peaks>) {
-    let cost = |value: u64, unit: &'static str| Metric::valid(as_f64(value), unit);
-    let (flops, bytes) = (cost(kernel.flops, "FLOP"), cost(kernel.bytes, "B"));
-    let seconds = p50_ms.value().unwrap_or(0.0) / 1e3;
-    let rates = roofline(&flops, &bytes, seconds, peaks);
-    kernel.flops_per_sec = rates.flops_per_sec.into();
-    kernel.bytes_per_sec = rates.bytes_per_sec.into();
-    kernel.intensity = rates.intensity.into();
-    kernel.efficiency = rates.efficiency.into();
+pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Metric, peaks: Option<Peaks>) {
+    let seconds = p50_ms.value.unwrap_or(0.0) / 1e3;
+    let rates = roofline(&kernel.flops, &kernel.bytes_accessed, seconds, peaks);
+    kernel.flops_per_sec = rates.flops_per_sec;
+    kernel.bytes_per_sec = rates.bytes_per_sec;
+    kernel.intensity = rates.intensity;
+    kernel.efficiency = rates.efficiency;
     rates.bound_by.clone_into(&mut kernel.bound_by);
     // It runs again and again on the same data, so this is no share of what memory can do.
     if let (Some(share), "memory") =
-        (kernel.efficiency.value().filter(|it| *it > 1.0), rates.bound_by)
+        (kernel.efficiency.value.filter(|it| *it > 1.0), rates.bound_by)
     {
         let reason = format!(
             "cache-resident: it moves {:.0} % of what memory can, so its {} bytes stayed in a cache \
              from run to run",
             100.0 * share,
-            kernel.bytes
+            kernel.bytes_accessed.value.unwrap_or(0.0)
         );
-        kernel.efficiency = Figure::unavailable("1", reason);
+        kernel.efficiency = Metric::unavailable("1", reason);
         "cache".clone_into(&mut kernel.bound_by);
     }
 }
@@ -144,7 +144,7 @@ pub fn rate_kernel(kernel: &mut KernelFigures, p50_ms: &Figure, peaks: Option<Pe
 mod tests {
     use xscope_trace::Metric;
     use xscope_trace::metric::Status;
-    use xscope_trace::results::{Figure, KernelFigures};
+    use xscope_trace::results::KernelFigures;
 
     use super::{rate_kernel, roofline};
     use crate::kernels::peaks::Peaks;
@@ -185,13 +185,16 @@ mod tests {
     fn what_stays_in_a_cache_has_no_share_of_memory() {
         let peaks = Some(Peaks::new(1e9, 1e6, "measured"));
         let rated = |bytes| {
-            let mut kernel = KernelFigures { flops: 10, bytes, ..KernelFigures::default() };
-            rate_kernel(&mut kernel, &Figure::Value(1.0), peaks);
+            let mut kernel = KernelFigures {
+                flops: Metric::valid(10.0, "FLOP"),
+                bytes_accessed: Metric::valid(bytes, "B"),
+                ..KernelFigures::default()
+            };
+            rate_kernel(&mut kernel, &Metric::valid(1.0, "ms"), peaks);
             (kernel.bound_by, kernel.efficiency)
         };
-        assert_eq!(rated(500), ("memory".to_owned(), Figure::Value(0.5)));
-        let (bound_by, efficiency) = rated(1994);
-        let Figure::Qualified(efficiency) = efficiency else { panic!("it is no valid share") };
+        assert_eq!(rated(500.0), ("memory".to_owned(), Metric::valid(0.5, "1")));
+        let (bound_by, efficiency) = rated(1994.0);
         assert_eq!((bound_by.as_str(), efficiency.value), ("cache", None));
         let reason = efficiency.reason.unwrap();
         assert!(reason.contains("199 %") && reason.contains("1994 bytes"), "{reason}");

@@ -9,28 +9,40 @@ use crate::kernels::variation::Variation;
 
 /// One operation on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KernelRow {
+    /// The operation's name.
     pub name: String,
+    /// HLO's category, or what the recorder calls it.
     pub category: String,
     /// Scope path as recorded or as the program says; empty if neither does.
     pub scope: String,
     /// The program that it belongs to; empty if unknown.
     pub program: String,
+    /// The device, by the name that it has in `devices`.
     pub device: String,
+    /// Executions.
     pub count: u64,
+    /// Their time together.
     pub total_us: f64,
     /// Total without the time of operations nested in it.
     pub self_us: f64,
+    /// Mean duration.
     pub mean_us: f64,
+    /// The shortest.
     pub min_us: f64,
+    /// The median.
     pub p50_us: f64,
+    /// 99 % are not longer (nearest rank).
     pub p99_us: f64,
+    /// The longest.
     pub max_us: f64,
     /// Standard deviation of the durations of its executions.
     pub stddev_us: f64,
     /// Floating-point operations of one execution.
     pub flops: Metric,
     /// Bytes read and written by one execution; of a GPU's copy the mean of what it copied.
+    #[serde(rename = "bytes_accessed")]
     pub bytes: Metric,
     #[serde(flatten)]
     pub roofline: Roofline,

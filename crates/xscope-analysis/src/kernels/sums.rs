@@ -14,9 +14,13 @@ use crate::kernels::row::KernelRow;
 
 /// Self time of one category over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CategoryRow {
+    /// HLO's category, or what the recorder calls it.
     pub name: String,
+    /// Executions.
     pub count: u64,
+    /// Time without that of operations nested in it.
     pub self_us: f64,
     /// Share of all operations' self time.
     pub share: f64,

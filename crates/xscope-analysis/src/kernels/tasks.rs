@@ -12,20 +12,42 @@ use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, deviation_micros, mean_micros, sum};
 use xscope_trace::{Picos, Trace};
 
+/// The version of [`TasksReport`] as JSON.
+pub const SCHEMA: &str = "xscope/iterations/1";
+
+/// The iterations of all tasks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TasksReport {
+    /// The kind and the version of this document.
+    pub schema: &'static str,
+    /// By name, then by place.
+    pub tasks: Vec<TaskRow>,
+}
+
 /// All iterations of one name in one place.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaskRow {
+    /// The name that was matched.
     pub name: String,
     /// `device` (measured operations), `module` (executions of programs) or `host`.
     pub side: &'static str,
     /// The device, or the host's thread.
     pub place: String,
+    /// Iterations.
     pub count: u64,
+    /// Mean duration.
     pub mean_us: f64,
+    /// The shortest.
     pub min_us: f64,
+    /// The median.
     pub p50_us: f64,
+    /// 99 % are not longer (nearest rank).
     pub p99_us: f64,
+    /// The longest.
     pub max_us: f64,
+    /// Standard deviation.
     pub stddev_us: f64,
     /// Duration of each iteration in order of time.
     pub iterations_us: Vec<f64>,

@@ -22,6 +22,7 @@ const EXPLAINS: f64 = 0.3;
 
 /// Why executions of a kernel differ.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Variation {
     /// `nothing` (they are steady), `first`, `drift`, `gap`, `execution`, `bytes` or `unknown`.
     pub with: &'static str,
@@ -29,6 +30,7 @@ pub struct Variation {
     pub explains: f64,
     /// Mean of the fastest and of the slowest group; of all, if nothing explains them.
     pub fastest_us: f64,
+    /// The same of the slowest.
     pub slowest_us: f64,
 }
 

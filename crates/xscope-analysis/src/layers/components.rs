@@ -84,8 +84,11 @@ pub struct ComponentRule {
 
 /// Device time of one component.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ComponentRow {
+    /// The component.
     pub name: String,
+    /// Time without that of operations nested in it.
     pub self_us: f64,
     /// Share of all operations' self time; the shares of all components add up to 1.
     pub share: f64,

@@ -32,7 +32,9 @@ pub use crate::layers::scope::{NO_SCOPE, scope_path};
 
 /// One scope and what is in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerNode {
+    /// The scope's own name, without those that it is in.
     pub name: String,
     /// Self time of all operations in it and below it, over all devices.
     pub total_us: f64,
@@ -46,6 +48,7 @@ pub struct LayerNode {
 
 /// The layer tree and how sure it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayersReport {
     /// The tree; its root is the device work as a whole.
     #[serde(flatten)]
@@ -61,6 +64,7 @@ pub struct LayersReport {
     pub scoped_share: f64,
     /// Time in scopes of the backward pass.
     pub backward_us: f64,
+    /// By component (attention, MLP ...), of the whole model.
     pub components: Vec<ComponentRow>,
     /// Scope of each operation as a whole, by its meta: the heaviest of its members', or what all modules
     /// that launched it are in; absent from JSON.

@@ -15,6 +15,7 @@ const PROBES: &str = "/xscope_probe/";
 
 /// One place that holds memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllocationRow {
     /// The profile that it is from.
     pub profile: String,
@@ -22,6 +23,7 @@ pub struct AllocationRow {
     pub site: String,
     /// JAX's `buffer` or `executable`; empty if the profile does not say.
     pub kind: String,
+    /// What it holds.
     pub bytes: i64,
     /// Allocations that are alive; 0 if the profile does not count them.
     pub count: i64,
@@ -31,12 +33,19 @@ pub struct AllocationRow {
 
 /// One report of sglang-jax's memory profiler.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReportedMemory {
+    /// The file.
     pub report: String,
+    /// What the report is about.
     pub report_type: String,
+    /// The stage that it was made at.
     pub stage: String,
+    /// The layer that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<i64>,
+    /// All of it, in MiB (2^20 bytes).
+    #[serde(rename = "total_mib")]
     pub total_mb: f64,
     /// Largest first.
     pub tensors: Vec<TensorRow>,
@@ -44,10 +53,17 @@ pub struct ReportedMemory {
 
 /// A tensor of a [`ReportedMemory`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TensorRow {
+    /// The tensor's name.
     pub name: String,
+    /// Its size, in MiB (2^20 bytes).
+    #[serde(rename = "mib")]
     pub mb: f64,
+    /// Its lengths.
+    #[serde(rename = "dimensions")]
     pub shape: Vec<i64>,
+    /// The type of its elements.
     pub dtype: String,
 }
 

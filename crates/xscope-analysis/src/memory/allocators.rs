@@ -16,9 +16,21 @@ use crate::memory::usage::Usage;
 /// How many samples of a series are kept: the largest of each of as many equal parts of the window.
 const SAMPLES: usize = 200;
 
+/// What an allocator had in use at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct InUse {
+    /// From the start of the trace.
+    pub at_us: f64,
+    /// Bytes in use then.
+    pub bytes: Bytes,
+}
+
 /// One allocator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AllocatorRow {
+    /// The allocator's name; empty if it has none.
     pub name: String,
     /// Most bytes in use after any event of the window.
     pub peak_bytes: Bytes,
@@ -30,13 +42,18 @@ pub struct AllocatorRow {
     pub lifetime_peak_bytes: Bytes,
     /// What it may use.
     pub capacity_bytes: Bytes,
+    /// Allocations in the window.
+    #[serde(rename = "allocation_count")]
     pub allocations: u64,
+    /// Deallocations in the window.
+    #[serde(rename = "deallocation_count")]
     pub deallocations: u64,
+    /// The largest allocation that was asked for.
     pub largest_request_bytes: Bytes,
     /// Bytes in use at the last event minus those before the first: growth over the window.
     pub growth_bytes: i64,
-    /// Time from the start of the trace in microseconds and bytes in use, thinned out.
-    pub samples: Vec<(f64, Bytes)>,
+    /// What was in use over time, thinned out.
+    pub samples: Vec<InUse>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -138,7 +155,7 @@ fn summarise(name: String, mut events: Vec<Event>, zero: Picos) -> AllocatorRow 
     let part = events.len().div_ceil(SAMPLES).max(1);
     let samples = events.chunks(part).filter_map(|events| {
         let event = events.iter().max_by_key(|event| event.in_use)?;
-        Some(((event.at - zero).as_micros(), bytes(event.in_use)))
+        Some(InUse { at_us: (event.at - zero).as_micros(), bytes: bytes(event.in_use) })
     });
     let allocations = events.iter().filter(|event| event.is_allocation).count() as u64;
     AllocatorRow {

@@ -25,22 +25,38 @@ use crate::memory::allocations::AllocationRow;
 use crate::memory::planned::{PlannedRow, planned};
 use crate::memory::snapshots::{GrowthRow, growth};
 
+/// Live memory at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Live {
+    /// From the start of the trace.
+    pub at_us: f64,
+    /// What was live then.
+    pub mb: f64,
+}
+
 /// Live memory of one owner.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OwnerRow {
     /// `weights`, `kv`, `activations`, `other`.
     pub owner: String,
+    /// The most that was live.
     pub peak_mb: f64,
     /// The last sample of what was live.
     pub last_mb: f64,
+    /// Samples that were recorded.
+    #[serde(rename = "sample_count")]
     pub samples: u64,
-    /// What was live over time, microseconds from the start of the trace and MB: of many samples
-    /// the largest of each of as many equal groups as are kept.
-    pub series: Vec<(f64, f64)>,
+    /// What was live over time: of many samples the largest of each of as many equal groups as are
+    /// kept.
+    #[serde(rename = "samples")]
+    pub series: Vec<Live>,
 }
 
 /// Live memory while operations of one scope ran.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScopeRow {
     /// A layer or a component of one.
     pub scope: String,
@@ -52,6 +68,7 @@ pub struct ScopeRow {
 
 /// The memory section of a report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryReport {
     /// The largest sum over all owners at one moment.
     pub peak: Metric,
@@ -176,12 +193,12 @@ fn owners(trace: &Trace) -> Vec<OwnerRow> {
     rows
 }
 
-fn series(counter: &Counter, zero: Picos) -> Vec<(f64, f64)> {
+fn series(counter: &Counter, zero: Picos) -> Vec<Live> {
     let samples: Vec<(Picos, f64)> =
         counter.at.iter().copied().zip(counter.value.iter().copied()).collect();
     let largest = |group: &[(Picos, f64)]| {
         let &(at, bytes) = group.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        Some(((at - zero).as_micros(), bytes / BYTES_PER_MB))
+        Some(Live { at_us: (at - zero).as_micros(), mb: bytes / BYTES_PER_MB })
     };
     samples.chunks(samples.len().div_ceil(SERIES).max(1)).filter_map(largest).collect()
 }

@@ -27,14 +27,19 @@ const NAMED: usize = 20;
 
 /// The memory of one program on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedRow {
+    /// The program's name.
     pub program: String,
     /// All of it together: what must be free for the program to run.
     pub total_bytes: Bytes,
     /// What it is given, weights included; outputs that replace an argument count here.
     pub argument_bytes: Bytes,
+    /// What it returns.
     pub output_bytes: Bytes,
+    /// Constants.
     pub constant_bytes: Bytes,
+    /// What it needs while it runs.
     pub temporary_bytes: Bytes,
     /// Of the buffers that share a place over time, the most in use at once; absent if the
     /// compiler did not say when they are.
@@ -45,6 +50,7 @@ pub struct PlannedRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fragmentation: Option<f64>,
     /// By total, largest first; they add up to arguments and what is live at the peak.
+    #[serde(rename = "scopes")]
     pub layers: Vec<PlannedLayer>,
     /// The largest buffers at the peak.
     pub buffers: Vec<PlannedBuffer>,
@@ -52,9 +58,13 @@ pub struct PlannedRow {
 
 /// What a layer or a component of one needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedLayer {
+    /// The path of scopes; empty if there is none.
     pub scope: String,
+    /// The component; empty if unknown.
     pub component: String,
+    /// Arguments.
     pub argument_bytes: Bytes,
     /// In use when the program as a whole needs most; absent if the compiler did not say when its
     /// buffers are.
@@ -64,12 +74,15 @@ pub struct PlannedLayer {
 
 /// A buffer that is in use when the program needs most.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlannedBuffer {
     /// The instruction that makes it.
     pub name: String,
     /// As HLO writes it, `bf16[8,128]`.
     pub shape: String,
+    /// The path of scopes; empty if there is none.
     pub scope: String,
+    /// Its size.
     pub bytes: Bytes,
 }
 

@@ -18,6 +18,7 @@ const MIB: f64 = 1_048_576.0;
 
 /// One place or tensor over the snapshots.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GrowthRow {
     /// `profile` or `report`.
     pub source: &'static str,
@@ -26,6 +27,7 @@ pub struct GrowthRow {
     /// Snapshots that it was compared in, in their order.
     pub snapshots: Vec<String>,
     /// Bytes in each of them.
+    #[serde(rename = "snapshot_bytes")]
     pub bytes: Vec<i64>,
     /// The last minus the first.
     pub growth_bytes: i64,

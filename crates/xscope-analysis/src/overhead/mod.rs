@@ -25,13 +25,20 @@ use crate::overhead::span_costs::span_costs_us;
 
 /// What the windows of a run say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OverheadReport {
+    /// Items of a request.
     pub batch_size: u32,
+    /// Labels of a request.
     pub label_count: u32,
+    /// Requests in flight at once.
     pub concurrency: u32,
     /// Median of the windows that the others are compared to.
     pub p50_ms: Metric,
+    /// What each kind of recording costs.
+    #[serde(rename = "costs")]
     pub rows: Vec<OverheadRow>,
+    /// Whether answers change.
     pub answers: Vec<AnswersRow>,
     /// Of the intervals.
     pub confidence: f64,
@@ -39,8 +46,12 @@ pub struct OverheadReport {
 
 /// Whether answers change while something is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnswersRow {
+    /// What was recorded.
     pub recording: Recording,
+    /// Answers that were compared.
+    #[serde(rename = "compared")]
     pub answers: u64,
     /// Those that differ from the first one to an equal request.
     pub differ: u64,
@@ -48,16 +59,19 @@ pub struct AnswersRow {
 
 /// What one kind of recording costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OverheadRow {
     /// `probes`, `counted`, `basic`, `full`, `memory`, `scopes`.
     pub name: &'static str,
     /// What is added, and to what.
     pub what: &'static str,
     /// Change of the median latency that it makes.
+    #[serde(rename = "change_percent")]
     pub change: Metric,
     /// The interval that holds the change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub low_percent: Option<f64>,
+    /// Its upper end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub high_percent: Option<f64>,
     /// The smallest change that so many rounds would tell from none, four times out of five.
@@ -65,6 +79,7 @@ pub struct OverheadRow {
     pub detectable_percent: Option<f64>,
     /// What it may cost.
     pub budget_percent: f64,
+    /// The change against its budget.
     pub verdict: BudgetVerdict,
     /// Ratios that it was made of.
     pub rounds: u64,
@@ -72,13 +87,16 @@ pub struct OverheadRow {
 
 /// A change against its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetVerdict {
     /// The whole interval is.
     Within,
+    /// The whole interval is above the budget.
     Over,
     /// The budget is inside the interval: too few rounds, or too much noise.
     CannotTell,
+    /// Nothing was measured.
     NotMeasured,
 }
 
@@ -124,11 +142,11 @@ pub fn overhead(record: &OverheadRecord, trace: &Trace) -> OverheadReport {
         .iter()
         .map(|&(name, what, with, without, budget_percent)| {
             let ratios = log_ratios(&record.windows, with, without);
-            let left_out = record.left_out.iter().find(|(recording, _)| {
-                [with, without].contains(recording) && ratios.len() < FEWEST_FOR_INTERVAL
+            let left_out = record.left_out.iter().find(|it| {
+                [with, without].contains(&it.recording) && ratios.len() < FEWEST_FOR_INTERVAL
             });
             match left_out {
-                Some((_, why)) => not_measured(name, what, budget_percent, why.clone()),
+                Some(it) => not_measured(name, what, budget_percent, it.why.clone()),
                 None => row(name, what, budget_percent, &ratios),
             }
         })
@@ -338,7 +356,7 @@ fn snapshots_of<'a>(
 mod tests {
     use xscope_trace::Trace;
     use xscope_trace::metric::Status;
-    use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+    use xscope_trace::overhead::{NotRecorded, OverheadRecord, OverheadWindow, Recording};
 
     use super::{BudgetVerdict, OverheadRow, overhead};
 
@@ -391,7 +409,10 @@ mod tests {
         let row = basic(&few);
         assert_eq!((row.verdict, row.rounds), (BudgetVerdict::NotMeasured, 5));
         assert!(row.change.reason.unwrap().contains("5 rounds"));
-        few.left_out.push((Recording::Basic, "the server has no profiler".to_owned()));
+        few.left_out.push(NotRecorded {
+            recording: Recording::Basic,
+            why: "the server has no profiler".to_owned(),
+        });
         assert_eq!(basic(&few).change.reason.unwrap(), "the server has no profiler");
         // A window with a wrong answer measures something else.
         let mut failed = record(&[(10.0, 11.0); 6]);

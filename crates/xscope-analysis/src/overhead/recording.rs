@@ -30,27 +30,32 @@ const PROFILER: [&str; 8] = [
 
 /// What one recorder wrote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordingRow {
     /// `python_tracer`, `host_tracer`, `device_tracer`, `profiler`, or `spans` for what xscope's own
     /// recorders wrote.
     pub recorder: &'static str,
+    /// Events that it wrote.
     pub events: u64,
     /// Events over the trace's extent.
     pub events_per_sec: f64,
     /// Time in which it held some thread up; of tracers it is not known, of spans it is counted.
     pub time_us: Metric,
     /// Of the trace's extent.
+    #[serde(rename = "time_share")]
     pub share: Metric,
 }
 
 /// What one trace says of its own cost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordingReport {
     /// Bytes of profile for each second that it covers.
     pub bytes_per_sec: Metric,
+    /// What each recorder wrote.
     pub recorders: Vec<RecordingRow>,
     /// What windows of the run with more and less recording measured; absent if it has none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "overhead", skip_serializing_if = "Option::is_none")]
     pub measured: Option<OverheadReport>,
 }
 

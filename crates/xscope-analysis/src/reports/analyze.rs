@@ -4,7 +4,7 @@ use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
 
-use crate::compiles::{CompileRow, is_compile};
+use crate::compiles::is_compile;
 use crate::devices::collectives::is_rendezvous;
 use crate::devices::devices;
 use crate::devices::host_kinds::{is_copy_call, is_transfer};
@@ -14,9 +14,6 @@ use crate::kernels::row::Filter;
 use crate::kernels::sums::categories;
 use crate::kernels::work::Work;
 use crate::layers::components::ComponentRule;
-use crate::memory::allocations::reported_memory;
-use crate::memory::allocators::allocators;
-use crate::memory::memory;
 use crate::overhead::recording::recording;
 use crate::quality::facts::Facts;
 use crate::quality::quality;
@@ -24,7 +21,6 @@ use crate::reports::analyze_report::{AnalyzeReport, SCHEMA, sources};
 use crate::reports::degraded::degrade;
 use crate::reports::headlines::headlines;
 use crate::reports::passes::{Listed, OnDevices, Told};
-use crate::requests::request_report;
 
 /// Analyses a trace.
 pub fn analyze(trace: &Trace) -> AnalyzeReport {
@@ -51,18 +47,14 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let window = options.window.as_ref();
     let work = Work::of(trace, window, options.peaks);
     let listed = Listed::of(&work, &options.filter);
-    // What each device did when takes as much memory as why it idled, so one is gone before the other.
-    let (on_devices, memory) = rayon::join(
-        || OnDevices::of(trace, &options.filter, &listed.kernels),
-        || memory(trace, &listed.executions, &listed.allocations),
-    );
+    let on_devices = OnDevices::of(trace, &options.filter, &listed);
     let (first, last) = listed.extent;
     let (told, recording) = rayon::join(
-        || Told::of(&work, &options.rules, &listed, &on_devices.busy),
+        || Told::of(&work, &options.rules, &listed, &on_devices),
         || recording(trace, last - first, options.overhead.as_ref()),
     );
     let devices = devices(trace, &on_devices.busy);
-    let Listed { mut kernels, executions, compiles, allocations, .. } = listed;
+    let Listed { mut kernels, executions, compiles, .. } = listed;
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;
     }
@@ -77,7 +69,6 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         compiles: &compiles,
         layers: &told.layers,
     });
-    let compiling: Vec<_> = compiles.iter().map(CompileRow::extent).collect();
     let mut report = AnalyzeReport {
         schema: SCHEMA,
         framework,
@@ -94,11 +85,11 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         collectives: on_devices.collectives,
         categories: categories(&kernels),
         layers: told.layers,
-        requests: request_report(trace, window, &memory, &compiling),
-        memory,
-        allocators: allocators(trace),
-        allocations,
-        reported_memory: reported_memory(trace),
+        requests: told.requests,
+        memory: on_devices.memory,
+        allocators: listed.allocators,
+        allocations: listed.allocations,
+        reported_memory: listed.reported_memory,
         recording,
         devices,
         kernels,

@@ -24,12 +24,15 @@ use crate::requests::RequestsReport;
 use crate::section::Section;
 
 /// Version of [`AnalyzeReport`] as JSON.
-pub(crate) const SCHEMA: &str = "xscope/analyze/1";
+pub const SCHEMA: &str = "xscope/analyze/2";
 
 /// What a profile says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnalyzeReport {
+    /// The kind and the version of this document.
     pub schema: &'static str,
+    /// The files that were read.
     pub sources: Vec<SourceRow>,
     /// Slices on all tracks.
     pub events: u64,
@@ -40,9 +43,11 @@ pub struct AnalyzeReport {
     pub framework: Option<Framework>,
     /// What matters most, the largest share of the devices' windows first.
     pub headlines: Vec<Headline>,
+    /// What is wrong or worth knowing, worst first.
     pub quality: Vec<Finding>,
     /// Which kinds of figures the findings touch.
     pub degraded: Vec<DegradedRow>,
+    /// How busy each device was.
     pub devices: Vec<DeviceRow>,
     /// What each device's window went into.
     pub timeline: Vec<TimelineRow>,
@@ -56,10 +61,13 @@ pub struct AnalyzeReport {
     pub compiles: Vec<CompileRow>,
     /// By total time, largest first.
     pub collectives: Vec<CollectiveRow>,
+    /// Self time by category; the shares add up to 1.
     pub categories: Vec<CategoryRow>,
     /// By self time, largest first.
     pub kernels: Vec<KernelRow>,
+    /// The tree of scopes.
     pub layers: LayersReport,
+    /// Memory by owner and scope, planned by programs, and what grew.
     pub memory: MemoryReport,
     /// Device allocators that write events, by peak.
     pub allocators: Vec<AllocatorRow>,
@@ -68,15 +76,19 @@ pub struct AnalyzeReport {
     /// What sglang-jax reports of the tensors of its stages.
     pub reported_memory: Vec<ReportedMemory>,
     /// What recording cost, as far as the trace says.
+    #[serde(rename = "recording_cost")]
     pub recording: RecordingReport,
     /// Absent if the trace knows of no request, or if the report is part of one that has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "request_report", skip_serializing_if = "Option::is_none")]
     pub requests: Option<RequestsReport>,
 }
 
 /// Figures that a finding touches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DegradedRow {
+    /// The kind of figures: each metric of the kind is degraded, with the finding as reason.
+    #[serde(rename = "figure_kind")]
     pub figures: Figures,
     /// The code of the finding.
     pub code: Code,
@@ -86,10 +98,16 @@ pub struct DegradedRow {
 
 /// One file that was read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SourceRow {
+    /// The file, as given.
     pub path: String,
+    /// `xplane`, `chrome_json`, `xspan`, `pprof`, `memory_report`, `server_log`, `requests` ...
     pub format: &'static str,
+    /// Its size.
     pub bytes: u64,
+    /// The machine; empty if unknown.
+    #[serde(rename = "hostname")]
     pub host: String,
     /// Where its time zero lies on the report's time axis.
     pub offset_us: f64,

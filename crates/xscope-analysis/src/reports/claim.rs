@@ -13,6 +13,7 @@ const LONGEST_NAME: usize = 80;
 
 /// What a share is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// From the first operation of each device to its last, over all devices.
@@ -153,15 +154,18 @@ pub(crate) struct Claim {
 
 /// One of the findings that matter most.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Headline {
     /// What it is about, and the section that has the details.
     pub section: Section,
     /// Share of the devices' windows that it is about; of compilations, of the capture.
     pub share: f64,
+    /// The finding, as a sentence.
     pub text: String,
     /// What to do about it.
     pub next: String,
     /// The numbers in `text`, and the rows of the section that they are told from.
+    #[serde(rename = "numbers")]
     pub figures: Vec<ClaimFigure>,
     /// When what is to be done helps; empty if always.
     pub holds_if: &'static str,
@@ -174,13 +178,16 @@ pub struct Headline {
 
 /// A number of a sentence.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimFigure {
+    /// The number.
     pub value: f64,
     /// `1` for a share.
     pub unit: &'static str,
     /// What it is a share of.
     pub of: Basis,
     /// The rows of the section that it is told from, by name; empty if all of them.
+    #[serde(rename = "row_names")]
     pub rows: Vec<String>,
 }
 

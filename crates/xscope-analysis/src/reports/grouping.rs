@@ -3,22 +3,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use xscope_trace::Picos;
 use xscope_trace::stats::{as_f64, mean_micros, share};
+use xscope_trace::{Metric, Picos};
 
 use crate::kernels::row::KernelRow;
 use crate::layers::components::{ComponentRule, component};
 use crate::layers::scope::NO_SCOPE;
 use crate::reports::analyze_report::AnalyzeReport;
 
+/// The version of [`GroupsReport`] as JSON.
+pub const SCHEMA: &str = "xscope/groups/1";
+
+/// Kernels taken together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GroupsReport {
+    /// The kind and the version of this document.
+    pub schema: &'static str,
+    /// What they are taken together by.
+    pub by: GroupBy,
+    /// By self time, largest first.
+    pub groups: Vec<GroupRow>,
+}
+
 /// What kernels are taken together by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
+#[serde(rename_all = "lowercase")]
 pub enum GroupBy {
+    /// The operation's name.
     Name,
+    /// The path of scopes.
     Scope,
+    /// HLO's category.
     Category,
+    /// The program.
     Program,
+    /// The device.
     Device,
+    /// The component.
     Component,
 }
 
@@ -35,20 +58,28 @@ impl GroupBy {
 
 /// Kernels of one group.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GroupRow {
+    /// What they have in common.
     pub group: String,
     /// Different operations.
+    #[serde(rename = "kernel_count")]
     pub kernels: u64,
+    /// Devices that they ran on.
+    #[serde(rename = "device_count")]
     pub devices: u64,
+    /// Executions.
     pub count: u64,
+    /// Their time together.
     pub total_us: f64,
+    /// Time without that of operations nested in it.
     pub self_us: f64,
     /// Of all kernels' self time; the shares of all groups add up to 1.
     pub share: f64,
+    /// Mean duration.
     pub mean_us: f64,
     /// Floating-point operations over self time, of those kernels whose cost is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flops_per_sec: Option<f64>,
+    pub flops_per_sec: Metric,
 }
 
 #[derive(Default)]
@@ -63,7 +94,7 @@ struct GroupSums<'a> {
 }
 
 /// The kernels of a report by group, by self time.
-pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> Vec<GroupRow> {
+pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> GroupsReport {
     let mut groups: BTreeMap<String, GroupSums<'_>> = BTreeMap::new();
     for kernel in &report.kernels {
         let group = groups.entry(key(report, kernel, by, rules)).or_default();
@@ -91,10 +122,15 @@ pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> 
             self_us: sums.own.as_micros(),
             share: share(sums.own, whole),
             mean_us: mean_micros(sums.total, sums.count),
-            flops_per_sec: (secs > 0.0).then(|| sums.flops / secs),
+            flops_per_sec: Metric::known(
+                (secs > 0.0).then(|| sums.flops / secs),
+                "FLOP/s",
+                "the cost of none of its kernels is known",
+            ),
         }
     };
-    groups.into_iter().map(row).collect()
+    let groups = groups.into_iter().map(row).collect();
+    GroupsReport { schema: SCHEMA, by, groups }
 }
 
 fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[ComponentRule]) -> String {

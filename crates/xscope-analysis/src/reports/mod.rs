@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod analyze_report;
+pub mod capture_report;
 pub mod claim;
 pub mod command;
 pub(crate) mod degraded;
@@ -11,5 +12,6 @@ pub mod memory_files;
 pub(crate) mod passes;
 pub mod profile;
 pub mod profile_report;
+pub mod section_report;
 pub mod targets;
 pub mod totals;

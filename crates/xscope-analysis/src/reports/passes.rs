@@ -21,7 +21,10 @@ use crate::kernels::variation::Variation;
 use crate::kernels::work::Work;
 use crate::layers::components::ComponentRule;
 use crate::layers::{LayersReport, layers};
-use crate::memory::allocations::{AllocationRow, allocations};
+use crate::memory::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
+use crate::memory::allocators::{AllocatorRow, allocators};
+use crate::memory::{MemoryReport, memory};
+use crate::requests::{RequestsReport, request_report};
 
 /// What happened, one by one.
 #[derive(Default)]
@@ -30,6 +33,8 @@ pub(super) struct Listed {
     pub executions: Vec<Execution>,
     pub compiles: Vec<CompileRow>,
     pub allocations: Vec<AllocationRow>,
+    pub allocators: Vec<AllocatorRow>,
+    pub reported_memory: Vec<ReportedMemory>,
     /// When the first event began and the last one ended.
     pub extent: (Picos, Picos),
 }
@@ -46,14 +51,17 @@ impl Listed {
             scope.spawn(|_| listed.executions = executions(trace));
             scope.spawn(|_| listed.compiles = compiles(trace, work.window));
             scope.spawn(|_| listed.allocations = allocations(trace));
+            scope.spawn(|_| listed.allocators = allocators(trace));
+            scope.spawn(|_| listed.reported_memory = reported_memory(trace));
             scope.spawn(|_| listed.extent = trace.extent().unwrap_or_default());
         });
         listed
     }
 }
 
-/// What each device did when.
+/// What each device did when, and what filled its memory.
 pub(super) struct OnDevices {
+    pub memory: MemoryReport,
     pub timeline: Vec<TimelineRow>,
     pub collectives: Vec<CollectiveRow>,
     /// When any operation ran, wanted or not.
@@ -68,16 +76,14 @@ struct OnDevice {
 }
 
 impl OnDevices {
-    pub(super) fn of(trace: &Trace, filter: &Filter, kernels: &[KernelRow]) -> Self {
-        let classes = classes(trace, kernels);
-        let rendezvous = Rendezvous::of(trace);
-        let of_device = |device| {
-            let (row, Activity { computation, any }) = timeline(trace, device, &classes);
-            let runs = runs(trace, device, &classes, &rendezvous, &computation);
-            OnDevice { row, busy: any, runs }
-        };
-        let devices: Vec<DeviceId> = trace.devices.ids().collect();
-        let devices: Vec<OnDevice> = devices.into_par_iter().map(of_device).collect();
+    pub(super) fn of(trace: &Trace, filter: &Filter, listed: &Listed) -> Self {
+        let kernels = &listed.kernels;
+        // As memory of this process goes, what devices did is as large as why they idled, so one is
+        // gone before the other.
+        let (memory, devices) = rayon::join(
+            || memory(trace, &listed.executions, &listed.allocations),
+            || on_each_device(trace, kernels),
+        );
         let (mut rows, mut wanted, mut ran) = (Vec::new(), Vec::new(), Vec::new());
         for OnDevice { row, busy, runs } in devices {
             rows.push(row);
@@ -89,8 +95,20 @@ impl OnDevices {
             true => wanted.into(),
             false => busy(trace),
         };
-        Self { timeline: rows, collectives: collectives(trace, kernels, &ran), busy }
+        Self { memory, timeline: rows, collectives: collectives(trace, kernels, &ran), busy }
     }
+}
+
+fn on_each_device(trace: &Trace, kernels: &[KernelRow]) -> Vec<OnDevice> {
+    let classes = classes(trace, kernels);
+    let rendezvous = Rendezvous::of(trace);
+    let of_device = |device| {
+        let (row, Activity { computation, any }) = timeline(trace, device, &classes);
+        let runs = runs(trace, device, &classes, &rendezvous, &computation);
+        OnDevice { row, busy: any, runs }
+    };
+    let devices: Vec<DeviceId> = trace.devices.ids().collect();
+    devices.into_par_iter().map(of_device).collect()
 }
 
 /// What is told of what happened.
@@ -102,6 +120,7 @@ pub(super) struct Told {
     pub varies: Vec<Option<Variation>>,
     pub programs: Vec<ProgramRow>,
     pub steps: StepsReport,
+    pub requests: Option<RequestsReport>,
 }
 
 impl Told {
@@ -109,10 +128,11 @@ impl Told {
         work: &Work<'_>,
         rules: &[ComponentRule],
         listed: &Listed,
-        busy: &IdVec<DeviceId, Intervals>,
+        OnDevices { busy, memory, .. }: &OnDevices,
     ) -> Self {
-        let trace = work.trace;
+        let (trace, window) = (work.trace, work.window);
         let Listed { kernels, executions, compiles, .. } = listed;
+        let compiled: Vec<_> = compiles.iter().map(CompileRow::extent).collect();
         let mut told = Self::default();
         rayon::scope(|scope| {
             scope.spawn(|_| told.idle = idle(trace, busy, compiling(compiles)));
@@ -120,6 +140,7 @@ impl Told {
             scope.spawn(|_| told.varies = variations(work, kernels));
             scope.spawn(|_| told.programs = programs(trace, executions));
             scope.spawn(|_| told.steps = steps_of(trace, executions, busy));
+            scope.spawn(|_| told.requests = request_report(trace, window, memory, &compiled));
         });
         told
     }

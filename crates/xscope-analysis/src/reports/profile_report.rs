@@ -12,14 +12,16 @@ use crate::requests::profiled::Profiled;
 use crate::requests::stages::StageRow;
 
 /// Version of [`ProfileReport`] as JSON.
-pub(crate) const SCHEMA: &str = "xscope/profile/1";
+pub const SCHEMA: &str = "xscope/profile/2";
 
 /// What a profiled run says.
 ///
 /// The fields of [`Profiled`] at its top are those of the typical request: the measured one whose
 /// latency is the median.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProfileReport {
+    /// The kind and the version of this document.
     pub schema: &'static str,
     /// The run directory, as given to the command.
     pub run_dir: String,
@@ -27,12 +29,18 @@ pub struct ProfileReport {
     pub complete: bool,
     #[serde(flatten)]
     pub typical: Profiled,
+    /// How many requests there were, and of what kind.
+    #[serde(rename = "request_counts")]
     pub requests: RequestCounts,
+    /// Latency from the intended send time.
     pub latency: Latency,
+    /// Where their time went, in the order of the pipeline; the shares add up to 1.
     pub stages: Vec<StageRow>,
+    /// The slowest measured request; `null` if none was measured.
     pub slowest: Option<Profiled>,
     /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
     pub points: Vec<RequestPoint>,
+    /// All batches together; `null` if the files know of none.
     pub batches: Option<BatchSummary>,
     /// What recording does to latency; absent if it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]

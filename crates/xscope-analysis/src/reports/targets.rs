@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xscope_trace::results::{CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck};
+use xscope_trace::Metric;
+use xscope_trace::results::{Better, CheckOutcome, Judgement, PointResult, Results, TargetCheck};
 
 use crate::error::{Error, Result};
 use crate::reports::profile_report::ProfileReport;
@@ -26,7 +27,7 @@ enum Of {
 struct Target {
     name: &'static str,
     of: Of,
-    higher_is_better: bool,
+    better: Better,
     target: f64,
     alert: f64,
 }
@@ -38,9 +39,9 @@ pub struct Targets(Vec<Target>);
 impl Default for Targets {
     fn default() -> Self {
         let lower =
-            |name, of, target, alert| Target { name, of, higher_is_better: false, target, alert };
+            |name, of, target, alert| Target { name, of, better: Better::Lower, target, alert };
         let higher = |name, of, target, alert| Target {
-            higher_is_better: true,
+            better: Better::Higher,
             ..lower(name, of, target, alert)
         };
         Self(vec![
@@ -58,11 +59,14 @@ impl Default for Targets {
 
 /// Other limits for one target.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The target is met by what is better.
+    #[serde(rename = "target_limit", alias = "target", skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What is worse is an alert.
+    #[serde(rename = "alert_limit", alias = "alert", skip_serializing_if = "Option::is_none")]
     pub alert: Option<f64>,
 }
 
@@ -85,16 +89,17 @@ impl Targets {
             };
             target.target = limits.target.unwrap_or(target.target);
             target.alert = limits.alert.unwrap_or(target.alert);
-            let (good, bad) = match target.higher_is_better {
-                true => (target.target, target.alert),
-                false => (target.alert, target.target),
+            let (good, bad) = match target.better {
+                Better::Higher => (target.target, target.alert),
+                Better::Lower => (target.alert, target.target),
             };
             // Also refuses what is no number.
             if !(good >= bad && bad >= 0.0) {
+                let check = target.missing();
                 return Err(Error::TargetOrder {
                     name: name.clone(),
-                    wanted: target.wanted(),
-                    alert: target.alarming(),
+                    wanted: check.wanted(),
+                    alert: check.alarming(),
                 });
             }
         }
@@ -117,7 +122,7 @@ impl Target {
             Of::P50(_) => "p50_ms".to_owned(),
             Of::P99(_) => "p99_ms".to_owned(),
             Of::ItemsPerSec(_) => "throughput_items_per_sec".to_owned(),
-            Of::Stage(stage) => format!("{stage}_share"),
+            Of::Stage(stage) => format!("{stage}_percent"),
             Of::PeakHbm => "peak_hbm_mb".to_owned(),
         }
     }
@@ -129,19 +134,9 @@ impl Target {
         }
     }
 
-    fn wanted(&self) -> String {
-        let sign = if self.higher_is_better { '>' } else { '<' };
-        format!("{sign} {} {}", self.target, self.unit())
-    }
-
-    fn alarming(&self) -> String {
-        let sign = if self.higher_is_better { '<' } else { '>' };
-        format!("{sign} {} {}", self.alert, self.unit())
-    }
-
     fn outcome(&self, value: Option<f64>) -> CheckOutcome {
         // So that less is better in both cases.
-        let sign = if self.higher_is_better { -1.0 } else { 1.0 };
+        let sign = if self.better == Better::Higher { -1.0 } else { 1.0 };
         match value {
             None => CheckOutcome::Unknown,
             Some(value) if sign * value < sign * self.target => CheckOutcome::Met,
@@ -150,15 +145,16 @@ impl Target {
         }
     }
 
-    fn check(&self, point: &str, value: Figure) -> TargetCheck {
+    fn check(&self, point: &str, measured: Metric) -> TargetCheck {
         TargetCheck {
             name: self.name.to_owned(),
             point: point.to_owned(),
             metric: self.metric(),
-            outcome: self.outcome(value.value()),
-            value,
-            target: self.wanted(),
-            alert: self.alarming(),
+            outcome: self.outcome(measured.value),
+            measured,
+            better: self.better,
+            target_limit: self.target,
+            alert_limit: self.alert,
         }
     }
 
@@ -167,7 +163,7 @@ impl Target {
             Some(items) => format!("measure requests of {items} items: --batch-sizes {items}"),
             None => "no request says it".to_owned(),
         };
-        self.check("", Figure::unavailable(self.unit(), reason))
+        self.check("", Metric::unavailable(self.unit(), reason))
     }
 }
 
@@ -175,13 +171,13 @@ impl Target {
 pub(crate) fn check_profile(report: &ProfileReport, targets: &Targets) -> Vec<TargetCheck> {
     let latency = &report.latency;
     let value = |target: &Target| match target.of {
-        Of::P50(_) => Some(latency.p50_ms.clone().into()),
-        Of::P99(_) => Some(latency.p99_ms.clone().into()),
-        Of::ItemsPerSec(_) => Some(latency.items_per_sec.clone().into()),
-        Of::PeakHbm => Some(report.typical.peak_hbm_mb.clone().into()),
+        Of::P50(_) => Some(latency.p50_ms.clone()),
+        Of::P99(_) => Some(latency.p99_ms.clone()),
+        Of::ItemsPerSec(_) => Some(latency.items_per_sec.clone()),
+        Of::PeakHbm => Some(report.typical.peak_hbm_mb.clone()),
         Of::Stage(name) => {
             let stage = report.stages.iter().find(|stage| stage.name == name)?;
-            Some(Figure::Value(100.0 * stage.share))
+            Some(Metric::valid(100.0 * stage.share, "%"))
         }
     };
     let check = |target: &Target| {
@@ -202,7 +198,7 @@ pub fn check_results(results: &Results, targets: &Targets) -> Vec<TargetCheck> {
         checks.extend(results.results.iter().filter_map(|point| {
             let value = point_figure(target, point)?;
             let value = match point.verdict.status {
-                Judgement::Invalid => Figure::unavailable(target.unit(), "the point is invalid"),
+                Judgement::Invalid => Metric::unavailable(target.unit(), "the point is invalid"),
                 _ => value,
             };
             Some(target.check(&point.point, value))
@@ -215,7 +211,7 @@ pub fn check_results(results: &Results, targets: &Targets) -> Vec<TargetCheck> {
 }
 
 /// The figure of a point, if the target is for it.
-fn point_figure(target: &Target, point: &PointResult) -> Option<Figure> {
+fn point_figure(target: &Target, point: &PointResult) -> Option<Metric> {
     if target.items().is_some_and(|items| point.shape.batch_size.map(u64::from) != Some(items)) {
         return None;
     }
@@ -223,11 +219,11 @@ fn point_figure(target: &Target, point: &PointResult) -> Option<Figure> {
         Of::P50(_) => Some(point.latency.p50_ms.clone()),
         Of::P99(_) => Some(point.latency.p99_ms.clone()),
         Of::ItemsPerSec(_) => Some(point.throughput_items_per_sec.clone()),
-        Of::PeakHbm => point.peak_hbm_mb.value().map(|_| point.peak_hbm_mb.clone()),
+        Of::PeakHbm => point.peak_hbm_mb.value.map(|_| point.peak_hbm_mb.clone()),
         Of::Stage(name) => {
             let (stage, whole) =
-                (point.server_ms.get(name.name())?, point.from_sent.mean_ms.value()?);
-            (whole > 0.0).then(|| Figure::Value(100.0 * stage / whole))
+                (point.server_ms.get(name.name())?, point.from_sent.mean_ms.value?);
+            (whole > 0.0).then(|| Metric::valid(100.0 * stage / whole, "%"))
         }
     }
 }
@@ -235,23 +231,23 @@ fn point_figure(target: &Target, point: &PointResult) -> Option<Figure> {
 /// What a million items cost at each valid point, in the currency of `price_per_hour`.
 pub fn add_cost(results: &mut Results, price_per_hour: f64) {
     for point in &mut results.results {
-        let rate = point.throughput_items_per_sec.value().filter(|&rate| rate > 0.0);
+        let rate = point.throughput_items_per_sec.value.filter(|&rate| rate > 0.0);
         let spoiled = point.verdict.spoils("throughput_items_per_sec");
         let cost = rate.map(|rate| price_per_hour / 3600.0 / rate * 1e6);
         point.cost_per_million_items = Some(match cost {
-            Some(cost) if !spoiled => Figure::Value(cost),
-            Some(cost) => Figure::Value(cost).degraded("1", "the throughput is not valid"),
-            None => Figure::unavailable("1", "no items per second were measured"),
+            Some(cost) if !spoiled => Metric::valid(cost, "1"),
+            Some(cost) => Metric::degraded(cost, "1", "the throughput is not valid"),
+            None => Metric::unavailable("1", "no items per second were measured"),
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use xscope_trace::Metric;
     use xscope_trace::Trace;
     use xscope_trace::results::{
-        Cause, CauseKind, CheckOutcome, Durations, Figure, PointResult, PointShape, Results,
-        Verdict,
+        Cause, CauseKind, CheckOutcome, Durations, PointResult, PointShape, Results, Verdict,
     };
 
     use super::{Limits, Overrides, Targets, add_cost, check_results};
@@ -261,8 +257,8 @@ mod tests {
         PointResult {
             point: format!("b{items}_l2"),
             shape: PointShape { batch_size: Some(items), ..PointShape::default() },
-            latency: Durations { p50_ms: Figure::Value(p50_ms), ..Durations::default() },
-            throughput_items_per_sec: Figure::Value(rate),
+            latency: Durations { p50_ms: Metric::valid(p50_ms, "ms"), ..Durations::default() },
+            throughput_items_per_sec: Metric::valid(rate, "items/s"),
             ..PointResult::default()
         }
     }
@@ -286,7 +282,7 @@ mod tests {
         let missing = check_results(&results, &targets);
         let missing = missing.iter().find(|check| check.name == "batch_32").unwrap();
         assert_eq!(missing.outcome, CheckOutcome::Unknown);
-        assert!(format!("{:?}", missing.value).contains("--batch-sizes 32"));
+        assert!(format!("{:?}", missing.measured).contains("--batch-sizes 32"));
 
         let cause =
             Cause { cause: CauseKind::ServerDied, detail: String::new(), spoils: Vec::new() };
@@ -319,7 +315,7 @@ mod tests {
     fn what_was_not_measured_is_unknown_and_says_how_to_measure_it() {
         let checks = profile(&Trace::default(), &RunFacts::default()).checks;
         assert!(checks.iter().all(|check| check.outcome == CheckOutcome::Unknown));
-        assert!(format!("{:?}", checks[0].value).contains("--batch-sizes 1"));
+        assert!(format!("{:?}", checks[0].measured).contains("--batch-sizes 1"));
     }
 
     #[test]
@@ -328,7 +324,7 @@ mod tests {
         results.results.push(PointResult::default());
         add_cost(&mut results, 1.8);
         let costs = results.results.iter().map(|point| point.cost_per_million_items.as_ref());
-        let costs: Vec<_> = costs.map(|cost| cost.unwrap().value()).collect();
+        let costs: Vec<_> = costs.map(|cost| cost.unwrap().value).collect();
         assert_eq!(costs, [Some(1.0), None]);
     }
 }

@@ -13,13 +13,20 @@ use crate::requests::view::RequestView;
 
 /// One batch.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchRow {
+    /// Its number, as its recorder calls it.
     pub batch: String,
     /// `prefill` or `decode`.
     pub stage: &'static str,
+    /// Sequences in it.
+    #[serde(rename = "sequences")]
     pub rows: u64,
+    /// Tokens that requests asked for.
     pub tokens: u64,
+    /// Tokens with the padding; 0 if no span says it.
     pub padded_tokens: u64,
+    /// Device time.
     pub device_ms: f64,
     /// Unavailable if the recorder does not say what it was padded to.
     pub padding_share: Metric,
@@ -29,8 +36,11 @@ pub struct BatchRow {
 
 /// What a batch did for one request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchShare {
+    /// The request's id.
     pub request: String,
+    /// Device time.
     pub device_ms: f64,
 }
 

@@ -44,10 +44,14 @@ impl BatchView {
 
 /// All batches together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchSummary {
+    /// How many batches there were.
     pub count: u64,
     /// Sequences per batch, on average.
+    #[serde(rename = "mean_sequences")]
     pub mean_rows: f64,
+    /// Device time.
     pub device_ms: f64,
     /// Share of device time spent on padding; unavailable where the spans count no tokens.
     pub padding_share: Metric,
@@ -57,12 +61,17 @@ pub struct BatchSummary {
 
 /// Device time of one kind of work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchPart {
     /// `prefill` (what requests asked for; with the padding where tokens are not counted),
     /// `padding`, or `decode` (steps that make a further token, which scoring throws away).
     pub name: &'static str,
+    /// Batches with such work.
+    #[serde(rename = "count")]
     pub batches: u64,
+    /// Device time.
     pub device_ms: f64,
+    /// Of the device time of all.
     pub share: f64,
 }
 

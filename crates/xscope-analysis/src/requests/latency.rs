@@ -17,35 +17,57 @@ const POINTS: usize = 1000;
 
 /// Latency of the measured requests, from the intended send time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
+    /// Measured requests.
     pub n: u64,
+    /// The median.
     pub p50_ms: Metric,
+    /// 95 % take no longer; needs 20 samples.
     pub p95_ms: Metric,
+    /// 99 % take no longer; needs 100 samples.
     pub p99_ms: Metric,
+    /// The mean.
     pub mean_ms: Metric,
     /// Items that were scored per second of the measured window.
     pub items_per_sec: Metric,
     /// How many requests took how long; the bins grow by a constant factor.
     pub histogram: Vec<Bin>,
-    /// Percentages, and the latency in ms that so many do not exceed; only those that have a
-    /// sample above them.
-    pub percentiles: Vec<(f64, f64)>,
+    /// Percentiles that have a sample above them.
+    pub percentiles: Vec<PercentilePoint>,
+}
+
+/// One percentile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PercentilePoint {
+    /// Which one: 99.9 of 100 requests take no longer.
+    pub percent: f64,
+    /// The latency that so many do not exceed.
+    pub latency_ms: f64,
 }
 
 /// A bar of a histogram: `from_ms` is in it, `to_ms` only in the last one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bin {
+    /// Where it begins.
     pub from_ms: f64,
+    /// Where it ends.
     pub to_ms: f64,
+    /// Requests in it.
     pub count: u64,
 }
 
 /// One measured request on the time axis of the trace.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestPoint {
+    /// The answer's `x-request-id`, else the one that was sent.
     pub request_id: String,
     /// From the start of the trace to when it was due.
     pub start_us: f64,
+    /// From the intended send time to the last byte of the answer.
     pub latency_ms: f64,
 }
 
@@ -87,9 +109,11 @@ fn histogram(times: &[Picos]) -> Vec<Bin> {
 }
 
 /// Percentiles of sorted times, as far out as there are samples.
-fn tail(times: &[Picos]) -> Vec<(f64, f64)> {
-    let point =
-        |percentile: Percentile| Some((percentile.percent(), millis(percentile.given(times)?)));
+fn tail(times: &[Picos]) -> Vec<PercentilePoint> {
+    let point = |percentile: Percentile| {
+        let latency_ms = millis(percentile.given(times)?);
+        Some(PercentilePoint { percent: percentile.percent(), latency_ms })
+    };
     Percentile::CURVE.into_iter().filter_map(point).collect()
 }
 
@@ -122,7 +146,7 @@ fn items_per_sec(measured: &[&RequestView]) -> Metric {
 mod tests {
     use xscope_trace::Picos;
 
-    use super::{histogram, tail};
+    use super::{PercentilePoint, histogram, tail};
 
     #[test]
     fn a_histogram_counts_every_request_once() {
@@ -139,7 +163,8 @@ mod tests {
     #[test]
     fn a_percentile_without_a_sample_above_it_is_left_out() {
         let times: Vec<Picos> = (1..=100).map(|ms| Picos(ms * 1_000_000_000)).collect();
-        assert_eq!(tail(&times).last(), Some(&(99.0, 99.0)));
+        let last = PercentilePoint { percent: 99.0, latency_ms: 99.0 };
+        assert_eq!(tail(&times).last(), Some(&last));
         assert_eq!(tail(&times[..1]), []);
     }
 }

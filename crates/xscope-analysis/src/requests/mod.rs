@@ -33,18 +33,25 @@ use crate::requests::view::{RequestView, requests_of};
 
 /// What a trace says of its requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestsReport {
+    /// How many requests there were, and of what kind.
+    #[serde(rename = "request_counts")]
     pub requests: RequestCounts,
+    /// Latency from the intended send time.
     pub latency: Latency,
+    /// Where their time went, in the order of the pipeline; the shares add up to 1.
     pub stages: Vec<StageRow>,
     /// The measured request with the median latency.
     pub typical: Option<Profiled>,
+    /// The slowest measured request; `null` if none was measured.
     pub slowest: Option<Profiled>,
     /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
     pub points: Vec<RequestPoint>,
     /// The slowest 1 % against the others; absent if there are no others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowReport>,
+    /// All batches together; `null` if the files know of none.
     pub batches: Option<BatchSummary>,
     /// Every batch that a recorder gave an identity.
     pub batch_rows: Vec<BatchRow>,
@@ -54,9 +61,16 @@ pub struct RequestsReport {
 
 /// How many requests there were, and of what kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RequestCounts {
+    /// Requests in the figures.
+    #[serde(rename = "measured_requests")]
     pub measured: u64,
+    /// Requests that warmed the server up; in no figure.
+    #[serde(rename = "warmup_requests")]
     pub warmup: u64,
+    /// Measured requests without a right answer.
+    #[serde(rename = "failed_requests")]
     pub failed: u64,
 }
 

@@ -14,27 +14,41 @@ use xscope_trace::stage::{Stage, StageName};
 
 /// One profiled request, with the names that users of the Score API have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Profiled {
+    /// The answer's `x-request-id`, else the one that was sent.
     pub request_id: String,
+    /// From the intended send time to the last byte of the answer.
     pub total_latency_ms: f64,
+    /// Time in the stage `tokenize`.
     pub tokenization_ms: Metric,
+    /// Time in the stage `queue.wait`.
     pub queue_wait_ms: Metric,
+    /// Time in the stage `forward`.
     pub model_forward_ms: Metric,
     /// Of that, what the tokens took that only fill its batches up.
     pub padding_ms: Metric,
+    /// Time in the stage `logprob.extract`.
     pub logprob_extraction_ms: Metric,
+    /// Time in the stage `softmax`.
     pub softmax_ms: Metric,
-    /// Sequences in the largest batch that it was part of.
-    pub batch_size: Metric,
+    /// Sequences in the largest batch that it was part of; `null` if none is known.
+    pub batch_size: Option<u64>,
+    /// Items that were scored.
     pub num_items: u64,
+    /// Labels of each item.
     pub num_label_tokens: u64,
     /// Tokens of each of its sequences, as the server counted them; empty if it does not say.
     pub sequence_lengths: Vec<u64>,
     /// Tokens of all its sequences together.
+    #[serde(rename = "total_tokens")]
     pub tokens: Metric,
     /// Its share of the device time of its batches, by tokens.
+    #[serde(rename = "device_share_ms")]
     pub device_ms: Metric,
+    /// The most device memory in use.
     pub peak_hbm_mb: Metric,
+    /// The most that activations took.
     pub activation_memory_mb: Metric,
     /// What the server calls its model; absent if it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +58,7 @@ pub struct Profiled {
     pub hardware: Option<String>,
     /// Every stage with its milliseconds, in the order of the pipeline; they add up to
     /// `total_latency_ms`.
+    #[serde(rename = "waterfall_ms")]
     pub waterfall: BTreeMap<StageName, f64>,
 }
 
@@ -83,7 +98,7 @@ pub(crate) fn profiled(
         padding_ms: padding_ms(view, &mine),
         logprob_extraction_ms: stage(Stage::LogprobExtract),
         softmax_ms: stage(Stage::Softmax),
-        batch_size: count(mine.iter().map(|batch| batch.rows).max().unwrap_or(0)),
+        batch_size: mine.iter().map(|batch| batch.rows).max(),
         num_items: view.items,
         num_label_tokens: view.labels,
         sequence_lengths: view.sequence_tokens.clone(),
@@ -134,7 +149,7 @@ pub(crate) fn no_request() -> Profiled {
         padding_ms: none("ms"),
         logprob_extraction_ms: none("ms"),
         softmax_ms: none("ms"),
-        batch_size: none("1"),
+        batch_size: None,
         num_items: 0,
         num_label_tokens: 0,
         sequence_lengths: Vec::new(),

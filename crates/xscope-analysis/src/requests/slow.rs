@@ -9,26 +9,36 @@ use xscope_trace::stats::{as_f64, millis};
 use xscope_trace::{Metric, Picos};
 
 use crate::requests::batches::BatchView;
-use crate::requests::stages::stages;
+use crate::requests::stages::{StageRow, stages};
 use crate::requests::view::RequestView;
 
 /// The slowest 1 % of the requests, at least one, against the others.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowReport {
+    /// How many are slow.
+    #[serde(rename = "slow_requests")]
     pub slow: u64,
+    /// How many are not.
+    #[serde(rename = "other_requests")]
     pub others: u64,
     /// Latency of the fastest of the slow ones.
     pub from_ms: f64,
     /// By what they add to a slow request, largest first.
     pub stages: Vec<SlowStage>,
+    /// What else slow requests have more or less of.
     pub traits: Vec<TraitRow>,
 }
 
 /// Mean time in a stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SlowStage {
+    /// The stage.
     pub name: String,
+    /// Mean of the slow requests.
     pub slow_ms: f64,
+    /// Mean of the others.
     pub others_ms: f64,
     /// The difference.
     pub added_ms: f64,
@@ -36,12 +46,17 @@ pub struct SlowStage {
 
 /// A mean over the slow requests and over the others.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TraitRow {
     /// `batch_size` (of a request's largest batch), `batches` (that it was cut into), `items`,
     /// `tokens`, `in_compile` (share of the
     /// requests that were in flight while a host thread compiled).
     pub name: &'static str,
+    /// Mean of the slow requests.
+    #[serde(rename = "slow_mean")]
     pub slow: Metric,
+    /// Mean of the others.
+    #[serde(rename = "others_mean")]
     pub others: Metric,
 }
 
@@ -59,7 +74,8 @@ pub(crate) fn slow(
     }
     let sides = [slow, others];
     let means = sides.map(|views| -> BTreeMap<String, f64> {
-        stages(views).into_iter().map(|row| (row.name.to_string(), row.mean_ms)).collect()
+        let mean = |row: StageRow| Some((row.name.to_string(), row.mean_ms.value?));
+        stages(views).into_iter().filter_map(mean).collect()
     });
     let names: BTreeSet<&String> = means.iter().flat_map(BTreeMap::keys).collect();
     let mut rows: Vec<SlowStage> = names

@@ -3,19 +3,25 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use xscope_trace::Metric;
 use xscope_trace::Picos;
-use xscope_trace::stats::{Percentile, mean_micros, millis, share, sum};
+use xscope_trace::stats::{Percentile, mean_micros, share, sum};
 
 use crate::requests::view::RequestView;
 use xscope_trace::stage::StageName;
 
 /// Statistics of one stage over the measured requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StageRow {
+    /// The stage.
     pub name: StageName,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub mean_ms: f64,
+    /// The median.
+    pub p50_ms: Metric,
+    /// 99 % take no longer; needs 100 samples.
+    pub p99_ms: Metric,
+    /// The mean.
+    pub mean_ms: Metric,
     /// Share of all requests' wall time; the shares of all stages add up to 1.
     pub share: f64,
 }
@@ -33,9 +39,9 @@ pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
             let total = sum(&times);
             StageRow {
                 name: name.clone(),
-                p50_ms: millis(Percentile::P50.of(&times).unwrap_or_default()),
-                p99_ms: millis(Percentile::P99.of(&times).unwrap_or_default()),
-                mean_ms: mean_micros(total, times.len() as u64) / 1e3,
+                p50_ms: Percentile::P50.metric(&times),
+                p99_ms: Percentile::P99.metric(&times),
+                mean_ms: Metric::valid(mean_micros(total, times.len() as u64) / 1e3, "ms"),
                 share: share(total, whole),
             }
         })

@@ -148,11 +148,19 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
     let mut spans: Vec<&RequestSpan> =
         spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
     spans.sort_by_key(|span| (span.start, span.end()));
+    let batches = |wanted: Stage| -> BTreeSet<BatchKey> {
+        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted.name());
+        named.filter_map(|span| Some((span.source, span.batch?))).collect()
+    };
+    let decodes = batches(Stage::Decode);
     let mut pieces = Vec::with_capacity(spans.len());
     let mut last: Option<(Picos, SourceId)> = None;
     for span in &spans {
         let stage = StageName::of(trace.strings.get(span.name));
-        let is_decode = stage == Stage::Decode;
+        // Whatever a thread does for a decode step is not what the request waits for.
+        let is_decode = stage == Stage::Decode
+            || span.batch.is_some_and(|batch| decodes.contains(&(span.source, batch)));
+        let stage = if is_decode { Stage::Decode.into() } else { stage };
         pieces.push(Piece::of(stage, span.start, span.end()));
         if is_decode {
             continue;
@@ -169,11 +177,7 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
         }
     }
     pieces.extend(waits_for_forward(trace, &spans));
-    let batches = |wanted: Stage| -> BTreeSet<BatchKey> {
-        let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted.name());
-        named.filter_map(|span| Some((span.source, span.batch?))).collect()
-    };
-    for batch in batches(Stage::Forward).difference(&batches(Stage::Decode)) {
+    for batch in batches(Stage::Forward).difference(&decodes) {
         let extents = launches.extents.get(batch).into_iter().flatten();
         let piece = |&(start, end)| {
             let (stage, rank) = (Stage::Forward.into(), Rank::Device);
@@ -329,12 +333,10 @@ mod tests {
         assert_eq!((views[0].items, views[0].sequence_tokens.as_slice()), (2, &[10, 11][..]));
     }
 
-    #[test]
-    fn a_batch_that_is_scheduled_ahead_waits_for_the_one_before() {
+    /// The stages of a request with these spans: stage, start, end, batch.
+    fn stages_of(spans: &[(&str, i64, i64, Option<i64>)]) -> Vec<(String, i64)> {
         let mut trace = Trace::default();
-        let spans = [("request", 0, 100, None), ("schedule", 10, 20, Some(2))];
-        let rest = [("forward", 60, 90, Some(2)), ("schedule", 70, 75, Some(3))];
-        for (name, start, end, batch) in spans.into_iter().chain(rest) {
+        for &(name, start, end, batch) in spans {
             trace.spans.push(RequestSpan {
                 name: trace.strings.intern(name),
                 source: SourceId(0),
@@ -347,10 +349,35 @@ mod tests {
             });
         }
         let stages = requests(&trace).remove(0).stages;
-        let stages: Vec<_> =
-            stages.into_iter().map(|(name, time)| (name.to_string(), time.0)).collect();
+        stages.into_iter().map(|(name, time)| (name.to_string(), time.0)).collect()
+    }
+
+    #[test]
+    fn a_batch_that_is_scheduled_ahead_waits_for_the_one_before() {
+        let spans = [
+            ("request", 0, 100, None),
+            ("schedule", 10, 20, Some(2)),
+            ("forward", 60, 90, Some(2)),
+            ("schedule", 70, 75, Some(3)),
+        ];
         let expected = [("queue.wait", 40), ("schedule", 15), ("forward", 25), ("unaccounted", 20)];
-        assert_eq!(stages, named(&expected));
+        assert_eq!(stages_of(&spans), named(&expected));
+    }
+
+    #[test]
+    fn what_threads_do_for_a_decode_step_hides_no_stage_that_the_request_waits_for() {
+        let spans = [
+            ("request", 0, 100, None),
+            ("forward", 0, 50, Some(1)),
+            ("decode", 40, 95, Some(2)),
+            ("softmax", 60, 80, None),
+            // Another thread's wait for the decode step, and what it makes of its results.
+            ("forward", 65, 90, Some(2)),
+            ("logprob.extract", 70, 92, Some(2)),
+            ("http.respond", 80, 100, None),
+        ];
+        let expected = [("forward", 50), ("decode", 10), ("softmax", 20), ("http.respond", 20)];
+        assert_eq!(stages_of(&spans), named(&expected));
     }
 
     #[test]

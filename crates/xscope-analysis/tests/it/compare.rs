@@ -11,13 +11,13 @@ use xscope_analysis::compare::baseline::Baseline;
 use xscope_analysis::compare::looks::{is_decided, looks, share_error};
 use xscope_analysis::compare::measured::{Measured, results_from_json};
 use xscope_analysis::compare::noise::NoiseTable;
-use xscope_analysis::compare::rules::{Better, Rule, Rules};
+use xscope_analysis::compare::rules::{Rule, Rules};
 use xscope_analysis::compare::verdict::{Gate, Verdict};
 use xscope_analysis::compare::{CompareReport, Options, compare};
+use xscope_trace::Metric;
 use xscope_trace::Nanos;
-use xscope_trace::results::{
-    BenchConfig, Durations, Figure, Metadata, PointResult, Results, Trial,
-};
+use xscope_trace::results::Better;
+use xscope_trace::results::{BenchConfig, Durations, Metadata, PointResult, Results, Trial};
 use xscope_trace::stats::Random;
 
 /// Requests of a trial.
@@ -83,8 +83,8 @@ impl Model {
         Trial {
             trial: u32::try_from(number).unwrap(),
             latency: Durations::of(latencies),
-            throughput_items_per_sec: Figure::Value(rate * ITEMS),
-            requests_per_sec: Figure::Value(rate),
+            throughput_items_per_sec: Metric::valid(rate * ITEMS, "items/s"),
+            requests_per_sec: Metric::valid(rate, "1/s"),
             failed: u64::from(REQUESTS - answered),
             ..Trial::default()
         }

@@ -357,7 +357,7 @@ fn a_sampler_belongs_to_the_forward_pass_before_it() {
     // Five requests, each a prefill and a wasted decode step.
     assert_eq!((count(&models), count(&samplers)), (10, 10), "{rows:?}");
     for sampler in samplers {
-        let follows: u64 = sampler.follows.iter().map(|(_, count)| count).sum();
+        let follows: u64 = sampler.follows.iter().map(|it| it.count).sum();
         assert_eq!((sampler.stage, follows, sampler.follows.len()), ("sampler", sampler.count, 1));
     }
 }
@@ -435,14 +435,14 @@ fn groups_of_kernels_add_up() {
     let report = analyze(&trace);
     let whole: f64 = report.kernels.iter().map(|kernel| kernel.self_us).sum();
     for (name, by) in GroupBy::ALL {
-        let groups = grouped(&report, by, &[]);
+        let groups = grouped(&report, by, &[]).groups;
         let share: f64 = groups.iter().map(|row| row.share).sum();
         let own: f64 = groups.iter().map(|row| row.self_us).sum();
         assert!((share - 1.0).abs() < 1e-9 && (own - whole).abs() < 1e-3, "{name}: {share}, {own}");
     }
-    let devices = grouped(&report, GroupBy::Device, &[]);
+    let devices = grouped(&report, GroupBy::Device, &[]).groups;
     assert_eq!((devices.len(), devices[0].devices), (8, 1));
-    let components = grouped(&report, GroupBy::Component, &[]);
+    let components = grouped(&report, GroupBy::Component, &[]).groups;
     let unknown = components.iter().find(|row| row.group == "unknown");
     assert!(unknown.is_none_or(|row| row.share < 0.01), "{components:?}");
 }

@@ -56,10 +56,10 @@ pub(crate) fn send(args: &SendArgs) -> Result<()> {
     ensure!(result.failed == 0, "{} requests failed: {:?}", result.failed, result.failures);
     let sent = Sent {
         requests: result.ok,
-        per_sec: result.requests_per_sec.value().context("nothing was answered")?,
-        lag_p50_ms: result.client.schedule_lag.p50_ms.value(),
-        lag_p99_ms: result.client.schedule_lag.p99_ms.value(),
-        p99_ms: result.latency.p99_ms.value(),
+        per_sec: result.requests_per_sec.value.context("nothing was answered")?,
+        lag_p50_ms: result.client.schedule_lag.p50_ms.value,
+        lag_p99_ms: result.client.schedule_lag.p99_ms.value,
+        p99_ms: result.latency.p99_ms.value,
     };
     println!("{}", serde_json::to_string(&sent)?);
     Ok(())

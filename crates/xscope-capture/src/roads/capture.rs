@@ -542,10 +542,10 @@ fn server_clock(trace: &Trace, server: &ServerRecord) -> Option<ServerClock> {
     let clock =
         trace.sources.iter().map(|source| source.clock).find(|it| it.unix_epoch.is_some())?;
     let begin = clock.unix_epoch?;
-    let (sent, answered) = server.started?;
-    let mut moments = vec![(begin, sent, answered)];
-    if let (Some(session), Some((sent, answered))) = (clock.session, server.stopped) {
-        moments.push((begin + Nanos(session.0 / 1000), sent, answered));
+    let started = server.started?;
+    let mut moments = vec![(begin, started.asked, started.answered)];
+    if let (Some(session), Some(stopped)) = (clock.session, server.stopped) {
+        moments.push((begin + Nanos(session.0 / 1000), stopped.asked, stopped.answered));
     }
     ServerClock::between(&moments)
 }

@@ -10,10 +10,12 @@ use std::cell::Cell;
 
 use serde_json::json;
 use xscope_load::{Arrivals, LoadEvent, Matrix, WarmUp, Workload};
+use xscope_trace::Metric;
 use xscope_trace::results::{
-    CauseKind, Ended, Figure, Found, PointResult, ProbeOutcome, ProbeRow, Results,
+    CauseKind, Ended, FindMax, Found, PointResult, ProbeOutcome, ProbeRow, Results,
 };
 use xscope_trace::run::RunDir;
+use xscope_trace::stats::as_f64;
 
 use crate::begin::{begin, finish};
 use crate::control::{Control, Event};
@@ -49,7 +51,7 @@ pub struct FindMaxRequest {
 #[derive(Debug)]
 pub struct FoundMax {
     pub run: RunDir,
-    pub found: Vec<Found>,
+    pub found: FindMax,
 }
 
 /// Searches for each point, one after the other.
@@ -80,6 +82,7 @@ pub async fn find_max(
     };
     let outcome = Box::pin(hunt.all(&mut server)).await;
     let Hunt { mut results, found, .. } = hunt;
+    let found = FindMax::from(found);
     if !was_up {
         server.stop(&mut run, control).await?;
     }
@@ -185,14 +188,14 @@ impl Hunt<'_> {
         probes: Vec<ProbeRow>,
     ) -> Found {
         let figure = |value: Option<f64>, unit: &'static str| match value {
-            None => Figure::unavailable(unit, ended.clone()),
-            Some(value) if search.is_confirmed() => Figure::Value(value),
-            Some(value) => Figure::Value(value).degraded(unit, "not confirmed by a longer run"),
+            None => Metric::unavailable(unit, ended.clone()),
+            Some(value) if search.is_confirmed() => Metric::valid(value, unit),
+            Some(value) => Metric::degraded(value, unit, "not confirmed by a longer run"),
         };
         let per_sec = search.holds();
         let items = held.and_then(|point| {
             let (items, all) = (&point.throughput_items_per_sec, &point.requests_per_sec);
-            Some(per_sec? * items.value()? / all.value()?)
+            Some(per_sec? * items.value? / all.value?)
         });
         Found {
             point: name.to_owned(),
@@ -282,13 +285,11 @@ impl Hunt<'_> {
 }
 
 /// Requests within all limits, per second.
-fn goodput(point: &PointResult, within: u64) -> Figure {
-    let rate = point.requests_per_sec.value().filter(|_| point.ok > 0);
+fn goodput(point: &PointResult, within: u64) -> Metric {
+    let rate = point.requests_per_sec.value.filter(|_| point.ok > 0);
     match rate {
-        Some(rate) => Figure::Value(
-            rate * xscope_trace::stats::as_f64(within) / xscope_trace::stats::as_f64(point.ok),
-        ),
-        None => Figure::unavailable("1/s", "no right answers"),
+        Some(rate) => Metric::valid(rate * as_f64(within) / as_f64(point.ok), "1/s"),
+        None => Metric::unavailable("1/s", "no right answers"),
     }
 }
 
@@ -308,7 +309,7 @@ fn judge(point: &PointResult, slo: &[Slo]) -> Outcome {
         }
     }
     for slo in slo {
-        let value = slo.figure(point).and_then(Figure::value);
+        let value = slo.figure(point).and_then(|it| it.value);
         match (slo.holds(point), value) {
             (Some(true), _) => {}
             (Some(false), Some(value)) => return Outcome::Fails(format!("{slo} is {value:.1} ms")),
@@ -343,7 +344,7 @@ mod tests {
                 spoils: Vec::new(),
             });
             let point = PointResult {
-                latency: Durations { p99_ms: Figure::Value(p99), ..Durations::default() },
+                latency: Durations { p99_ms: Metric::valid(p99, "ms"), ..Durations::default() },
                 verdict: Verdict::on(causes.collect(), &["p99_ms"]),
                 ..PointResult::default()
             };

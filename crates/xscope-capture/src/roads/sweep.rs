@@ -10,8 +10,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use xscope_trace::Metric;
 use xscope_trace::clock;
-use xscope_trace::results::{CellRow, CellStatus, Grid, Judgement, Results, SWEEP_SCHEMA, Sweep};
+use xscope_trace::metric::{Metrics as _, unit_of};
+use xscope_trace::results::{
+    CellRow, CellStatus, Grid, Judgement, PointResult, Results, SWEEP_SCHEMA, Sweep,
+};
 use xscope_trace::run::{RunDir, RunStatus};
 use xscope_trace::stats::as_f64;
 
@@ -244,7 +248,7 @@ impl Round<'_> {
         let mut ranked: Vec<(&CellRow, f64)> = rows
             .iter()
             .filter(|row| row.status == CellStatus::Measured)
-            .filter_map(|row| Some((row, row.value?)))
+            .filter_map(|row| Some((row, row.value.value?)))
             .collect();
         let sign = if is_better_lower(&self.request.rank) { 1.0 } else { -1.0 };
         ranked.sort_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1)));
@@ -300,7 +304,7 @@ impl Round<'_> {
         };
         CellRow {
             reason,
-            value,
+            value: value.unwrap_or_default(),
             run: folder.map(|folder| folder.display().to_string()),
             ..row(status)
         }
@@ -312,7 +316,8 @@ impl Round<'_> {
         if let Some(reason) = &row.reason {
             self.control.say(format!("{name}: {reason}"));
         }
-        CellRow { name, values, ..row }
+        let value = row.value.in_unit(unit_of(&self.request.rank));
+        CellRow { name, values, value, ..row }
     }
 
     fn judge(&self, results: &Results) -> (CellStatus, Option<String>) {
@@ -323,7 +328,7 @@ impl Round<'_> {
                 return (CellStatus::Invalid, Some(format!("{}: {detail}", point.point)));
             }
             for slo in &self.request.slo {
-                let figure = slo.figure(point).and_then(|figure| figure.value());
+                let figure = slo.figure(point).and_then(|figure| figure.value);
                 let Some(ms) = figure else {
                     let reason = format!("{}: {slo} cannot be told of these answers", point.point);
                     return (CellStatus::Invalid, Some(reason));
@@ -345,7 +350,7 @@ fn row(status: CellStatus) -> CellRow {
         values: BTreeMap::new(),
         status,
         reason: None,
-        value: None,
+        value: Metric::default(),
         run: None,
         secs: 0.0,
     }
@@ -400,16 +405,16 @@ fn is_better_lower(figure: &str) -> bool {
 }
 
 /// The figure of all points, by geometric mean.
-fn value(results: &Results, rank: &str) -> Option<f64> {
-    let figures: Option<Vec<f64>> = results
-        .results
-        .iter()
-        .map(|point| serde_json::to_value(point).ok()?.get(rank)?.as_f64())
-        .collect();
-    let figures = figures.filter(|figures| !figures.is_empty())?;
-    let logs: f64 = figures.iter().map(|figure| figure.ln()).sum();
+fn value(results: &Results, rank: &str) -> Option<Metric> {
+    let figure = |point: &PointResult| -> Option<Metric> {
+        let mut point = serde_json::to_value(point).ok()?;
+        serde_json::from_value(point.get_mut(rank)?.take()).ok().filter(Metric::is_valid)
+    };
+    let figures: Vec<Metric> = results.results.iter().map(figure).collect::<Option<_>>()?;
+    let unit = figures.first()?.unit.clone();
+    let logs: f64 = figures.iter().filter_map(|figure| Some(figure.value?.ln())).sum();
     let mean = (logs / as_f64(figures.len() as u64)).exp();
-    mean.is_finite().then_some(mean)
+    mean.is_finite().then(|| Metric { unit, ..Metric::valid(mean, "") })
 }
 
 /// What log lines of programs that ran out of memory have in them.
@@ -478,7 +483,7 @@ mod tests {
                 .into(),
             status,
             reason: None,
-            value: None,
+            value: Metric::default(),
             run: None,
             secs: 1.0,
         };

@@ -9,8 +9,9 @@ use xscope_load::{
     FailureKind, Labels, Load, LoadError, LoadEvent, Matrix, Phase, Plan, Point, PromptForm, Pulse,
     RequestRow, SendOptions, Stretch, TrialSamples, Workload, point_result,
 };
+use xscope_trace::Metric;
 use xscope_trace::Nanos;
-use xscope_trace::results::{CauseKind, Figure, Judgement, PointResult};
+use xscope_trace::results::{CauseKind, Judgement, PointResult};
 
 use crate::server::{Asked, Reply, Server, nowhere, right_answer};
 
@@ -123,8 +124,8 @@ async fn every_point_is_warmed_up_and_measured() {
     for (result, items) in results.iter().zip([1, 3]) {
         assert_eq!(result.point, format!("b{items}_l2"));
         assert_eq!((result.requests, result.ok, result.latency.n), (6, 6, 6));
-        let ratio = result.throughput_items_per_sec.value().unwrap()
-            / result.requests_per_sec.value().unwrap();
+        let ratio =
+            result.throughput_items_per_sec.value.unwrap() / result.requests_per_sec.value.unwrap();
         assert!((ratio - f64::from(items)).abs() < 1e-9);
         assert_eq!(result.server_ms["forward"], 2.0);
         assert_eq!((result.trials.len(), result.trials[0].latency.n), (1, 6));
@@ -184,8 +185,8 @@ async fn an_open_loop_does_not_wait_for_answers_and_counts_from_intention() {
     assert_eq!((window.requested_per_sec, window.unsent), (Some(1000.0), 0));
     let result = judged(workload, window);
     assert_eq!(result.arrivals, "constant:1000/s");
-    assert_eq!(result.latency.max_ms, Figure::Value(rows[0].latency_ms));
-    let asked = result.client.delivered_per_sec.value().unwrap();
+    assert_eq!(result.latency.max_ms, Metric::valid(rows[0].latency_ms, "ms"));
+    let asked = result.client.delivered_per_sec.value.unwrap();
     assert!(asked > 0.0, "{asked}");
 }
 
@@ -251,7 +252,7 @@ async fn wrong_answers_are_failures_with_a_reason() {
         let result = judged(workload(), window);
         assert_eq!((result.requests, result.ok, result.failed), (4, 0, 4), "{kind:?}");
         assert_eq!(result.failures, BTreeMap::from([(kind.name().to_owned(), 4)]));
-        assert_eq!(result.requests_per_sec, Figure::unavailable("1/s", "no right answers"));
+        assert_eq!(result.requests_per_sec, Metric::unavailable("1/s", "no right answers"));
         for row in &rows {
             let error = row.error.as_deref().unwrap();
             assert!(!row.ok && row.failure == Some(kind) && error.contains(words), "{row:?}");

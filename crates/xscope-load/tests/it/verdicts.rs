@@ -161,7 +161,7 @@ fn a_late_client_is_not_taken_for_a_slow_server() {
     // A server in the client's own process keeps it busy.
     let (result, _) = Scene { cpu: None, ..CALM }.play(1);
     assert_eq!(result.verdict.status, Judgement::Valid);
-    assert_eq!(result.client.cpu_cores.value(), None);
+    assert_eq!(result.client.cpu_cores.value, None);
 }
 
 #[test]
@@ -173,9 +173,9 @@ fn a_compilation_in_the_window_is_found_and_its_victims_are_told_apart() {
         let (result, _) = scene.play(seed);
         let split = result.compile.unwrap();
         assert_eq!(split.clean.n + split.hit.n, 300);
-        assert!(split.hit.max_ms.value().unwrap() >= 2000.0);
+        assert!(split.hit.max_ms.value.unwrap() >= 2000.0);
         // All that waited behind it were in flight when it ended.
-        assert!(split.clean.p99_ms.value().unwrap() < 2000.0, "{split:?}");
+        assert!(split.clean.p99_ms.value.unwrap() < 2000.0, "{split:?}");
     }
 }
 

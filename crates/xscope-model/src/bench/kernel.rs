@@ -1,8 +1,8 @@
 //! A kernel's point: its figures, and whether its answer was right.
 
-use xscope_trace::results::{
-    Cause, CauseKind, Figure, KernelFigures, PointResult, PointShape, Verdict,
-};
+use xscope_trace::Metric;
+use xscope_trace::results::{Cause, CauseKind, KernelFigures, PointResult, PointShape, Verdict};
+use xscope_trace::stats::as_f64;
 
 use super::Measured;
 use crate::kernels::KernelShape;
@@ -26,16 +26,15 @@ pub fn kernel_point(shape: KernelShape, measured: Measured, ran: &RanBy<'_>) -> 
         by => format!("{shape}@{by}"),
     };
     let mut point = measured.point(name, PointShape::default(), 1);
-    // A kernel has no items.
-    point.throughput_items_per_sec = Figure::default();
+    point.throughput_items_per_sec = Metric::unavailable("items/s", "a kernel has no items");
     for trial in &mut point.trials {
-        trial.throughput_items_per_sec = Figure::default();
+        trial.throughput_items_per_sec = Metric::unavailable("items/s", "a kernel has no items");
     }
     point.kernel = Some(Box::new(KernelFigures {
         by: ran.by.to_owned(),
         device: ran.device.to_owned(),
-        flops: shape.flops(),
-        bytes: shape.bytes().0,
+        flops: Metric::valid(as_f64(shape.flops()), "FLOP"),
+        bytes_accessed: Metric::valid(as_f64(shape.bytes().0), "B"),
         answer_error: ran.error,
         ..KernelFigures::default()
     }));

@@ -11,8 +11,9 @@ mod offline;
 pub use kernel::{RanBy, kernel_point};
 pub use offline::{BatchLimits, Offline, OfflinePrompt, offline};
 
+use xscope_trace::Metric;
 use xscope_trace::results::{
-    Cause, CauseKind, Durations, Figure, PointResult, PointShape, Trial, Verdict, WarmupReport,
+    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Verdict, WarmupReport,
 };
 use xscope_trace::stats::{SplitMix, as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
@@ -135,13 +136,13 @@ impl Measured {
             let spoils = vec!["p95_ms".to_owned(), "p99_ms".to_owned()];
             causes.push(Cause { cause: CauseKind::NotWarm, detail, spoils });
         }
-        let rate = |latency: &Durations, count: u64| match latency.mean_ms.value() {
-            Some(ms) if ms > 0.0 => Figure::Value(1e3 * as_f64(count) / ms),
-            _ => Figure::unavailable("1/s", "nothing was measured"),
+        let rate = |latency: &Durations, count: u64, unit| match latency.mean_ms.value {
+            Some(ms) if ms > 0.0 => Metric::valid(1e3 * as_f64(count) / ms, unit),
+            _ => Metric::unavailable(unit, "nothing was measured"),
         };
         let trials = self.trials.into_iter().map(|trial| Trial {
-            throughput_items_per_sec: rate(&trial.latency, items),
-            requests_per_sec: rate(&trial.latency, 1),
+            throughput_items_per_sec: rate(&trial.latency, items, "items/s"),
+            requests_per_sec: rate(&trial.latency, 1, "1/s"),
             ..trial
         });
         PointResult {
@@ -151,8 +152,8 @@ impl Measured {
             concurrency: 1,
             requests: self.latency.n,
             ok: self.latency.n,
-            throughput_items_per_sec: rate(&self.latency, items),
-            requests_per_sec: rate(&self.latency, 1),
+            throughput_items_per_sec: rate(&self.latency, items, "items/s"),
+            requests_per_sec: rate(&self.latency, 1, "1/s"),
             trials: trials.collect(),
             from_sent: self.latency.clone(),
             latency: self.latency,
@@ -238,9 +239,9 @@ pub fn one_batch(model: &Model, batch: OneBatch, plan: &Repeat, seed: u64) -> Re
     };
     let name = format!("b{}_in{}_out{}", batch.batch_size, batch.input_len, batch.output_len);
     let mut point = measured.point(name, shape, batch.batch_size as u64);
-    let each_run = |tokens: usize| match point.requests_per_sec.value() {
-        Some(rate) => Figure::Value(rate * as_f64((batch.batch_size * tokens) as u64)),
-        None => Figure::unavailable("token/s", "nothing was measured"),
+    let each_run = |tokens: usize| match point.requests_per_sec.value {
+        Some(rate) => Metric::valid(rate * as_f64((batch.batch_size * tokens) as u64), "tokens/s"),
+        None => Metric::unavailable("tokens/s", "nothing was measured"),
     };
     point.input_tokens_per_sec = each_run(batch.input_len);
     point.output_tokens_per_sec = each_run(batch.output_len);
@@ -327,7 +328,7 @@ mod tests {
         });
         let point = measured.unwrap().point("x".to_owned(), PointShape::default(), 4);
         assert!(point.verdict.spoils("p99_ms") && !point.verdict.spoils("p50_ms"));
-        let rate = point.throughput_items_per_sec.value().unwrap();
-        assert!((rate - 4e3 / point.latency.mean_ms.value().unwrap()).abs() < 1e-6);
+        let rate = point.throughput_items_per_sec.value.unwrap();
+        assert!((rate - 4e3 / point.latency.mean_ms.value.unwrap()).abs() < 1e-6);
     }
 }

@@ -4,8 +4,9 @@
 //! batch generates until its last row is done, so rows with less output idle meanwhile, as they do
 //! without continuous batching. A trial is one pass over all prompts.
 
+use xscope_trace::Metric;
 use xscope_trace::results::{
-    Cause, CauseKind, Durations, Figure, PointResult, PointShape, Trial, Verdict, WarmupReport,
+    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Verdict, WarmupReport,
 };
 use xscope_trace::stats::{as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
@@ -148,14 +149,15 @@ fn point(mut trials: Vec<Trial>, counts: [u64; 3], wrong: u32) -> PointResult {
     let passes: Vec<Nanos> = trials.iter().map(|trial| trial.ended - trial.started).collect();
     let millis: Vec<f64> = passes.iter().map(|pass| pass.as_millis()).collect();
     let median = median(millis.clone()).filter(|&ms| ms > 0.0);
-    let rate = |count: u64| match median {
-        Some(ms) => Figure::Value(1e3 * as_f64(count) / ms),
-        None => Figure::unavailable("1/s", "nothing was measured"),
+    let rate = |count: u64, unit| match median {
+        Some(ms) => Metric::valid(1e3 * as_f64(count) / ms, unit),
+        None => Metric::unavailable(unit, "nothing was measured"),
     };
     let [prompts, input_tokens, output_tokens] = counts;
     for (trial, ms) in trials.iter_mut().zip(&millis) {
-        trial.throughput_items_per_sec = Figure::Value(1e3 * as_f64(prompts) / ms);
-        trial.requests_per_sec = trial.throughput_items_per_sec.clone();
+        let per_sec = 1e3 * as_f64(prompts) / ms;
+        trial.throughput_items_per_sec = Metric::valid(per_sec, "items/s");
+        trial.requests_per_sec = Metric::valid(per_sec, "1/s");
     }
     let causes = (wrong > 0).then(|| Cause {
         cause: CauseKind::WrongAnswers,
@@ -169,10 +171,10 @@ fn point(mut trials: Vec<Trial>, counts: [u64; 3], wrong: u32) -> PointResult {
         arrivals: "all at once".to_owned(),
         requests: latency.n,
         ok: latency.n,
-        throughput_items_per_sec: rate(prompts),
-        requests_per_sec: rate(prompts),
-        input_tokens_per_sec: rate(input_tokens),
-        output_tokens_per_sec: rate(output_tokens),
+        throughput_items_per_sec: rate(prompts, "items/s"),
+        requests_per_sec: rate(prompts, "1/s"),
+        input_tokens_per_sec: rate(input_tokens, "tokens/s"),
+        output_tokens_per_sec: rate(output_tokens, "tokens/s"),
         from_sent: latency.clone(),
         latency,
         p50_interval_ms: median_interval(&millis),

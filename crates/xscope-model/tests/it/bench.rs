@@ -35,7 +35,7 @@ fn all_prompts_are_batched_in_order_and_counted() {
     assert!((ran.padding_share - 4.0 / 46.0).abs() < 1e-9, "{}", ran.padding_share);
     assert_eq!(ran.point.trials.len(), 2);
     let (prompts_rate, tokens) = (&ran.point.requests_per_sec, &ran.point.input_tokens_per_sec);
-    let ratio = tokens.value().unwrap() / prompts_rate.value().unwrap();
+    let ratio = tokens.value.unwrap() / prompts_rate.value.unwrap();
     assert!((ratio - 42.0 / 5.0).abs() < 1e-9);
     assert!(offline(&model, &[], limits, 2).is_err());
     assert!(offline(&model, &[prompt(1, 0)], limits, 2).is_err());

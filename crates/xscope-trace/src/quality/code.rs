@@ -16,6 +16,7 @@ macro_rules! codes {
        $means:literal, $remedy:literal;)+) => {
         /// What a finding is about.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum Code {
             $(#[doc = $means] #[serde(rename = $name)] $code,)+
         }

@@ -11,6 +11,7 @@ pub use figures::Figures;
 
 /// How much a finding hurts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing; figures stand.
@@ -23,8 +24,11 @@ pub enum Severity {
 
 /// One thing that is wrong, or worth knowing, about an input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
+    /// What it is about; docs/quality.md explains each.
     pub code: Code,
+    /// How much it hurts.
     pub severity: Severity,
     /// What was found, where, and what to do about it.
     pub message: String,

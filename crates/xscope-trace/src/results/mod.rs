@@ -7,6 +7,7 @@
 mod durations;
 mod kernel;
 mod search;
+mod targets;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -14,28 +15,37 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use durations::{Durations, Figure};
-pub use kernel::KernelFigures;
-pub use search::{CellRow, CellStatus, Found, Grid, ProbeOutcome, ProbeRow, SWEEP_SCHEMA, Sweep};
+pub use durations::Durations;
+pub use kernel::{KernelFigures, MeasuredPeaks};
+pub use search::{
+    CellRow, CellStatus, FIND_MAX_SCHEMA, FindMax, Found, Grid, ProbeOutcome, ProbeRow,
+    SWEEP_SCHEMA, Sweep,
+};
+pub use targets::{Better, CheckOutcome, TargetCheck};
 pub use verdict::{Cause, CauseKind, Judgement, Verdict};
 
+use crate::metric::{Metric, in_unit};
 use crate::run::HostInfo;
 use crate::stats::median;
 use crate::time::Nanos;
 
 /// The version of `results.json` that is written.
-pub const SCHEMA: &str = "xscope/results/1";
+pub const SCHEMA: &str = "xscope/results/2";
 
 /// A whole `results.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Results {
-    /// [`SCHEMA`]; empty in a file of another tool.
+    /// The kind and the version of this document; empty in a file of another tool.
     pub schema: String,
     /// Whether all points that were planned are here.
     pub ended: Ended,
+    /// What was asked for.
     pub config: BenchConfig,
+    /// One entry for each point.
     pub results: Vec<PointResult>,
+    /// Where and with what it was measured.
     pub metadata: Metadata,
     /// Targets that were checked, in the order of the targets.
     pub checks: Vec<TargetCheck>,
@@ -43,6 +53,7 @@ pub struct Results {
 
 /// How a load ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ended {
@@ -55,6 +66,7 @@ pub enum Ended {
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct BenchConfig {
     /// `score`, `serving`, `one-batch`, `one-batch-server`, `offline`, `kernel`.
@@ -62,18 +74,22 @@ pub struct BenchConfig {
     /// `smoke`, `standard`, `full`, or absent if the matrix was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// Items of a request, of all points.
     pub batch_sizes: Vec<u32>,
+    /// Labels of a request, of all points.
     pub label_counts: Vec<u32>,
     /// Measured requests of a point and trial.
     pub num_runs: u32,
     /// Warm-up requests that were asked for at least.
     pub warmup_runs: u32,
+    /// The model's name.
     pub model: String,
     /// Of the weights, as the server states it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<String>,
     /// How requests are spelled: `sglang`, `vllm-score`, `openai-chat` ...
     pub backend: String,
+    /// The server; empty without one.
     pub url: String,
     /// The workload, whole.
     pub workload: Value,
@@ -81,21 +97,25 @@ pub struct BenchConfig {
     /// comparable.
     pub workload_hash: String,
     /// How often each point was measured.
+    #[serde(rename = "trial_count", alias = "trials")]
     pub trials: u32,
+    /// Of all that is drawn.
     pub seed: u64,
+    /// The command, word by word.
     pub command_line: Vec<String>,
 }
 
 /// One point of the matrix. Latencies and rates count right answers of the measured phase only,
 /// of all trials.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PointResult {
     /// Name of the point, unique in its file: `b4_l2`, `in1024_out1_c8`, `b4_l2@poisson:20/s`.
     pub point: String,
     #[serde(flatten)]
     pub shape: PointShape,
-    /// As [`BenchConfig::workload_hash`], of this point alone.
+    /// As that of the whole load, of this point alone.
     pub workload_hash: String,
     /// How the requests were sent: `closed:4`, `constant:20/s`, `poisson:20/s`, `replay` ...
     pub arrivals: String,
@@ -103,7 +123,10 @@ pub struct PointResult {
     pub concurrency: u32,
     /// Measured requests that ended.
     pub requests: u64,
+    /// Of those, answered rightly.
+    #[serde(rename = "ok_requests", alias = "ok")]
     pub ok: u64,
+    /// Of those, without a right answer.
     pub failed: u64,
     /// Failed requests by kind.
     pub failures: BTreeMap<String, u64>,
@@ -116,11 +139,20 @@ pub struct PointResult {
     /// The same from the actual send time: what a client that waits its turn would see.
     pub from_sent: Durations,
     /// Mean latency divided by items.
-    pub item_ms: Figure,
-    pub throughput_items_per_sec: Figure,
-    pub requests_per_sec: Figure,
-    pub input_tokens_per_sec: Figure,
-    pub output_tokens_per_sec: Figure,
+    #[serde(with = "in_unit::Ms")]
+    pub item_ms: Metric,
+    /// Items of right answers, from the first intended send to the last end.
+    #[serde(with = "in_unit::ItemsPerSec")]
+    pub throughput_items_per_sec: Metric,
+    /// Right answers, from the first intended send to the last end.
+    #[serde(with = "in_unit::PerSec")]
+    pub requests_per_sec: Metric,
+    /// Tokens of prompts of right answers.
+    #[serde(with = "in_unit::TokensPerSec")]
+    pub input_tokens_per_sec: Metric,
+    /// Tokens that were generated in right answers.
+    #[serde(with = "in_unit::TokensPerSec")]
+    pub output_tokens_per_sec: Metric,
     #[serde(flatten)]
     pub stream: StreamTimes,
     /// Of a kernel only.
@@ -128,6 +160,7 @@ pub struct PointResult {
     pub kernel: Option<Box<KernelFigures>>,
     /// Profile of this point, relative to the file or absolute.
     pub trace_path: Option<String>,
+    /// What the client itself did to the measurement.
     pub client: ClientAudit,
     /// Requests that waited for a compilation, apart from the others.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,21 +169,26 @@ pub struct PointResult {
     /// figure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compile_profiled: Option<CompileSplit>,
+    /// What was done before measuring.
     pub warmup: WarmupReport,
     /// Mean milliseconds of the server's stages, from `server-timing` headers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub server_ms: BTreeMap<String, f64>,
-    pub peak_hbm_mb: Figure,
+    /// The most device memory in use during the run.
+    #[serde(with = "in_unit::Mb")]
+    pub peak_hbm_mb: Metric,
     /// In the currency of the price that was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_per_million_items: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "in_unit::Plain")]
+    pub cost_per_million_items: Option<Metric>,
     /// Requests within all limits of `--slo`, per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub goodput_per_sec: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "in_unit::PerSec")]
+    pub goodput_per_sec: Option<Metric>,
     /// Answers that were compared with that of an equal request; 0: drift was not checked.
     pub drift_compared: u64,
     /// The units of replication: statistics of a comparison are made of these, never of requests.
     pub trials: Vec<Trial>,
+    /// Whether the figures mean what their names say.
+    #[serde(rename = "validity", alias = "verdict")]
     pub verdict: Verdict,
 }
 
@@ -166,11 +204,13 @@ impl PointResult {
 
 /// What makes a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct PointShape {
     /// Items of a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u32>,
+    /// Labels of a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_count: Option<u32>,
     /// Tokens of a prompt.
@@ -183,6 +223,7 @@ pub struct PointShape {
 
 /// One uninterrupted measurement of a point on one start of the server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Trial {
     /// From 0, in the order of time. Trials of different points with one number were measured
@@ -191,23 +232,30 @@ pub struct Trial {
     /// On the monotonic clock.
     #[serde(rename = "started_ns")]
     pub started: Nanos,
+    /// When it ended, on the monotonic clock.
     #[serde(rename = "ended_ns")]
     pub ended: Nanos,
     /// Right answers.
     #[serde(flatten)]
     pub latency: Durations,
-    pub throughput_items_per_sec: Figure,
-    pub requests_per_sec: Figure,
+    /// Items of right answers, from the first intended send to the last end.
+    #[serde(with = "in_unit::ItemsPerSec")]
+    pub throughput_items_per_sec: Metric,
+    /// Right answers, from the first intended send to the last end.
+    #[serde(with = "in_unit::PerSec")]
+    pub requests_per_sec: Metric,
     /// Of requests that generate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_tokens_per_sec: Option<Figure>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "in_unit::TokensPerSec")]
+    pub output_tokens_per_sec: Option<Metric>,
     #[serde(flatten)]
     pub stream: StreamTimes,
+    /// Requests without a right answer.
     pub failed: u64,
 }
 
 /// When tokens came; absent where answers are no streams.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct StreamTimes {
     /// Time to the first token.
@@ -223,6 +271,7 @@ pub struct StreamTimes {
 
 /// What the client itself did to the measurement.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ClientAudit {
     /// From the intended to the actual send time.
@@ -230,9 +279,11 @@ pub struct ClientAudit {
     /// Rate that the schedule asked for; `null` in a closed loop, which asks for none.
     pub requested_per_sec: Option<f64>,
     /// Rate at which requests were sent.
-    pub delivered_per_sec: Figure,
+    #[serde(with = "in_unit::PerSec")]
+    pub delivered_per_sec: Metric,
     /// Processor time of the client, in cores: 1.0 is one core kept busy.
-    pub cpu_cores: Figure,
+    #[serde(with = "in_unit::Cores")]
+    pub cpu_cores: Metric,
     /// Cores that the client may use.
     pub cores: u32,
     /// Requests that were due and not sent when the window ended.
@@ -241,21 +292,27 @@ pub struct ClientAudit {
 
 /// Latencies with and without compilation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CompileSplit {
     /// How compilations were noticed: `log`, `header`, `trace`.
     pub detected_by: String,
     /// What said so, the first few, as found.
     pub evidence: Vec<String>,
+    /// Latencies of requests that waited for no compilation.
     pub clean: Durations,
+    /// Latencies of requests that did.
     pub hit: Durations,
 }
 
 /// What was done before measuring, and how it is known to have been enough.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct WarmupReport {
+    /// Requests that were sent.
     pub requests: u64,
+    /// Of those, without a right answer.
     pub failed: u64,
     /// `None` if nobody looked.
     pub warm: Option<bool>,
@@ -265,12 +322,17 @@ pub struct WarmupReport {
 
 /// Where and with what it was measured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Metadata {
     /// As the server states it.
     pub jax_version: Option<String>,
+    /// The devices' names, as the server states them.
+    #[serde(rename = "device_names", alias = "devices")]
     pub devices: Vec<String>,
+    /// How many devices the server has.
     pub device_count: Option<u64>,
+    /// What the devices are: `tpu`, `gpu`, `cpu`.
     pub platform: Option<String>,
     /// Of the source tree that the benchmark was started in.
     pub commit: Option<String>,
@@ -278,6 +340,7 @@ pub struct Metadata {
     pub timestamp: String,
     /// The client's machine.
     pub host: HostInfo,
+    /// Version by name of the software.
     pub versions: BTreeMap<String, String>,
     /// What the server says of itself: `GET /get_server_info`, arguments and all.
     pub server_info: Option<Value>,
@@ -285,34 +348,12 @@ pub struct Metadata {
     pub server_start: Option<String>,
     /// Command that started the server, if xscope did.
     pub server_command: Option<Vec<String>>,
+    /// Of benchmarks of kernels: what the device can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_peaks: Option<MeasuredPeaks>,
     /// Fields of other tools, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
-}
-
-/// One target of `targets.toml`, checked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TargetCheck {
-    pub name: String,
-    /// The point it was checked on.
-    pub point: String,
-    pub metric: String,
-    pub value: Figure,
-    pub target: String,
-    pub alert: String,
-    pub outcome: CheckOutcome,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckOutcome {
-    /// The target is met.
-    Met,
-    /// Between target and alert.
-    Missed,
-    Alert,
-    /// Nothing was measured, or not validly.
-    Unknown,
 }
 
 #[cfg(test)]
@@ -335,8 +376,8 @@ mod tests {
         let results: Results = serde_json::from_str(FOREIGN).unwrap();
         let point = &results.results[0];
         assert_eq!(point.shape.batch_size, Some(1));
-        assert_eq!(point.latency.p99_ms, Figure::Value(13.0));
-        assert_eq!(point.requests_per_sec.value(), None);
+        assert_eq!(point.latency.p99_ms, Metric::valid(13.0, "ms"));
+        assert_eq!(point.requests_per_sec.value, None);
         assert_eq!(point.verdict.status, Judgement::Unknown);
         assert_eq!(results.metadata.commit.as_deref(), Some("c6b52a0"));
         assert_eq!(results.metadata.other["pod"], "tpu-7");

@@ -5,32 +5,61 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Figure;
+use crate::metric::{Metric, in_unit};
 
 /// Version of [`Sweep`] as JSON.
-pub const SWEEP_SCHEMA: &str = "xscope/sweep/1";
+pub const SWEEP_SCHEMA: &str = "xscope/sweep/2";
+
+/// Version of [`FindMax`] as JSON.
+pub const FIND_MAX_SCHEMA: &str = "xscope/find-max/1";
+
+/// A whole `find_max.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FindMax {
+    /// The kind and the version of this document.
+    pub schema: String,
+    /// What came out, for each point.
+    pub points: Vec<Found>,
+}
+
+impl From<Vec<Found>> for FindMax {
+    fn from(points: Vec<Found>) -> Self {
+        Self { schema: FIND_MAX_SCHEMA.to_owned(), points }
+    }
+}
 
 /// What came out, for one point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Found {
+    /// The point.
     pub point: String,
+    /// The service levels that must hold.
     pub slo: Vec<String>,
     /// The largest rate that held, also in a longer run.
-    pub max_per_sec: Figure,
+    #[serde(with = "in_unit::PerSec")]
+    pub max_per_sec: Metric,
     /// The same in items.
-    pub max_items_per_sec: Figure,
+    #[serde(with = "in_unit::ItemsPerSec")]
+    pub max_items_per_sec: Metric,
     /// The smallest rate that did not hold: the capacity lies between the two.
     pub fails_per_sec: Option<f64>,
     /// Why the search ended.
     pub ended: String,
+    /// The rates that were tried, in order of time.
+    #[serde(rename = "rates", alias = "probes")]
     pub probes: Vec<ProbeRow>,
 }
 
 /// What follows from a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeOutcome {
+    /// All service levels are kept.
     Holds,
+    /// One is not.
     Fails,
     /// Nothing.
     Invalid,
@@ -38,10 +67,15 @@ pub enum ProbeOutcome {
 
 /// One probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProbeRow {
+    /// Requests per second.
     pub per_sec: f64,
+    /// Whether it is the longer run that confirms the result.
     pub confirms: bool,
+    /// What follows from it.
     pub outcome: ProbeOutcome,
+    /// The reason, as a sentence.
     pub why: String,
     /// Its own run, relative to the search's.
     pub run: String,
@@ -49,6 +83,7 @@ pub struct ProbeRow {
 
 /// Settings, as a user writes them down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
     /// Starts the server, by the shell; `{port}` becomes a free port, `{NAME}` the setting NAME.
@@ -59,13 +94,16 @@ pub struct Grid {
 
 /// What became of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CellStatus {
+    /// Measured, valid, and all service levels are kept.
     Measured,
     /// Measured, and the verdict on a point is invalid.
     Invalid,
     /// Valid, and a service level is not kept.
     MissesSlo,
+    /// The device had not enough memory.
     OutOfMemory,
     /// The server did not start, or died.
     Failed,
@@ -75,15 +113,21 @@ pub enum CellStatus {
 
 /// A setting that is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CellRow {
+    /// The settings as one word.
     pub name: String,
+    /// The settings by name.
+    #[serde(rename = "settings", alias = "values")]
     pub values: BTreeMap<String, String>,
+    /// What became of it.
     pub status: CellStatus,
     /// Why it is not simply measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The figure that it is ranked by, of its points by geometric mean.
-    pub value: Option<f64>,
+    #[serde(rename = "rank_figure", alias = "value")]
+    pub value: Metric,
     /// Its own run, relative to the sweep's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
@@ -93,12 +137,17 @@ pub struct CellRow {
 
 /// A whole `sweep.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sweep {
+    /// The kind and the version of this document.
     pub schema: String,
+    /// What was asked for.
     pub grid: Grid,
     /// What was measured; a sweep goes on only with the same.
     pub load: Value,
+    /// The name of the figure that settings are ranked by.
     pub rank: String,
+    /// What is done, in order of time.
     pub cells: Vec<CellRow>,
     /// The best of them, from fresh starts.
     pub confirmed: Vec<CellRow>,

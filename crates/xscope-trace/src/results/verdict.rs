@@ -4,17 +4,21 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a point's figures can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     /// A file of another tool, which does not judge.
     #[default]
     Unknown,
+    /// The figures that were asked for can be used.
     Valid,
+    /// They cannot.
     Invalid,
 }
 
 /// The verdict on one point.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Verdict {
     /// Invalid if a cause spoils a figure that was asked for.
@@ -47,7 +51,9 @@ impl Verdict {
 
 /// One thing that is wrong with a point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
+    /// What it is.
     pub cause: CauseKind,
     /// One sentence for a person, with the log line where there is one.
     pub detail: String,
@@ -58,6 +64,7 @@ pub struct Cause {
 
 /// What can be wrong with a point, gravest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CauseKind {

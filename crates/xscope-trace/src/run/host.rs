@@ -9,13 +9,16 @@ use crate::time::Bytes;
 
 /// The machine of a run. What could not be found out is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct HostInfo {
+    /// Its name in the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Distribution and kernel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
+    /// What its processor calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_model: Option<String>,
     /// Cores that this process may use: the smaller of affinity and cgroup quota.
@@ -56,8 +59,10 @@ impl HostInfo {
 
 /// A process, so that another that got the same id later is not taken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ProcessId {
+    /// The process's number.
     pub pid: u32,
     /// When it started, in the kernel's ticks since boot; 0 if unknown.
     pub start_ticks: u64,

@@ -12,29 +12,37 @@ use crate::time::{Bytes, Nanos};
 
 /// The version of `run.json` that is written. Fields may be added to a version; one that changes
 /// its meaning makes a new version.
-pub const SCHEMA: &str = "xscope/run/1";
+pub const SCHEMA: &str = "xscope/run/2";
+
+/// The version before, whose fields have other names.
+const OLDER: &str = "xscope/run/1";
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
+    /// It is being written; interrupted, if its writer is not alive.
     Running,
+    /// It came to its end.
     Complete,
     /// It ended before its time; what is there can be used.
     #[default]
     Interrupted,
+    /// It could not be measured.
     Failed,
 }
 
 /// The clocks of a run's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RunClock {
     /// Add this to the monotonic clock to get wall time.
-    #[serde(rename = "wall_offset_nanos")]
+    #[serde(rename = "wall_offset_ns", alias = "wall_offset_nanos")]
     pub wall_offset: Nanos,
     /// Error of the offset, ±.
-    #[serde(rename = "wall_offset_error_nanos")]
+    #[serde(rename = "wall_offset_error_ns", alias = "wall_offset_error_nanos")]
     pub wall_offset_error: Nanos,
 }
 
@@ -48,10 +56,12 @@ impl RunClock {
 
 /// A file of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FileEntry {
     /// Relative to the run, with `/`.
     pub path: String,
+    /// Its size.
     pub bytes: Bytes,
     /// CRC-32 (as in gzip) in eight hexadecimal digits: against damage, not against forgery.
     pub crc32: String,
@@ -59,28 +69,34 @@ pub struct FileEntry {
 
 /// The content of `run.json`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RunManifest {
+    /// The kind and the version of this document.
     pub schema: String,
     /// The name of the directory at its creation.
     pub id: String,
+    /// How it ended.
     pub status: RunStatus,
+    /// The command, word by word.
     pub command_line: Vec<String>,
     /// What was measured: a URL, a command, or the built-in engine.
     pub target: String,
     /// Whatever describes the load.
     pub workload: Value,
+    /// The machine.
     pub host: HostInfo,
     /// Version by name of the software: xscope, server, JAX ...
     pub versions: BTreeMap<String, String>,
     /// Of the source tree that was measured, if known.
     pub git_commit: Option<String>,
+    /// Its clocks.
     pub clock: RunClock,
     /// Wall time, since the Unix epoch.
-    #[serde(rename = "started_wall_nanos")]
+    #[serde(rename = "started_wall_ns", alias = "started_wall_nanos")]
     pub started_wall: Nanos,
     /// Wall time, since the Unix epoch.
-    #[serde(rename = "ended_wall_nanos")]
+    #[serde(rename = "ended_wall_ns", alias = "ended_wall_nanos")]
     pub ended_wall: Option<Nanos>,
     /// The process that writes the run.
     pub writer: ProcessId,
@@ -122,9 +138,12 @@ impl RunManifest {
                 Err(error) => issues.push(format!("run.json: ignored {key}: {error}")),
             }
         }
-        let manifest: Self = serde_json::from_value(Value::Object(accepted)).unwrap_or_default();
+        let mut manifest: Self =
+            serde_json::from_value(Value::Object(accepted)).unwrap_or_default();
         match manifest.schema.as_str() {
             SCHEMA => {}
+            // Its names are read too; what is written again has today's.
+            OLDER => SCHEMA.clone_into(&mut manifest.schema),
             "" => issues.push("run.json names no schema; read what looks familiar".to_owned()),
             other => issues.push(format!(
                 "run.json has schema {other:?}, this version reads {SCHEMA}; read what both know"

@@ -28,7 +28,7 @@ use serde_json::Value;
 pub use host::{HostInfo, ProcessId};
 pub use jsonl::{JsonlIssue, JsonlWriter, read_jsonl};
 pub use manifest::{FileEntry, RunClock, RunManifest, RunStatus, SCHEMA};
-pub use servers::{ProfilerState, ServerClock, ServerRecord};
+pub use servers::{Exchange, ProfilerState, ServerClock, ServerRecord};
 pub use stamp::Utc;
 
 use crate::atomic;

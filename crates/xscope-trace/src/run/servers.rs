@@ -8,23 +8,35 @@ use crate::time::Nanos;
 
 /// A server whose profiler was steered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServerRecord {
     /// Its folder in `trace/` and `spans/`; empty if the run has one server, which has no folder.
     pub name: String,
+    /// Where it listens.
     pub url: String,
     /// Where its profiler was told to write, as a path on its own disk.
     pub output_dir: String,
+    /// What is known of its profiler.
     pub profiler: ProfilerState,
     /// How it was known that the server had work when its profiler was started.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub load: String,
-    /// When it was told to start and had answered, by the wall clock of the run's machine.
-    #[serde(rename = "started_wall_nanos", skip_serializing_if = "Option::is_none")]
-    pub started: Option<(Nanos, Nanos)>,
+    /// When its profiler was told to start and had answered; absent if it never was.
+    #[serde(
+        rename = "profiler_start",
+        alias = "started_wall_nanos",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub started: Option<Exchange>,
     /// The same of stopping; absent if it had ended by itself.
-    #[serde(rename = "stopped_wall_nanos", skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<(Nanos, Nanos)>,
+    #[serde(
+        rename = "profiler_stop",
+        alias = "stopped_wall_nanos",
+        skip_serializing_if = "Option::is_none"
+    )]
+    /// The same of stopping; absent if it had ended by itself.
+    pub stopped: Option<Exchange>,
     /// What it said of itself before.
     #[serde(rename = "server_info", skip_serializing_if = "Value::is_null")]
     pub info: Value,
@@ -33,10 +45,24 @@ pub struct ServerRecord {
     pub clock: Option<ServerClock>,
 }
 
+/// When a server was asked for something, by the wall clock of the run's machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Exchange {
+    /// When the request was sent, since the Unix epoch.
+    #[serde(rename = "asked_wall_ns")]
+    pub asked: Nanos,
+    /// When the answer was there, since the Unix epoch.
+    #[serde(rename = "answered_wall_ns")]
+    pub answered: Nanos,
+}
+
 /// What is known of a server's profiler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProfilerState {
+    /// It was not started.
     #[default]
     Off,
     /// It was started and not stopped yet. In a run whose writer is gone, it may still be on.
@@ -49,12 +75,14 @@ pub enum ProfilerState {
 
 /// A server's wall clock beside that of the run's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServerClock {
-    #[serde(rename = "ahead_nanos")]
+    /// How far the server's clock is ahead.
+    #[serde(rename = "ahead_ns", alias = "ahead_nanos")]
     pub ahead: Nanos,
     /// Of `ahead`, ±.
-    #[serde(rename = "error_nanos")]
+    #[serde(rename = "error_ns", alias = "error_nanos")]
     pub error: Nanos,
 }
 

@@ -1,12 +1,12 @@
 //! Benchmarks in process, as text: kernels, and batches through a model.
 
 use xscope_trace::Metric;
-use xscope_trace::results::{Figure, Judgement, KernelFigures, PointResult, Results};
+use xscope_trace::results::{Judgement, KernelFigures, PointResult, Results};
 
 use crate::colour::{Text, Tone};
 use crate::csv::lines;
 use crate::grid::{Cell, Column, Style, row, table};
-use crate::text::{duration, figure_text, percent, si};
+use crate::text::{duration, metric, share, si};
 
 /// Kernels, one a line; those that JAX ran, too, side by side with the engine's.
 pub fn kernels_text(results: &Results) -> Text {
@@ -26,7 +26,7 @@ pub fn kernels_text(results: &Results) -> Text {
     let rows: Vec<_> = kernels(results).map(|(point, kernel)| kernel_row(point, kernel)).collect();
     let mut out = table(&columns, &rows, Style::Terminal);
     for (point, kernel) in kernels(results) {
-        if let Figure::Qualified(Metric { reason: Some(reason), .. }) = &kernel.efficiency {
+        if let Some(reason) = &kernel.efficiency.reason {
             out.line(format!("{}: of peak: {reason}", point.point));
         }
     }
@@ -51,12 +51,12 @@ fn kernels(results: &Results) -> impl Iterator<Item = (&PointResult, &KernelFigu
     results.results.iter().filter_map(|point| Some((point, point.kernel.as_deref()?)))
 }
 
-fn millis(figure: &Figure) -> String {
-    figure.value().map_or("-".to_owned(), |ms| duration(1e3 * ms))
+fn millis(figure: &Metric) -> String {
+    figure.value.map_or("-".to_owned(), |ms| duration(1e3 * ms))
 }
 
-fn rate(figure: &Figure, unit: &str) -> String {
-    figure.value().map_or("-".to_owned(), |rate| si(rate, unit))
+fn rate(figure: &Metric, unit: &str) -> String {
+    figure.value.map_or("-".to_owned(), |rate| si(rate, unit))
 }
 
 fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<Cell> {
@@ -70,14 +70,15 @@ fn kernel_row(point: &PointResult, kernel: &KernelFigures) -> Vec<Cell> {
         millis(&point.latency.p50_ms),
         interval,
         point.latency.n.to_string(),
-        if kernel.flops == 0 { "-".to_owned() } else { rate(&kernel.flops_per_sec, "FLOP/s") },
-        rate(&kernel.bytes_per_sec, "B/s"),
-        figure_text(&kernel.intensity, 1),
-        &kernel.bound_by,
-        match &kernel.efficiency {
-            Figure::Value(share) => percent(*share),
-            Figure::Qualified(share) => share.value.map_or("-".to_owned(), |it| percent(it) + "?"),
+        if kernel.flops.value == Some(0.0) {
+            "-".to_owned()
+        } else {
+            rate(&kernel.flops_per_sec, "FLOP/s")
         },
+        rate(&kernel.bytes_per_sec, "B/s"),
+        metric(&kernel.intensity, 1),
+        &kernel.bound_by,
+        share(&kernel.efficiency),
         format!("{:.0e}", kernel.answer_error),
     ]
 }
@@ -91,7 +92,7 @@ fn beside(results: &Results) -> Text {
     let by = |name: &str, by: &str| {
         kernels(results)
             .find(|(point, kernel)| shape_name(point) == name && kernel.by == by)
-            .map(|(point, kernel)| (point.latency.p50_ms.value(), kernel.host_ms.clone()))
+            .map(|(point, kernel)| (point.latency.p50_ms.value, kernel.host_ms.clone()))
     };
     let rows: Vec<Vec<Cell>> = kernels(results)
         .filter(|(_, kernel)| kernel.by == "engine")
@@ -141,18 +142,18 @@ const COLUMNS: [CsvColumn; 17] = [
     ("by", |_, kernel| kernel.by.clone()),
     ("device", |_, kernel| kernel.device.clone()),
     ("n", |point, _| point.latency.n.to_string()),
-    ("p50_ms", |point, _| number(point.latency.p50_ms.value())),
+    ("p50_ms", |point, _| number(point.latency.p50_ms.value)),
     ("p50_low_ms", |point, _| number(point.p50_interval_ms.map(|[low, _]| low))),
     ("p50_high_ms", |point, _| number(point.p50_interval_ms.map(|[_, high]| high))),
-    ("flops", |_, kernel| kernel.flops.to_string()),
-    ("bytes", |_, kernel| kernel.bytes.to_string()),
-    ("flops_per_sec", |_, kernel| number(kernel.flops_per_sec.value())),
-    ("bytes_per_sec", |_, kernel| number(kernel.bytes_per_sec.value())),
-    ("intensity", |_, kernel| number(kernel.intensity.value())),
+    ("flops", |_, kernel| number(kernel.flops.value)),
+    ("bytes_accessed", |_, kernel| number(kernel.bytes_accessed.value)),
+    ("flops_per_sec", |_, kernel| number(kernel.flops_per_sec.value)),
+    ("bytes_per_sec", |_, kernel| number(kernel.bytes_per_sec.value)),
+    ("intensity", |_, kernel| number(kernel.intensity.value)),
     ("bound_by", |_, kernel| kernel.bound_by.clone()),
-    ("efficiency", |_, kernel| number(kernel.efficiency.value())),
+    ("efficiency", |_, kernel| number(kernel.efficiency.value)),
     ("answer_error", |_, kernel| kernel.answer_error.to_string()),
-    ("host_ms", |_, kernel| number(kernel.host_ms.as_ref().and_then(Figure::value))),
+    ("host_ms", |_, kernel| number(kernel.host_ms.as_ref().and_then(|it| it.value))),
     ("verdict", |point, _| if is_invalid(point) { "invalid" } else { "valid" }.to_owned()),
 ];
 
@@ -170,8 +171,8 @@ pub fn batches_text(results: &Results) -> Text {
         let n = point.latency.n;
         let what = format!("Batch size {rows}, input {input}, output {output} tokens");
         out.line(Tone::Title.of(&format!("{what} (medians of {n} runs):")));
-        let line = |name: &str, ms: &Figure, tokens: f64| {
-            let Some(secs) = ms.value().map(|ms| ms / 1e3) else {
+        let line = |name: &str, ms: &Metric, tokens: f64| {
+            let Some(secs) = ms.value.map(|ms| ms / 1e3) else {
                 return format!("{name} latency: -\n");
             };
             format!("{name} latency: {secs:9.5} s, throughput: {:9.2} token/s\n", tokens / secs)

@@ -5,14 +5,13 @@ pub(crate) mod search;
 pub(crate) mod serving;
 
 use xscope_analysis::words::counted;
-use xscope_trace::results::{
-    Cause, CompileSplit, Durations, Figure, Judgement, PointResult, Results,
-};
+use xscope_trace::Metric;
+use xscope_trace::results::{Cause, CompileSplit, Durations, Judgement, PointResult, Results};
 
 use crate::colour::{Text, Tone};
 use crate::csv::lines;
 use crate::grid::{Cell, Column, Style, table};
-use crate::text::figure_text;
+use crate::text::metric;
 
 /// A table with a row for each point, and below it why points are invalid.
 pub fn bench_text(results: &Results, style: Style) -> Text {
@@ -47,7 +46,7 @@ pub(crate) fn points(results: &Results) -> (Vec<Column>, Vec<Vec<Cell>>) {
 }
 
 fn compile_text(split: &CompileSplit) -> String {
-    let ms = |figure: &Figure| figure_text(figure, 2);
+    let ms = |figure: &Metric| metric(figure, 2);
     format!(
         "without the {} that met a compilation (known from the {}): n {}  p50 {}  p95 {}  \
          p99 {} ms; of those that did: p50 {}  max {} ms",
@@ -80,10 +79,10 @@ fn columns(results: &Results) -> Vec<Shown> {
         text("point", |point| (&point.point).into()),
         text("arrivals", |point| (&point.arrivals).into()),
         figure("n", |point| point.latency.n.to_string().into()),
-        figure("p50 ms", |point| figure_text(&point.latency.p50_ms, 2).into()),
-        figure("p95 ms", |point| figure_text(&point.latency.p95_ms, 2).into()),
-        figure("p99 ms", |point| figure_text(&point.latency.p99_ms, 2).into()),
-        figure("mean ms", |point| figure_text(&point.latency.mean_ms, 2).into()),
+        figure("p50 ms", |point| metric(&point.latency.p50_ms, 2).into()),
+        figure("p95 ms", |point| metric(&point.latency.p95_ms, 2).into()),
+        figure("p99 ms", |point| metric(&point.latency.p99_ms, 2).into()),
+        figure("mean ms", |point| metric(&point.latency.mean_ms, 2).into()),
     ];
     if has(|point| point.failed > 0) {
         columns.push(figure("failed", |point| point.failed.to_string().into()));
@@ -91,33 +90,29 @@ fn columns(results: &Results) -> Vec<Shown> {
     if has(|point| point.stream.ttft.is_some()) {
         columns.push(figure("TTFT p50", |point| {
             let ttft = point.stream.ttft.as_ref();
-            ttft.map_or_else(String::new, |ttft| figure_text(&ttft.p50_ms, 2)).into()
+            ttft.map_or_else(String::new, |ttft| metric(&ttft.p50_ms, 2)).into()
         }));
         columns.push(figure("ITL p50", |point| {
             let itl = point.stream.itl.as_ref();
-            itl.map_or_else(String::new, |itl| figure_text(&itl.p50_ms, 2)).into()
+            itl.map_or_else(String::new, |itl| metric(&itl.p50_ms, 2)).into()
         }));
     }
-    if has(|point| point.throughput_items_per_sec.value().is_some()) {
-        columns.push(figure("items/s", |point| {
-            figure_text(&point.throughput_items_per_sec, 1).into()
-        }));
-        columns.push(figure("ms/item", |point| figure_text(&point.item_ms, 3).into()));
+    if has(|point| point.throughput_items_per_sec.value.is_some()) {
+        columns.push(figure("items/s", |point| metric(&point.throughput_items_per_sec, 1).into()));
+        columns.push(figure("ms/item", |point| metric(&point.item_ms, 3).into()));
     }
-    columns.push(figure("req/s", |point| figure_text(&point.requests_per_sec, 2).into()));
-    if has(|point| point.output_tokens_per_sec.value().is_some()) {
-        columns
-            .push(figure("in tok/s", |point| figure_text(&point.input_tokens_per_sec, 1).into()));
-        columns
-            .push(figure("out tok/s", |point| figure_text(&point.output_tokens_per_sec, 1).into()));
+    columns.push(figure("req/s", |point| metric(&point.requests_per_sec, 2).into()));
+    if has(|point| point.output_tokens_per_sec.value.is_some()) {
+        columns.push(figure("in tok/s", |point| metric(&point.input_tokens_per_sec, 1).into()));
+        columns.push(figure("out tok/s", |point| metric(&point.output_tokens_per_sec, 1).into()));
     }
-    if has(|point| point.peak_hbm_mb.value().is_some()) {
-        columns.push(figure("peak MB", |point| figure_text(&point.peak_hbm_mb, 1).into()));
+    if has(|point| point.peak_hbm_mb.value.is_some()) {
+        columns.push(figure("peak MB", |point| metric(&point.peak_hbm_mb, 1).into()));
     }
     if has(|point| point.cost_per_million_items.is_some()) {
         columns.push(figure("cost of 1M items", |point| {
             let cost = point.cost_per_million_items.as_ref();
-            cost.map_or_else(String::new, |cost| figure_text(cost, 2)).into()
+            cost.map_or_else(String::new, |cost| metric(cost, 2)).into()
         }));
     }
     columns.push(text("verdict", |point| match point.verdict.status {
@@ -191,11 +186,11 @@ fn count(count: Option<u32>) -> String {
     count.map_or_else(String::new, |count| count.to_string())
 }
 
-fn number(figure: &Figure) -> String {
-    figure.value().map_or_else(String::new, |value| value.to_string())
+fn number(figure: &Metric) -> String {
+    figure.value.map_or_else(String::new, |value| value.to_string())
 }
 
-fn streamed(durations: &Option<Durations>, of: fn(&Durations) -> &Figure) -> String {
+fn streamed(durations: &Option<Durations>, of: fn(&Durations) -> &Metric) -> String {
     durations.as_ref().map_or_else(String::new, |durations| number(of(durations)))
 }
 
@@ -217,7 +212,11 @@ mod tests {
             point: name.to_owned(),
             shape: PointShape { batch_size: Some(4), ..PointShape::default() },
             arrivals: "gamma:2/s,0.5".to_owned(),
-            latency: Durations { n: 5, p50_ms: Figure::Value(12.345), ..Durations::default() },
+            latency: Durations {
+                n: 5,
+                p50_ms: Metric::valid(12.345, "ms"),
+                ..Durations::default()
+            },
             verdict: Verdict::on(causes, &["p50_ms"]),
             ..PointResult::default()
         };

@@ -1,13 +1,14 @@
 //! What searches found, as text.
 
-use xscope_trace::results::{CellRow, CellStatus, Figure, Found, ProbeOutcome, Sweep};
+use xscope_trace::Metric;
+use xscope_trace::results::{CellRow, CellStatus, Found, ProbeOutcome, Sweep};
 
 use crate::colour::{Text, Tone};
 use crate::grid::{Cell, Column, Grid, Style, row, table};
 use crate::text::shorten;
 
-fn rate(figure: &Figure) -> String {
-    figure.value().map_or("-".to_owned(), |rate| format!("{rate:.2}"))
+fn rate(figure: &Metric) -> String {
+    figure.value.map_or("-".to_owned(), |rate| format!("{rate:.2}"))
 }
 
 /// The largest rates, and how they were found.
@@ -15,17 +16,15 @@ pub fn found_text(found: &[Found]) -> Text {
     let mut out = Text::default();
     for one in found {
         let slo = one.slo.join(", ");
-        let said = match one.max_per_sec.value() {
+        let said = match one.max_per_sec.value {
             None => format!("{}: no rate is known to keep {slo}: {}", one.point, one.ended),
             Some(_) => {
                 let fails = one.fails_per_sec.map_or(String::new(), |fails| {
                     format!("; {fails:.2} does not, the limit lies between")
                 });
-                let doubt = match &one.max_per_sec {
-                    Figure::Value(_) => " (held again in a longer run)".to_owned(),
-                    Figure::Qualified(metric) => {
-                        format!(" ({})", metric.reason.as_deref().unwrap_or_default())
-                    }
+                let doubt = match &one.max_per_sec.reason {
+                    None => " (held again in a longer run)".to_owned(),
+                    Some(reason) => format!(" ({reason})"),
                 };
                 format!(
                     "{}: {} requests/s, {} items/s keep {slo}{doubt}{fails}; {}",
@@ -61,9 +60,11 @@ pub fn sweep_text(sweep: &Sweep) -> Text {
     let grid = |title, cells| Grid::new(title, columns(&sweep.rank), rows(cells));
     let mut out = grid("Settings", &sweep.cells).render(Style::Terminal);
     out += grid("The best from a fresh start", &sweep.confirmed).render(Style::Terminal);
-    let first = |name: &str| sweep.cells.iter().find(|row| row.name == name)?.value;
+    let first = |name: &str| sweep.cells.iter().find(|row| row.name == name)?.value.value;
     let confirmed = sweep.confirmed.iter().find(|row| Some(&row.name) == sweep.winner.as_ref());
-    let (tone, what) = match confirmed.and_then(|row| Some((row, row.value?, first(&row.name)?))) {
+    let (tone, what) = match confirmed
+        .and_then(|row| Some((row, row.value.value?, first(&row.name)?)))
+    {
         Some((row, again, first)) => {
             let what = format!(
                 "Best: {} with {} {again:.2}, confirmed; when it was chosen of {} it had {first:.2} \
@@ -112,7 +113,7 @@ fn rows(cells: &[CellRow]) -> Vec<Vec<Cell>> {
         };
         row![
             &cell.name,
-            cell.value.map_or("-".to_owned(), |value| format!("{value:.2}")),
+            rate(&cell.value),
             status,
             format!("{:.1}", cell.secs),
             shorten(cell.reason.as_deref().unwrap_or_default(), 90),

@@ -2,11 +2,12 @@
 //! and as its lines of JSON.
 
 use serde_json::{Map, Value, json};
-use xscope_trace::results::{Durations, Figure, PointResult, Results};
+use xscope_trace::Metric;
+use xscope_trace::results::{Durations, PointResult, Results};
 use xscope_trace::stats::as_f64;
 
 use crate::colour::{Text, Tone};
-use crate::text::figure_text;
+use crate::text::metric;
 
 /// Width of a block, and of what stands before its numbers.
 const WIDTH: usize = 50;
@@ -25,11 +26,11 @@ struct Named {
 fn totals(point: &PointResult) -> Vec<Named> {
     let spans = point.trials.iter().map(|trial| (trial.ended - trial.started).as_millis() / 1e3);
     let secs: f64 = spans.sum();
-    let rate = |figure: &Figure| figure.value();
+    let rate = |figure: &Metric| figure.value;
     let (input, output) = (rate(&point.input_tokens_per_sec), rate(&point.output_tokens_per_sec));
     let total = |rate: Option<f64>| rate.map(|rate| (rate * secs).round());
     let both = input.zip(output).map(|(input, output)| input + output);
-    let in_flight = point.latency.mean_ms.value().filter(|_| secs > 0.0);
+    let in_flight = point.latency.mean_ms.value.filter(|_| secs > 0.0);
     let in_flight = in_flight.map(|mean| mean / 1e3 * as_f64(point.ok) / secs);
     let completed = Some(as_f64(point.ok));
     let named = |key, name, value, digits| Named { key, name, value, digits };
@@ -55,7 +56,7 @@ const SPREADS: [(&str, &str, &str); 4] = [
 ];
 
 /// Key, name and value of each statistic.
-fn statistics(of: &Durations) -> [(&'static str, &'static str, &Figure); 5] {
+fn statistics(of: &Durations) -> [(&'static str, &'static str, &Metric); 5] {
     [
         ("mean", "Mean", &of.mean_ms),
         ("median", "Median", &of.p50_ms),
@@ -95,7 +96,7 @@ fn block(point: &PointResult) -> Text {
         out.line(format!("{title:-^WIDTH$}"));
         for (_, statistic, figure) in statistics(of) {
             let name = format!("{statistic} {name} (ms):");
-            out.line(format!("{name:<NAMES$}{}", figure_text(figure, 2)));
+            out.line(format!("{name:<NAMES$}{}", metric(figure, 2)));
         }
     }
     out.line("=".repeat(WIDTH));
@@ -125,7 +126,7 @@ pub fn serving_jsonl(results: &Results, dataset: &str) -> String {
         let none = Durations::default();
         for ((key, ..), of) in SPREADS.iter().zip(spreads(point)) {
             for (statistic, _, figure) in statistics(of.unwrap_or(&none)) {
-                line.insert(format!("{statistic}_{key}_ms"), json!(figure.value()));
+                line.insert(format!("{statistic}_{key}_ms"), json!(figure.value));
             }
         }
         line.insert("verdict".to_owned(), json!(point.verdict.status));
@@ -160,9 +161,9 @@ mod tests {
                 tpot: Some(ms(&[20, 40])),
                 ..StreamTimes::default()
             },
-            requests_per_sec: Figure::Value(2.0),
-            input_tokens_per_sec: Figure::Value(16.0),
-            output_tokens_per_sec: Figure::Value(8.0),
+            requests_per_sec: Metric::valid(2.0, "1/s"),
+            input_tokens_per_sec: Metric::valid(16.0, "tokens/s"),
+            output_tokens_per_sec: Metric::valid(8.0, "tokens/s"),
             trials: vec![trial],
             ..PointResult::default()
         };

@@ -5,9 +5,9 @@ pub(crate) mod slack;
 
 use xscope_analysis::compare::CompareReport;
 use xscope_analysis::compare::place::{KernelPlace, PlaceKind, Places};
-use xscope_analysis::compare::rules::Better;
 use xscope_analysis::compare::verdict::{ComparedRow, Gate, SampleUnit, Verdict};
 use xscope_trace::metric::Status;
+use xscope_trace::results::Better;
 
 use crate::colour::{Text, Tone};
 use crate::findings::quality_text;

@@ -1,14 +1,13 @@
 //! What a benchmark measured: its points with their verdicts, and its targets.
 
 use maud::{Markup, html};
-use xscope_trace::metric::Status;
 use xscope_trace::results::{
-    CauseKind, CheckOutcome, Figure, Judgement, PointResult, Results, TargetCheck,
+    CauseKind, CheckOutcome, Judgement, PointResult, Results, TargetCheck,
 };
 
 use crate::bench::points;
 use crate::markup::{ROWS, table};
-use crate::text::{figure_text, shorten};
+use crate::text::{metric, shorten};
 
 /// Points whose causes are told one by one.
 const CAUSES: usize = 200;
@@ -73,8 +72,8 @@ pub(crate) fn checks(checks: &[TargetCheck]) -> Markup {
                 @for check in checks.iter().take(ROWS) { tr {
                     td { (shorten(&check.name.replace('_', " "), 80)) }
                     @if has_points { td { (shorten(&check.point, 80)) } }
-                    td.num { (shorten(&check.target, 40)) }
-                    td.num { (figure_text(&check.value, 1)) }
+                    td.num { (shorten(&check.wanted(), 40)) }
+                    td.num { (metric(&check.measured, 1)) }
                     (outcome(check))
                 } }
             }
@@ -90,10 +89,7 @@ fn outcome(check: &TargetCheck) -> Markup {
         CheckOutcome::Alert => ("error", "‼ far off"),
         CheckOutcome::Unknown => ("note", "not measured"),
     };
-    let why = match &check.value {
-        Figure::Qualified(metric) if metric.status != Status::Valid => metric.reason.as_deref(),
-        _ => None,
-    };
+    let why = check.measured.reason.as_deref();
     html! {
         td class=(class) { (word) }
         td.note { (shorten(why.unwrap_or_default(), 200)) }

@@ -3,6 +3,7 @@
 use maud::Markup;
 use serde::Serialize;
 use xscope_analysis::devices::collectives::CollectiveRow;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
@@ -14,7 +15,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or};
 use crate::text::{duration, known_duration, percent, shorten, si};
 
 /// How many are charted.
@@ -37,7 +38,7 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Collectives,
         |report| vec![collectives(report)],
         |report| no_work_or(report, "no operation among devices ran"),
-        |report, out| pretty(&report.collectives, out),
+        |report, none| SectionReport { collectives: Some(&report.collectives), ..none },
     )
 };
 

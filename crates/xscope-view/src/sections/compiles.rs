@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::compiles::CompileRow;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
@@ -14,7 +15,7 @@ use crate::grid::{Cell, Column, Grid, row};
 use crate::markup::{ROWS, chart, grid};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact};
 use crate::text::{duration, known_duration, metric, percent, shorten};
 
 /// Compilations whose requests a page names.
@@ -34,7 +35,7 @@ pub(crate) const SECTION: SectionView = SectionView {
             0 => "not recorded: neither a trace of the host nor a server's log is in it",
             _ => "nothing was compiled in it, as far as host events and logs of servers say",
         },
-        |report, out| pretty(&report.compiles, out),
+        |report, none| SectionReport { compiles: Some(&report.compiles), ..none },
     )
 };
 

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::reports::claim::Share;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
@@ -13,7 +14,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::idle;
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -37,7 +38,11 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Devices,
         |report| vec![devices(report), timeline(report)],
         no_work,
-        |report, out| pretty(&report.timeline, out),
+        |report, none| SectionReport {
+            devices: Some(&report.devices),
+            timeline: Some(&report.timeline),
+            ..none
+        },
     )
 };
 

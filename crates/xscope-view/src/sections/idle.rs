@@ -3,6 +3,7 @@
 use maud::Markup;
 use serde::Serialize;
 use xscope_analysis::reports::claim::Share;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
@@ -12,7 +13,7 @@ use crate::csv::Table;
 use crate::grid::{Column, Grid, row};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -32,7 +33,7 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Idle,
         |report| vec![idle(report), host_code(report)],
         |report| no_work_or(report, "no device was idle between its first and its last operation"),
-        |report, out| pretty(&report.idle, out),
+        |report, none| SectionReport { idle: Some(&report.idle), ..none },
     )
 };
 

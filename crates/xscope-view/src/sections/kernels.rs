@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use xscope_analysis::kernels::sums::KernelGroup;
 use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::reports::grouping::GroupRow;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
@@ -16,7 +17,7 @@ use crate::markup::{ROWS, chart};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences};
 use crate::sections::operations::{marks, operations, operations_table};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work};
 use crate::text::{duration, metric, percent, rate, share, shorten, si};
 
 /// Operations that a terminal shows.
@@ -49,7 +50,11 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Kernels,
         |report| vec![categories(report), kernels(report)],
         no_work,
-        |report, out| pretty(&report.kernels, out),
+        |report, none| SectionReport {
+            categories: Some(&report.categories),
+            kernels: Some(&report.kernels),
+            ..none
+        },
     )
 };
 
@@ -144,7 +149,7 @@ pub fn groups_text(groups: &[GroupRow], style: Style) -> Text {
             duration(row.self_us),
             percent(row.share),
             duration(row.mean_us),
-            row.flops_per_sec.map_or_else(|| "-".to_owned(), |rate| si(rate, "")),
+            row.flops_per_sec.value.map_or_else(|| "-".to_owned(), |rate| si(rate, "")),
             Cell::bar(row.share, 12),
         ]
     });

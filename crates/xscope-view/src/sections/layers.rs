@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::layers::LayerNode;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
@@ -15,7 +16,7 @@ use crate::markup::chart;
 use crate::sections::cut;
 use crate::sections::differ::{Sides, differences};
 use crate::sections::flame::flame_text;
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -37,7 +38,7 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Layers,
         |report| vec![components(report), layers(report)],
         no_work,
-        |report, out| pretty(&report.layers, out),
+        |report, none| SectionReport { layers: Some(&report.layers), ..none },
     )
 };
 

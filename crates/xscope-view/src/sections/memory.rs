@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 use serde::Serialize;
+use xscope_analysis::memory::allocators::InUse;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
-use xscope_trace::Bytes;
 use xscope_trace::stats::as_f64;
 
 use crate::colour::Text;
@@ -13,7 +14,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{self, chart, figure};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact};
 use crate::text::{duration, metric, percent, shorten, si};
 
 /// How many layers are shown, and how many places of each profile of allocations.
@@ -55,7 +56,13 @@ pub(crate) const SECTION: SectionView = SectionView {
             "no allocator wrote events and no program carries its buffers: give the device memory \
              profile (jax.profiler.save_device_memory_profile) too"
         },
-        |report, out| pretty(&(&report.memory, &report.allocators), out),
+        |report, none| SectionReport {
+            memory: Some(&report.memory),
+            allocators: Some(&report.allocators),
+            allocations: Some(&report.allocations),
+            reported_memory: Some(&report.reported_memory),
+            ..none
+        },
     )
 };
 
@@ -112,11 +119,15 @@ type Series = Vec<(String, Vec<(f64, f64)>)>;
 
 fn owners_over_time(report: &AnalyzeReport) -> Series {
     let owners = report.memory.owners.iter();
-    owners.map(|row| (shorten(&row.owner, 80), row.series.clone())).collect()
+    owners
+        .map(|row| {
+            (shorten(&row.owner, 80), row.series.iter().map(|it| (it.at_us, it.mb)).collect())
+        })
+        .collect()
 }
 
 fn allocators_over_time(report: &AnalyzeReport) -> Series {
-    let mb = |&(us, bytes): &(f64, Bytes)| (us, as_f64(bytes.0) / 1e6);
+    let mb = |it: &InUse| (it.at_us, as_f64(it.bytes.0) / 1e6);
     let rows = report.allocators.iter().map(|row| {
         let name = if row.name.is_empty() { "allocator" } else { &row.name };
         (shorten(name, 80), row.samples.iter().map(mb).collect())

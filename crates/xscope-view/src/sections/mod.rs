@@ -20,9 +20,9 @@ mod steps;
 pub(crate) mod view;
 
 use std::collections::BTreeMap;
-use std::io;
 
 use xscope_analysis::reports::analyze_report::DegradedRow;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
@@ -105,16 +105,9 @@ pub(crate) fn degraded(
     report.degraded.iter().filter(move |row| row.sections.contains(&section))
 }
 
-/// Writes a section in full as JSON.
-///
-/// # Errors
-/// Those of `out`.
-pub fn section_json(
-    report: &AnalyzeReport,
-    section: Section,
-    out: &mut dyn io::Write,
-) -> serde_json::Result<()> {
-    (view(section).json)(report, out)
+/// A section in full, as it is in JSON.
+pub fn section_report(report: &AnalyzeReport, section: Section) -> SectionReport<'_> {
+    (view(section).json)(report, SectionReport::new(section))
 }
 
 /// All tables of a trace and of the report on it.

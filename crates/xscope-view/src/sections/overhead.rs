@@ -2,6 +2,7 @@
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::overhead::{BudgetVerdict, OverheadReport, OverheadRow};
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
@@ -10,7 +11,7 @@ use xscope_trace::overhead::Recording;
 use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, row};
-use crate::sections::view::{SectionView, pretty};
+use crate::sections::view::SectionView;
 use crate::text::{known_duration, metric, percent, si};
 
 /// The page of latency shows what was measured of it, as that is what it changes.
@@ -30,7 +31,7 @@ pub(crate) const SECTION: SectionView = SectionView {
             measured.chain([recorders(report)]).collect()
         },
         |_| "no profiler's file is in it, and no run that measured it",
-        |report, out| pretty(&report.recording, out),
+        |report, none| SectionReport { recording: Some(&report.recording), ..none },
     )
 };
 
@@ -165,7 +166,7 @@ fn notes(report: &AnalyzeReport) -> Vec<String> {
 mod tests {
     use xscope_analysis::overhead::overhead;
     use xscope_trace::Trace;
-    use xscope_trace::overhead::{OverheadRecord, OverheadWindow, Recording};
+    use xscope_trace::overhead::{NotRecorded, OverheadRecord, OverheadWindow, Recording};
 
     use super::{overhead_grid, overhead_notes};
     use crate::grid::Cell;
@@ -184,7 +185,10 @@ mod tests {
         });
         let record = OverheadRecord {
             windows: windows.collect(),
-            left_out: vec![(Recording::Nothing, "no probes here".to_owned())],
+            left_out: vec![NotRecorded {
+                recording: Recording::Nothing,
+                why: "no probes here".to_owned(),
+            }],
             ..OverheadRecord::default()
         };
         let report = overhead(&record, &Trace::default());

@@ -1,13 +1,14 @@
 //! Executions of programs.
 
 use xscope_analysis::AnalyzeReport;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 
 use crate::csv::Table;
 use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView, no_work_or, pretty};
+use crate::sections::view::{Content, PageView, SectionView, no_work_or};
 use crate::text::{duration, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -28,7 +29,7 @@ pub(crate) const SECTION: SectionView = SectionView {
                  it launched as whole graphs",
             )
         },
-        |report, out| pretty(&report.programs, out),
+        |report, none| SectionReport { programs: Some(&report.programs), ..none },
     )
 };
 
@@ -37,7 +38,7 @@ fn programs(report: &AnalyzeReport) -> Grid {
     let mut columns = columns(&["program", "stage"], &names);
     columns.push(Column::Text("follows"));
     let rows = report.programs.iter().map(|row| {
-        let follows = row.follows.iter().map(|(name, count)| format!("{name} ({count}x)"));
+        let follows = row.follows.iter().map(|it| format!("{} ({}x)", it.name, it.count));
         row![
             shorten(&row.name, 48),
             row.part_of.map_or_else(|| row.stage.to_owned(), |of| format!("{} of {of}", row.stage)),

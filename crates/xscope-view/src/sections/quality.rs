@@ -1,13 +1,14 @@
 //! What makes the figures wrong.
 
 use maud::html;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 
 use crate::csv::Table;
 use crate::findings::finding_lines;
 use crate::markup::{ROWS, findings};
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView, pretty};
+use crate::sections::view::{Content, PageView, SectionView};
 
 pub(crate) const SECTION: SectionView = SectionView {
     // A page marks findings by how much they hurt, so it has no other notes of them.
@@ -28,6 +29,6 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Quality,
         |_| Vec::new(),
         |_| "nothing wrong was found",
-        |report, out| pretty(&report.quality, out),
+        |report, none| SectionReport { quality: Some(&report.quality), ..none },
     )
 };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use maud::{Markup, html};
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::requests::RequestsReport;
 use xscope_analysis::requests::batches::BatchSummary;
 use xscope_analysis::requests::profiled::Profiled;
@@ -21,7 +22,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{chart, figure, grid, table};
 use crate::sections::differ::{Sides, cells, columns as sides_of, differences};
 use crate::sections::overhead::{overhead_grid, overhead_notes};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, pretty};
+use crate::sections::view::{Content, Data, PageView, SectionView, compact};
 use crate::text::{bar, metric, percent, shorten};
 use xscope_trace::stage::{Stage, StageName};
 
@@ -59,7 +60,7 @@ pub(crate) const SECTION: SectionView = SectionView {
             "it knows of no requests: give the run directory of `xscope profile`, or start the server \
              under `xscope run`"
         },
-        |report, out| pretty(&report.requests, out),
+        |report, none| SectionReport { requests: report.requests.as_ref(), ..none },
     )
 };
 
@@ -100,13 +101,11 @@ pub(crate) fn stages(stages: &[StageRow]) -> Grid {
     let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms"]);
     columns.extend([Column::Share("share"), Column::Drawing]);
     let rows = stages.iter().map(|stage| {
-        let ms = |ms: f64| format!("{ms:.3}");
-        let (p50, p99, mean) = (ms(stage.p50_ms), ms(stage.p99_ms), ms(stage.mean_ms));
         row![
             stage.name.to_string(),
-            p50,
-            p99,
-            mean,
+            metric(&stage.p50_ms, 3),
+            metric(&stage.p99_ms, 3),
+            metric(&stage.mean_ms, 3),
             percent(stage.share),
             Cell::bar(stage.share, 24)
         ]
@@ -220,8 +219,9 @@ fn latency(report: &ProfileReport) -> Option<Markup> {
         });
     }
     let percentiles = latency.percentiles.iter();
-    let percentiles: Vec<_> =
-        percentiles.map(|(share, ms)| row![format!("p{share}"), format!("{ms:.3}")]).collect();
+    let percentiles: Vec<_> = percentiles
+        .map(|it| row![format!("p{}", it.percent), format!("{:.3}", it.latency_ms)])
+        .collect();
     Some(html! {
         p {
             (counts.measured) " requests measured, " (counts.warmup) " to warm up, "
@@ -262,7 +262,11 @@ fn difference(sides: &Sides<'_>) -> Option<Markup> {
         row
     });
     let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
-        report.stages.iter().map(|stage| (stage.name.to_string(), stage.mean_ms)).collect()
+        report
+            .stages
+            .iter()
+            .map(|stage| (stage.name.to_string(), stage.mean_ms.value.unwrap_or(0.0)))
+            .collect()
     };
     let stages = sides.joined(mean, |ms| format!("{ms:.3}"));
     let stages = differences("Mean time in each stage, ms", "stage", stages);

@@ -2,13 +2,14 @@
 
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::framework::Framework;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 
 use crate::csv::Table;
 use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView, no_work_or, pretty};
+use crate::sections::view::{Content, PageView, SectionView, no_work_or};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -22,7 +23,7 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Steps,
         |report| vec![groups(report), steps(report)],
         |report| no_work_or(report, how_to_number(report)),
-        |report, out| pretty(&report.steps, out),
+        |report, none| SectionReport { steps: Some(&report.steps), ..none },
     )
 };
 

@@ -1,9 +1,8 @@
 //! What a section is made of, wherever it is shown.
 
-use std::io;
-
 use maud::Markup;
 use serde::Serialize;
+use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 
@@ -19,7 +18,7 @@ pub(crate) struct SectionView {
     /// Why it has nothing to show, and what would change that.
     pub empty: fn(&AnalyzeReport) -> &'static str,
     /// What `analyze PATH SECTION --json` prints.
-    pub json: fn(&AnalyzeReport, &mut dyn io::Write) -> serde_json::Result<()>,
+    pub json: SectionJson,
     /// What the tables do not say.
     pub notes: fn(&AnalyzeReport) -> Vec<Text>,
     /// What a terminal shows above the tables.
@@ -53,6 +52,9 @@ pub(crate) enum Content {
     Own(fn(&ProfileReport) -> Option<Markup>),
 }
 
+/// Puts the section's parts of a report into a document that has none yet.
+pub(crate) type SectionJson = for<'a> fn(&'a AnalyzeReport, SectionReport<'a>) -> SectionReport<'a>;
+
 /// What scripts draw from.
 pub(crate) struct Data {
     pub name: &'static str,
@@ -65,7 +67,7 @@ impl SectionView {
         section: Section,
         grids: fn(&AnalyzeReport) -> Vec<Grid>,
         empty: fn(&AnalyzeReport) -> &'static str,
-        json: fn(&AnalyzeReport, &mut dyn io::Write) -> serde_json::Result<()>,
+        json: SectionJson,
     ) -> Self {
         Self {
             section,
@@ -99,11 +101,6 @@ pub(crate) fn no_work(report: &AnalyzeReport) -> &'static str {
 /// Why a section about the work of devices is empty: `otherwise` if they did some.
 pub(crate) fn no_work_or(report: &AnalyzeReport, otherwise: &'static str) -> &'static str {
     if report.kernels.is_empty() { no_work(report) } else { otherwise }
-}
-
-/// Writes a value as all JSON is printed.
-pub(crate) fn pretty(value: &impl Serialize, out: &mut dyn io::Write) -> serde_json::Result<()> {
-    serde_json::to_writer_pretty(out, value)
 }
 
 /// A value as part of a page's data.

@@ -8,7 +8,7 @@ use xscope_analysis::section::Section;
 use xscope_analysis::{analyze, words::percent};
 use xscope_trace::Trace;
 use xscope_trace::read::read_paths;
-use xscope_view::{Style, section_json, section_text};
+use xscope_view::{Style, section_report, section_text};
 
 /// The numbers with units of a text, each as it stands there.
 fn numbers(text: &str) -> Vec<String> {
@@ -102,9 +102,7 @@ fn check(name: &str, trace: &Trace) {
                 assert!((share >= 50.0) == above || share == 50.0, "{name}: {text}");
             }
         }
-        let mut json = Vec::new();
-        section_json(&report, section, &mut json).unwrap();
-        let json = String::from_utf8(json).unwrap();
+        let json = serde_json::to_string(&section_report(&report, section)).unwrap();
         for figure in &headline.figures {
             if let Some(value) = recomputed(&report, section, figure) {
                 assert!((value - figure.value).abs() < 1e-9, "{name}: {value} is not {figure:?}");

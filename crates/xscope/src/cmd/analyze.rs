@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use xscope_analysis::from_disk::{memory_reports, read_options};
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
 use xscope_analysis::kernels::row::Filter;
-use xscope_analysis::kernels::tasks::tasks;
+use xscope_analysis::kernels::tasks::{SCHEMA, TasksReport, tasks};
 use xscope_analysis::layers::components::parse_rules;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::reports::grouping::grouped;
@@ -21,7 +21,9 @@ use xscope_trace::read::{ReadOptions, read_paths, read_paths_with, whole_profile
 use xscope_trace::run::RunDir;
 use xscope_trace::trim::clip;
 use xscope_trace::{Bytes, Picos, Trace};
-use xscope_view::{Style, analyze_text, groups_text, iterations_text, section_json, section_text};
+use xscope_view::{
+    Style, analyze_text, groups_text, iterations_text, section_report, section_text,
+};
 
 use crate::cli::AnalyzeArgs;
 use crate::exit::Exit;
@@ -66,14 +68,12 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         let groups = grouped(&report, by, &options.rules);
         match args.tables.output.json {
             true => output::json(&groups)?,
-            false => output::page(&groups_text(&groups, style))?,
+            false => output::page(&groups_text(&groups.groups, style))?,
         }
         return Ok(Exit::Fine);
     }
     match (section, args.tables.output.json) {
-        (Some(section), true) => {
-            output::written(|out| Ok(section_json(&report, section, out)?))?;
-        }
+        (Some(section), true) => output::json(&section_report(&report, section))?,
         (None, true) => output::json(&*report)?,
         (Some(section), false) => output::page(&section_text(&report, section, style))?,
         (None, false) if args.tables.markdown => {
@@ -101,7 +101,7 @@ fn iterations(paths: &[PathBuf], of: Option<Section>, task: &Regex, json: bool) 
     let trace = read_paths(&whole.collect::<Vec<_>>())?;
     let rows = tasks(&trace, |name| task.is_match(name));
     match json {
-        true => output::json(&rows)?,
+        true => output::json(&TasksReport { schema: SCHEMA, tasks: rows })?,
         false => output::page(&iterations_text(&rows))?,
     }
     Ok(Exit::Fine)

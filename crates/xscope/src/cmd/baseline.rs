@@ -1,7 +1,7 @@
 //! `xscope baseline`: runs to compare with, as files that a repository can hold.
 
 use anyhow::Result;
-use xscope_analysis::compare::baseline::{self, Baseline, StoredNoise};
+use xscope_analysis::compare::baseline::{self, Baseline, BaselineList, LIST_SCHEMA, StoredNoise};
 use xscope_analysis::from_disk::baselines::Baselines;
 use xscope_analysis::from_disk::measured::{Traces, find};
 use xscope_trace::clock;
@@ -58,9 +58,9 @@ fn list(args: &BaselineListArgs) -> Result<Exit> {
     }
     let listed = baseline::list(baselines);
     match args.output.json {
-        true => output::json(&serde_json::json!({
-            "schema": "xscope/baselines/1", "baselines": listed, "noise": noises,
-        }))?,
+        true => {
+            output::json(&BaselineList { schema: LIST_SCHEMA, baselines: listed, noises })?;
+        }
         false => output::page(&baselines_text(&listed, &noises))?,
     }
     Ok(Exit::Fine)

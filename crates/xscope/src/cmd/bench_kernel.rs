@@ -12,7 +12,8 @@ use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks, peaks};
 use xscope_analysis::kernels::roofline::rate_kernel;
 use xscope_model::bench::{Measured, RanBy, kernel_point, repeat};
 use xscope_model::kernels::{Kernel, KernelShape, error_of, measure_peaks};
-use xscope_trace::results::{Figure, PointResult, WarmupReport};
+use xscope_trace::Metric;
+use xscope_trace::results::{MeasuredPeaks, PointResult, WarmupReport};
 use xscope_trace::run::replace_file;
 use xscope_trace::stats::median;
 use xscope_trace::{Nanos, Picos, clock};
@@ -50,10 +51,10 @@ pub(crate) fn run(args: &KernelArgs) -> Result<Exit> {
     session.say("measuring what the device can do");
     let (flops_per_sec, bytes_per_sec) = measure_peaks(args.device)?;
     let peaks = Peaks::new(flops_per_sec, bytes_per_sec, "measured");
-    session.results().metadata.other.insert(
-        "measured_peaks".to_owned(),
-        json!({ "flops_per_sec": flops_per_sec, "bytes_per_sec": bytes_per_sec }),
-    );
+    session.results().metadata.measured_peaks = Some(MeasuredPeaks {
+        flops_per_sec: Metric::valid(flops_per_sec, "FLOP/s"),
+        bytes_per_sec: Metric::valid(bytes_per_sec, "B/s"),
+    });
     for &shape in &shapes {
         session.say(&shape.to_string());
         let kernel = Kernel::new(shape, args.device)?;
@@ -200,7 +201,7 @@ fn jax_points(
         let mut point = point(*shape, of_calls(&calls), &ran, peaks);
         let host = calls.iter().map(|call| call.host.as_micros() / 1e3).collect();
         if let Some(kernel) = &mut point.kernel {
-            kernel.host_ms = median(host).map(Figure::Value);
+            kernel.host_ms = median(host).map(|ms| Metric::valid(ms, "ms"));
         }
         Ok(point)
     };

@@ -4,11 +4,11 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde::Serialize;
+use xscope_analysis::from_disk;
 use xscope_analysis::quality::no_work;
 use xscope_analysis::reports::analyze::analyze;
+use xscope_analysis::reports::capture_report::{CaptureReport, SCHEMA};
 use xscope_analysis::section::Section;
-use xscope_analysis::{AnalyzeReport, from_disk};
 use xscope_capture::{
     CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
     StartWhen, TracerLevels, copy_commands,
@@ -29,22 +29,6 @@ const DEFAULT_URL: &str = "http://localhost:30000";
 
 /// How long a server that runs may take to say so.
 const READY_SECS: u64 = 5;
-
-/// The version of what `--json` prints.
-const SCHEMA: &str = "xscope/capture/1";
-
-#[derive(Debug, Serialize)]
-struct CaptureReport<'a> {
-    schema: &'static str,
-    run_dir: &'a Path,
-    complete: bool,
-    servers: &'a [ServerRecord],
-    /// Command lines that collect the files of servers with other disks, for each of them.
-    collect: Vec<Vec<String>>,
-    /// Absent if nothing is here yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    analysis: Option<AnalyzeReport>,
-}
 
 pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
     if args.stop {
@@ -181,7 +165,7 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
     let empty = trace.as_ref().and_then(no_work);
     let analysis = trace.as_ref().map(analyze);
     if json {
-        let run_dir = run.path();
+        let run_dir = run.path().display().to_string();
         output::json(&CaptureReport {
             schema: SCHEMA,
             run_dir,

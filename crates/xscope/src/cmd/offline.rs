@@ -6,7 +6,8 @@ use xscope_analysis::reports::targets::add_cost;
 use xscope_load::{Arrivals, Ask, AskGenerate, Backend, Phase, Plan, Prompt, PromptForm, Workload};
 use xscope_model::bench::{BatchLimits, Offline, OfflinePrompt, offline};
 use xscope_model::{Model, Tokenizer};
-use xscope_trace::results::{Figure, Results};
+use xscope_trace::Metric;
+use xscope_trace::results::Results;
 
 use crate::cli::{Dataset, OfflineArgs};
 use crate::exit::Exit;
@@ -78,29 +79,29 @@ fn prompts(args: &OfflineArgs, plan: &Plan) -> Result<Vec<OfflinePrompt>> {
 /// The result with the keys of sglang's `bench_offline_throughput`; times are of the median pass.
 fn line(ran: &Offline, prompts: usize) -> Value {
     let point = &ran.point;
-    let sum = |a: &Figure, b: &Figure| Some(a.value()? + b.value()?);
+    let sum = |a: &Metric, b: &Metric| Some(a.value? + b.value?);
     json!({
         "backend": "xscope",
         "successful_requests": prompts,
         "total_latency": pass_secs(ran, prompts),
         "total_input_tokens": ran.input_tokens,
         "total_output_tokens": ran.output_tokens,
-        "request_throughput": point.requests_per_sec.value(),
-        "input_throughput": point.input_tokens_per_sec.value(),
-        "output_throughput": point.output_tokens_per_sec.value(),
+        "request_throughput": point.requests_per_sec.value,
+        "input_throughput": point.input_tokens_per_sec.value,
+        "output_throughput": point.output_tokens_per_sec.value,
         "total_throughput": sum(&point.input_tokens_per_sec, &point.output_tokens_per_sec),
     })
 }
 
 /// How long the median pass took.
 fn pass_secs(ran: &Offline, prompts: usize) -> Option<f64> {
-    let rate = ran.point.requests_per_sec.value()?;
+    let rate = ran.point.requests_per_sec.value?;
     Some(xscope_trace::stats::as_f64(prompts as u64) / rate)
 }
 
 fn text(results: &Results, ran: &Offline) -> String {
     let point = &results.results[0];
-    let rate = |figure: &Figure| figure.value().map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+    let rate = |figure: &Metric| figure.value.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
     let mut out = format!(
         "Offline throughput, median of {} passes in {} batches ({:.1} % of the prompt tokens padding)\n\
          Prompts per second:       {:>10}\n\

@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xscope_model::bench::{OneBatch, one_batch};
-use xscope_trace::results::{Figure, PointResult};
+use xscope_trace::Metric;
+use xscope_trace::results::PointResult;
 use xscope_view::batches_text;
 
 use crate::cli::OneBatchArgs;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &OneBatchArgs) -> Result<Exit> {
 /// A result with the keys of sglang's `bench_one_batch`, in seconds and tokens per second; what is
 /// not there is left out, as it does.
 fn line(run_name: &str, batch: OneBatch, point: &PointResult) -> Value {
-    let secs = |figure: &Figure| figure.value().map(|ms| ms / 1e3);
+    let secs = |figure: &Metric| figure.value.map(|ms| ms / 1e3);
     let rate = |tokens: usize, secs: Option<f64>| secs.map(|secs| as_f64(tokens) / secs);
     let OneBatch { batch_size, input_len, output_len } = batch;
     let prefill = point.stream.ttft.as_ref().and_then(|prefill| secs(&prefill.p50_ms));

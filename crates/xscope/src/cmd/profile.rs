@@ -71,7 +71,7 @@ fn report(profiled: &mut MeasuredRun, targets: &TargetArgs, json: bool) -> Resul
     // The peak of memory, which the trace knows, and what became of the targets, beside what the
     // load generator measured.
     for point in &mut profiled.results.results {
-        point.peak_hbm_mb = report.typical.peak_hbm_mb.clone().into();
+        point.peak_hbm_mb = report.typical.peak_hbm_mb.clone();
     }
     profiled.results.checks.clone_from(&report.checks);
     profiled.keep()?;

@@ -10,7 +10,8 @@ use xscope_analysis::from_disk;
 use xscope_analysis::reports::targets::{add_cost, check_results};
 use xscope_capture::{BenchRequest, Control, LoadRequest, MeasuredRun, ProfiledServers, Target};
 use xscope_load::{CompileSign, Matrix, WarmUp, add_profiled, profiled_split};
-use xscope_trace::results::{BenchConfig, Figure, Judgement};
+use xscope_trace::Metric;
+use xscope_trace::results::{BenchConfig, Judgement};
 use xscope_view::{Style, bench_csv, bench_text, serving_jsonl, serving_text, targets_text};
 
 use crate::cli::LoadArgs;
@@ -136,13 +137,13 @@ fn read_profiles(benched: &mut MeasuredRun, memory: bool) {
                 };
                 output::progress(&format!("{}: {why}", point.point));
                 if memory {
-                    point.peak_hbm_mb = Figure::unavailable("MB", why);
+                    point.peak_hbm_mb = Metric::unavailable("MB", why);
                 }
                 continue;
             }
         };
         if memory {
-            point.peak_hbm_mb = xscope_analysis::analyze(&trace).memory.peak.into();
+            point.peak_hbm_mb = xscope_analysis::analyze(&trace).memory.peak;
         }
         let window = benched.profiled.iter().find(|(name, _)| *name == point.point);
         if let (Some((_, window)), Some(compiled)) = (window, compiled(&trace)) {

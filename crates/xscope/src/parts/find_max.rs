@@ -23,12 +23,12 @@ pub(crate) fn run(bench: BenchRequest, args: &LoadArgs) -> Result<Exit> {
     let Done { made: ran, interrupted } = job::run(progress, search)?;
     match args.tables.output.json {
         true => output::json(&ran.found)?,
-        false => output::page(&found_text(&ran.found))?,
+        false => output::page(&found_text(&ran.found.points))?,
     }
     output::progress(&format!("the run is {}", ran.run.path().display()));
     Ok(match () {
         () if interrupted => Exit::Interrupted,
-        () if ran.found.iter().all(|found| found.max_per_sec.value().is_some()) => Exit::Fine,
+        () if ran.found.points.iter().all(|found| found.max_per_sec.value.is_some()) => Exit::Fine,
         () => Exit::Target,
     })
 }

@@ -87,7 +87,7 @@ def each_page_is_reached(page):
 
 def figures_are_those_of_the_report(page, report):
     analysis = report.get("analysis", report)
-    if report.get("requests", {}).get("measured"):
+    if report.get("request_counts", {}).get("measured_requests"):
         tiles = dict(zip(page.locator(".tiles dt").all_inner_texts(), page.locator(".tiles dd").all_inner_texts()))
         for name in ["p50", "p95", "p99"]:
             value = report["latency"][f"{name}_ms"]["value"]
@@ -97,9 +97,9 @@ def figures_are_those_of_the_report(page, report):
             lanes = falls.nth(index).locator(".row:not(.axis)")
             names = lanes.locator(".name").all_inner_texts()
             values = lanes.locator(".value").all_inner_texts()
-            assert dict(zip(names, values)) == {k: f"{v:.3f}" for k, v in request["waterfall"].items()}
+            assert dict(zip(names, values)) == {k: f"{v:.3f}" for k, v in request["waterfall_ms"].items()}
         island = json.loads(page.locator("#xscope-data").text_content())
-        assert sum(bin["count"] for bin in island["histogram"]) == report["requests"]["measured"]
+        assert sum(bin["count"] for bin in island["histogram"]) == report["request_counts"]["measured_requests"]
     table = page.query_selector("#kernels table")
     assert bool(table) == bool(analysis["kernels"])
     if table:

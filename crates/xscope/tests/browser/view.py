@@ -77,8 +77,8 @@ def timeline(page, report, search, shot):
     page.keyboard.press("Escape")
     expect(page.locator("#panel")).to_be_hidden()
     a_click_shows_the_slice(page, shot)
-    if report.get("requests", {}).get("typical"):
-        a_request_is_followed(page, report["requests"]["typical"]["request_id"], shot)
+    if report.get("request_report", {}).get("typical"):
+        a_request_is_followed(page, report["request_report"]["typical"]["request_id"], shot)
     the_address_leads_back(page)
 
 

@@ -78,7 +78,7 @@ fn a_server_without_batches_is_slower_and_that_is_soon_known() {
     let row = &report["rows"][0];
     assert_eq!((&row["verdict"], &row["sample"]), (&"slower".into(), &"start".into()));
     assert_eq!(row["change_percent"]["status"], "valid");
-    let why = report["why"].as_array().unwrap();
+    let why = report["differences"].as_array().unwrap();
     assert!(why.iter().any(|fact| fact["what"] == "max_batch_rows"), "{why:?}");
 }
 

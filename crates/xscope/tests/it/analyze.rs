@@ -21,7 +21,7 @@ fn each_format_gives_a_report() {
         assert!(kernels.contains("Kernels by self time"), "{name}:\n{kernels}");
         let json = stdout(&run(directory.path(), &["analyze", &path, "--json"], 0));
         let report: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(report["schema"], "xscope/analyze/1");
+        assert_eq!(report["schema"], "xscope/analyze/2");
         let kernels = report["kernels"].as_array().unwrap();
         let own: Vec<f64> = kernels.iter().map(|k| k["self_us"].as_f64().unwrap()).collect();
         assert!(own.is_sorted_by(|a, b| a >= b), "{name}: kernels are ordered by self time");
@@ -92,16 +92,17 @@ fn requests_of_a_run_are_a_section() {
     assert!(markdown.contains("### Stages"), "{markdown}");
     let json = stdout(&run(directory.path(), &["analyze", &path, "requests", "--json"], 0));
     let report: Value = serde_json::from_str(&json).unwrap();
+    let report = &report["request_report"];
     let shares = report["stages"].as_array().unwrap().iter();
     let sum: f64 = shares.map(|row| row["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9, "{json}");
     let typical = &report["typical"];
     // The spans of this run count no tokens: what is shared out by them is not known.
-    for figure in ["padding_ms", "device_ms"] {
+    for figure in ["padding_ms", "device_share_ms"] {
         assert_eq!(typical[figure]["status"], "unavailable", "{figure}: {typical}");
     }
     let whole: f64 =
-        typical["waterfall"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        typical["waterfall_ms"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
     assert!((whole - typical["total_latency_ms"].as_f64().unwrap()).abs() < 1e-6, "{typical}");
     let text = stdout(&run(directory.path(), &["analyze", &fixture("jax_cpu"), "requests"], 0));
     assert!(text.contains("nothing in this profile"), "{text}");
@@ -115,13 +116,13 @@ fn kernels_are_grouped_by_each_name_and_by_no_other() {
         let args = [&["analyze", path.as_str()], args, &["--json"]].concat();
         serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap()
     };
-    let own = |rows: &Value| -> f64 {
-        rows.as_array().unwrap().iter().map(|row| row["self_us"].as_f64().unwrap()).sum()
+    let own = |report: &Value, rows: &str| -> f64 {
+        report[rows].as_array().unwrap().iter().map(|row| row["self_us"].as_f64().unwrap()).sum()
     };
-    let whole = own(&json(&["kernels"]));
+    let whole = own(&json(&["kernels"]), "kernels");
     for by in ["name", "scope", "category", "program", "device", "component"] {
         let groups = json(&["kernels", "--by", by]);
-        assert!((own(&groups) - whole).abs() < 1e-3, "{by}: {groups}");
+        assert!((own(&groups, "groups") - whole).abs() < 1e-3, "{by}: {groups}");
     }
     for (args, expected) in [
         (&["kernels", "--by", "layer"][..], "one of name, scope, category"),
@@ -144,7 +145,7 @@ fn a_step_is_a_window_and_must_be_there() {
         serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap()
     };
     let steps = json(&["steps"]);
-    let steps = steps["steps"].as_array().unwrap();
+    let steps = steps["steps"]["rows"].as_array().unwrap();
     let first = steps[0]["number"].to_string();
     let one = json(&["--step", &first]);
     let duration = steps[0]["duration_us"].as_f64().unwrap();
@@ -174,8 +175,8 @@ fn the_peaks_of_this_cpu_are_measured_if_asked_for() {
     let bound = |args: &[&str]| -> (usize, String) {
         let args = [&["analyze", path.as_str(), "kernels", "--json"], args].concat();
         let output = run(directory.path(), &args, 0);
-        let kernels: Value = serde_json::from_str(&stdout(&output)).unwrap();
-        let kernels = kernels.as_array().unwrap().iter();
+        let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let kernels = report["kernels"].as_array().unwrap().iter();
         (kernels.filter(|row| row["bound_by"] != "unknown").count(), stderr(&output))
     };
     assert_eq!(bound(&[]), (0, String::new()));
@@ -230,9 +231,9 @@ fn a_chip_can_be_named_where_the_profile_names_none() {
     let path = fixture("gpu_amd");
     let largest = |args: &[&str]| -> f64 {
         let args = [&["analyze", path.as_str(), "kernels", "--json"], args].concat();
-        let kernels: Value =
+        let report: Value =
             serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
-        let shares = kernels.as_array().unwrap().iter();
+        let shares = report["kernels"].as_array().unwrap().iter();
         shares.filter_map(|row| row["efficiency"]["value"].as_f64()).fold(0.0, f64::max)
     };
     // Its memory moves 5.3 TB/s; that of a T4 320 GB/s.
@@ -288,8 +289,8 @@ fn what_a_run_measured_of_recording_is_in_its_overhead() {
         0,
     )))
     .unwrap();
-    let rows = report["measured"]["rows"].as_array().unwrap();
+    let rows = report["recording_cost"]["overhead"]["costs"].as_array().unwrap();
     let basic = rows.iter().find(|row| row["name"] == "basic").unwrap();
-    let change = basic["change"]["value"].as_f64().unwrap();
+    let change = basic["change_percent"]["value"].as_f64().unwrap();
     assert!((change - 5.0).abs() < 1e-9 && basic["verdict"] == "within", "{basic}");
 }

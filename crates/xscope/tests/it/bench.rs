@@ -66,7 +66,7 @@ fn score(directory: &Path, server: &[String], more: &[&str], code: i32) -> (Valu
 }
 
 fn causes(results: &Value) -> Vec<&str> {
-    let causes = results["results"][0]["verdict"]["causes"].as_array().unwrap();
+    let causes = results["results"][0]["validity"]["causes"].as_array().unwrap();
     causes.iter().map(|cause| cause["cause"].as_str().unwrap()).collect()
 }
 
@@ -89,14 +89,14 @@ fn a_matrix_gives_every_output() {
     assert_eq!(kept["results"][0]["trace_path"], "trace/b1_l2");
     assert_eq!(
         (&results["schema"], &results["ended"]),
-        (&"xscope/results/1".into(), &"complete".into())
+        (&"xscope/results/2".into(), &"complete".into())
     );
     for name in ["batch_sizes", "label_counts", "num_runs", "warmup_runs", "model", "workload"] {
         assert!(!results["config"][name].is_null(), "{name}");
     }
     let metadata = results["metadata"].as_object().unwrap();
     for name in
-        ["jax_version", "devices", "device_count", "platform", "commit", "timestamp", "host"]
+        ["jax_version", "device_names", "device_count", "platform", "commit", "timestamp", "host"]
     {
         assert!(metadata.contains_key(name), "{name}");
     }
@@ -106,15 +106,15 @@ fn a_matrix_gives_every_output() {
         assert_eq!((&point["batch_size"], &point["label_count"]), (&items.into(), &2.into()));
         assert_eq!((&point["n"], &point["failed"]), (&8.into(), &0.into()), "{point}");
         assert_eq!(point["trials"].as_array().unwrap().len(), 2);
-        assert!(point["throughput_items_per_sec"].as_f64().unwrap() > 0.0);
-        assert!(point["p50_ms"].as_f64().unwrap() <= point["max_ms"].as_f64().unwrap());
+        assert!(point["throughput_items_per_sec"]["value"].as_f64().unwrap() > 0.0);
+        assert!(point["p50_ms"]["value"].as_f64() <= point["max_ms"]["value"].as_f64());
         assert_eq!(point["p99_ms"]["status"], "unavailable");
         assert!(point["workload_hash"].as_str().unwrap().starts_with("sha256:"));
-        assert!(point["client"]["cpu_cores"].as_f64().unwrap() > 0.0);
+        assert!(point["client"]["cpu_cores"]["value"].as_f64().unwrap() > 0.0);
         assert!(point["warmup"]["evidence"][0].as_str().unwrap().contains("median"), "{point}");
         // The answer of the same request, after warm-up and after each trial.
         assert_eq!(point["drift_compared"], 2);
-        assert!(point["peak_hbm_mb"].as_f64().unwrap() > 0.0, "{point}");
+        assert!(point["peak_hbm_mb"]["value"].as_f64().unwrap() > 0.0, "{point}");
         let trace = Path::new(point["trace_path"].as_str().unwrap());
         assert!(trace.join("plugins/profile").is_dir());
     }
@@ -188,11 +188,11 @@ def answer(number, body):
     let Some(server) = answering(directory.path(), answer) else { return };
     let (results, log) = score(directory.path(), &server, &["--requests", "1000"], 3);
     assert_eq!(causes(&results)[0], "server_died", "{results} {log}");
-    let detail = results["results"][0]["verdict"]["causes"][0]["detail"].as_str().unwrap();
+    let detail = results["results"][0]["validity"]["causes"][0]["detail"].as_str().unwrap();
     assert!(detail.contains("TypeError: Cannot concatenate arrays"), "{detail}");
     assert!(detail.contains("exit status: 7"), "{detail}");
     assert_eq!(results["ended"], "early");
-    assert!(results["results"][0]["ok"].as_u64().unwrap() < 12);
+    assert!(results["results"][0]["ok_requests"].as_u64().unwrap() < 12);
     assert_eq!(json_file(&only_run(directory.path()).join("run.json"))["status"], "failed");
 }
 
@@ -215,7 +215,7 @@ def answer(number, body):
     assert!(split["hit"]["n"].as_u64().unwrap() >= 1, "{split}");
     let all = split["hit"]["n"].as_u64().unwrap() + split["clean"]["n"].as_u64().unwrap();
     assert_eq!(all, 20);
-    assert!(split["hit"]["max_ms"].as_f64().unwrap() >= 500.0, "{split}");
+    assert!(split["hit"]["max_ms"]["value"].as_f64().unwrap() >= 500.0, "{split}");
     assert!(split["evidence"][0].as_str().unwrap().contains("#cache_miss: 1"), "{split}");
 }
 
@@ -260,7 +260,7 @@ def answer(number, body):
     assert_eq!(names, ["in8_out1_c2", "in8_out4_c2"]);
     assert_eq!((&points[1]["ttft"]["n"], &points[1]["itl"]["n"]), (&6.into(), &18.into()));
     let [output, input] = ["output_tokens_per_sec", "input_tokens_per_sec"]
-        .map(|name| points[1][name].as_f64().unwrap());
+        .map(|name| points[1][name]["value"].as_f64().unwrap());
     assert!((input / output - 9.0 / 4.0).abs() < 1e-9);
     assert_eq!(points[1]["tpot"]["n"], 6);
     let lines = fs::read_to_string(directory.path().join("lines.jsonl")).unwrap();

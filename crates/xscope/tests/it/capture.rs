@@ -116,13 +116,14 @@ fn two_pools_with_clocks_apart_are_one_run_on_one_axis() {
         [&["capture", "--min-in-flight", "1", "--duration", "300ms", "--json"], pools.as_slice()];
     let output = run(directory.path(), &args.concat(), 0);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["schema"], "xscope/capture/1");
+    assert_eq!(report["schema"], "xscope/capture/2");
     let clock = &report["servers"][1]["clock"];
-    let (ahead, error) = (clock["ahead_nanos"].as_i64(), clock["error_nanos"].as_i64());
+    let (ahead, error) = (clock["ahead_ns"].as_i64(), clock["error_ns"].as_i64());
     let (ahead, error) = (ahead.unwrap(), error.unwrap());
     assert!((ahead - HOUR.0).abs() <= error, "{clock}");
     let sources = report["analysis"]["sources"].as_array().unwrap();
-    let hosts: Vec<&str> = sources.iter().map(|source| source["host"].as_str().unwrap()).collect();
+    let hosts: Vec<&str> =
+        sources.iter().map(|source| source["hostname"].as_str().unwrap()).collect();
     assert_eq!(hosts, ["decode (fake)", "prefill (fake)"]);
     let offset = |index: usize| sources[index]["offset_us"].as_f64().unwrap();
     assert!((offset(0) - offset(1)).abs() < 60e6, "an hour apart no more");
@@ -272,7 +273,7 @@ fn profiles_on_another_disk_are_collected() {
     let manifest = json_file(&run_dir.join("run.json"));
     assert_eq!(manifest["servers"][0]["profiler"], "collected");
     assert_eq!(manifest["files"].as_array().unwrap().len(), 1);
-    let ahead = manifest["servers"][0]["clock"]["ahead_nanos"].as_i64().unwrap();
+    let ahead = manifest["servers"][0]["clock"]["ahead_ns"].as_i64().unwrap();
     assert!((ahead + HOUR.0).abs() < 60_000_000_000, "{ahead}");
 }
 
@@ -350,11 +351,15 @@ fn the_built_in_engine_is_captured_under_a_load_of_ours() {
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     let analysis = &report["analysis"];
     assert!(!analysis["kernels"].as_array().unwrap().is_empty());
-    assert!(analysis["requests"]["requests"].as_u64().unwrap_or(1) > 0, "{}", analysis["requests"]);
+    assert!(
+        analysis["request_report"]["request_counts"]["measured_requests"].as_u64().unwrap_or(1) > 0,
+        "{}",
+        analysis["request_report"]
+    );
     let known = report["servers"][0]["load"].as_str().unwrap();
     assert!(known.starts_with("xscope's own load"), "{known}");
     // A request that came last may name a batch that the device was not traced in any more.
-    assert_eq!(analysis["steps"]["steps"].as_array().unwrap().len(), 8, "{}", analysis["steps"]);
+    assert_eq!(analysis["steps"]["rows"].as_array().unwrap().len(), 8, "{}", analysis["steps"]);
 }
 
 #[test]

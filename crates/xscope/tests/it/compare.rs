@@ -47,7 +47,7 @@ fn a_regression_is_exit_code_1_in_every_form() {
     assert!(markdown.starts_with("## xscope compare\n"), "{markdown}");
     let json = stdout(&run(path, &["compare", "a.json", "b.json", "--json"], 1));
     let report: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&report["schema"], &report["gate"]), (&json!("xscope/compare/1"), &json!("fail")));
+    assert_eq!((&report["schema"], &report["gate"]), (&json!("xscope/compare/2"), &json!("fail")));
     assert_eq!(report["rows"][0]["verdict"], "slower");
     run(path, &["compare", "a.json", "b.json", "--fail-on", "never"], 0);
     run(path, &["compare", "b.json", "a.json"], 0);
@@ -145,7 +145,7 @@ fn baselines_are_kept_in_series_with_their_noise() {
     let list = stdout(&run(path, &["baseline", "list"], 0));
     assert!(list.contains("-- jax: ") && list.contains("A/A deviation"), "{list}");
     let shown = stdout(&run(path, &["baseline", "show", "main", "--json"], 0));
-    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["schema"], "xscope/baseline/1");
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["schema"], "xscope/baseline/2");
 
     let mixed = run(path, &["baseline", "save", "mixed", "aa", "b.json"], 2);
     assert!(stderr(&mixed).contains("commit"), "{}", stderr(&mixed));
@@ -164,7 +164,7 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
         // On a busy machine a point is invalid, which another test is about.
         let file = only_run_in(&path.join(folder)).join("results.json");
         let mut results = json_file(&file);
-        results["results"][0]["verdict"] = json!({"status": "valid", "causes": []});
+        results["results"][0]["validity"] = json!({"status": "valid", "causes": []});
         fs::write(file, results.to_string()).unwrap();
     };
     for folder in ["a", "b"] {
@@ -194,7 +194,7 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
         places[list].as_array().unwrap().iter().any(|row| row[field] == name)
     };
     assert!(has("stages", "stage", "forward") && has("kernels", "opcode", "matmul"));
-    assert!(has("layers", "scope", "layer_0/mlp"), "{places}");
+    assert!(has("scopes", "scope", "layer_0/mlp"), "{places}");
     let rows = report["rows"].as_array().unwrap();
     assert!(rows.iter().any(|row| row["metric"] == "peak_memory_mb"), "{rows:?}");
 
@@ -237,7 +237,7 @@ fn runs_that_failed_are_invalid_even_if_all_did() {
     results(path, "a.json", SAME, |_| {});
     for name in ["failed/1", "failed/2"] {
         fs::create_dir_all(path.join(name)).unwrap();
-        let manifest = json!({"schema": "xscope/run/1", "id": name, "status": "failed"});
+        let manifest = json!({"schema": "xscope/run/2", "id": name, "status": "failed"});
         fs::write(path.join(name).join("run.json"), manifest.to_string()).unwrap();
     }
     let text = stdout(&run(path, &["compare", "a.json", "failed"], 1));

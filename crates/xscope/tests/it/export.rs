@@ -144,9 +144,10 @@ fn a_collector_gets_each_request_with_what_was_done_for_it() {
 
     let report = run(directory.path(), &["analyze", &path, "--json"], 0);
     let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
-    let found = &report["requests"];
+    let found = &report["request_report"];
     let number = |value: &Value| value.as_u64().unwrap();
-    let wanted = number(&found["requests"]["measured"]) + number(&found["requests"]["warmup"]);
+    let wanted = number(&found["request_counts"]["measured_requests"])
+        + number(&found["request_counts"]["warmup_requests"]);
     let of_clients: Vec<&Value> = spans.iter().filter(|span| span["kind"] == 3).collect();
     assert_eq!(of_clients.len() as u64, wanted);
     let typical = &found["typical"];
@@ -168,9 +169,9 @@ fn a_collector_gets_each_request_with_what_was_done_for_it() {
     assert!((millis(span) - typical["total_latency_ms"].as_f64().unwrap()).abs() < 2e-6);
     assert_eq!(
         attributes["gen_ai.usage.input_tokens"].as_f64(),
-        typical["tokens"]["value"].as_f64()
+        typical["total_tokens"]["value"].as_f64()
     );
-    for (stage, ms) in typical["waterfall"].as_object().unwrap() {
+    for (stage, ms) in typical["waterfall_ms"].as_object().unwrap() {
         assert_eq!(&attributes[format!("xscope.stage.{stage}_ms")], ms);
     }
     let inside = |parent: &Value| {
@@ -275,9 +276,9 @@ fn tables_hold_what_the_report_says() {
     assert!((sum(&kernels, "self_us") - of_report("kernels", "self_us")).abs() < 1e-3);
     assert_eq!(kernels[0]["flops_status"], report["kernels"][0]["flops"]["status"]);
     let requests = table("requests.csv");
-    let typical = &report["requests"]["typical"];
+    let typical = &report["request_report"]["typical"];
     let row = requests.iter().find(|row| row["request"] == typical["request_id"]).unwrap();
-    for (stage, ms) in typical["waterfall"].as_object().unwrap() {
+    for (stage, ms) in typical["waterfall_ms"].as_object().unwrap() {
         let shown: f64 = row[&format!("{stage}_ms")].parse().unwrap();
         assert!((shown - ms.as_f64().unwrap()).abs() < 1e-9, "{stage}: {shown} is not {ms}");
     }
@@ -294,9 +295,9 @@ fn tables_hold_what_the_report_says() {
         .map(|row| row["total_us"].parse::<f64>().unwrap())
         .sum();
     assert!((top - report["layers"]["total_us"].as_f64().unwrap()).abs() < 0.1, "{top}");
-    let steps = report["steps"]["steps"].as_array().unwrap();
+    let steps = report["steps"]["rows"].as_array().unwrap();
     assert_eq!(table("steps.csv").len(), steps.len());
-    let recorders = report["recording"]["recorders"].as_array().unwrap();
+    let recorders = report["recording_cost"]["recorders"].as_array().unwrap();
     assert_eq!(table("recorders.csv").len(), recorders.len());
     // A table without rows has no file.
     let findings = report["quality"].as_array().unwrap().len();

@@ -26,14 +26,16 @@ fn kernels(directory: &Path, more: &[&str]) -> Value {
 fn kernels_are_timed_and_their_answers_checked() {
     let directory = tempfile::tempdir().unwrap();
     let results = kernels(directory.path(), &["--csv", "k.csv", "--output-json", "k.json"]);
-    assert_eq!(results["schema"], "xscope/results/1");
+    assert_eq!(results["schema"], "xscope/results/2");
     assert_eq!(
         (&results["config"]["bench"], &results["ended"]),
         (&"kernel".into(), &"complete".into())
     );
     let peaks = &results["metadata"]["measured_peaks"];
     assert!(
-        peaks["flops_per_sec"].as_f64() > Some(0.0) && peaks["bytes_per_sec"].as_f64() > Some(0.0)
+        ["flops_per_sec", "bytes_per_sec"]
+            .into_iter()
+            .all(|name| peaks[name]["value"].as_f64() > Some(0.0))
     );
     let points = results["results"].as_array().unwrap();
     let names: Vec<&str> = points.iter().map(|point| point["point"].as_str().unwrap()).collect();
@@ -49,16 +51,17 @@ fn kernels_are_timed_and_their_answers_checked() {
     );
     for point in points {
         let kernel = &point["kernel"];
-        assert_eq!(point["verdict"]["status"], "valid", "{point}");
+        assert_eq!(point["validity"]["status"], "valid", "{point}");
         assert!(kernel["answer_error"].as_f64().unwrap() < 1e-4);
         assert!(point["trials"].as_array().unwrap().len() >= 6);
         let [low, high] = [0, 1].map(|end| point["p50_interval_ms"][end].as_f64().unwrap());
         assert!(low <= high && low > 0.0);
-        let (rate, ms) = (kernel["bytes_per_sec"].as_f64(), point["p50_ms"].as_f64());
-        let expected = kernel["bytes"].as_f64().unwrap() / (ms.unwrap() / 1e3);
+        let (rate, ms) =
+            (kernel["bytes_per_sec"]["value"].as_f64(), point["p50_ms"]["value"].as_f64());
+        let expected = kernel["bytes_accessed"]["value"].as_f64().unwrap() / (ms.unwrap() / 1e3);
         assert!((rate.unwrap() / expected - 1.0).abs() < 1e-9);
     }
-    assert_eq!(points[0]["kernel"]["flops"], 2 * 3 * 32 * 48);
+    assert_eq!(points[0]["kernel"]["flops"]["value"], f64::from(2 * 3 * 32 * 48));
     assert_eq!(fs::read_to_string(directory.path().join("k.csv")).unwrap().lines().count(), 6);
     let run_dir = only_run(directory.path());
     assert_eq!(json_file(&run_dir.join("run.json"))["status"], "complete");
@@ -79,11 +82,14 @@ fn jax_runs_the_same_kernels_and_is_shown_beside() {
         points.iter().filter(|point| point["kernel"]["by"] == "jax").collect();
     assert_eq!(of_jax.len(), 5, "{text}");
     for point in of_jax {
-        assert_eq!(point["verdict"]["status"], "valid", "{point}");
+        assert_eq!(point["validity"]["status"], "valid", "{point}");
         assert_eq!(point["n"], 80);
         // The device's own time is part of what the host waits for.
-        let host = point["kernel"]["host_ms"].as_f64().unwrap();
-        assert!(point["min_ms"].as_f64().unwrap() > 0.0 && point["p50_ms"].as_f64() < Some(host));
+        let host = point["kernel"]["host_ms"]["value"].as_f64().unwrap();
+        assert!(
+            point["min_ms"]["value"].as_f64() > Some(0.0)
+                && point["p50_ms"]["value"].as_f64() < Some(host)
+        );
     }
     assert!(results["metadata"]["jax_version"].is_string());
 }
@@ -130,7 +136,7 @@ fn a_batch_is_timed_by_prefill_and_steps() {
     let results = json_file(&only_run(directory.path()).join("results.json"));
     let point = &results["results"][3];
     assert_eq!(
-        (&point["point"], &point["verdict"]["status"]),
+        (&point["point"], &point["validity"]["status"]),
         (&"b2_in5_out4".into(), &"valid".into())
     );
     assert_eq!(point["itl"]["n"], 3 * point["n"].as_u64().unwrap());
@@ -168,7 +174,10 @@ fn targets_are_checked_and_fail_only_if_asked() {
     assert_eq!(check("single_item_p50")["outcome"], "alert");
     assert_eq!(check("batch_32")["outcome"], "unknown");
     // The run remembers its limits.
-    assert_eq!(json_file(&run_dir.join("run.json"))["targets"]["single_item_p50"]["target"], 1e-6);
+    assert_eq!(
+        json_file(&run_dir.join("run.json"))["targets"]["single_item_p50"]["target_limit"],
+        1e-6
+    );
     let page = fs::read_to_string(run_dir.join("report.html")).unwrap();
     assert!(page.contains("&lt; 0.000001 ms"), "the page has the limits of the run");
 

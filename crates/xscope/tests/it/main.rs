@@ -8,6 +8,7 @@ mod bench;
 mod browser;
 mod capture;
 mod compare;
+mod contract;
 mod export;
 mod fake_server;
 mod inside;
@@ -33,11 +34,13 @@ fn xscope(directory: &std::path::Path, args: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end and checks the exit code.
+/// Runs it to its end and checks the exit code, and all JSON against the contract.
 fn run(directory: &std::path::Path, args: &[&str], code: i32) -> Output {
     let output = xscope(directory, args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    contract::check_printed(args, &output.stdout);
+    ["runs", "baselines"].iter().for_each(|it| contract::check_files(&directory.join(it)));
     output
 }
 

@@ -96,7 +96,7 @@ fn one_command_shows_five_levels_and_leaves_a_run() {
     assert!(stderr(&output).contains("measure of b2_l2: 8 requests"));
     let run = only_run(directory.path());
     let manifest = json_file(&run.join("run.json"));
-    assert_eq!(manifest["schema"], "xscope/run/1");
+    assert_eq!(manifest["schema"], "xscope/run/2");
     assert_eq!(manifest["status"], "complete");
     let files = manifest["files"].as_array().unwrap();
     let has = |end: &str| files.iter().any(|file| file["path"].as_str().unwrap().ends_with(end));
@@ -112,15 +112,15 @@ fn json_has_the_contract_and_adds_up() {
     let output = run(directory.path(), &args, 0);
     assert_eq!(stderr(&output), "");
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["schema"], "xscope/profile/1");
-    assert_eq!(report["requests"]["measured"], 20);
+    assert_eq!(report["schema"], "xscope/profile/2");
+    assert_eq!(report["request_counts"]["measured_requests"], 20);
     let saved = json_file(&only_run(directory.path()).join("report.json"));
     assert_eq!(saved, report, "report.json is what was printed");
 
     // The stages of a request add up to its wall time, with less than 2 % in none of them.
     for request in [&report, &report["slowest"]] {
         let total = request["total_latency_ms"].as_f64().unwrap();
-        let waterfall = request["waterfall"].as_object().unwrap();
+        let waterfall = request["waterfall_ms"].as_object().unwrap();
         let sum: f64 = waterfall.values().map(|ms| ms.as_f64().unwrap()).sum();
         assert!((sum - total).abs() < 1e-6, "{sum} of {total}");
         let lost = waterfall.get("unaccounted").map_or(0.0, |ms| ms.as_f64().unwrap());
@@ -136,13 +136,13 @@ fn json_has_the_contract_and_adds_up() {
         "model_forward_ms",
         "logprob_extraction_ms",
         "softmax_ms",
-        "device_ms",
+        "device_share_ms",
         "activation_memory_mb",
-        "batch_size",
     ] {
         assert_eq!(report[field]["status"], "valid", "{field}: {}", report[field]);
     }
     assert_eq!(report["peak_hbm_mb"]["status"], "unavailable");
+    assert!(report["batch_size"].as_u64() >= Some(1), "{}", report["batch_size"]);
     assert_eq!((&report["num_items"], &report["num_label_tokens"]), (&2.into(), &2.into()));
     assert_eq!(report["sequence_lengths"].as_array().unwrap().len(), 2);
 
@@ -162,17 +162,25 @@ fn what_the_profiler_costs_is_measured_in_turns_with_it_off() {
     let args = profile_args(&["--requests", "8", "--json", "--overhead-secs", "4"]);
     let output = run(directory.path(), &args, 0);
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["requests"]["measured"], 8, "its requests are not among the measured ones");
+    assert_eq!(
+        report["request_counts"]["measured_requests"], 8,
+        "its requests are not among the measured ones"
+    );
     let overhead = &report["overhead"];
-    let rows = overhead["rows"].as_array().unwrap();
+    let rows = overhead["costs"].as_array().unwrap();
     let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
     assert!(row("basic")["rounds"].as_u64().unwrap() > 0, "{overhead}");
     assert!(
-        row("probes")["change"]["reason"].as_str().unwrap().contains("without xscope's probes")
+        row("probes")["change_percent"]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("without xscope's probes")
     );
-    assert!(row("full")["change"]["reason"].as_str().unwrap().contains("--overhead-levels"));
+    assert!(
+        row("full")["change_percent"]["reason"].as_str().unwrap().contains("--overhead-levels")
+    );
     let answers = overhead["answers"].as_array().unwrap();
-    assert!(answers.iter().all(|row| row["answers"].as_u64() > Some(0) && row["differ"] == 0));
+    assert!(answers.iter().all(|row| row["compared"].as_u64() > Some(0) && row["differ"] == 0));
     let run_dir = only_run(directory.path());
     assert!(!run_dir.join("overhead").exists(), "the profiles of its windows are thrown away");
     let record = json_file(&run_dir.join("overhead.json"));
@@ -202,7 +210,7 @@ fn a_running_server_is_profiled_through_the_same_code() {
 
     let args = profile_args(&["--requests", "6", "--url", &url, "--json"]);
     let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
-    assert_eq!(report["requests"]["failed"], 0);
+    assert_eq!(report["request_counts"]["failed_requests"], 0);
     assert_eq!(report["model_forward_ms"]["status"], "valid");
     assert!(!report["analysis"]["kernels"].as_array().unwrap().is_empty());
 

@@ -47,20 +47,20 @@ fn a_command_is_recorded_and_what_its_table_misses_is_told() {
     assert_eq!(fs::read_to_string(run_dir.join("logs/server.log")).unwrap(), "answer 42\n");
     let manifest = json_file(&run_dir.join("run.json"));
     assert_eq!(manifest["status"], "complete");
-    assert_eq!(manifest["probes"]["installed"], 1);
+    assert_eq!(manifest["probes"]["installed_count"], 1);
     let args = ["analyze", "--json", run_dir.to_str().unwrap()];
     let report: Value = serde_json::from_str(&stdout(&run(directory.path(), &args, 0))).unwrap();
     assert_eq!(report["events"], 1);
     // What recording took is counted, in the run and in its report.
     assert!(said.contains("recording 1 spans took at least"), "{said}");
     let recorded = &manifest["probes"]["recorded"];
-    let spans = &report["recording"]["recorders"][0];
+    let spans = &report["recording_cost"]["recorders"][0];
     assert_eq!((&recorded["spans"], &spans["events"]), (&1.into(), &1.into()));
     let (ms, us) = (&recorded["time_ms"], &spans["time_us"]);
     assert_eq!((&ms["status"], &us["status"]), (&"degraded".into(), &"degraded".into()), "{ms}");
     let (ms, us) = (ms["value"].as_f64().unwrap(), us["value"].as_f64().unwrap());
     assert!(ms > 0.0 && (ms * 1e3 - us).abs() < 1e-6 * us, "{ms} ms, {us} us");
-    assert!(recorded["share"]["value"].as_f64() < Some(1.0), "{recorded}");
+    assert!(recorded["time_share"]["value"].as_f64() < Some(1.0), "{recorded}");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
     let output = profile_test_server(directory.path(), &python, 0);
     assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["requests"]["measured"], 12);
+    assert_eq!(report["request_counts"]["measured_requests"], 12);
     let names: Vec<&str> =
         report["stages"].as_array().unwrap().iter().filter_map(|s| s["name"].as_str()).collect();
     for stage in [
@@ -141,11 +141,11 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
         assert!(names.contains(&stage), "{stage} is missing: {names:?}");
     }
     let total = report["total_latency_ms"].as_f64().unwrap();
-    let waterfall = report["waterfall"].as_object().unwrap();
+    let waterfall = report["waterfall_ms"].as_object().unwrap();
     let sum: f64 = waterfall.values().filter_map(Value::as_f64).sum();
     assert!((sum - total).abs() < 1e-6, "{sum} of {total}");
-    assert_eq!(report["device_ms"]["status"], "valid");
-    assert!(report["device_ms"]["value"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["device_share_ms"]["status"], "valid");
+    assert!(report["device_share_ms"]["value"].as_f64().unwrap() > 0.0);
     assert_eq!(report["sequence_lengths"].as_array().unwrap().len(), 3);
     let quality = report["analysis"]["quality"].as_array().unwrap();
     assert!(quality.iter().any(|finding| finding["code"] == "batches.joined_by_time"));
@@ -158,7 +158,7 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
         assert!(memory["total_memory_mb"].as_f64().unwrap() > 0.1, "{memory}");
         assert!(run_dir.join(format!("memory/device_{stage}.prof")).metadata().unwrap().len() > 0);
     }
-    let rows = report["overhead"]["rows"].as_array().unwrap();
+    let rows = report["overhead"]["costs"].as_array().unwrap();
     let probes = rows.iter().find(|row| row["name"] == "probes").unwrap();
     assert!(probes["rounds"].as_u64() > Some(0), "recording was switched off and on: {probes}");
     let record = json_file(&run_dir.join("overhead.json"));
@@ -171,11 +171,11 @@ fn one_command_shows_the_waterfall_over_all_processes_of_a_jax_server() {
     assert_eq!(of_probes(&1.into()), ["nothing", "probes"]);
     assert_eq!(windows[0]["latencies_ms"].as_array().unwrap().len(), 1);
     let counted = rows.iter().find(|row| row["name"] == "counted").unwrap();
-    assert_eq!(counted["change"]["status"], "degraded", "{counted}");
-    assert!(counted["change"]["value"].as_f64() > Some(0.0), "{counted}");
+    assert_eq!(counted["change_percent"]["status"], "degraded", "{counted}");
+    assert!(counted["change_percent"]["value"].as_f64() > Some(0.0), "{counted}");
     assert_eq!(fs::read(run_dir.join("probe/control")).unwrap(), [1], "and is on again");
     let memory = rows.iter().find(|row| row["name"] == "memory").unwrap();
-    assert_eq!(memory["change"]["status"], "valid", "{memory}");
+    assert_eq!(memory["change_percent"]["status"], "valid", "{memory}");
     let summary = json_file(&run_dir.join("memory/memory_summary.json"));
     assert_eq!(summary["total_reports"], 2, "{summary}");
     assert!(summary["peak_memory_by_stage"]["peak_batch"].as_f64() > Some(0.1), "{summary}");
@@ -258,9 +258,9 @@ fn of_a_slow_request_the_spans_are_kept_and_the_device_of_the_next_one_like_it()
     let sources = report["sources"].as_array().unwrap();
     let count = |format: &str| sources.iter().filter(|source| source["format"] == format).count();
     assert_eq!((count("xspan"), count("xplane")), (3, 1), "{sources:?}");
-    let slowest = &report["requests"]["slowest"];
+    let slowest = &report["request_report"]["slowest"];
     for stage in ["tokenize", "queue.wait", "forward", "detokenize"] {
-        assert!(slowest["waterfall"][stage].as_f64() > Some(0.0), "{stage}: {slowest}");
+        assert!(slowest["waterfall_ms"][stage].as_f64() > Some(0.0), "{stage}: {slowest}");
     }
     assert!(report["devices"].as_array().is_some_and(|devices| !devices.is_empty()));
 }

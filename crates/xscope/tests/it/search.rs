@@ -75,14 +75,14 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     server.kill().unwrap();
     server.wait().unwrap();
     let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let found = &found[0];
+    let found = &found["points"][0];
     assert_eq!(found["point"], "b2_l2", "{}", stderr(&output));
-    let max = found["max_per_sec"].as_f64().unwrap_or_else(|| panic!("{found}"));
+    let max = found["max_per_sec"]["value"].as_f64().unwrap_or_else(|| panic!("{found}"));
     // 10 a second are all it can do; a short probe ends before the queue of a little more is long.
     assert!((1.0..=16.0).contains(&max), "{found}");
     let fails = found["fails_per_sec"].as_f64().unwrap();
     assert!(fails > max && fails <= 1.41 * max, "{found}");
-    let probes = found["probes"].as_array().unwrap();
+    let probes = found["rates"].as_array().unwrap();
     let last = probes.last().unwrap();
     assert_eq!((&last["confirms"], &last["outcome"]), (&true.into(), &"holds".into()));
     // Each probe is a run, and all of them are points of the results.
@@ -91,7 +91,7 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     assert_eq!(results["results"].as_array().unwrap().len(), probes.len());
     let of_probe = run_dir.join(probes[0]["run"].as_str().unwrap());
     assert_eq!(json_file(&of_probe.join("run.json"))["status"], "complete");
-    assert!(results["results"][0]["goodput_per_sec"].as_f64().unwrap() > 0.0);
+    assert!(results["results"][0]["goodput_per_sec"]["value"].as_f64().unwrap() > 0.0);
 }
 
 #[test]
