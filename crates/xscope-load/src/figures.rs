@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use xscope_trace::Metric;
-use xscope_trace::results::{CompileSplit, Durations, PointResult, StreamTimes, Trial, Verdict};
+use xscope_trace::results::{CompileSplit, Durations, PointResult, StreamTimes, Trial, Validity};
 use xscope_trace::stats::as_f64;
 
 use crate::audit::audit;
 use crate::evidence::{CompileSign, Evidence};
 use crate::plan::Plan;
 use crate::record::{Sample, TrialSamples};
-use crate::verdict;
+use crate::validity;
 
 /// Evidence that is kept word for word.
 const MAX_EVIDENCE: usize = 5;
@@ -20,9 +20,9 @@ pub fn point_result(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) -
     let samples = || trials.iter().flat_map(|trial| &trial.samples);
     let right = || samples().filter(|sample| sample.failure.is_none());
     let arrivals = &plan.workload().arrivals;
-    let detected_by = verdict::detected_by(trials, evidence);
-    let causes = verdict::causes(plan, trials, evidence);
-    let asked = verdict::asked(plan, evidence);
+    let detected_by = validity::detected_by(trials, evidence);
+    let causes = validity::causes(plan, trials, evidence);
+    let asked = validity::asked(plan, evidence);
     let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
     let (requests, ok) = (samples().count() as u64, right().count() as u64);
     let latency = Durations::of(right().map(Sample::latency).collect());
@@ -53,7 +53,7 @@ pub fn point_result(plan: &Plan, trials: &[TrialSamples], evidence: &Evidence) -
         server_ms: server_ms(trials),
         drift_compared: trials.iter().chain(&evidence.checks).map(|trial| trial.compared).sum(),
         trials: trials.iter().filter(|trial| !trial.samples.is_empty()).map(trial).collect(),
-        verdict: Verdict::on(causes, &asked),
+        validity: Validity::on(causes, &asked),
         latency,
         ..PointResult::default()
     }
@@ -66,7 +66,7 @@ pub fn profiled_split(trial: &TrialSamples, compiles: Vec<CompileSign>) -> Compi
 }
 
 fn split_of(trials: &[TrialSamples], evidence: &Evidence, detected_by: String) -> CompileSplit {
-    let split = verdict::split(trials, evidence);
+    let split = validity::split(trials, evidence);
     CompileSplit {
         detected_by,
         evidence: split.evidence.into_iter().take(MAX_EVIDENCE).collect(),

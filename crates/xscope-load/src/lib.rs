@@ -15,7 +15,7 @@
 //! load.run(&Stretch::warm_up(point.plan(), 5), &mut point, |_| ()).await?;
 //! let trial = load.run(&Stretch::measured(point.plan(), 0), &mut point, |_| ()).await?;
 //! let result = xscope_load::point_result(point.plan(), &[trial], &Evidence::default());
-//! println!("{:?} {:?}", result.latency.p50_ms, result.verdict);
+//! println!("{:?} {:?}", result.latency.p50_ms, result.validity);
 //! # Ok(())
 //! # }
 //! ```
@@ -47,7 +47,7 @@ mod run;
 mod send;
 mod stretch;
 pub mod usual;
-mod verdict;
+mod validity;
 mod verify;
 mod warm;
 mod workload;
@@ -72,6 +72,6 @@ pub use request::{Prompt, Request};
 pub use run::{Load, LoadEvent};
 pub use stretch::Stretch;
 pub use usual::ScoreMatrix;
-pub use verdict::add_profiled;
+pub use validity::add_profiled;
 pub use warm::{CompileSigns, WarmUp, Warmed, warm_up};
 pub use workload::{Ask, AskFixed, AskGenerate, AskRerank, AskScore, Labels, PromptForm, Workload};

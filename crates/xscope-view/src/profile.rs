@@ -1,6 +1,7 @@
 //! The report on a profiled run, as text: the five levels on one page.
 
 use xscope_analysis::ProfileReport;
+use xscope_analysis::requests::by_point::PointReport;
 use xscope_analysis::requests::profiled::Profiled;
 
 use crate::colour::{Text, Tone};
@@ -11,7 +12,7 @@ use crate::sections::layers::shallow;
 use crate::sections::memory::{owners, scopes};
 use crate::sections::operations::largest;
 use crate::sections::overhead::{overhead_grid, overhead_notes};
-use crate::sections::requests::{stages, waterfall_rows};
+use crate::sections::requests::{points, stages, titled, waterfall_rows};
 use crate::targets::targets_text;
 use crate::text::{metric, percent};
 
@@ -19,8 +20,9 @@ use crate::text::{metric, percent};
 pub fn profile_text(report: &ProfileReport) -> Text {
     let mut out = Text::default();
     request_level(report, &mut out);
-    out += stages(&report.stages).render(Style::Terminal);
-    out += waterfalls(report);
+    for point in &report.by_point {
+        out += point_level(report, point);
+    }
     out += batches_text(report);
     out += overhead_text(report);
     out += devices(&report.analysis).render(Style::Terminal);
@@ -49,7 +51,6 @@ fn overhead_text(report: &ProfileReport) -> Text {
 }
 
 fn request_level(report: &ProfileReport, out: &mut Text) {
-    let latency = &report.latency;
     let counts = format!(
         "Requests: {} measured, {} warm-up, {} failed{}",
         report.requests.measured,
@@ -58,6 +59,11 @@ fn request_level(report: &ProfileReport, out: &mut Text) {
         if report.complete { "" } else { " (the run was interrupted)" }
     );
     out.line(Tone::Title.of(&counts));
+    if report.by_point.len() > 1 {
+        *out += points(&report.by_point).render(Style::Terminal);
+        return;
+    }
+    let latency = &report.latency;
     out.line(format!(
         "Latency ms (n = {}): p50 {}  p95 {}  p99 {}  mean {}   {} items/s",
         latency.n,
@@ -69,10 +75,17 @@ fn request_level(report: &ProfileReport, out: &mut Text) {
     ));
 }
 
-fn waterfalls(report: &ProfileReport) -> Text {
-    let mut out = waterfall("Typical request", &report.typical);
-    if let Some(slowest) = &report.slowest {
-        out += waterfall("Slowest request", slowest);
+/// Where the time of a point's requests went.
+fn point_level(report: &ProfileReport, point: &PointReport) -> Text {
+    let of_point = stages(&point.stages);
+    let title = titled(&of_point.title, &report.by_point, &point.point);
+    let mut out = Grid { title, ..of_point }.render(Style::Terminal);
+    for (what, request) in
+        [("Typical request", &point.typical), ("Slowest request", &point.slowest)]
+    {
+        if let Some(request) = request {
+            out += waterfall(&titled(what, &report.by_point, &point.point), request);
+        }
     }
     out
 }

@@ -209,8 +209,8 @@ fn workload_name(workload: &Value) -> String {
 
 fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
     let hash = if point.workload_hash.is_empty() { workload_hash } else { &point.workload_hash };
-    let causes = || point.verdict.causes.iter();
-    let invalid = match point.verdict.status {
+    let causes = || point.validity.causes.iter();
+    let invalid = match point.validity.status {
         Judgement::Invalid => {
             let details: Vec<&str> = causes().map(|cause| cause.detail.as_str()).collect();
             Some(details.join("; "))
@@ -226,7 +226,7 @@ fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
         point: name(point),
         workload_hash: hash.to_owned(),
         invalid,
-        is_judged: point.verdict.status == Judgement::Valid,
+        is_judged: point.validity.status == Judgement::Valid,
         spoiled: spoiled.collect(),
         figures: figures(point),
         within: BTreeMap::new(),

@@ -65,9 +65,12 @@ impl Footprint {
             (requests, _) => ("request", requests),
         };
         let mut footprint = Self { per: per.to_owned(), units: as_f64(units), ..Self::default() };
-        for stage in requests.map(|requests| requests.stages.as_slice()).unwrap_or_default() {
-            let ms = stage.mean_ms.value.unwrap_or(0.0) * as_f64(measured);
-            footprint.stages_ms.insert(stage.name.to_string(), ms);
+        let points = requests.map(|requests| requests.by_point.as_slice()).unwrap_or_default();
+        for point in points {
+            for stage in &point.stages {
+                let sum = footprint.stages_ms.entry(stage.name.to_string()).or_default();
+                *sum += stage.mean_ms.value.unwrap_or(0.0) * as_f64(point.latency.n);
+            }
         }
         add_layers(&report.layers.root.children, "", &mut footprint.layers_us);
         let mut kernels: BTreeMap<(String, String, String), (f64, f64)> = BTreeMap::new();

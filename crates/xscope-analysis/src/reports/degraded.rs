@@ -74,17 +74,21 @@ fn visit_requests(
     figures: Figures,
     change: &mut dyn FnMut(&mut Metric),
 ) {
-    for request in report.typical.iter_mut().chain(&mut report.slowest) {
+    let points = report.by_point.iter_mut();
+    let of_points = points.flat_map(|point| point.typical.iter_mut().chain(&mut point.slowest));
+    for request in report.typical.iter_mut().chain(&mut report.slowest).chain(of_points) {
         visit_request(request, figures, change);
     }
     match figures {
         Figures::HostTimes | Figures::Latencies => {
-            let latency = &mut report.latency;
-            change(&mut latency.p50_ms);
-            change(&mut latency.p95_ms);
-            change(&mut latency.p99_ms);
-            change(&mut latency.mean_ms);
-            change(&mut latency.items_per_sec);
+            let points = report.by_point.iter_mut().map(|point| &mut point.latency);
+            for latency in points.chain([&mut report.latency]) {
+                change(&mut latency.p50_ms);
+                change(&mut latency.p95_ms);
+                change(&mut latency.p99_ms);
+                change(&mut latency.mean_ms);
+                change(&mut latency.items_per_sec);
+            }
         }
         Figures::Joins => {
             report.batches.iter_mut().for_each(|batches| change(&mut batches.padding_share));

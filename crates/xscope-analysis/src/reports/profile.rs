@@ -65,14 +65,14 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         Some(found) => (found.typical.clone(), found.slowest.clone(), found.batches.clone()),
         None => (None, None, None),
     };
-    let (counts, latency, stages, points) = match requests {
+    let (counts, latency, stages, points, by_point) = match requests {
         Some(found) => {
             analysis.quality.extend(found.findings);
-            (found.requests, found.latency, found.stages, found.points)
+            (found.requests, found.latency, found.stages, found.points, found.by_point)
         }
         None => {
             let none = RequestCounts { measured: 0, warmup: 0, failed: 0 };
-            (none, latency(&[]), Vec::new(), Vec::new())
+            (none, latency(&[]), Vec::new(), Vec::new(), Vec::new())
         }
     };
     let mut report = ProfileReport {
@@ -83,6 +83,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
         requests: counts,
         latency,
         stages,
+        by_point,
         slowest: slowest.map(name),
         points,
         batches,

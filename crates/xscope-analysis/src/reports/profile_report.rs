@@ -7,6 +7,7 @@ use crate::overhead::OverheadReport;
 use crate::reports::analyze_report::AnalyzeReport;
 use crate::requests::RequestCounts;
 use crate::requests::batches::BatchSummary;
+use crate::requests::by_point::PointReport;
 use crate::requests::latency::{Latency, RequestPoint};
 use crate::requests::profiled::Profiled;
 use crate::requests::stages::StageRow;
@@ -17,7 +18,7 @@ pub const SCHEMA: &str = "xscope/profile/2";
 /// What a profiled run says.
 ///
 /// The fields of [`Profiled`] at its top are those of the typical request: the measured one whose
-/// latency is the median.
+/// latency is the median, of several points that of the first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProfileReport {
@@ -32,10 +33,13 @@ pub struct ProfileReport {
     /// How many requests there were, and of what kind.
     #[serde(rename = "request_counts")]
     pub requests: RequestCounts,
-    /// Latency from the intended send time.
+    /// Latency from the intended send time; of several points no percentile, no mean and no rate.
     pub latency: Latency,
-    /// Where their time went, in the order of the pipeline; the shares add up to 1.
+    /// Where their time went, in the order of the pipeline; the shares add up to 1. Empty for
+    /// requests of several points.
     pub stages: Vec<StageRow>,
+    /// Each point apart, in the order of their first requests.
+    pub by_point: Vec<PointReport>,
     /// The slowest measured request; `null` if none was measured.
     pub slowest: Option<Profiled>,
     /// Measured requests by start; of many, the slowest of each of as many groups as are kept.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 use xscope_trace::results::{Better, CheckOutcome, Judgement, PointResult, Results, TargetCheck};
 
 use crate::error::{Error, Result};
 use crate::reports::profile_report::ProfileReport;
+use crate::requests::by_point::PointReport;
 use xscope_trace::stage::Stage;
 
 /// The figure that a target is for, and of which requests.
@@ -146,11 +148,13 @@ impl Target {
     }
 
     fn check(&self, point: &str, measured: Metric) -> TargetCheck {
+        // What was not measured validly is not judged.
+        let valid = measured.value.filter(|_| measured.status == Status::Valid);
         TargetCheck {
             name: self.name.to_owned(),
             point: point.to_owned(),
             metric: self.metric(),
-            outcome: self.outcome(measured.value),
+            outcome: self.outcome(valid),
             measured,
             better: self.better,
             target_limit: self.target,
@@ -167,27 +171,42 @@ impl Target {
     }
 }
 
-/// The targets held against a profiled run.
+/// The targets held against every point of a profiled run that they are for.
 pub(crate) fn check_profile(report: &ProfileReport, targets: &Targets) -> Vec<TargetCheck> {
-    let latency = &report.latency;
-    let value = |target: &Target| match target.of {
-        Of::P50(_) => Some(latency.p50_ms.clone()),
-        Of::P99(_) => Some(latency.p99_ms.clone()),
-        Of::ItemsPerSec(_) => Some(latency.items_per_sec.clone()),
-        Of::PeakHbm => Some(report.typical.peak_hbm_mb.clone()),
+    let mut checks = Vec::new();
+    for target in &targets.0 {
+        let before = checks.len();
+        if target.of == Of::PeakHbm && report.requests.measured > 0 {
+            // Of the device, which all points share.
+            checks.push(target.check("", report.typical.peak_hbm_mb.clone()));
+        }
+        checks.extend(
+            report.by_point.iter().filter_map(|point| {
+                Some(target.check(&point.point, profiled_figure(target, point)?))
+            }),
+        );
+        if checks.len() == before {
+            checks.push(target.missing());
+        }
+    }
+    checks
+}
+
+/// The figure of a point of a profiled run, if the target is for it.
+fn profiled_figure(target: &Target, point: &PointReport) -> Option<Metric> {
+    if target.items().is_some_and(|items| point.items != Some(items)) {
+        return None;
+    }
+    match target.of {
+        Of::P50(_) => Some(point.latency.p50_ms.clone()),
+        Of::P99(_) => Some(point.latency.p99_ms.clone()),
+        Of::ItemsPerSec(_) => Some(point.latency.items_per_sec.clone()),
+        Of::PeakHbm => None,
         Of::Stage(name) => {
-            let stage = report.stages.iter().find(|stage| stage.name == name)?;
+            let stage = point.stages.iter().find(|stage| stage.name == name)?;
             Some(Metric::valid(100.0 * stage.share, "%"))
         }
-    };
-    let check = |target: &Target| {
-        let fits = target.items().is_none_or(|items| items == report.typical.num_items);
-        match value(target).filter(|_| fits && report.requests.measured > 0) {
-            Some(value) => target.check("", value),
-            None => target.missing(),
-        }
-    };
-    targets.0.iter().map(check).collect()
+    }
 }
 
 /// The targets held against every point of a benchmark that they are for.
@@ -197,7 +216,7 @@ pub fn check_results(results: &Results, targets: &Targets) -> Vec<TargetCheck> {
         let before = checks.len();
         checks.extend(results.results.iter().filter_map(|point| {
             let value = point_figure(target, point)?;
-            let value = match point.verdict.status {
+            let value = match point.validity.status {
                 Judgement::Invalid => Metric::unavailable(target.unit(), "the point is invalid"),
                 _ => value,
             };
@@ -232,7 +251,7 @@ fn point_figure(target: &Target, point: &PointResult) -> Option<Metric> {
 pub fn add_cost(results: &mut Results, price_per_hour: f64) {
     for point in &mut results.results {
         let rate = point.throughput_items_per_sec.value.filter(|&rate| rate > 0.0);
-        let spoiled = point.verdict.spoils("throughput_items_per_sec");
+        let spoiled = point.validity.spoils("throughput_items_per_sec");
         let cost = rate.map(|rate| price_per_hour / 3600.0 / rate * 1e6);
         point.cost_per_million_items = Some(match cost {
             Some(cost) if !spoiled => Metric::valid(cost, "1"),
@@ -247,7 +266,7 @@ mod tests {
     use xscope_trace::Metric;
     use xscope_trace::Trace;
     use xscope_trace::results::{
-        Cause, CauseKind, CheckOutcome, Durations, PointResult, PointShape, Results, Verdict,
+        Cause, CauseKind, CheckOutcome, Durations, PointResult, PointShape, Results, Validity,
     };
 
     use super::{Limits, Overrides, Targets, add_cost, check_results};
@@ -286,7 +305,7 @@ mod tests {
 
         let cause =
             Cause { cause: CauseKind::ServerDied, detail: String::new(), spoils: Vec::new() };
-        results.results[0].verdict = Verdict::on(vec![cause], &["p50_ms"]);
+        results.results[0].validity = Validity::on(vec![cause], &["p50_ms"]);
         let found = outcomes(&results, &targets, "single_item_p50");
         assert_eq!(found[0], CheckOutcome::Unknown, "what is invalid meets nothing");
     }

@@ -3,6 +3,7 @@
 
 pub mod batch_rows;
 pub mod batches;
+pub mod by_point;
 mod findings;
 pub mod follow;
 pub(crate) mod join;
@@ -22,13 +23,14 @@ use xscope_trace::{Picos, Trace};
 use crate::memory::MemoryReport;
 use crate::requests::batch_rows::{BatchRow, batch_rows};
 use crate::requests::batches::{BatchSummary, batches_of, summary};
+use crate::requests::by_point::{PointReport, by_point, mixed};
 use crate::requests::findings::{Facts, findings};
 use crate::requests::join::Join;
 use crate::requests::latency::{Latency, RequestPoint, latency, points};
 use crate::requests::launches::Launches;
 use crate::requests::profiled::{Profiled, profiled, shares_by_request};
-use crate::requests::slow::{SlowReport, slow};
-use crate::requests::stages::{StageRow, stages};
+use crate::requests::slow::SlowReport;
+use crate::requests::stages::StageRow;
 use crate::requests::view::{RequestView, requests_of};
 
 /// What a trace says of its requests.
@@ -38,17 +40,20 @@ pub struct RequestsReport {
     /// How many requests there were, and of what kind.
     #[serde(rename = "request_counts")]
     pub requests: RequestCounts,
-    /// Latency from the intended send time.
+    /// Latency from the intended send time; of several points no percentile, no mean and no rate.
     pub latency: Latency,
-    /// Where their time went, in the order of the pipeline; the shares add up to 1.
+    /// Where their time went, in the order of the pipeline; the shares add up to 1. Empty for
+    /// requests of several points.
     pub stages: Vec<StageRow>,
-    /// The measured request with the median latency.
+    /// The measured request with the median latency; of several points that of the first.
     pub typical: Option<Profiled>,
     /// The slowest measured request; `null` if none was measured.
     pub slowest: Option<Profiled>,
+    /// Each point apart, in the order of their first requests.
+    pub by_point: Vec<PointReport>,
     /// Measured requests by start; of many, the slowest of each of as many groups as are kept.
     pub points: Vec<RequestPoint>,
-    /// The slowest 1 % against the others; absent if there are no others.
+    /// The slowest 1 % against the others; absent if there are no others, and of several points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowReport>,
     /// All batches together; `null` if the files know of none.
@@ -91,8 +96,6 @@ pub(crate) fn request_report(
     let batches = batches_of(trace, &join, &launches);
     let measured: Vec<&RequestView> =
         views.iter().filter(|view| !view.is_warmup && view.ok && view.is_ours(trace)).collect();
-    let mut by_latency = measured.clone();
-    by_latency.sort_by(|a, b| (a.total, &a.id).cmp(&(b.total, &b.id)));
     let shares = shares_by_request(&batches);
     let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, memory);
     let findings = findings(&Facts {
@@ -102,21 +105,29 @@ pub(crate) fn request_report(
         views: &views,
         measured: &measured,
     });
+    let by_point = by_point(&measured, &batches, compiling, describe);
+    let (latency, stages, slow) = match by_point.as_slice() {
+        [] => (latency(&[]), Vec::new(), None),
+        [only] => (only.latency.clone(), only.stages.clone(), only.slow.clone()),
+        several => (mixed(several), Vec::new(), None),
+    };
+    let first = by_point.first();
     Some(RequestsReport {
         requests: RequestCounts {
             measured: measured.len() as u64,
             warmup: views.iter().filter(|view| view.is_warmup).count() as u64,
             failed: views.iter().filter(|view| !view.ok).count() as u64,
         },
-        latency: latency(&measured),
-        stages: stages(&measured),
-        typical: by_latency.get(by_latency.len().saturating_sub(1) / 2).map(describe),
-        slowest: by_latency.last().map(describe),
+        latency,
+        stages,
+        typical: first.and_then(|point| point.typical.clone()),
+        slowest: first.and_then(|point| point.slowest.clone()),
         points: points(&measured, trace.start()),
-        slow: slow(&by_latency, &batches, compiling),
+        slow,
         batches: summary(&batches),
         batch_rows: batch_rows(trace, &views, &batches),
         findings,
+        by_point,
     })
 }
 
@@ -138,6 +149,8 @@ mod tests {
             trace.client.push(ClientRequest {
                 id: format!("r{index}"),
                 source: SourceId(0),
+                point: String::new(),
+                phase: String::new(),
                 is_warmup: false,
                 ok: true,
                 items: if wait > 0 { 8 } else { 2 },

@@ -18,6 +18,8 @@ use xscope_trace::stage::{Stage, StageName};
 pub struct Profiled {
     /// The answer's `x-request-id`, else the one that was sent.
     pub request_id: String,
+    /// The point of a matrix that it belongs to; empty if the load has none.
+    pub point: String,
     /// From the intended send time to the last byte of the answer.
     pub total_latency_ms: f64,
     /// Time in the stage `tokenize`.
@@ -91,6 +93,7 @@ pub(crate) fn profiled(
     let count = |value: u64| Metric::known((value > 0).then_some(as_f64(value)), "1", "no spans");
     Profiled {
         request_id: view.id.clone(),
+        point: view.point.clone(),
         total_latency_ms: millis(view.total),
         tokenization_ms: stage(Stage::Tokenize),
         queue_wait_ms: stage(Stage::QueueWait),
@@ -142,6 +145,7 @@ pub(crate) fn no_request() -> Profiled {
     let none = |unit: &'static str| Metric::unavailable(unit, "no request was measured");
     Profiled {
         request_id: String::new(),
+        point: String::new(),
         total_latency_ms: 0.0,
         tokenization_ms: none("ms"),
         queue_wait_ms: none("ms"),

@@ -34,6 +34,10 @@ pub struct RequestView {
     /// As the client counts them, else the sequences that the server counted; 0 if nobody did.
     pub items: u64,
     pub labels: u64,
+    /// The point of a matrix that it belongs to, as its client says; else empty.
+    pub point: String,
+    /// What its client sent it for; empty if the client does not say, or is not known.
+    pub phase: String,
     pub is_warmup: bool,
     pub ok: bool,
     /// Whether the client's side is known.
@@ -80,6 +84,8 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         view.key = key.filter(|_| view.has_server);
         (view.is_warmup, view.ok) = (client.is_warmup, client.ok);
         (view.items, view.labels) = (client.items, client.labels);
+        view.point.clone_from(&client.point);
+        view.phase.clone_from(&client.phase);
         views.push(view);
     }
     let mut rest: Vec<_> = spans.into_iter().collect();
@@ -148,18 +154,22 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
     let mut spans: Vec<&RequestSpan> =
         spans.iter().copied().filter(|span| trace.strings.get(span.name) != REQUEST).collect();
     spans.sort_by_key(|span| (span.start, span.end()));
-    let batches = |wanted: Stage| -> BTreeSet<BatchKey> {
+    let first = |wanted: Stage| -> BTreeMap<BatchKey, Picos> {
         let named = spans.iter().filter(|span| trace.strings.get(span.name) == wanted.name());
-        named.filter_map(|span| Some((span.source, span.batch?))).collect()
+        let starts = named.filter_map(|span| Some(((span.source, span.batch?), span.start)));
+        // Spans are in the order of their starts: of each batch the first one stays.
+        starts.rev().collect()
     };
-    let decodes = batches(Stage::Decode);
+    let (forwards, mut decodes) = (first(Stage::Forward), first(Stage::Decode));
+    // A batch that computes what its requests wait for, and then a step of them, is no decode step.
+    decodes.retain(|batch, start| forwards.get(batch).is_none_or(|forward| forward >= start));
     let mut pieces = Vec::with_capacity(spans.len());
     let mut last: Option<(Picos, SourceId)> = None;
     for span in &spans {
         let stage = StageName::of(trace.strings.get(span.name));
         // Whatever a thread does for a decode step is not what the request waits for.
         let is_decode = stage == Stage::Decode
-            || span.batch.is_some_and(|batch| decodes.contains(&(span.source, batch)));
+            || span.batch.is_some_and(|batch| decodes.contains_key(&(span.source, batch)));
         let stage = if is_decode { Stage::Decode.into() } else { stage };
         pieces.push(Piece::of(stage, span.start, span.end()));
         if is_decode {
@@ -177,7 +187,7 @@ fn server_pieces(trace: &Trace, spans: &[&RequestSpan], launches: &Launches) -> 
         }
     }
     pieces.extend(waits_for_forward(trace, &spans));
-    for batch in batches(Stage::Forward).difference(&decodes) {
+    for batch in forwards.keys().filter(|batch| !decodes.contains_key(batch)) {
         let extents = launches.extents.get(batch).into_iter().flatten();
         let piece = |&(start, end)| {
             let (stage, rank) = (Stage::Forward.into(), Rank::Device);
@@ -377,6 +387,19 @@ mod tests {
             ("http.respond", 80, 100, None),
         ];
         let expected = [("forward", 50), ("decode", 10), ("softmax", 20), ("http.respond", 20)];
+        assert_eq!(stages_of(&spans), named(&expected));
+    }
+
+    #[test]
+    fn a_batch_that_decodes_after_its_prefill_keeps_its_stages() {
+        let spans = [
+            ("request", 0, 100, None),
+            ("schedule", 0, 10, Some(1)),
+            ("forward", 10, 60, Some(1)),
+            ("decode", 60, 90, Some(1)),
+            ("detokenize", 90, 100, None),
+        ];
+        let expected = [("schedule", 10), ("forward", 50), ("decode", 30), ("detokenize", 10)];
         assert_eq!(stages_of(&spans), named(&expected));
     }
 

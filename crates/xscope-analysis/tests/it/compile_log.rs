@@ -21,6 +21,8 @@ fn trace_with(recorded: bool, log: &[(i64, &str)]) -> Trace {
     trace.client.push(ClientRequest {
         id: "r1".to_owned(),
         source: SourceId(0),
+        point: String::new(),
+        phase: String::new(),
         is_warmup: false,
         ok: true,
         items: 3,

@@ -583,6 +583,8 @@ fn a_load_of_which_nothing_was_answered_says_so_first() {
         trace.client.push(xscope_trace::model::ClientRequest {
             id: format!("xs-{end}"),
             source: SourceId(0),
+            point: String::new(),
+            phase: String::new(),
             is_warmup: false,
             ok: false,
             items: 1,

@@ -171,6 +171,8 @@ fn requests_of_the_warm_up_are_told_if_the_device_was_recorded() {
         trace.client.push(ClientRequest {
             id: index.to_string(),
             source: SourceId(0),
+            point: String::new(),
+            phase: String::new(),
             is_warmup: end < 160,
             ok: true,
             items: 1,

@@ -1,9 +1,9 @@
 //! The largest rate at which a server keeps its service levels.
 //!
-//! Every probe is a benchmark of its own, with an open loop at one rate, whose verdict decides what
+//! Every rate is tried in a benchmark of its own, with an open loop, whose validity decides what
 //! may be concluded from it: a compilation in the window says nothing of the rate, a client that
 //! could not send more says that the search is over, and answers that are late or wrong are no
-//! capacity. What holds in a short probe may do so by luck, so the result is measured once more,
+//! capacity. What holds for a short time may do so by luck, so the result is measured once more,
 //! for longer; only then it counts.
 
 use std::cell::Cell;
@@ -12,7 +12,7 @@ use serde_json::json;
 use xscope_load::{Arrivals, LoadEvent, Matrix, WarmUp, Workload};
 use xscope_trace::Metric;
 use xscope_trace::results::{
-    CauseKind, Ended, FindMax, Found, PointResult, ProbeOutcome, ProbeRow, Results,
+    CauseKind, Ended, FindMax, Found, PointResult, RateOutcome, RateRow, Results,
 };
 use xscope_trace::run::RunDir;
 use xscope_trace::stats::as_f64;
@@ -23,11 +23,11 @@ use crate::error::CaptureError;
 use crate::request::{LoadRequest, RunRequest};
 use crate::results::{About, MeasuredRun, of_server};
 use crate::roads::bench::{BenchRequest, ProfiledServers, bench_on};
-use crate::search::{Probe, Search};
+use crate::search::{Rate, Search};
 use crate::slo::Slo;
 use crate::under_test::ServerUnderTest;
 
-/// A probe in whose window a program was compiled is repeated so often.
+/// A rate in whose window a program was compiled is tried again so often.
 const REPEATS: u32 = 3;
 
 /// How much longer the confirming run is.
@@ -43,8 +43,8 @@ pub struct FindMaxRequest {
     pub start_per_sec: f64,
     /// The bracket is narrow enough when its ends differ by this share.
     pub precision: f64,
-    /// How long a probe is, if the service levels do not need more requests.
-    pub probe_secs: f64,
+    /// How long a rate is tried, if the service levels do not need more requests.
+    pub rate_secs: f64,
 }
 
 /// A search that has ended.
@@ -56,7 +56,7 @@ pub struct FoundMax {
 
 /// Searches for each point, one after the other.
 ///
-/// The run's directory gets `probes/` with a run for each probe, `results.json` with all of them as
+/// The run's directory gets `rates/` with a run for each rate, `results.json` with all of them as
 /// points, and `find_max.json`.
 ///
 /// # Errors
@@ -67,7 +67,7 @@ pub async fn find_max(
     control: Control<'_>,
 ) -> Result<FoundMax, CaptureError> {
     let BenchRequest { run: how, target, load, .. } = &request.bench;
-    // Started once for all probes.
+    // Started once for all rates.
     let mut server = ServerUnderTest::new(target.clone(), &how.watchdog);
     let was_up = server.is_up();
     let about = About::of_load(&load.config.bench, &load.matrix);
@@ -104,7 +104,7 @@ struct Hunt<'h> {
     control: Control<'h>,
 }
 
-/// What a probe says.
+/// What follows from a rate that was tried.
 enum Outcome {
     Holds,
     Fails(String),
@@ -115,12 +115,12 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// As it stands in the list of probes, with the reason.
-    fn told(&self) -> (ProbeOutcome, String) {
+    /// As it stands in the list of rates, with the reason.
+    fn told(&self) -> (RateOutcome, String) {
         match self {
-            Self::Holds => (ProbeOutcome::Holds, String::new()),
-            Self::Fails(why) => (ProbeOutcome::Fails, why.clone()),
-            Self::Disturbed(why) | Self::Over(why) => (ProbeOutcome::Invalid, why.clone()),
+            Self::Holds => (RateOutcome::Holds, String::new()),
+            Self::Fails(why) => (RateOutcome::Fails, why.clone()),
+            Self::Disturbed(why) | Self::Over(why) => (RateOutcome::Invalid, why.clone()),
         }
     }
 }
@@ -141,26 +141,26 @@ impl Hunt<'_> {
         server: &mut ServerUnderTest,
     ) -> Result<Found, CaptureError> {
         let mut search = Search::new(self.request.start_per_sec, self.request.precision);
-        let (mut probes, mut best, mut disturbed) = (Vec::new(), None, 0);
+        let (mut rates, mut best, mut disturbed) = (Vec::new(), None, 0);
         let mut ended = None;
-        while let Some(probe) = search.next().filter(|_| !self.control.is_cancelled()) {
-            let Probe { per_sec, confirms } = probe;
+        while let Some(rate) = search.next().filter(|_| !self.control.is_cancelled()) {
+            let Rate { per_sec, confirms } = rate;
             let what = if confirms { "confirming" } else { "trying" };
             self.control.say(format!("{name}: {what} {per_sec:.2} requests/s"));
-            let (outcome, run) = self.probe(name, workload, probe, server).await?;
+            let (outcome, run) = self.attempt(name, workload, rate, server).await?;
             let (word, why) = outcome.told();
             self.control.say(match word {
-                ProbeOutcome::Holds => "holds".to_owned(),
-                ProbeOutcome::Fails => format!("fails: {why}"),
-                ProbeOutcome::Invalid => format!("says nothing: {why}"),
+                RateOutcome::Holds => "holds".to_owned(),
+                RateOutcome::Fails => format!("fails: {why}"),
+                RateOutcome::Invalid => format!("says nothing: {why}"),
             });
-            probes.push(ProbeRow { per_sec, confirms, outcome: word, why, run });
+            rates.push(RateRow { per_sec, confirms, outcome: word, why, run });
             match outcome {
                 Outcome::Holds => {
-                    search.tell(probe, true);
+                    search.tell(rate, true);
                     best = self.results.results.last().cloned();
                 }
-                Outcome::Fails(_) => search.tell(probe, false),
+                Outcome::Fails(_) => search.tell(rate, false),
                 Outcome::Disturbed(_) if disturbed < REPEATS => disturbed += 1,
                 Outcome::Disturbed(why) | Outcome::Over(why) => {
                     ended = Some(why);
@@ -175,7 +175,7 @@ impl Hunt<'_> {
             None => "the bracket is narrow enough".to_owned(),
         };
         let held = best.filter(|_| search.holds().is_some());
-        Ok(self.found(name, &search, held.as_ref(), ended, probes))
+        Ok(self.found(name, &search, held.as_ref(), ended, rates))
     }
 
     /// What a search comes to.
@@ -185,7 +185,7 @@ impl Hunt<'_> {
         search: &Search,
         held: Option<&PointResult>,
         ended: String,
-        probes: Vec<ProbeRow>,
+        rates: Vec<RateRow>,
     ) -> Found {
         let figure = |value: Option<f64>, unit: &'static str| match value {
             None => Metric::unavailable(unit, ended.clone()),
@@ -204,19 +204,19 @@ impl Hunt<'_> {
             max_items_per_sec: figure(items, "items/s"),
             fails_per_sec: search.fails(),
             ended,
-            probes,
+            rates,
         }
     }
 
     /// Measures one rate; what follows from it, and where its run is.
-    async fn probe(
+    async fn attempt(
         &mut self,
         name: &str,
         workload: &Workload,
-        probe: Probe,
+        rate: Rate,
         server: &mut ServerUnderTest,
     ) -> Result<(Outcome, String), CaptureError> {
-        let request = self.bench_of(name, workload, probe);
+        let request = self.bench_of(name, workload, rate);
         let within = Cell::new(0_u64);
         let on_event = |event: Event<'_>| {
             if let Event::Load(LoadEvent::Row(row)) = &event
@@ -248,12 +248,12 @@ impl Hunt<'_> {
     }
 
     /// The benchmark of one rate.
-    fn bench_of(&self, name: &str, workload: &Workload, probe: Probe) -> BenchRequest {
-        let FindMaxRequest { bench, slo, probe_secs, .. } = self.request;
-        let Probe { per_sec, confirms } = probe;
+    fn bench_of(&self, name: &str, workload: &Workload, rate: Rate) -> BenchRequest {
+        let FindMaxRequest { bench, slo, rate_secs, .. } = self.request;
+        let Rate { per_sec, confirms } = rate;
         let number = self.results.results.len();
         let needed = slo.iter().map(Slo::requests).max().unwrap_or(0);
-        let requests = needed.max(count(per_sec * probe_secs));
+        let requests = needed.max(count(per_sec * rate_secs));
         let requests = if confirms { CONFIRM * requests } else { requests };
         let arrivals = Arrivals::Poisson { per_sec };
         let workload = Workload {
@@ -266,7 +266,7 @@ impl Hunt<'_> {
         };
         let full = bench.load.warm_up;
         BenchRequest {
-            run: RunRequest { output_dir: self.run.path().join("probes"), ..bench.run.clone() },
+            run: RunRequest { output_dir: self.run.path().join("rates"), ..bench.run.clone() },
             load: LoadRequest {
                 matrix: Matrix {
                     points: vec![(format!("{name}@{arrivals}"), workload)],
@@ -295,7 +295,7 @@ fn goodput(point: &PointResult, within: u64) -> Metric {
 
 fn judge(point: &PointResult, slo: &[Slo]) -> Outcome {
     // What ends the search counts before what only fails: the gravest causes come first.
-    for cause in &point.verdict.causes {
+    for cause in &point.validity.causes {
         let detail = cause.detail.clone();
         match cause.cause {
             CauseKind::ServerDied | CauseKind::Interrupted | CauseKind::WrongAnswers => {
@@ -330,12 +330,12 @@ fn count(requests: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::results::{Cause, Durations, Verdict};
+    use xscope_trace::results::{Cause, Durations, Validity};
 
     use super::*;
 
     #[test]
-    fn what_follows_from_a_probe_is_what_its_verdict_allows() {
+    fn what_follows_from_a_rate_is_what_its_validity_allows() {
         let slo: Vec<Slo> = vec!["p99=100ms".parse().unwrap()];
         let check = |causes: &[CauseKind], p99: f64, expected: &str| {
             let causes = causes.iter().map(|&cause| Cause {
@@ -345,7 +345,7 @@ mod tests {
             });
             let point = PointResult {
                 latency: Durations { p99_ms: Metric::valid(p99, "ms"), ..Durations::default() },
-                verdict: Verdict::on(causes.collect(), &["p99_ms"]),
+                validity: Validity::on(causes.collect(), &["p99_ms"]),
                 ..PointResult::default()
             };
             let word = match judge(&point, &slo) {

@@ -322,8 +322,8 @@ impl Round<'_> {
 
     fn judge(&self, results: &Results) -> (CellStatus, Option<String>) {
         for point in &results.results {
-            if point.verdict.status == Judgement::Invalid {
-                let cause = point.verdict.causes.first();
+            if point.validity.status == Judgement::Invalid {
+                let cause = point.validity.causes.first();
                 let detail = cause.map_or_else(String::new, |cause| cause.detail.clone());
                 return (CellStatus::Invalid, Some(format!("{}: {detail}", point.point)));
             }

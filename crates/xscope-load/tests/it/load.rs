@@ -84,7 +84,7 @@ fn judged(workload: Workload, window: TrialSamples) -> PointResult {
 }
 
 fn causes(result: &PointResult) -> Vec<CauseKind> {
-    result.verdict.causes.iter().map(|cause| cause.cause).collect()
+    result.validity.causes.iter().map(|cause| cause.cause).collect()
 }
 
 // On several threads, since keeping a connection is a matter of which task runs first.
@@ -257,12 +257,12 @@ async fn wrong_answers_are_failures_with_a_reason() {
             let error = row.error.as_deref().unwrap();
             assert!(!row.ok && row.failure == Some(kind) && error.contains(words), "{row:?}");
         }
-        let cause = &result.verdict.causes[0];
+        let cause = &result.validity.causes[0];
         let expected = match kind.is_wrong_answer() {
             true => CauseKind::WrongAnswers,
             false => CauseKind::FailedRequests,
         };
-        assert_eq!((cause.cause, result.verdict.status), (expected, Judgement::Invalid));
+        assert_eq!((cause.cause, result.validity.status), (expected, Judgement::Invalid));
         assert!(cause.detail.contains(words), "{}", cause.detail);
     };
     check(|_| Reply::json("{\"scores\":[[1"), FailureKind::Malformed, "EOF").await;
@@ -479,7 +479,7 @@ async fn a_server_that_dies_ends_the_load_and_keeps_what_was_done() {
         assert!(right >= 5 && load.answered() == right as u64);
         let result = judged(workload, window);
         assert_eq!(causes(&result)[0], CauseKind::ServerDied);
-        assert_eq!(result.verdict.status, Judgement::Invalid);
+        assert_eq!(result.validity.status, Judgement::Invalid);
     }
 }
 

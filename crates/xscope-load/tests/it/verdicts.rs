@@ -131,7 +131,7 @@ impl Scene {
 fn check(name: &str, scene: Scene, cause: CauseKind, is_there: bool) {
     let right = (1..=100).filter(|&seed| {
         let (result, _) = scene.play(seed);
-        result.verdict.causes.iter().any(|found| found.cause == cause) == is_there
+        result.validity.causes.iter().any(|found| found.cause == cause) == is_there
     });
     let right = right.count();
     assert!(right >= 95, "{name}: {cause:?} is right in {right} of 100");
@@ -160,7 +160,7 @@ fn a_late_client_is_not_taken_for_a_slow_server() {
     check("busy", Scene { cpu: Some(1.0), ..CALM }, CauseKind::ClientLimited, true);
     // A server in the client's own process keeps it busy.
     let (result, _) = Scene { cpu: None, ..CALM }.play(1);
-    assert_eq!(result.verdict.status, Judgement::Valid);
+    assert_eq!(result.validity.status, Judgement::Valid);
     assert_eq!(result.client.cpu_cores.value, None);
 }
 
@@ -186,6 +186,6 @@ fn one_wrong_answer_is_enough_and_few_samples_are_not() {
     check("few", Scene { requests: 99, ..CALM }, CauseKind::TooFewSamples, true);
     check("enough", CALM, CauseKind::TooFewSamples, false);
     let (result, _) = Scene { requests: 99, ..CALM }.play(1);
-    assert_eq!(result.verdict.status, Judgement::Valid, "nobody asked for p99");
-    assert!(result.verdict.spoils("p99_ms") && !result.verdict.spoils("p95_ms"));
+    assert_eq!(result.validity.status, Judgement::Valid, "nobody asked for p99");
+    assert!(result.validity.spoils("p99_ms") && !result.validity.spoils("p95_ms"));
 }

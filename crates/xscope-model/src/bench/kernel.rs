@@ -1,7 +1,7 @@
 //! A kernel's point: its figures, and whether its answer was right.
 
 use xscope_trace::Metric;
-use xscope_trace::results::{Cause, CauseKind, KernelFigures, PointResult, PointShape, Verdict};
+use xscope_trace::results::{Cause, CauseKind, KernelFigures, PointResult, PointShape, Validity};
 use xscope_trace::stats::as_f64;
 
 use super::Measured;
@@ -44,8 +44,8 @@ pub fn kernel_point(shape: KernelShape, measured: Measured, ran: &RanBy<'_>) -> 
             ran.error, ran.tolerance
         );
         let cause = Cause { cause: CauseKind::WrongAnswers, detail, spoils: Vec::new() };
-        point.verdict.causes.push(cause);
-        point.verdict = Verdict::on(point.verdict.causes, &["p50_ms"]);
+        point.validity.causes.push(cause);
+        point.validity = Validity::on(point.validity.causes, &["p50_ms"]);
     }
     point
 }

@@ -13,7 +13,7 @@ pub use offline::{BatchLimits, Offline, OfflinePrompt, offline};
 
 use xscope_trace::Metric;
 use xscope_trace::results::{
-    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Verdict, WarmupReport,
+    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Validity, WarmupReport,
 };
 use xscope_trace::stats::{SplitMix, as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
@@ -159,7 +159,7 @@ impl Measured {
             latency: self.latency,
             p50_interval_ms: self.p50_interval_ms,
             warmup: self.warmup,
-            verdict: Verdict::on(causes, &["p50_ms"]),
+            validity: Validity::on(causes, &["p50_ms"]),
             ..PointResult::default()
         }
     }
@@ -253,8 +253,8 @@ pub fn one_batch(model: &Model, batch: OneBatch, plan: &Repeat, seed: u64) -> Re
     if wrong > 0 {
         let detail = format!("{wrong} runs of equal prompts gave other tokens than the first");
         let cause = Cause { cause: CauseKind::WrongAnswers, detail, spoils: Vec::new() };
-        point.verdict.causes.push(cause);
-        point.verdict = Verdict::on(point.verdict.causes, &["p50_ms"]);
+        point.validity.causes.push(cause);
+        point.validity = Validity::on(point.validity.causes, &["p50_ms"]);
     }
     Ok(point)
 }
@@ -327,7 +327,7 @@ mod tests {
             Ok(Nanos(i64::from(time % 2 + 1) * 1_000_000))
         });
         let point = measured.unwrap().point("x".to_owned(), PointShape::default(), 4);
-        assert!(point.verdict.spoils("p99_ms") && !point.verdict.spoils("p50_ms"));
+        assert!(point.validity.spoils("p99_ms") && !point.validity.spoils("p50_ms"));
         let rate = point.throughput_items_per_sec.value.unwrap();
         assert!((rate - 4e3 / point.latency.mean_ms.value.unwrap()).abs() < 1e-6);
     }

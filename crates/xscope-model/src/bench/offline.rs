@@ -6,7 +6,7 @@
 
 use xscope_trace::Metric;
 use xscope_trace::results::{
-    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Verdict, WarmupReport,
+    Cause, CauseKind, Durations, PointResult, PointShape, Trial, Validity, WarmupReport,
 };
 use xscope_trace::stats::{as_f64, median, median_interval};
 use xscope_trace::{Nanos, clock};
@@ -185,7 +185,7 @@ fn point(mut trials: Vec<Trial>, counts: [u64; 3], wrong: u32) -> PointResult {
             warm: None,
             evidence: vec!["one pass over the same prompts".to_owned()],
         },
-        verdict: Verdict::on(causes.into_iter().collect(), &["throughput_items_per_sec"]),
+        validity: Validity::on(causes.into_iter().collect(), &["throughput_items_per_sec"]),
         ..PointResult::default()
     }
 }

@@ -38,6 +38,10 @@ pub struct ClientRequest {
     /// The id that joins it to the server's spans.
     pub id: String,
     pub source: SourceId,
+    /// The point of a matrix that it belongs to; empty if the load has none.
+    pub point: String,
+    /// What it was sent for (`warmup`, `measure`, `profile`, `check`); empty if its row does not say.
+    pub phase: String,
     /// Whether it was sent to warm the server up: in no figure.
     pub is_warmup: bool,
     pub ok: bool,

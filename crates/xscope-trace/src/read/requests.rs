@@ -15,6 +15,8 @@ struct ClientRow {
     #[serde(default)]
     phase: String,
     #[serde(default)]
+    point: String,
+    #[serde(default)]
     ok: bool,
     #[serde(default)]
     batch_size: u64,
@@ -53,7 +55,9 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
     trace.client.extend(rows.into_iter().map(|row| ClientRequest {
         id: row.request_id,
         source,
+        point: row.point,
         is_warmup: ["warmup", "check"].contains(&row.phase.as_str()),
+        phase: row.phase,
         ok: row.ok,
         items: row.batch_size,
         labels: row.label_count,

@@ -8,7 +8,7 @@ mod durations;
 mod kernel;
 mod search;
 mod targets;
-mod verdict;
+mod validity;
 
 use std::collections::BTreeMap;
 
@@ -18,11 +18,11 @@ use serde_json::{Map, Value};
 pub use durations::Durations;
 pub use kernel::{KernelFigures, MeasuredPeaks};
 pub use search::{
-    CellRow, CellStatus, FIND_MAX_SCHEMA, FindMax, Found, Grid, ProbeOutcome, ProbeRow,
-    SWEEP_SCHEMA, Sweep,
+    CellRow, CellStatus, FIND_MAX_SCHEMA, FindMax, Found, Grid, RateOutcome, RateRow, SWEEP_SCHEMA,
+    Sweep,
 };
 pub use targets::{Better, CheckOutcome, TargetCheck};
-pub use verdict::{Cause, CauseKind, Judgement, Verdict};
+pub use validity::{Cause, CauseKind, Judgement, Validity};
 
 use crate::metric::{Metric, in_unit};
 use crate::run::HostInfo;
@@ -188,8 +188,8 @@ pub struct PointResult {
     /// The units of replication: statistics of a comparison are made of these, never of requests.
     pub trials: Vec<Trial>,
     /// Whether the figures mean what their names say.
-    #[serde(rename = "validity", alias = "verdict")]
-    pub verdict: Verdict,
+    #[serde(alias = "verdict")]
+    pub validity: Validity,
 }
 
 impl PointResult {
@@ -378,7 +378,7 @@ mod tests {
         assert_eq!(point.shape.batch_size, Some(1));
         assert_eq!(point.latency.p99_ms, Metric::valid(13.0, "ms"));
         assert_eq!(point.requests_per_sec.value, None);
-        assert_eq!(point.verdict.status, Judgement::Unknown);
+        assert_eq!(point.validity.status, Judgement::Unknown);
         assert_eq!(results.metadata.commit.as_deref(), Some("c6b52a0"));
         assert_eq!(results.metadata.other["pod"], "tpu-7");
     }
@@ -388,6 +388,9 @@ mod tests {
         let mut results: Results = serde_json::from_str(FOREIGN).unwrap();
         results.results[0].trials.push(Trial { trial: 1, failed: 2, ..Trial::default() });
         let json = serde_json::to_string(&results).unwrap();
-        assert_eq!(serde_json::from_str::<Results>(&json).unwrap(), results);
+        // A figure that a file lacks gets its unit when it is written.
+        let read: Results = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        assert_eq!(read.results[0].latency.p50_ms, results.results[0].latency.p50_ms);
     }
 }

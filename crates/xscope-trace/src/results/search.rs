@@ -48,15 +48,15 @@ pub struct Found {
     /// Why the search ended.
     pub ended: String,
     /// The rates that were tried, in order of time.
-    #[serde(rename = "rates", alias = "probes")]
-    pub probes: Vec<ProbeRow>,
+    #[serde(alias = "probes")]
+    pub rates: Vec<RateRow>,
 }
 
-/// What follows from a probe.
+/// What follows from a rate that was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum ProbeOutcome {
+pub enum RateOutcome {
     /// All service levels are kept.
     Holds,
     /// One is not.
@@ -65,16 +65,16 @@ pub enum ProbeOutcome {
     Invalid,
 }
 
-/// One probe.
+/// One rate that was tried.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ProbeRow {
+pub struct RateRow {
     /// Requests per second.
     pub per_sec: f64,
     /// Whether it is the longer run that confirms the result.
     pub confirms: bool,
     /// What follows from it.
-    pub outcome: ProbeOutcome,
+    pub outcome: RateOutcome,
     /// The reason, as a sentence.
     pub why: String,
     /// Its own run, relative to the search's.

@@ -32,7 +32,7 @@ pub fn kernels_text(results: &Results) -> Text {
     }
     out += beside(results);
     for point in &results.results {
-        for cause in &point.verdict.causes {
+        for cause in &point.validity.causes {
             out += match is_invalid(point) {
                 true => Tone::Bad.of("INVALID"),
                 false => Tone::Aside.of("note"),
@@ -44,7 +44,7 @@ pub fn kernels_text(results: &Results) -> Text {
 }
 
 fn is_invalid(point: &PointResult) -> bool {
-    point.verdict.status == Judgement::Invalid
+    point.validity.status == Judgement::Invalid
 }
 
 fn kernels(results: &Results) -> impl Iterator<Item = (&PointResult, &KernelFigures)> {
@@ -184,7 +184,7 @@ pub fn batches_text(results: &Results) -> Text {
             out += line("Decode.  median", &step.p50_ms, rows);
         }
         out += line("Total.", &point.latency.p50_ms, rows * (input + output));
-        for cause in &point.verdict.causes {
+        for cause in &point.validity.causes {
             out.line(&*cause.detail);
         }
     }
@@ -220,7 +220,7 @@ pub fn server_batches_text(results: &Results) -> Text {
             secs.map_or("-".to_owned(), |secs| duration(1e6 * secs)),
             rate(rows * output),
             rate(rows * (input + output)),
-            match point.verdict.causes.first().filter(|_| is_invalid(point)) {
+            match point.validity.causes.first().filter(|_| is_invalid(point)) {
                 Some(cause) => Cell::of(Tone::Bad, format!("INVALID: {}", cause.detail)),
                 None => "".into(),
             },

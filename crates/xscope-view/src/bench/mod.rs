@@ -21,8 +21,8 @@ pub fn bench_text(results: &Results, style: Style) -> Text {
     let (columns, rows) = points(results);
     let mut out = table(&columns, &rows, style);
     for point in &results.results {
-        let spoiled = point.verdict.status == Judgement::Invalid;
-        for cause in point.verdict.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
+        let spoiled = point.validity.status == Judgement::Invalid;
+        for cause in point.validity.causes.iter().filter(|cause| spoiled || is_grave(cause)) {
             out += format!("\n{}: {}: {}", point.point, name(cause), cause.detail);
         }
         for (what, split) in [("", &point.compile), ("while profiled, ", &point.compile_profiled)] {
@@ -115,7 +115,7 @@ fn columns(results: &Results) -> Vec<Shown> {
             cost.map_or_else(String::new, |cost| metric(cost, 2)).into()
         }));
     }
-    columns.push(text("verdict", |point| match point.verdict.status {
+    columns.push(text("verdict", |point| match point.validity.status {
         Judgement::Invalid => Cell::of(Tone::Bad, verdict(point)),
         _ => verdict(point).into(),
     }));
@@ -123,7 +123,7 @@ fn columns(results: &Results) -> Vec<Shown> {
 }
 
 fn verdict(point: &PointResult) -> &'static str {
-    match point.verdict.status {
+    match point.validity.status {
         Judgement::Valid => "valid",
         Judgement::Invalid => "INVALID",
         Judgement::Unknown => "",
@@ -178,7 +178,7 @@ const COLUMNS: [CsvColumn; 31] = [
     ("peak_hbm_mb", |point| number(&point.peak_hbm_mb)),
     ("trace_path", |point| point.trace_path.clone().unwrap_or_default()),
     ("verdict", |point| verdict(point).to_lowercase()),
-    ("causes", |point| point.verdict.causes.iter().map(name).collect::<Vec<_>>().join(" ")),
+    ("causes", |point| point.validity.causes.iter().map(name).collect::<Vec<_>>().join(" ")),
     ("workload_hash", |point| point.workload_hash.clone()),
 ];
 
@@ -196,7 +196,7 @@ fn streamed(durations: &Option<Durations>, of: fn(&Durations) -> &Metric) -> Str
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::results::{CauseKind, PointShape, Verdict};
+    use xscope_trace::results::{CauseKind, PointShape, Validity};
 
     use super::*;
 
@@ -217,7 +217,7 @@ mod tests {
                 p50_ms: Metric::valid(12.345, "ms"),
                 ..Durations::default()
             },
-            verdict: Verdict::on(causes, &["p50_ms"]),
+            validity: Validity::on(causes, &["p50_ms"]),
             ..PointResult::default()
         };
         let results = vec![point("good", vec![few.clone()]), point("bad", vec![died, few])];

@@ -1,7 +1,7 @@
 //! What searches found, as text.
 
 use xscope_trace::Metric;
-use xscope_trace::results::{CellRow, CellStatus, Found, ProbeOutcome, Sweep};
+use xscope_trace::results::{CellRow, CellStatus, Found, RateOutcome, Sweep};
 
 use crate::colour::{Text, Tone};
 use crate::grid::{Cell, Column, Grid, Style, row, table};
@@ -38,17 +38,17 @@ pub fn found_text(found: &[Found]) -> Text {
         out.line(Tone::Title.of(&said));
         let columns =
             [Column::Number("requests/s"), Column::Text("outcome"), Column::Text("because")];
-        let rows = one.probes.iter().map(|probe| {
-            let outcome = match probe.outcome {
-                ProbeOutcome::Holds if probe.confirms => "holds for longer".into(),
-                ProbeOutcome::Holds => "holds".into(),
-                ProbeOutcome::Fails if probe.confirms => "fails for longer".into(),
-                ProbeOutcome::Fails => "fails".into(),
-                ProbeOutcome::Invalid => Cell::of(Tone::Bad, "INVALID"),
+        let rows = one.rates.iter().map(|rate| {
+            let outcome = match rate.outcome {
+                RateOutcome::Holds if rate.confirms => "holds for longer".into(),
+                RateOutcome::Holds => "holds".into(),
+                RateOutcome::Fails if rate.confirms => "fails for longer".into(),
+                RateOutcome::Fails => "fails".into(),
+                RateOutcome::Invalid => Cell::of(Tone::Bad, "INVALID"),
             };
             // What it means is in the run.
-            let why = probe.why.split(": ").next().unwrap_or_default();
-            row![format!("{:.2}", probe.per_sec), outcome, shorten(why, 90)]
+            let why = rate.why.split(": ").next().unwrap_or_default();
+            row![format!("{:.2}", rate.per_sec), outcome, shorten(why, 90)]
         });
         out += table(&columns, &rows.collect::<Vec<_>>(), Style::Terminal);
     }

@@ -129,7 +129,7 @@ pub fn serving_jsonl(results: &Results, dataset: &str) -> String {
                 line.insert(format!("{statistic}_{key}_ms"), json!(figure.value));
             }
         }
-        line.insert("verdict".to_owned(), json!(point.verdict.status));
+        line.insert("verdict".to_owned(), json!(point.validity.status));
         format!("{}\n", Value::Object(line))
     });
     lines.collect()

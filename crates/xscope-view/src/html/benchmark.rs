@@ -16,7 +16,7 @@ const CAUSES: usize = 200;
 pub(crate) fn benchmark(results: &Results) -> Markup {
     let (columns, rows) = points(results);
     let shown = &rows[..rows.len().min(ROWS)];
-    let spoiled = results.results.iter().filter(|point| !point.verdict.causes.is_empty());
+    let spoiled = results.results.iter().filter(|point| !point.validity.causes.is_empty());
     html! {
         @if rows.is_empty() {
             p.empty { "No point was measured." }
@@ -31,7 +31,7 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
             @for point in spoiled.take(CAUSES) {
                 li {
                     strong { (shorten(&point.point, 80)) } ": "
-                    @for cause in &point.verdict.causes {
+                    @for cause in &point.validity.causes {
                         (cause_name(cause.cause)) ": " (shorten(&cause.detail, 400))
                         @if !cause.spoils.is_empty() { " (spoils " (shorten(&cause.spoils.join(", "), 200)) ")" }
                         ". "
@@ -44,10 +44,10 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
 
 /// A sentence for the first screen, if points must not be used.
 pub(crate) fn invalid(results: &Results) -> Option<String> {
-    let is_invalid = |point: &&PointResult| point.verdict.status == Judgement::Invalid;
+    let is_invalid = |point: &&PointResult| point.validity.status == Judgement::Invalid;
     let points: Vec<&PointResult> = results.results.iter().filter(is_invalid).collect();
     let first = points.first()?;
-    let cause = first.verdict.causes.first();
+    let cause = first.validity.causes.first();
     let why = cause.map_or_else(String::new, |cause| format!(": {}", shorten(&cause.detail, 200)));
     Some(format!(
         "{} of {} points are invalid and must not be used, the first of them {}{why}.",

@@ -53,7 +53,7 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn joined(
+pub(crate) fn joined(
     a: &BTreeMap<String, f64>,
     b: &BTreeMap<String, f64>,
     show: impl Fn(f64) -> String + Copy,

@@ -7,6 +7,8 @@ use maud::{Markup, html};
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::requests::RequestsReport;
 use xscope_analysis::requests::batches::BatchSummary;
+use xscope_analysis::requests::by_point::PointReport;
+use xscope_analysis::requests::latency::Latency;
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_analysis::requests::slow::SlowReport;
 use xscope_analysis::requests::stages::{StageRow, stages as stages_of};
@@ -20,11 +22,15 @@ use crate::csv::{Rows, Table, decimal, micros};
 use crate::findings::finding_lines;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{chart, figure, grid, table};
-use crate::sections::differ::{Sides, cells, columns as sides_of, differences};
+use crate::sections::differ::{Sides, cells, columns as sides_of, differences, joined};
 use crate::sections::overhead::{overhead_grid, overhead_notes};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact};
 use crate::text::{bar, metric, percent, shorten};
 use xscope_trace::stage::{Stage, StageName};
+
+const STAGES: &str = "Stages (share of all requests' wall time)";
+const SLOW_STAGES: &str = "Where the slowest 1 % lose time (means)";
+const SLOW_TRAITS: &str = "What the slowest 1 % have in common (means)";
 
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
@@ -70,14 +76,48 @@ fn of<T>(report: &AnalyzeReport, rows: impl Fn(&RequestsReport) -> &[T]) -> &[T]
 }
 
 fn grids(report: &RequestsReport) -> Vec<Grid> {
-    let mut grids = vec![summary(report), stages(&report.stages)];
-    grids.extend(report.typical.as_ref().map(|one| waterfall("Typical request", one)));
-    grids.extend(report.slowest.as_ref().map(|one| waterfall("Slowest request", one)));
-    grids.extend(report.slow.as_ref().map(slow_stages));
-    grids.extend(report.slow.as_ref().map(slow_traits));
+    let mut grids = vec![summary(report)];
+    if report.by_point.len() > 1 {
+        grids.push(points(&report.by_point));
+    }
+    for point in &report.by_point {
+        let title = |what: &str| titled(what, &report.by_point, &point.point);
+        grids.push(Grid { title: title(STAGES), ..stages(&point.stages) });
+        let typical = point.typical.as_ref();
+        grids.extend(typical.map(|one| waterfall(title("Typical request"), one)));
+        let slowest = point.slowest.as_ref();
+        grids.extend(slowest.map(|one| waterfall(title("Slowest request"), one)));
+        if let Some(slow) = &point.slow {
+            grids.push(Grid { title: title(SLOW_STAGES), ..slow_stages(slow) });
+            grids.push(Grid { title: title(SLOW_TRAITS), ..slow_traits(slow) });
+        }
+    }
     grids.extend(report.batches.as_ref().map(batch_parts));
     grids.push(batches(report));
     grids
+}
+
+/// The title of a table of one point, which is named where there are several.
+pub(crate) fn titled(what: &str, all: &[PointReport], point: &str) -> String {
+    if all.len() > 1 { format!("{what}, {point}") } else { what.to_owned() }
+}
+
+/// What the requests of each point took.
+pub(crate) fn points(points: &[PointReport]) -> Grid {
+    let names = ["measured", "p50 ms", "p95 ms", "p99 ms", "mean ms", "items/s"];
+    let rows = points.iter().map(|point| {
+        let latency = &point.latency;
+        row![
+            shorten(&point.point, 40),
+            latency.n.to_string(),
+            metric(&latency.p50_ms, 2),
+            metric(&latency.p95_ms, 2),
+            metric(&latency.p99_ms, 2),
+            metric(&latency.mean_ms, 2),
+            metric(&latency.items_per_sec, 1),
+        ]
+    });
+    Grid::new("Latency by point", columns(&["point"], &names), rows)
 }
 
 fn summary(report: &RequestsReport) -> Grid {
@@ -110,10 +150,10 @@ pub(crate) fn stages(stages: &[StageRow]) -> Grid {
             Cell::bar(stage.share, 24)
         ]
     });
-    Grid::new("Stages (share of all requests' wall time)", columns, rows)
+    Grid::new(STAGES, columns, rows)
 }
 
-fn waterfall(title: &'static str, request: &Profiled) -> Grid {
+fn waterfall(title: String, request: &Profiled) -> Grid {
     let columns = vec![Column::Text("stage"), Column::Number("ms"), Column::Drawing];
     let mut rows = waterfall_rows(request);
     let id = shorten(&request.request_id, 40);
@@ -126,11 +166,7 @@ fn slow_stages(slow: &SlowReport) -> Grid {
         let ms = |ms: f64| format!("{ms:.3}");
         row![stage.name.to_string(), ms(stage.slow_ms), ms(stage.others_ms), ms(stage.added_ms)]
     });
-    Grid::new(
-        "Where the slowest 1 % lose time (means)",
-        columns(&["stage"], &["slow ms", "others ms", "added ms"]),
-        rows,
-    )
+    Grid::new(SLOW_STAGES, columns(&["stage"], &["slow ms", "others ms", "added ms"]), rows)
 }
 
 fn slow_traits(slow: &SlowReport) -> Grid {
@@ -140,7 +176,7 @@ fn slow_traits(slow: &SlowReport) -> Grid {
         .iter()
         .map(|row| row![row.name.to_owned(), metric(&row.slow, 2), metric(&row.others, 2)]);
     Grid::new(
-        "What the slowest 1 % have in common (means)",
+        SLOW_TRAITS,
         columns(&["trait"], &["slow", "others"]),
         std::iter::once(count).chain(traits),
     )
@@ -218,6 +254,9 @@ fn latency(report: &ProfileReport) -> Option<Markup> {
             }
         });
     }
+    if report.by_point.len() > 1 {
+        return Some(latency_by_point(report));
+    }
     let percentiles = latency.percentiles.iter();
     let percentiles: Vec<_> = percentiles
         .map(|it| row![format!("p{}", it.percent), format!("{:.3}", it.latency_ms)])
@@ -243,12 +282,27 @@ fn latency(report: &ProfileReport) -> Option<Markup> {
     })
 }
 
-fn difference(sides: &Sides<'_>) -> Option<Markup> {
-    let Sides { a, b } = sides;
-    if a.requests.measured + b.requests.measured == 0 {
-        return None;
+/// The page of requests of several points, which have no figure in common.
+fn latency_by_point(report: &ProfileReport) -> Markup {
+    let (counts, all) = (&report.requests, &report.by_point);
+    html! {
+        p {
+            (counts.measured) " requests measured, " (counts.warmup) " to warm up, "
+            (counts.failed) " failed, at " (all.len()) " points. Latency counts from when a request was due."
+        }
+        (grid(&points(all)))
+        @for point in all {
+            (grid(&Grid { title: titled(STAGES, all, &point.point), ..stages(&point.stages) }))
+        }
+        @if let Some(overhead) = &report.overhead {
+            (grid(&overhead_grid(overhead)))
+            @for note in overhead_notes(overhead) { p.note { (note) } }
+        }
     }
-    let (of_a, of_b) = (&a.latency, &b.latency);
+}
+
+/// The figures of a point on both sides.
+fn compared(of_a: &Latency, of_b: &Latency) -> [Vec<Cell>; 5] {
     let figures: [(&str, &Metric, &Metric); 5] = [
         ("p50 ms", &of_a.p50_ms, &of_b.p50_ms),
         ("p95 ms", &of_a.p95_ms, &of_b.p95_ms),
@@ -256,24 +310,41 @@ fn difference(sides: &Sides<'_>) -> Option<Markup> {
         ("mean ms", &of_a.mean_ms, &of_b.mean_ms),
         ("items/s", &of_a.items_per_sec, &of_b.items_per_sec),
     ];
-    let figures = figures.map(|(name, a, b)| {
+    figures.map(|(name, a, b)| {
         let mut row = cells(name, a.value, b.value, |value| format!("{value:.3}"));
         (row[1], row[2]) = (metric(a, 3).into(), metric(b, 3).into());
         row
-    });
-    let mean = |report: &ProfileReport| -> BTreeMap<String, f64> {
-        report
-            .stages
-            .iter()
-            .map(|stage| (stage.name.to_string(), stage.mean_ms.value.unwrap_or(0.0)))
-            .collect()
+    })
+}
+
+/// What both sides measured, point by point: those of one name, or the only one of each.
+fn difference(sides: &Sides<'_>) -> Option<Markup> {
+    let Sides { a, b } = sides;
+    if a.requests.measured + b.requests.measured == 0 {
+        return None;
+    }
+    let is_matrix = a.by_point.len().max(b.by_point.len()) > 1;
+    let of_b = |point: &PointReport| match is_matrix {
+        true => b.by_point.iter().find(|other| other.point == point.point),
+        false => b.by_point.first(),
     };
-    let stages = sides.joined(mean, |ms| format!("{ms:.3}"));
-    let stages = differences("Mean time in each stage, ms", "stage", stages);
+    let both: Vec<_> = a.by_point.iter().filter_map(|point| Some((point, of_b(point)?))).collect();
+    let mean = |point: &PointReport| -> BTreeMap<String, f64> {
+        let stages = point.stages.iter();
+        stages.map(|stage| (stage.name.to_string(), stage.mean_ms.value.unwrap_or(0.0))).collect()
+    };
+    let stages = |of_a: &PointReport, of_b: &PointReport| {
+        let rows = joined(&mean(of_a), &mean(of_b), |ms| format!("{ms:.3}"));
+        differences("Mean time in each stage, ms", "stage", rows)
+    };
     Some(html! {
-        (chart("percentiles", "Latency by percentile"))
-        (table(&sides_of("figure"), &figures))
-        @if let Some(stages) = stages { (stages) }
+        @if both.is_empty() { p.empty { "No point was measured on both sides." } }
+        @if !is_matrix { (chart("percentiles", "Latency by percentile")) }
+        @for (of_a, of_b) in both {
+            @if is_matrix { h3 { (shorten(&of_a.point, 80)) } }
+            (table(&sides_of("figure"), &compared(&of_a.latency, &of_b.latency)))
+            @if let Some(stages) = stages(of_a, of_b) { (stages) }
+        }
     })
 }
 
@@ -285,8 +356,18 @@ fn request_rows(trace: &Trace, rows: &mut Rows<'_>) -> io::Result<u64> {
     }
     let all: Vec<&RequestView> = views.iter().collect();
     let stages: Vec<StageName> = stages_of(&all).into_iter().map(|stage| stage.name).collect();
-    let columns =
-        ["request", "start_us", "latency_ms", "items", "labels", "tokens", "warmup", "ok"];
+    let columns = [
+        "request",
+        "point",
+        "phase",
+        "start_us",
+        "latency_ms",
+        "items",
+        "labels",
+        "tokens",
+        "warmup",
+        "ok",
+    ];
     let stage_columns = stages.iter().map(|stage| format!("{stage}_ms"));
     rows.heading(columns.into_iter().map(str::to_owned).chain(stage_columns))?;
     let zero = trace.start();
@@ -307,6 +388,8 @@ fn request_row(
     let sent = |count: u64| if view.has_client { count.to_string() } else { String::new() };
     let tokens: u64 = view.sequence_tokens.iter().sum();
     rows.text(&view.id)?;
+    rows.text(&view.point)?;
+    rows.text(&view.phase)?;
     rows.number(&micros(view.start - zero))?;
     rows.number(&millis(view.total))?;
     rows.number(&sent(view.items))?;

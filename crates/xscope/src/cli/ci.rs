@@ -1,4 +1,4 @@
-//! The files in `ci/` are what GitHub and Kubernetes take, and their command lines are ours.
+//! The files in `docs/ci/` are what GitHub and Kubernetes take, and their command lines are ours.
 
 use std::collections::BTreeSet;
 
@@ -261,7 +261,7 @@ fn dns_name(name: &Value, place: &str, problems: &mut Vec<String>) {
 
 #[test]
 fn the_workflow_is_one_that_github_takes() {
-    let workflow = documents(&file("ci/github/xscope.yml")).remove(0);
+    let workflow = documents(&file("docs/ci/github/xscope.yml")).remove(0);
     assert_eq!(workflow_problems(&workflow), Vec::<String>::new());
     for (event, wanted) in [("schedule", true), ("workflow_dispatch", true), ("push", false)] {
         assert_eq!(workflow["on"].get(event).is_some(), wanted, "{event}");
@@ -277,7 +277,7 @@ fn the_workflow_is_one_that_github_takes() {
 
 #[test]
 fn the_job_is_one_that_kubernetes_takes() {
-    let documents = documents(&file("ci/kubernetes/job.yaml"));
+    let documents = documents(&file("docs/ci/kubernetes/job.yaml"));
     let [claim, job] = &documents[..] else { panic!("{documents:?}") };
     assert_eq!(kubernetes_problems(job), Vec::<String>::new());
     let pod = &job["spec"]["template"]["spec"];
@@ -304,7 +304,7 @@ fn what_is_wrong_is_found() {
         let problems = workflow(text).join("; ");
         assert!(problems.contains(expected), "{text}: {problems}");
     }
-    let good = file("ci/kubernetes/job.yaml");
+    let good = file("docs/ci/kubernetes/job.yaml");
     for (from, to, expected) in [
         ("batch/v1", "v1", "no batch/v1 Job"),
         ("restartPolicy: Never", "restartPolicy: Always", "restartPolicy"),

@@ -22,8 +22,8 @@ pub(crate) struct FindMaxArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, value_parser = above_zero)]
     pub precision: f64,
     /// How long each rate is tried at least, in seconds
-    #[arg(long, value_name = "SECS", default_value_t = 20.0, value_parser = above_zero)]
-    pub probe_secs: f64,
+    #[arg(long, alias = "probe-secs", value_name = "SECS", default_value_t = 20.0, value_parser = above_zero)]
+    pub rate_secs: f64,
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

@@ -95,7 +95,7 @@ fn decide_by(asked: Vec<String>, ask: &Ask) -> Result<Vec<String>> {
 /// Whether a figure must not be used, which more blocks do not change.
 fn is_invalid(sides: &AbSides) -> bool {
     let points = sides.iter().flatten().flat_map(|results| &results.results);
-    points.into_iter().any(|point| point.verdict.status == Judgement::Invalid)
+    points.into_iter().any(|point| point.validity.status == Judgement::Invalid)
 }
 
 /// The rules, with what does not matter in those of the figures that decide.

@@ -119,7 +119,7 @@ fn text(results: &Results, ran: &Offline) -> String {
     if let Some(cost) = &point.cost_per_million_items {
         out += &format!("Cost of a million prompts: {}\n", rate(cost));
     }
-    for cause in &point.verdict.causes {
+    for cause in &point.validity.causes {
         out += &format!("INVALID: {}\n", cause.detail);
     }
     out

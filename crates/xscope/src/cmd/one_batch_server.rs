@@ -30,7 +30,7 @@ pub(crate) fn run(args: &OneBatchServerArgs) -> Result<Exit> {
         false => output::page(&server_batches_text(&results))?,
     }
     output::progress(&format!("the run is {}", run.path().display()));
-    let is_invalid = |point: &PointResult| point.verdict.status == Judgement::Invalid;
+    let is_invalid = |point: &PointResult| point.validity.status == Judgement::Invalid;
     Ok(match () {
         () if interrupted => Exit::Interrupted,
         () if died.is_some() || results.results.iter().any(is_invalid) => Exit::Target,

@@ -74,7 +74,7 @@ pub(crate) fn measure(args: &LoadArgs, kind: Kind) -> Result<Exit> {
     }
     answer(args, &benched)?;
     let points = &benched.results.results;
-    let invalid = points.iter().any(|point| point.verdict.status == Judgement::Invalid);
+    let invalid = points.iter().any(|point| point.validity.status == Judgement::Invalid);
     Ok(match () {
         () if interrupted => Exit::Interrupted,
         () if benched.died.is_some() || points.iter().all(|point| point.ok == 0) => Exit::Target,

@@ -16,7 +16,7 @@ pub(crate) fn run(bench: BenchRequest, args: &LoadArgs) -> Result<Exit> {
         slo: search.slo.clone(),
         start_per_sec: search.start_rate,
         precision: search.precision / 100.0,
-        probe_secs: search.probe_secs,
+        rate_secs: search.rate_secs,
     };
     let progress = job::watched(&args.watch);
     let search = async |control: Control<'_>| xscope_capture::find_max(request, control).await;

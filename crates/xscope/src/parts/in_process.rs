@@ -87,7 +87,7 @@ impl Session {
             true => output::json(&results)?,
             false => output::page(&text(&results))?,
         }
-        let is_invalid = |point: &PointResult| point.verdict.status == Judgement::Invalid;
+        let is_invalid = |point: &PointResult| point.validity.status == Judgement::Invalid;
         Ok(match results.results.iter().any(is_invalid) {
             true => Exit::Target,
             false => Exit::Fine,

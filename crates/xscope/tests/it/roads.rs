@@ -180,13 +180,13 @@ fn only_run_in(folder: &Path) -> PathBuf {
 fn a_search_says_where_it_comes_from_even_if_it_is_stopped() {
     let directory = source_tree();
     let args = ["bench", "score", "--find-max", "--slo", "p50=10s", "--fail-on", "never"];
-    let args = [&args[..], &SMALL, &["--probe-secs", "0.2"]].concat();
+    let args = [&args[..], &SMALL, &["--rate-secs", "0.2"]].concat();
     let mut search = xscope(directory.path(), &args);
     let mut search = search.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let run_dir = wait_for_run(directory.path());
-    let probes = run_dir.join("probes");
-    wait_for("a probe", || {
-        let runs = fs::read_dir(&probes).into_iter().flatten().flatten();
+    let rates = run_dir.join("rates");
+    wait_for("a rate", || {
+        let runs = fs::read_dir(&rates).into_iter().flatten().flatten();
         runs.filter(|run| run.path().join("results.json").exists()).count() > 0
     });
     signal(&search, "-INT");

@@ -70,7 +70,7 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     let url = format!("http://127.0.0.1:{port}");
     let args =
         ["bench", "score", "--find-max", "--url", &url, "--slo", "p50=500ms", "--start-rate", "2"];
-    let more = ["--precision", "40", "--probe-secs", "2", "--json", "--label-counts", "2"];
+    let more = ["--precision", "40", "--rate-secs", "2", "--json", "--label-counts", "2"];
     let output = xscope(directory.path(), &[&args[..], &more, &SMALL].concat()).output().unwrap();
     server.kill().unwrap();
     server.wait().unwrap();
@@ -78,19 +78,19 @@ fn the_capacity_of_a_server_is_bracketed_and_confirmed() {
     let found = &found["points"][0];
     assert_eq!(found["point"], "b2_l2", "{}", stderr(&output));
     let max = found["max_per_sec"]["value"].as_f64().unwrap_or_else(|| panic!("{found}"));
-    // 10 a second are all it can do; a short probe ends before the queue of a little more is long.
+    // 10 a second are all it can do; a short try ends before the queue of a little more is long.
     assert!((1.0..=16.0).contains(&max), "{found}");
     let fails = found["fails_per_sec"].as_f64().unwrap();
     assert!(fails > max && fails <= 1.41 * max, "{found}");
-    let probes = found["rates"].as_array().unwrap();
-    let last = probes.last().unwrap();
+    let rates = found["rates"].as_array().unwrap();
+    let last = rates.last().unwrap();
     assert_eq!((&last["confirms"], &last["outcome"]), (&true.into(), &"holds".into()));
-    // Each probe is a run, and all of them are points of the results.
+    // Each rate is a run, and all of them are points of the results.
     let run_dir = only_run(directory.path());
     let results = json_file(&run_dir.join("results.json"));
-    assert_eq!(results["results"].as_array().unwrap().len(), probes.len());
-    let of_probe = run_dir.join(probes[0]["run"].as_str().unwrap());
-    assert_eq!(json_file(&of_probe.join("run.json"))["status"], "complete");
+    assert_eq!(results["results"].as_array().unwrap().len(), rates.len());
+    let of_rate = run_dir.join(rates[0]["run"].as_str().unwrap());
+    assert_eq!(json_file(&of_rate.join("run.json"))["status"], "complete");
     assert!(results["results"][0]["goodput_per_sec"]["value"].as_f64().unwrap() > 0.0);
 }
 

@@ -81,6 +81,8 @@ mod tests {
         trace.client.push(ClientRequest {
             id: "r".to_owned(),
             source: SourceId(0),
+            point: String::new(),
+            phase: String::new(),
             is_warmup: false,
             ok: true,
             items: 3,

@@ -20,14 +20,14 @@ pub enum Judgement {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
-pub struct Verdict {
+pub struct Validity {
     /// Invalid if a cause spoils a figure that was asked for.
     pub status: Judgement,
     /// All that is wrong, gravest first; also what only spoils figures that were not asked for.
     pub causes: Vec<Cause>,
 }
 
-impl Verdict {
+impl Validity {
     /// The verdict on a point of which the figures `asked` (field names) were wanted.
     pub fn on(mut causes: Vec<Cause>, asked: &[&str]) -> Self {
         causes.sort_by_key(|cause| cause.cause);
@@ -103,7 +103,7 @@ mod tests {
     fn a_point_is_invalid_if_a_figure_that_was_asked_for_is_spoiled() {
         let offered = || cause(CauseKind::OfferedLimited, &["throughput_items_per_sec"]);
         let check = |causes, asked: &[&str], status| {
-            assert_eq!(Verdict::on(causes, asked).status, status, "{asked:?}");
+            assert_eq!(Validity::on(causes, asked).status, status, "{asked:?}");
         };
         check(vec![], &["p50_ms"], Judgement::Valid);
         check(vec![offered()], &["p50_ms"], Judgement::Valid);
@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn the_gravest_cause_comes_first_and_figures_know_it() {
         let few = cause(CauseKind::TooFewSamples, &["p99_ms"]);
-        let verdict = Verdict::on(vec![few, cause(CauseKind::OfferedLimited, &["x"])], &["p50_ms"]);
+        let verdict =
+            Validity::on(vec![few, cause(CauseKind::OfferedLimited, &["x"])], &["p50_ms"]);
         assert_eq!(verdict.causes[0].cause, CauseKind::OfferedLimited);
         assert!(verdict.spoils("p99_ms") && !verdict.spoils("p50_ms"));
     }

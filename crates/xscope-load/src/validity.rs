@@ -3,7 +3,7 @@
 
 use xscope_trace::Metric;
 use xscope_trace::Nanos;
-use xscope_trace::results::{Cause, CauseKind, CompileSplit, Durations, PointResult, Verdict};
+use xscope_trace::results::{Cause, CauseKind, CompileSplit, Durations, PointResult, Validity};
 use xscope_trace::stats::{Percentile, as_f64};
 
 use crate::audit::{audit, due_per_sec};
@@ -98,8 +98,8 @@ pub fn add_profiled(point: &mut PointResult, split: CompileSplit) {
             split.hit.n + split.clean.n,
         );
         let cause = Cause { cause: CauseKind::NotWarm, detail, spoils: Vec::new() };
-        point.verdict.causes.push(cause);
-        point.verdict = Verdict::on(std::mem::take(&mut point.verdict.causes), &[]);
+        point.validity.causes.push(cause);
+        point.validity = Validity::on(std::mem::take(&mut point.validity.causes), &[]);
     }
     point.compile_profiled = Some(split);
 }
