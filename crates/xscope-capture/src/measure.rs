@@ -194,7 +194,7 @@ impl<'c> Measurement<'c> {
         Ok(())
     }
 
-    /// Another client of the same server, whose requests have no rows.
+    /// Another client of the same server, whose requests are not among those measured here.
     pub(crate) fn another_load(&self) -> Result<Load, LoadError> {
         Load::new(&self.url, self.send.clone(), self.control.cancel.clone())
     }

@@ -13,11 +13,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xscope_load::{
-    Cancel, FailureKind, Load, LoadError, LoadEvent, Plan, Point, Stretch, Workload,
-};
+use xscope_load::{Cancel, FailureKind, Load, LoadEvent, Plan, Point, Stretch, Workload};
 use xscope_trace::overhead::{NotRecorded, OverheadRecord, OverheadWindow, Recording, SCHEMA};
-use xscope_trace::run::RunDir;
+use xscope_trace::run::{JsonlWriter, RunDir};
 
 use crate::error::CaptureError;
 use crate::profiler::{self, NotStarted, TracerLevels, absolute};
@@ -99,7 +97,8 @@ pub(crate) async fn alternate(of: Alternation<'_>) -> Result<OverheadRecord, Cap
         recordings.into_iter().partition(|&recording| recording == Recording::Nothing);
     let mut result = Ok(());
     let both = if pairs.is_empty() || windows.is_empty() { 1 } else { 2 };
-    let mut turns = Turns { load, place, record, limit: limit / both, cancel };
+    let rows = JsonlWriter::open(&of.run.requests_path())?;
+    let mut turns = Turns { load, place, record, rows, limit: limit / both, cancel };
     for others in [pairs, windows].into_iter().filter(|others| !others.is_empty()) {
         let is_pair = others == [Recording::Nothing];
         let recordings = [&[Recording::Probes], others.as_slice()].concat();
@@ -137,6 +136,7 @@ struct Turns<'a> {
     load: Load,
     place: Place<'a>,
     record: OverheadRecord,
+    rows: JsonlWriter,
     /// Of the rounds with one set of recordings.
     limit: Duration,
     cancel: &'a Cancel,
@@ -148,10 +148,10 @@ impl Turns<'_> {
         point: &mut Point,
         mut recordings: Vec<Recording>,
     ) -> Result<(), CaptureError> {
-        let Self { load, place, record, limit, cancel } = self;
+        let Self { load, place, record, rows, limit, cancel } = self;
         let begun = Instant::now();
         // The first one fills the caches of the server, which all others find full.
-        window(load, point, 0, Recording::Probes).await?;
+        window(load, rows, point, (0, Recording::Probes)).await?;
         let first = record.windows.last().map_or(0, |window| window.round + 1);
         for round in first.. {
             for recording in recordings.clone() {
@@ -166,7 +166,7 @@ impl Turns<'_> {
                         continue;
                     }
                 };
-                let window = window(load, point, round, recording).await;
+                let window = window(load, rows, point, (round, recording)).await;
                 let stopped = match profiler {
                     Some(profiler) => {
                         profiler.stop(profiler::stop_limit(window.is_err())).await.map(drop)
@@ -187,14 +187,18 @@ impl Turns<'_> {
 
 async fn window(
     load: &mut Load,
+    rows: &mut JsonlWriter,
     point: &mut Point,
-    round: u32,
-    recording: Recording,
-) -> Result<OverheadWindow, LoadError> {
+    (round, recording): (u32, Recording),
+) -> Result<OverheadWindow, CaptureError> {
     let mut window =
         OverheadWindow { round, recording, latencies_ms: Vec::new(), differ: 0, failed: 0 };
+    let mut written = Ok(());
     let note = |event: LoadEvent| {
         let LoadEvent::Row(row) = event else { return };
+        if written.is_ok() {
+            written = rows.write(&row);
+        }
         let differs = row.failure == Some(FailureKind::Drift);
         match row.ok || differs {
             true => window.latencies_ms.push(row.latency_ms),
@@ -202,11 +206,12 @@ async fn window(
         }
         window.differ += u64::from(differs);
     };
-    let stretch = Stretch::measured(point.plan(), round);
-    match load.run(&stretch, point, note).await?.gone {
-        Some(reason) => Err(load.server_gone(reason)),
-        None => Ok(window),
+    let stretch = Stretch::with_recording(point.plan(), round);
+    if let Some(reason) = load.run(&stretch, point, note).await?.gone {
+        return Err(load.server_gone(reason).into());
     }
+    written?;
+    Ok(window)
 }
 
 /// Requests of a window that is as long as it should be.

@@ -94,8 +94,8 @@ impl Plan {
 
     /// The request at this place of a phase. Equal phases and places have equal requests.
     pub fn request(&self, phase: Phase, place: u64) -> Request {
-        let place = match (phase, self.workload.distinct) {
-            (Phase::Measure, Some(distinct)) => place % u64::from(distinct),
+        let place = match self.workload.distinct {
+            Some(distinct) if phase.repeats() => place % u64::from(distinct),
             _ => place,
         };
         self.content.request(&self.workload, phase, place)

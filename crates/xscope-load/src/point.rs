@@ -73,7 +73,7 @@ impl Point {
         scores: &Scores,
         tolerance: Tolerance,
     ) -> Result<(), Failure> {
-        let repeats = phase == Phase::Measure && self.plan.repeats();
+        let repeats = phase.repeats() && self.plan.repeats();
         if !repeats && phase != Phase::Check {
             return Ok(());
         }

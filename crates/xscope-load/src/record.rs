@@ -20,10 +20,18 @@ pub enum Phase {
     Profile,
     /// The same request again and again, to see whether its answer stays the same; in no figure.
     Check,
+    /// Sent while more or less is recorded, to see what that costs; in no figure but that.
+    Overhead,
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 4] = [Self::Warmup, Self::Measure, Self::Profile, Self::Check];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Warmup, Self::Measure, Self::Profile, Self::Check, Self::Overhead];
+
+    /// Whether requests of it come again, so that their answers can be compared.
+    pub(crate) fn repeats(self) -> bool {
+        matches!(self, Self::Measure | Self::Overhead)
+    }
 
     /// Different phases have different content.
     pub(crate) fn stream(self) -> u64 {

@@ -35,6 +35,11 @@ impl Stretch {
         Self::as_planned(plan, Phase::Profile, 0)
     }
 
+    /// The same with more or less recording.
+    pub fn with_recording(plan: &Plan, round: u32) -> Self {
+        Self::as_planned(plan, Phase::Overhead, round)
+    }
+
     /// A point's first request, once more.
     pub fn check() -> Self {
         let (phase, arrivals) = (Phase::Check, Arrivals::Closed(1));

@@ -12,7 +12,7 @@ use crate::sections::layers::shallow;
 use crate::sections::memory::{owners, scopes};
 use crate::sections::operations::largest;
 use crate::sections::overhead::{overhead_grid, overhead_notes};
-use crate::sections::requests::{points, stages, titled, waterfall_rows};
+use crate::sections::requests::{counts_text, points, stages, titled, waterfall_rows};
 use crate::targets::targets_text;
 use crate::text::{metric, percent};
 
@@ -52,10 +52,8 @@ fn overhead_text(report: &ProfileReport) -> Text {
 
 fn request_level(report: &ProfileReport, out: &mut Text) {
     let counts = format!(
-        "Requests: {} measured, {} warm-up, {} failed{}",
-        report.requests.measured,
-        report.requests.warmup,
-        report.requests.failed,
+        "Requests: {}{}",
+        counts_text(&report.requests),
         if report.complete { "" } else { " (the run was interrupted)" }
     );
     out.line(Tone::Title.of(&counts));

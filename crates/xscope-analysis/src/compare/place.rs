@@ -15,6 +15,7 @@ use xscope_trace::stats::as_f64;
 use crate::kernels::row::KernelRow;
 use crate::layers::LayerNode;
 use crate::reports::analyze_report::AnalyzeReport;
+use crate::reports::totals;
 
 /// What a trace spent where; small enough to be kept with a baseline, and adds up over traces.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -79,7 +80,7 @@ impl Footprint {
             *sum = (sum.0 + as_f64(kernel.count), sum.1 + kernel.self_us);
         }
         footprint.kernels = uses(kernels);
-        for compile in &report.compiles {
+        for compile in totals::compiles(report) {
             *footprint.compiles.entry(compile.program.clone()).or_default() += 1;
         }
         // What a client alone knows of its requests is in the figures already.

@@ -1,4 +1,4 @@
-//! Every compilation in the window: of what, when, how long, why, and what waited for it.
+//! Every compilation: of what, when, how long, why, and what waited for it.
 //!
 //! A compilation is the outermost event of a compiler on a host thread (`backend_compile`,
 //! `PjRtCpuClient::Compile`, `TfrtTpuCompiler::Compile`, ...). The program is the one whose first
@@ -18,6 +18,7 @@ use xscope_trace::{Metric, Nanos, Picos, Trace};
 
 use crate::compiles::compile_log::{Miss, RESOLUTION, misses};
 use crate::intervals::Intervals;
+use crate::requests::measured::measured_windows;
 use crate::requests::spans::key_text;
 use xscope_trace::stage::REQUEST;
 
@@ -44,6 +45,10 @@ pub struct CompileRow {
     pub start_us: f64,
     /// How long it took.
     pub duration_us: f64,
+    /// Whether it was surely under way while requests were measured, from the first that was due to
+    /// the end of the last of a point; else it is of start-up and warm-up. Always so where no client is
+    /// known.
+    pub in_window: bool,
     /// Requests that were in flight meanwhile, if any are known.
     pub requests_waiting: Metric,
     /// Who they are, the first of them.
@@ -91,6 +96,16 @@ fn outermost(flags: &IdVec<MetaId, bool>, track: &Track) -> Vec<(usize, Picos, P
 }
 
 impl CompileRow {
+    /// A log says the second in which it ended: it may have been over when that began.
+    fn is_surely_in(&self, measured: &Intervals) -> bool {
+        let (start, end) = self.extent();
+        let end = match self.seen_in {
+            "log" => Picos(end.0.saturating_sub(RESOLUTION.0)).max(start),
+            _ => end,
+        };
+        measured.0.iter().any(|&(from, to)| start < to && end > from)
+    }
+
     /// When it began and ended.
     pub(crate) fn extent(&self) -> (Picos, Picos) {
         (self.start, self.start.saturating_add(self.duration))
@@ -137,6 +152,16 @@ pub fn compiled(trace: &Trace) -> Option<Vec<Compiled>> {
 ///
 /// Of the logs, those count that reach into the window, or into the profile without one.
 pub(crate) fn compiles(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow> {
+    let mut rows = with_logs(trace, window);
+    if let Some(measured) = measured_windows(trace) {
+        for row in &mut rows {
+            row.in_window = row.is_surely_in(&measured);
+        }
+    }
+    rows
+}
+
+fn with_logs(trace: &Trace, window: Option<&Window>) -> Vec<CompileRow> {
     let mut rows = recorded(trace);
     let mut misses = misses(trace);
     if misses.is_empty() {
@@ -191,6 +216,7 @@ fn logged(trace: &Trace, busy: &Intervals, miss: Miss) -> CompileRow {
         thread: String::new(),
         start_us: (miss.start - zero).as_micros(),
         duration_us: (miss.end - miss.start).as_micros(),
+        in_window: true,
         requests_waiting,
         waiting,
         devices_idle_us: idle(busy, (miss.start, miss.end)),
@@ -251,6 +277,7 @@ fn recorded(trace: &Trace) -> Vec<CompileRow> {
             thread: trace.strings.get(track.name).to_owned(),
             start_us: (start - zero).as_micros(),
             duration_us: (end - start).as_micros(),
+            in_window: true,
             requests_waiting,
             waiting,
             devices_idle_us: idle(busy.as_ref(), (start, end)),

@@ -22,6 +22,7 @@ use xscope_trace::stats::{
 use xscope_trace::{Metric, Picos};
 
 use crate::overhead::span_costs::span_costs_us;
+use crate::requests::measured::measured_windows;
 
 /// What the windows of a run say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -266,9 +267,7 @@ fn not_measured(
 
 /// When requests were measured: from the first that was due to the last answer.
 fn measured_window(trace: &Trace) -> Option<(Picos, Picos)> {
-    let measured = trace.client.iter().filter(|request| !request.is_warmup);
-    let start = measured.clone().map(|request| request.intended).min();
-    start.zip(measured.map(|request| request.end).max())
+    measured_windows(trace)?.extent()
 }
 
 /// The probes' part of a request by counting what was recorded while requests were measured, as if
@@ -279,7 +278,7 @@ fn counted(trace: &Trace) -> OverheadRow {
     let latencies: Vec<f64> = trace
         .client
         .iter()
-        .filter(|request| !request.is_warmup && request.ok)
+        .filter(|request| request.is_measured && request.ok)
         .map(|request| (request.end - request.intended).as_micros())
         .collect();
     let Some((window, p50_us)) = measured_window(trace).zip(median(latencies.clone())) else {

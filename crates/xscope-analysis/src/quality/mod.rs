@@ -26,9 +26,10 @@ use crate::layers::LayersReport;
 use crate::quality::facts::Facts;
 
 /// All that are told from the whole.
-const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 14] = [
+const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 15] = [
     clock_inverted::finding,
     compile_in_window::finding,
+    compile_in_window::warm_up,
     counters_missing::finding,
     device_missing::finding,
     device_operations_lost::finding,

@@ -1,4 +1,4 @@
-//! Requests that were sent to warm the server up while its devices were recorded.
+//! Requests that are in no figure, sent while devices were recorded.
 
 use xscope_trace::Picos;
 use xscope_trace::model::TrackKind;
@@ -9,7 +9,7 @@ use crate::words::counted;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
-    let mut warm_up = trace.client.iter().filter(|request| request.is_warmup).peekable();
+    let mut warm_up = trace.client.iter().filter(|request| !request.is_measured).peekable();
     warm_up.peek()?;
     let extents = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     let extents: Vec<(Picos, Picos)> = extents.filter_map(|track| track.slices.extent()).collect();
@@ -17,7 +17,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let count = warm_up.filter(|request| inside(request.end)).count() as u64;
     (count > 0).then(|| {
         let message = format!(
-            "{} of the warm-up ran inside the window of the device profile: kernels, \
+            "{} of warm-up and checks ran inside the window of the device profile: kernels, \
              layers and busy time have their work in them, the requests' figures do not",
             counted(count, "request")
         );

@@ -57,7 +57,7 @@ pub struct AnalyzeReport {
     pub programs: Vec<ProgramRow>,
     /// Passes of training or serving.
     pub steps: StepsReport,
-    /// Compilations in the window, by start.
+    /// Compilations, those of start-up and warm-up included, by start.
     pub compiles: Vec<CompileRow>,
     /// By total time, largest first.
     pub collectives: Vec<CollectiveRow>,

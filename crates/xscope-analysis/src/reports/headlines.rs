@@ -192,11 +192,11 @@ fn is_copy(category: &str) -> bool {
 }
 
 fn compiles(report: &AnalyzeReport) -> Option<Claim> {
-    let longest = report.compiles.iter().max_by_key(|row| row.duration)?;
+    let longest = totals::compiles(report).max_by_key(|row| row.duration)?;
     let took = totals::compiling(report)?;
     Some(Claim {
         said: Said::Compiles {
-            count: report.compiles.len() as u64,
+            count: totals::compiles(report).count() as u64,
             took,
             longest_us: longest.duration_us,
             program: longest.program.clone(),

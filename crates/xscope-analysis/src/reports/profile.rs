@@ -9,8 +9,8 @@ use crate::overhead::overhead;
 use crate::reports::analyze::analyze;
 use crate::reports::profile_report::{ProfileReport, SCHEMA};
 use crate::reports::targets::{Overrides, Targets, check_profile};
-use crate::requests::RequestCounts;
 use crate::requests::latency::latency;
+use crate::requests::measured::RequestCounts;
 use crate::requests::profiled::{Profiled, no_request};
 
 /// What a run says of itself, beside its trace.
@@ -70,10 +70,7 @@ pub fn profile(trace: &Trace, run: &RunFacts) -> ProfileReport {
             analysis.quality.extend(found.findings);
             (found.requests, found.latency, found.stages, found.points, found.by_point)
         }
-        None => {
-            let none = RequestCounts { measured: 0, warmup: 0, failed: 0 };
-            (none, latency(&[]), Vec::new(), Vec::new(), Vec::new())
-        }
+        None => (RequestCounts::default(), latency(&[]), Vec::new(), Vec::new(), Vec::new()),
     };
     let mut report = ProfileReport {
         schema: SCHEMA,

@@ -5,10 +5,10 @@ use xscope_trace::results::TargetCheck;
 
 use crate::overhead::OverheadReport;
 use crate::reports::analyze_report::AnalyzeReport;
-use crate::requests::RequestCounts;
 use crate::requests::batches::BatchSummary;
 use crate::requests::by_point::PointReport;
 use crate::requests::latency::{Latency, RequestPoint};
+use crate::requests::measured::RequestCounts;
 use crate::requests::profiled::Profiled;
 use crate::requests::stages::StageRow;
 

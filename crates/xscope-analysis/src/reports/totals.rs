@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use crate::compiles::CompileRow;
 use crate::reports::analyze_report::AnalyzeReport;
 use crate::reports::claim::{Basis, Share};
 
@@ -61,9 +62,14 @@ pub fn waiting(report: &AnalyzeReport) -> Option<Share> {
     Some(Share { part_us, whole_us, of: Basis::Communication })
 }
 
-/// How long compilations took, one after the other; `None` if there were none.
+/// Compilations while requests were measured.
+pub fn compiles(report: &AnalyzeReport) -> impl Iterator<Item = &CompileRow> {
+    report.compiles.iter().filter(|row| row.in_window)
+}
+
+/// How long these took, one after the other; `None` if there were none.
 pub fn compiling(report: &AnalyzeReport) -> Option<Share> {
-    let took = report.compiles.iter().map(|row| row.duration_us);
+    let took = compiles(report).map(|row| row.duration_us);
     let part_us = took.reduce(|a, b| a + b)?;
     Some(Share { part_us, whole_us: report.window_us, of: Basis::Capture })
 }

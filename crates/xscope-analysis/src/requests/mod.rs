@@ -9,6 +9,7 @@ pub mod follow;
 pub(crate) mod join;
 pub mod latency;
 pub(crate) mod launches;
+pub mod measured;
 pub mod profiled;
 pub mod slow;
 pub(crate) mod spans;
@@ -28,6 +29,7 @@ use crate::requests::findings::{Facts, findings};
 use crate::requests::join::Join;
 use crate::requests::latency::{Latency, RequestPoint, latency, points};
 use crate::requests::launches::Launches;
+use crate::requests::measured::RequestCounts;
 use crate::requests::profiled::{Profiled, profiled, shares_by_request};
 use crate::requests::slow::SlowReport;
 use crate::requests::stages::StageRow;
@@ -64,21 +66,6 @@ pub struct RequestsReport {
     pub findings: Vec<Finding>,
 }
 
-/// How many requests there were, and of what kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RequestCounts {
-    /// Requests in the figures.
-    #[serde(rename = "measured_requests")]
-    pub measured: u64,
-    /// Requests that warmed the server up; in no figure.
-    #[serde(rename = "warmup_requests")]
-    pub warmup: u64,
-    /// Measured requests without a right answer.
-    #[serde(rename = "failed_requests")]
-    pub failed: u64,
-}
-
 /// The requests of a trace; `None` if it knows of none. `compiling` is when programs were compiled.
 pub(crate) fn request_report(
     trace: &Trace,
@@ -95,7 +82,7 @@ pub(crate) fn request_report(
     views.retain(|view| window.is_none_or(|w| w.holds(view.start, view.start + view.total)));
     let batches = batches_of(trace, &join, &launches);
     let measured: Vec<&RequestView> =
-        views.iter().filter(|view| !view.is_warmup && view.ok && view.is_ours(trace)).collect();
+        views.iter().filter(|view| view.is_measured && view.ok).collect();
     let shares = shares_by_request(&batches);
     let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, memory);
     let findings = findings(&Facts {
@@ -113,11 +100,7 @@ pub(crate) fn request_report(
     };
     let first = by_point.first();
     Some(RequestsReport {
-        requests: RequestCounts {
-            measured: measured.len() as u64,
-            warmup: views.iter().filter(|view| view.is_warmup).count() as u64,
-            failed: views.iter().filter(|view| !view.ok).count() as u64,
-        },
+        requests: RequestCounts::of(&views),
         latency,
         stages,
         typical: first.and_then(|point| point.typical.clone()),
@@ -151,7 +134,7 @@ mod tests {
                 source: SourceId(0),
                 point: String::new(),
                 phase: String::new(),
-                is_warmup: false,
+                is_measured: true,
                 ok: true,
                 items: if wait > 0 { 8 } else { 2 },
                 labels: 2,

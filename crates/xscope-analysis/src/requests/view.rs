@@ -14,6 +14,7 @@ use xscope_trace::{Picos, Trace};
 
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
+use crate::requests::measured::OTHER;
 use crate::requests::spans::{args, given_name, key_text, names_of_requests};
 
 /// One request, cut into stages.
@@ -36,9 +37,11 @@ pub struct RequestView {
     pub labels: u64,
     /// The point of a matrix that it belongs to, as its client says; else empty.
     pub point: String,
-    /// What its client sent it for; empty if the client does not say, or is not known.
+    /// What its client sent it for; `other` if this run's did not send it, empty if the client does
+    /// not say, or none is known.
     pub phase: String,
-    pub is_warmup: bool,
+    /// Whether figures are made of it.
+    pub is_measured: bool,
     pub ok: bool,
     /// Whether the client's side is known.
     pub has_client: bool,
@@ -47,11 +50,6 @@ pub struct RequestView {
 }
 
 impl RequestView {
-    /// Whether the client of the run sent it; all are ours where there is no client.
-    pub(crate) fn is_ours(&self, trace: &Trace) -> bool {
-        self.has_client || trace.client.is_empty()
-    }
-
     /// Time in `stage`, zero if it was never there.
     pub(crate) fn stage(&self, stage: Stage) -> Picos {
         self.stages.get(&stage.into()).copied().unwrap_or_default()
@@ -82,7 +80,7 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         describe(trace, &server, &mut view);
         view.has_client = true;
         view.key = key.filter(|_| view.has_server);
-        (view.is_warmup, view.ok) = (client.is_warmup, client.ok);
+        (view.is_measured, view.ok) = (client.is_measured, client.ok);
         (view.items, view.labels) = (client.items, client.labels);
         view.point.clone_from(&client.point);
         view.phase.clone_from(&client.phase);
@@ -98,6 +96,10 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         let mut view = tile(name, window, server_pieces(trace, &server, launches));
         describe(trace, &server, &mut view);
         view.ok = true;
+        view.is_measured = trace.client.is_empty();
+        if !view.is_measured {
+            OTHER.clone_into(&mut view.phase);
+        }
         view.key = Some(key);
         views.push(view);
     }

@@ -1,7 +1,9 @@
 //! Compilations that servers' logs tell of.
 
+use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, analyze};
 use xscope_trace::model::{ClientRequest, DeviceId, LogRow, SourceId, TrackKind};
+use xscope_trace::quality::{Code, Severity};
 use xscope_trace::server_log::parse_line;
 use xscope_trace::{Picos, Trace};
 
@@ -23,7 +25,7 @@ fn trace_with(recorded: bool, log: &[(i64, &str)]) -> Trace {
         source: SourceId(0),
         point: String::new(),
         phase: String::new(),
-        is_warmup: false,
+        is_measured: true,
         ok: true,
         items: 3,
         labels: 2,
@@ -137,4 +139,31 @@ fn what_devices_did_is_known_only_while_they_were_recorded() {
     track(&mut trace, TrackKind::Ops, on, None, &rows);
     // From second 1 to 9, but for the one in which it was busy.
     assert_eq!(idle(&trace), Some(7e6));
+}
+
+#[test]
+fn what_warm_up_compiled_is_no_warning() {
+    let finding = |trace: &Trace, code| {
+        let found = analyze(trace).quality.into_iter().find(|finding| finding.code == code);
+        found.map(|finding| (finding.severity, finding.count))
+    };
+    let decode = (12, "Decode batch. #running-req: 1, #cache_miss: 1");
+    let check = |from: i64, measured, warming_up| {
+        let mut trace = trace_with(true, &[BATCH, MISS, decode]);
+        trace.client[0].intended = us(from);
+        trace.client[0].end = us(20 * SECOND);
+        let found = [Code::CompileInWindow, Code::CompileWarmUp].map(|code| finding(&trace, code));
+        let expected = [(Severity::Warning, measured), (Severity::Info, warming_up)];
+        assert_eq!(found, expected.map(|it: (_, Option<u64>)| it.1.map(|n| (it.0, n))), "{from}");
+        let headlines = analyze(&trace).headlines;
+        let is_said = headlines.iter().any(|headline| headline.section == Section::Compiles);
+        assert_eq!(is_said, measured.is_some(), "{headlines:?}");
+    };
+    check(3 * SECOND, Some(2), None);
+    // The trace shows one from 2 to 6 s, the log one that ended in second 12, maybe before 12.5.
+    check(6 * SECOND, Some(1), Some(1));
+    check(12 * SECOND + SECOND / 2, None, Some(2));
+    let mut unknown = trace_with(true, &[]);
+    unknown.client.clear();
+    assert_eq!(finding(&unknown, Code::CompileInWindow), Some((Severity::Warning, 1)));
 }

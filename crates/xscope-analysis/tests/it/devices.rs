@@ -585,7 +585,7 @@ fn a_load_of_which_nothing_was_answered_says_so_first() {
             source: SourceId(0),
             point: String::new(),
             phase: String::new(),
-            is_warmup: false,
+            is_measured: true,
             ok: false,
             items: 1,
             labels: 2,

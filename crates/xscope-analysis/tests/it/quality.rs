@@ -173,7 +173,7 @@ fn requests_of_the_warm_up_are_told_if_the_device_was_recorded() {
             source: SourceId(0),
             point: String::new(),
             phase: String::new(),
-            is_warmup: end < 160,
+            is_measured: end >= 160,
             ok: true,
             items: 1,
             labels: 2,

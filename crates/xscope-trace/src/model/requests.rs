@@ -40,10 +40,11 @@ pub struct ClientRequest {
     pub source: SourceId,
     /// The point of a matrix that it belongs to; empty if the load has none.
     pub point: String,
-    /// What it was sent for (`warmup`, `measure`, `profile`, `check`); empty if its row does not say.
+    /// What it was sent for (`warmup`, `measure`, `profile`, `check`, `overhead`); empty if its row
+    /// does not say.
     pub phase: String,
-    /// Whether it was sent to warm the server up: in no figure.
-    pub is_warmup: bool,
+    /// Whether figures are made of it: it was sent for nothing but that, as far as its row says.
+    pub is_measured: bool,
     pub ok: bool,
     pub items: u64,
     pub labels: u64,

@@ -130,6 +130,9 @@ codes! {
     CompileInWindow = "compile.in_window", Warning, [],
         "requests that waited for compilations are slow for that reason",
         "warm up with the same shapes and constants";
+    CompileWarmUp = "compile.warm_up", Info, [],
+        "programs were compiled while the server started and was warmed up, before or between what was measured",
+        "nothing";
     CountersMissing = "counters.missing", Info, [],
         "nothing in the trace says how busy the units of a TPU or GPU were (XProf shows 0 for it)",
         "rates are from stated costs";

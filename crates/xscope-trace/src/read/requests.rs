@@ -56,7 +56,7 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
         id: row.request_id,
         source,
         point: row.point,
-        is_warmup: ["warmup", "check"].contains(&row.phase.as_str()),
+        is_measured: ["", "measure", PROFILED].contains(&row.phase.as_str()),
         phase: row.phase,
         ok: row.ok,
         items: row.batch_size,

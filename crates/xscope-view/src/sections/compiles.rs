@@ -47,22 +47,32 @@ fn compiles(report: &AnalyzeReport) -> Grid {
         Column::Text("thread"),
         Column::Number("batch"),
         Column::Text("seen in"),
+        Column::Text("while"),
         Column::Number("requests waiting"),
         Column::Number("devices idle"),
         Column::Text("why"),
         Column::Text("advice"),
     ];
-    Grid::new("Compilations in the window", columns, report.compiles.iter().map(cells))
+    Grid::new("Compilations", columns, report.compiles.iter().map(cells))
 }
 
 /// What all compilations come to.
 fn notes(report: &AnalyzeReport) -> Vec<Text> {
-    let longest = report.compiles.iter().map(|row| row.duration_us).fold(0.0, f64::max);
-    let note = totals::compiling(report).map(|took| {
+    let longest = totals::compiles(report).map(|row| row.duration_us).fold(0.0, f64::max);
+    let measured = totals::compiling(report).map(|took| {
         let (all, share) = (duration(took.part_us), percent(took.value()));
-        format!("all took {all}, {share} of the capture, the longest {}", duration(longest)).into()
+        let which = if report.compiles.iter().all(|row| row.in_window) {
+            "all"
+        } else {
+            "those while measured"
+        };
+        format!("{which} took {all}, {share} of the capture, the longest {}", duration(longest))
     });
-    note.into_iter().collect()
+    let warm_up = report.compiles.iter().filter(|row| !row.in_window).map(|row| row.duration_us);
+    let warm_up = warm_up.reduce(|a, b| a + b);
+    let warm_up =
+        warm_up.map(|took| format!("those of start-up and warm-up took {}", duration(took)));
+    measured.into_iter().chain(warm_up).map(Text::from).collect()
 }
 
 fn cells(row: &CompileRow) -> Vec<Cell> {
@@ -78,6 +88,7 @@ fn cells(row: &CompileRow) -> Vec<Cell> {
         shorten(&row.thread, 24),
         row.batch.map_or_else(|| "-".to_owned(), |batch| batch.to_string()),
         row.seen_in,
+        if row.in_window { "measured" } else { "warming up" },
         metric(&row.requests_waiting, 0),
         known_duration(&row.devices_idle_us),
         row.reason,

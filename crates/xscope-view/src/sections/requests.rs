@@ -9,6 +9,7 @@ use xscope_analysis::requests::RequestsReport;
 use xscope_analysis::requests::batches::BatchSummary;
 use xscope_analysis::requests::by_point::PointReport;
 use xscope_analysis::requests::latency::Latency;
+use xscope_analysis::requests::measured::{PhaseCount, RequestCounts};
 use xscope_analysis::requests::profiled::Profiled;
 use xscope_analysis::requests::slow::SlowReport;
 use xscope_analysis::requests::stages::{StageRow, stages as stages_of};
@@ -120,13 +121,29 @@ pub(crate) fn points(points: &[PointReport]) -> Grid {
     Grid::new("Latency by point", columns(&["point"], &names), rows)
 }
 
+/// How many requests there were, each count with what it is of.
+pub(crate) fn counts_text(counts: &RequestCounts) -> String {
+    let phase = |row: &PhaseCount| {
+        let failed = match row.unanswered_requests {
+            0 => String::new(),
+            failed => format!(" ({failed} of them failed)"),
+        };
+        format!("{} {}{failed}", row.answered_requests + row.unanswered_requests, row.phase)
+    };
+    let outside = counts.phases.iter().filter(|row| !row.in_figures);
+    let outside: Vec<String> = outside.map(phase).collect();
+    let outside = match outside.as_slice() {
+        [] => String::new(),
+        outside => format!("; in no figure: {}", outside.join(", ")),
+    };
+    format!("{} measured, {} failed{outside}", counts.measured, counts.failed)
+}
+
 fn summary(report: &RequestsReport) -> Grid {
-    let names =
-        ["measured", "warm-up", "failed", "p50 ms", "p95 ms", "p99 ms", "mean ms", "items/s"];
+    let names = ["measured", "failed", "p50 ms", "p95 ms", "p99 ms", "mean ms", "items/s"];
     let (counts, latency) = (&report.requests, &report.latency);
     let row = row![
         counts.measured.to_string(),
-        counts.warmup.to_string(),
         counts.failed.to_string(),
         metric(&latency.p50_ms, 3),
         metric(&latency.p95_ms, 3),
@@ -134,7 +151,8 @@ fn summary(report: &RequestsReport) -> Grid {
         metric(&latency.mean_ms, 3),
         metric(&latency.items_per_sec, 1),
     ];
-    Grid::new("Requests", columns(&[], &names), vec![row])
+    let title = format!("Requests: {}", counts_text(counts));
+    Grid::new(title, columns(&[], &names), vec![row])
 }
 
 pub(crate) fn stages(stages: &[StageRow]) -> Grid {
@@ -246,13 +264,8 @@ pub(crate) fn waterfall_rows(request: &Profiled) -> Vec<Vec<Cell>> {
 fn latency(report: &ProfileReport) -> Option<Markup> {
     let (counts, latency) = (&report.requests, &report.latency);
     if counts.measured == 0 {
-        return (counts.warmup + counts.failed > 0).then(|| {
-            html! {
-                p.empty {
-                    "No request was measured: " (counts.warmup) " to warm up, " (counts.failed) " failed."
-                }
-            }
-        });
+        return (!counts.phases.is_empty())
+            .then(|| html! { p.empty { "No request was measured: " (counts_text(counts)) "." } });
     }
     if report.by_point.len() > 1 {
         return Some(latency_by_point(report));
@@ -263,8 +276,7 @@ fn latency(report: &ProfileReport) -> Option<Markup> {
         .collect();
     Some(html! {
         p {
-            (counts.measured) " requests measured, " (counts.warmup) " to warm up, "
-            (counts.failed) " failed. Mean " (figure(&latency.mean_ms, 3)) "; "
+            "Requests: " (counts_text(counts)) ". Mean " (figure(&latency.mean_ms, 3)) "; "
             (figure(&latency.items_per_sec, 1)) ". Latency counts from when a request was due."
         }
         div.pair {
@@ -287,8 +299,7 @@ fn latency_by_point(report: &ProfileReport) -> Markup {
     let (counts, all) = (&report.requests, &report.by_point);
     html! {
         p {
-            (counts.measured) " requests measured, " (counts.warmup) " to warm up, "
-            (counts.failed) " failed, at " (all.len()) " points. Latency counts from when a request was due."
+            "Requests: " (counts_text(counts)) "; at " (all.len()) " points. Latency counts from when a request was due."
         }
         (grid(&points(all)))
         @for point in all {
@@ -395,7 +406,7 @@ fn request_row(
     rows.number(&sent(view.items))?;
     rows.number(&sent(view.labels))?;
     rows.number(&if tokens > 0 { tokens.to_string() } else { String::new() })?;
-    rows.number(&view.is_warmup.to_string())?;
+    rows.number(&(!view.is_measured).to_string())?;
     rows.number(&view.ok.to_string())?;
     for stage in stages {
         rows.number(&view.stages.get(stage).map_or_else(String::new, |&it| millis(it)))?;

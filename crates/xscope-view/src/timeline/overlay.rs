@@ -164,8 +164,10 @@ impl<'a> Builder<'a> {
             ("items", number(view.items)),
             ("labels", number(view.labels)),
             ("ok", ArgCell::Int(i64::from(view.ok))),
-            ("warmup", ArgCell::Int(i64::from(view.is_warmup))),
         ];
+        if !view.phase.is_empty() {
+            args.push(("phase", ArgCell::Str(self.out.strings.intern(&view.phase))));
+        }
         let tokens: u64 = view.sequence_tokens.iter().sum();
         if tokens > 0 {
             args.push(("tokens", number(tokens)));

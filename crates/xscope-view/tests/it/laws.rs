@@ -62,7 +62,8 @@ fn recomputed(report: &AnalyzeReport, section: Section, figure: &ClaimFigure) ->
             components.find(|row| Some(&row.name) == first).map(|row| row.share)
         }
         (Section::Compiles, Basis::Capture) => {
-            Some(sum(&mut report.compiles.iter().map(|row| row.duration_us)) / report.window_us)
+            let measured = report.compiles.iter().filter(|row| row.in_window);
+            Some(sum(&mut measured.map(|row| row.duration_us)) / report.window_us)
         }
         _ => None,
     }

@@ -83,7 +83,7 @@ mod tests {
             source: SourceId(0),
             point: String::new(),
             phase: String::new(),
-            is_warmup: false,
+            is_measured: true,
             ok: true,
             items: 3,
             labels: 2,

@@ -15,8 +15,10 @@ use xscope_trace::{Picos, Trace};
 
 use crate::requests::findings::facts::Facts;
 use crate::requests::join::Join;
+use crate::requests::measured::measured_windows;
 use crate::requests::spans::arg;
 use crate::requests::view::RequestView;
+use crate::words::counted;
 
 /// How many compilations a message names.
 const NAMED: usize = 4;
@@ -111,7 +113,21 @@ fn text(trace: &Trace, span: &RequestSpan, key: &str) -> Option<StrId> {
 /// Names the longest of them.
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let recompiles = recompiles(facts.trace, facts.views);
-    let mut longest: Vec<&Recompile> = recompiles.iter().collect();
+    let measured = measured_windows(facts.trace);
+    let in_window = |recompile: &&Recompile| {
+        let end = recompile.start.saturating_add(recompile.dur);
+        measured.as_ref().is_none_or(|it| it.within(recompile.start, end) > Picos::ZERO)
+    };
+    let (mut longest, others): (Vec<&Recompile>, Vec<_>) = recompiles.iter().partition(in_window);
+    let count = longest.len() as u64;
+    let others = others.len() as u64;
+    if count == 0 && others > 0 {
+        let message = format!(
+            "{} of start-up and warm-up had to compile, none while requests were measured",
+            counted(others, "forward step")
+        );
+        return Some(Finding::new(Code::BatchesRecompiled, message).harmless().times(others));
+    }
     longest.sort_by_key(|recompile| (std::cmp::Reverse(recompile.dur), recompile.start));
     let named: Vec<String> = longest
         .iter()
@@ -126,11 +142,14 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         })
         .collect();
     (!named.is_empty()).then(|| {
+        let before = match others {
+            0 => String::new(),
+            others => format!("; beside these {others} of start-up and warm-up"),
+        };
         let message = format!(
-            "forward passes had to compile, and their requests waited; the longest: {}",
+            "forward passes had to compile, and their requests waited; the longest: {}{before}",
             named.join("; ")
         );
-        let count = recompiles.len() as u64;
         Finding::new(Code::BatchesRecompiled, message).times(count)
     })
 }
@@ -138,10 +157,13 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use xscope_trace::model::ArgCell;
-    use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
+    use xscope_trace::model::{ClientRequest, RequestSpan, SourceId, SpanKey};
+    use xscope_trace::quality::{Code, Severity};
     use xscope_trace::{Picos, Trace};
 
     use super::recompiles;
+    use crate::memory::memory;
+    use crate::requests::request_report;
 
     #[test]
     fn a_compilation_is_told_by_what_no_earlier_pass_had() {
@@ -183,5 +205,51 @@ mod tests {
                 "new combination of labels, batch size and bucket (forward step)",
             ]
         );
+    }
+
+    #[test]
+    fn what_warm_up_compiled_is_told_apart() {
+        let mut trace = Trace::default();
+        let [name, misses] = ["forward", "cache_miss"].map(|key| trace.strings.intern(key));
+        for at in [1, 20, 30] {
+            trace.spans.push(RequestSpan {
+                name,
+                source: SourceId(0),
+                start: Picos(at),
+                dur: Picos(5),
+                tid: 1,
+                request: None,
+                batch: Some(SpanKey::Number(at)),
+                args: vec![(misses, ArgCell::Int(1))],
+            });
+        }
+        let mut request = |from: i64, is_measured| {
+            trace.client.push(ClientRequest {
+                id: from.to_string(),
+                source: SourceId(0),
+                point: String::new(),
+                phase: String::new(),
+                is_measured,
+                ok: true,
+                items: 1,
+                labels: 2,
+                intended: Picos(from),
+                sent: None,
+                end: Picos(from + 8),
+            });
+        };
+        request(0, false);
+        let of = |trace: &Trace| {
+            let report = request_report(trace, None, &memory(trace, &[], &[]), &[]).unwrap();
+            let found = report.findings.into_iter();
+            let mut found = found.filter(|finding| finding.code == Code::BatchesRecompiled);
+            found.next().map(|finding| (finding.severity, finding.count, finding.message)).unwrap()
+        };
+        request(29, true);
+        let (severity, count, message) = of(&trace);
+        assert_eq!((severity, count), (Severity::Warning, 1));
+        assert!(message.ends_with("beside these 2 of start-up and warm-up"), "{message}");
+        trace.client[1].intended = Picos(36);
+        assert_eq!((of(&trace).0, of(&trace).1), (Severity::Info, 3));
     }
 }

@@ -104,7 +104,7 @@ impl Tail {
         let whole = std::mem::replace(&mut self.torn, rest);
         for line in whole.split(|&byte| byte == b'\n') {
             let Ok(row) = serde_json::from_slice::<Row>(line) else { continue };
-            if row.phase == "warmup" {
+            if !["", "measure", "profile"].contains(&&*row.phase) {
                 continue;
             }
             let Row { end_ns: end, latency_ms, server_ms, .. } = row;
