@@ -9,10 +9,6 @@ use xscope_trace::{Picos, Trace};
 use crate::intervals::Intervals;
 use crate::requests::view::RequestView;
 
-/// The phase of requests that this run's client did not send: of the server itself while it started,
-/// or of somebody else.
-pub(crate) const OTHER: &str = "other";
-
 /// What a client that says no phase sends requests for.
 const MEASURE: &str = "measure";
 

@@ -14,8 +14,11 @@ use xscope_trace::{Picos, Trace};
 
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::measured::OTHER;
 use crate::requests::spans::{args, given_name, key_text, names_of_requests};
+
+/// The phase of requests that this run's client did not send: of the server itself while it started,
+/// or of somebody else.
+const OTHER: &str = "other";
 
 /// One request, cut into stages.
 #[derive(Debug, Clone, Default, PartialEq)]
