@@ -5,8 +5,10 @@
 //! devices of its own replica group. Elsewhere the devices of one file share a clock, so the
 //! executions of one collective on all of them tell who came last: until then the others wait, and
 //! only from then on data can move. Bandwidth is that of the algorithm: the bytes of the result over
-//! the time after the last arrival.
+//! the time after the last arrival. What TPUs split into a start and a done is one operation, in flight
+//! from the one to the other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -102,7 +104,7 @@ pub(crate) struct CollectiveRuns {
 }
 
 /// What identifies a collective: its file, name and program's name.
-type Key<'a> = (SourceId, &'a str, &'a str);
+type Key<'a> = (SourceId, Cow<'a, str>, &'a str);
 
 /// All collectives, by total time, from what ran of them on all devices.
 pub(crate) fn collectives(
@@ -117,14 +119,16 @@ pub(crate) fn collectives(
         // Those of one device are in order, which makes this little work.
         runs.sort_by_key(|run| (run.execution, run.number, run.device));
         let mut row = summarise(trace, meta, &runs);
-        name.clone_into(&mut row.name);
+        row.name = name.into_owned();
         program.clone_into(&mut row.program);
         row
     };
     let mut rows: Vec<CollectiveRow> =
         by_collective(trace, devices).into_par_iter().map(row).collect();
     for row in &mut rows {
-        row.category = categories.get(&row.meta).map_or_else(String::new, |&name| name.to_owned());
+        row.category = categories.get(&row.meta).map_or_else(String::new, |&name| {
+            half(name).map_or(Cow::Borrowed(name), |(whole, _)| whole).into_owned()
+        });
     }
     rows.sort_by(|a, b| (b.total, &a.name, &a.program).cmp(&(a.total, &b.name, &b.program)));
     rows
@@ -137,7 +141,9 @@ fn by_collective<'a>(
 ) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [CollectiveRun]>)> {
     let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
         let source = trace.devices[device].source;
-        (source, trace.label(meta), program_name(trace, meta))
+        let name = trace.label(meta);
+        let whole = half(name).map_or(Cow::Borrowed(name), |(whole, _)| whole);
+        (source, whole, program_name(trace, meta))
     };
     let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[CollectiveRun]>)> = BTreeMap::new();
     for CollectiveRuns { device, ranges, runs } in devices {
@@ -190,7 +196,82 @@ pub(crate) fn runs<'t>(
     for (_, range) in &by_meta.ranges {
         number(&mut runs[range.clone()]);
     }
-    CollectiveRuns { device, ranges: by_meta.ranges, runs }
+    let runs = CollectiveRuns { device, ranges: by_meta.ranges, runs };
+    runs.with_whole_operations(trace, computation)
+}
+
+/// Which half of an operation that runs beside others its name says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Half {
+    Start,
+    Done,
+}
+
+/// The name of the whole operation (`all-reduce.1`) whose half (`all-reduce-start.1`) a name is.
+fn half(name: &str) -> Option<(Cow<'_, str>, Half)> {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let halves = [("-start", Half::Start), ("-done", Half::Done)];
+    let (whole, half) =
+        halves.into_iter().find_map(|(end, half)| Some((stem.strip_suffix(end)?, half)))?;
+    Some((Cow::Owned(format!("{whole}{}", &name[stem.len()..])), half))
+}
+
+impl CollectiveRuns {
+    /// The same with one run, from start to end, for each two that are its halves.
+    fn with_whole_operations(self, trace: &Trace, computation: &Intervals) -> Self {
+        let Self { device, ranges, runs } = self;
+        let mut halves: BTreeMap<_, Vec<(Half, usize)>> = BTreeMap::new();
+        for (place, &(meta, _)) in ranges.iter().enumerate() {
+            if let Some((whole, half)) = half(trace.label(meta)) {
+                let key = (whole, program_name(trace, meta));
+                halves.entry(key).or_default().push((half, place));
+            }
+        }
+        let mut done: FxHashMap<usize, usize> = FxHashMap::default();
+        for mut pair in halves.into_values() {
+            pair.sort_unstable();
+            if let &[(Half::Start, start), (Half::Done, end)] = pair.as_slice() {
+                done.insert(start, end);
+            }
+        }
+        let ends: BTreeSet<usize> = done.values().copied().collect();
+        let (mut whole, mut places) = (Vec::with_capacity(runs.len()), Vec::new());
+        for (place, (meta, range)) in ranges.iter().enumerate().filter(|it| !ends.contains(&it.0)) {
+            let from = whole.len();
+            let starts = &runs[range.clone()];
+            match done.get(&place) {
+                Some(&end) => {
+                    whole.extend(joined(starts, &runs[ranges[end].1.clone()], computation));
+                }
+                None => whole.extend_from_slice(starts),
+            }
+            places.push((*meta, from..whole.len()));
+        }
+        Self { device, ranges: places, runs: whole }
+    }
+}
+
+/// Runs from their starts to their ends, which are in the same order; what lacks its other half stands alone.
+fn joined(
+    starts: &[CollectiveRun],
+    ends: &[CollectiveRun],
+    computation: &Intervals,
+) -> Vec<CollectiveRun> {
+    let key = |run: &CollectiveRun| (run.execution, run.number);
+    let mut ends: BTreeMap<(i64, u32), CollectiveRun> =
+        ends.iter().map(|run| (key(run), *run)).collect();
+    let mut runs: Vec<CollectiveRun> = Vec::with_capacity(starts.len());
+    for &start in starts {
+        let end = ends.remove(&key(&start)).filter(|end| end.end() >= start.end());
+        runs.push(end.map_or(start, |end| CollectiveRun {
+            dur: end.end() - start.start,
+            hidden: computation.within(start.start, end.end()),
+            ..start
+        }));
+    }
+    runs.extend(ends.into_values());
+    runs.sort_by_key(|run| (key(run), run.start));
+    runs
 }
 
 /// Brings the executions of a collective on one device in order and counts them in each module
@@ -271,11 +352,13 @@ fn waits(execution: &[CollectiveRun]) -> (Vec<Picos>, Vec<DeviceId>) {
         let late = execution.iter().filter(|run| run.waited == Some(Picos::ZERO));
         return (waited, late.map(|run| run.device).collect());
     }
-    let Some(arrival) = execution.iter().max_by_key(|run| run.start) else {
-        return (Vec::new(), Vec::new());
-    };
-    let waited = execution.iter().map(|run| arrival.start.clamp(run.start, run.end()) - run.start);
-    (waited.collect(), vec![arrival.device])
+    let arrival = execution.iter().map(|run| run.start).max().unwrap_or_default();
+    let waited = execution.iter().map(|run| arrival.clamp(run.start, run.end()) - run.start);
+    let waited: Vec<Picos> = waited.collect();
+    // Who came at the same time as all others is not late.
+    let somebody_waited = waited.iter().any(|&waited| waited > Picos::ZERO);
+    let late = execution.iter().filter(|run| somebody_waited && run.start == arrival);
+    (waited, late.map(|run| run.device).collect())
 }
 
 /// What the executions of one collective say, those of one execution together.

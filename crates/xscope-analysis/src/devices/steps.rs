@@ -1,7 +1,7 @@
 //! Steps: passes of training or serving, how long each took and what the devices did in it.
 //!
-//! A step is an annotation with a number (`jax.profiler.StepTraceAnnotation`) if the trace has any;
-//! else a slice of the devices' line of steps; else a pass through the model with what runs on the
+//! A step is an annotation with a number (`jax.profiler.StepTraceAnnotation`, PyTorch's
+//! `ProfilerStep#5`) or one that names a stage as SGLang and vLLM do, if the trace has any; else a slice of the devices' line of steps; else a pass through the model with what runs on the
 //! device until the next one, so that a sampler is part of its prefill. Passes of several devices
 //! are one step if they are the same execution. In a trace without passes (a kernel benchmark) the
 //! program that takes most of the time makes the steps.
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::ArgValue;
-use xscope_trace::model::{DeviceId, MetaId, SourceId, TrackKind};
+use xscope_trace::model::{DeviceId, MetaId, SourceId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
@@ -93,9 +93,9 @@ pub struct StepRow {
 
 /// A step before the devices are looked at.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+struct Step<'t> {
     number: i64,
-    name: StrId,
+    name: &'t str,
     stage: ProgramStage,
     start: Picos,
     end: Picos,
@@ -123,7 +123,7 @@ pub(crate) fn steps_of(
     let mut begun: Vec<(Picos, StrId, i64)> =
         executions.iter().map(|run| (run.start, run.program, run.number)).collect();
     begun.sort_unstable();
-    let row = |step: &Step| {
+    let row = |step: &Step<'_>| {
         let times = busy.iter().map(|busy| busy.within(step.start, step.end));
         let times: Vec<Picos> = times.filter(|time| *time > Picos::ZERO).collect();
         let from = begun.partition_point(|run| run.0 < step.start);
@@ -131,7 +131,7 @@ pub(crate) fn steps_of(
         let executions: BTreeSet<(StrId, i64)> = inside.map(|run| (run.1, run.2)).collect();
         StepRow {
             number: step.number,
-            name: trace.strings.get(step.name).to_owned(),
+            name: step.name.to_owned(),
             stage: step.stage.name(),
             start_us: (step.start - zero).as_micros(),
             duration_us: (step.end - step.start).as_micros(),
@@ -147,7 +147,7 @@ pub(crate) fn steps_of(
     StepsReport { made_of: (!steps.is_empty()).then_some(made_of), groups, steps }
 }
 
-fn find(trace: &Trace, executions: &[Execution]) -> (&'static str, Vec<Step>) {
+fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<Step<'t>>) {
     let annotated = annotations(trace, executions);
     if !annotated.is_empty() {
         return ("annotation", annotated);
@@ -156,7 +156,7 @@ fn find(trace: &Trace, executions: &[Execution]) -> (&'static str, Vec<Step>) {
     if !listed.is_empty() {
         return ("device_line", listed);
     }
-    let by_stage = passes(executions, |run| run.stage.is_pass());
+    let by_stage = passes(trace, executions, |run| run.stage.is_pass());
     if !by_stage.is_empty() {
         return ("pass", by_stage);
     }
@@ -167,56 +167,124 @@ fn find(trace: &Trace, executions: &[Execution]) -> (&'static str, Vec<Step>) {
     }
     let largest = times.iter().max_by_key(|&(name, time)| (time, std::cmp::Reverse(name)));
     let largest = largest.map(|(&name, _)| name);
-    ("program", passes(executions, |run| Some(run.program) == largest))
+    ("program", passes(trace, executions, |run| Some(run.program) == largest))
 }
 
-/// Slices of host threads that carry a step number.
-fn annotations(trace: &Trace, executions: &[Execution]) -> Vec<Step> {
-    if trace.strings.find(STEP_NUMBER).is_none() {
-        return Vec::new();
+/// Slices of host threads that say that they are steps.
+fn annotations<'t>(trace: &'t Trace, executions: &[Execution]) -> Vec<Step<'t>> {
+    let mut found = of_all_hosts([numbered(trace), staged(trace)].concat());
+    for step in &mut found {
+        let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
+        let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
+        match longest.map(|run| run.stage) {
+            None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {}
+            Some(stage) => step.stage = stage,
+        }
     }
-    let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
-    let of_track = |track: &xscope_trace::model::Track| {
-        let number = |row| match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
+    found
+}
+
+/// The slices of host threads.
+fn on_hosts(trace: &Trace) -> impl Iterator<Item = &Track> {
+    trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread)
+}
+
+/// Those that have a number, as an argument or in their name.
+fn numbered(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
+    let has_argument = trace.strings.find(STEP_NUMBER).is_some();
+    let of_track = |track: &'_ Track| {
+        let argument = |row| match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
             ArgValue::Int(number) => Some(number),
             ArgValue::Uint(number) => i64::try_from(number).ok(),
             ArgValue::Text(text) => text.parse().ok(),
             _ => None,
         };
+        let of_row = |row, name| {
+            of_profiler(name).map(|number| (PROFILER_STEP, number)).or_else(|| {
+                let number = argument(row).filter(|_| has_argument)?;
+                Some((name, number))
+            })
+        };
         // Only slices of one name are steps or none is, so one of each name is asked.
         let mut known: IdVec<MetaId, Option<bool>> = IdVec::filled(&trace.metas, None);
         let mut found = Vec::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
-            let is_step = *known[meta].get_or_insert_with(|| number(row).is_some());
-            if let Some(number) = is_step.then(|| number(row)).flatten() {
+            let name = trace.strings.get(trace.meta(meta).name);
+            let is_step = *known[meta].get_or_insert_with(|| of_row(row, name).is_some());
+            if let Some((name, number)) = is_step.then(|| of_row(row, name)).flatten() {
                 let (start, end) = (track.slices.start[row], track.slices.end(row));
-                let name = trace.meta(meta).name;
-                let step = Step { number, name, stage: ProgramStage::Unknown, start, end };
+                let step = Step { number, name, stage: stage_by_name(name), start, end };
                 found.push((track.source, step));
             }
         }
         found
     };
-    let found: Vec<(SourceId, Step)> =
-        hosts.collect::<Vec<_>>().into_par_iter().flat_map_iter(of_track).collect();
-    let mut found = of_all_hosts(found);
-    for step in &mut found {
-        let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
-        let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
-        step.stage = match longest.map(|run| run.stage) {
-            None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {
-                stage_by_name(trace.strings.get(step.name))
-            }
-            Some(stage) => stage,
-        };
+    on_hosts(trace).collect::<Vec<_>>().into_par_iter().flat_map_iter(of_track).collect()
+}
+
+/// What PyTorch's profiler calls its steps, before `#` and their number.
+const PROFILER_STEP: &str = "ProfilerStep";
+
+/// The number of a step of PyTorch's profiler.
+fn of_profiler(name: &str) -> Option<i64> {
+    name.strip_prefix(PROFILER_STEP)?.strip_prefix('#')?.parse().ok()
+}
+
+type StageOf = fn(&str) -> ProgramStage;
+
+/// How servers begin the names of their passes, and what tells a pass's stage.
+const PASSES: [(&str, StageOf); 2] = [("step[", stage_by_name), ("execute_", stage_by_context)];
+
+/// The stage of `execute_context_1(512)_generation_0(0)`: how many prompts and how many decodes.
+fn stage_by_context(name: &str) -> ProgramStage {
+    let count = |what: &str| {
+        let rest = name.split_once(what)?.1;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+    };
+    match (count("context_"), count("generation_")) {
+        (Some(1..), _) => ProgramStage::Prefill,
+        (_, Some(1..)) => ProgramStage::Decode,
+        _ => ProgramStage::Unknown,
     }
-    found
+}
+
+/// Those whose names tell the stage of a server's pass; of several names for it the first counts.
+fn staged(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
+    let named = |prefix: &'static str, stage: fn(&str) -> ProgramStage| {
+        let stages: IdVec<MetaId, ProgramStage> = trace
+            .metas
+            .iter()
+            .map(|meta| trace.strings.get(meta.name))
+            .map(|name| match name.starts_with(prefix) {
+                true => stage(name),
+                false => ProgramStage::Unknown,
+            })
+            .collect::<Vec<_>>()
+            .into();
+        let of_track = |track: &'_ Track| {
+            let rows = track.slices.meta.iter().zip(track.slices.times());
+            let rows = rows.filter(|&(&meta, _)| stages[meta] != ProgramStage::Unknown);
+            let name = prefix.trim_end_matches(['[', '_']);
+            let step = |(&meta, (start, end)): (&MetaId, (Picos, Picos))| {
+                (track.source, Step { number: 0, name, stage: stages[meta], start, end })
+            };
+            rows.map(step).collect::<Vec<_>>()
+        };
+        let mut found: Vec<(SourceId, Step<'_>)> = on_hosts(trace).flat_map(of_track).collect();
+        found.sort_by_key(|(source, step)| (*source, step.start));
+        for same in found.chunk_by_mut(|a, b| a.0 == b.0) {
+            (0..).zip(same).for_each(|(number, (_, step))| step.number = number);
+        }
+        found
+    };
+    let all = PASSES.iter().map(|&(prefix, stage)| named(prefix, stage));
+    all.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 /// Takes the steps together that several hosts annotated at the same time by one name and number.
-fn of_all_hosts(mut found: Vec<(SourceId, Step)>) -> Vec<Step> {
+fn of_all_hosts<'t>(mut found: Vec<(SourceId, Step<'t>)>) -> Vec<Step<'t>> {
     found.sort_by_key(|(source, step)| (step.name, step.number, step.start, *source));
-    let mut whole: Vec<(SourceId, Step)> = Vec::new();
+    let mut whole: Vec<(SourceId, Step<'t>)> = Vec::new();
     for (source, step) in found {
         match whole.last_mut() {
             Some((first, last))
@@ -233,7 +301,7 @@ fn of_all_hosts(mut found: Vec<(SourceId, Step)>) -> Vec<Step> {
 }
 
 /// Slices of the devices' lines of steps; those of one name on several devices are one step.
-fn device_lines(trace: &Trace) -> Vec<Step> {
+fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
     let mut found: BTreeMap<(StrId, u64), (StrId, Picos, Picos)> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
         let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
@@ -252,17 +320,21 @@ fn device_lines(trace: &Trace) -> Vec<Step> {
     for (index, ((name, _), (line, start, end))) in (0..).zip(steps) {
         // What is called by its number is a step like all others of its line.
         let (name, number) = match trace.strings.get(name).parse() {
-            Ok(number) => (line, number),
-            Err(_) => (name, index),
+            Ok(number) => (trace.strings.get(line), number),
+            Err(_) => (trace.strings.get(name), index),
         };
-        let stage = stage_by_name(trace.strings.get(name));
+        let stage = stage_by_name(name);
         listed.push(Step { number, name, stage, start, end });
     }
     listed
 }
 
 /// Executions that `begins` accepts, each with what runs on its device before the next.
-fn passes(executions: &[Execution], begins: impl Fn(&Execution) -> bool) -> Vec<Step> {
+fn passes<'t>(
+    trace: &'t Trace,
+    executions: &[Execution],
+    begins: impl Fn(&Execution) -> bool,
+) -> Vec<Step<'t>> {
     let mut found: BTreeMap<(StrId, i64), (ProgramStage, Picos, Picos)> = BTreeMap::new();
     let mut current: Option<(DeviceId, (StrId, i64))> = None;
     for run in executions {
@@ -276,8 +348,13 @@ fn passes(executions: &[Execution], begins: impl Fn(&Execution) -> bool) -> Vec<
     }
     let mut steps: Vec<_> = found.into_iter().collect();
     steps.sort_by_key(|&((name, number), (_, start, _))| (start, name, number));
-    let step =
-        |(number, ((name, _), (stage, start, end)))| Step { number, name, stage, start, end };
+    let step = |(number, ((name, _), (stage, start, end)))| Step {
+        number,
+        name: trace.strings.get(name),
+        stage,
+        start,
+        end,
+    };
     (0..).zip(steps).map(step).collect()
 }
 

@@ -4,8 +4,10 @@
 mod clock_inverted;
 mod compile_in_window;
 mod counters_missing;
+mod device_launches_lost;
 mod device_missing;
 mod device_operations_lost;
+mod device_overlap;
 pub(crate) mod facts;
 mod gpu_command_buffers;
 mod hlo_missing;
@@ -26,13 +28,15 @@ use crate::layers::LayersReport;
 use crate::quality::facts::Facts;
 
 /// All that are told from the whole.
-const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 15] = [
+const FINDINGS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     clock_inverted::finding,
     compile_in_window::finding,
     compile_in_window::warm_up,
     counters_missing::finding,
+    device_launches_lost::finding,
     device_missing::finding,
     device_operations_lost::finding,
+    device_overlap::finding,
     gpu_command_buffers::finding,
     hlo_missing::finding,
     hosts_duplicate::finding,

@@ -97,6 +97,9 @@ codes! {
     ChromeTruncated = "chrome.truncated", Error, [Operations, HostTimes, Memory],
         "a JSON file is damaged or cut off; what lies before was read",
         "copy or capture again; the message names the byte";
+    ChromeTwoClocks = "chrome.two_clocks", Error, [Operations, HostTimes, Memory],
+        "events of one JSON file are on clocks more than 100 days apart; those of the larger part were kept",
+        "write all events of a file on one clock";
     ChromeUnfinished = "chrome.unfinished", Warning, [Operations, HostTimes],
         "slices were begun and never ended; they count as taking no time",
         "capture for longer than the work takes";
@@ -144,8 +147,11 @@ codes! {
         "no operation of any device is in the trace",
         "check that work ran while it was captured and that the device tracer was on";
     DeviceOperationsLost = "device.operations_lost", Error, [Operations],
-        "more than 1 % of the executions of programs have no operations: the device's buffer was full",
-        "capture for a shorter time";
+        "more than 1 % of the executions of programs have no operations, or of the launches no kernel: the device's buffer was full, or recording began or ended in between",
+        "capture for a shorter time; PyTorch: with a warm-up step of the profiler";
+    DeviceOverlap = "device.overlap", Warning, [Operations],
+        "kernels lie over whole later ones of their stream, which cannot be: they took less time than recorded",
+        "capture again";
     // Costs and scopes of such kernels are not known; those of the others stand.
     GpuCommandBuffers = "gpu.command_buffers", Warning, [],
         "kernels were launched as whole graphs and name no operation",

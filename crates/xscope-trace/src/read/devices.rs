@@ -25,13 +25,14 @@ pub(super) fn sort_devices(trace: &mut Trace) {
     }
 }
 
-/// Tells devices of one name apart: by their host, else by the folder of their file, else by its
-/// number.
+/// Tells devices of one name apart: by their host, else by the folder of their file, else by their
+/// process, else by a number.
 pub(super) fn label_devices(trace: &mut Trace) {
     let mut named: BTreeMap<StrId, Vec<DeviceId>> = BTreeMap::new();
     for (id, device) in trace.devices.iter_ids() {
         named.entry(device.name).or_default().push(id);
     }
+    let processes = processes(trace);
     for (name, alike) in named.into_iter().filter(|(_, alike)| alike.len() > 1) {
         let source = |&id: &DeviceId| &trace.sources[trace.devices[id].source];
         let hosts: Vec<&str> = alike.iter().map(|id| trace.strings.get(source(id).host)).collect();
@@ -44,7 +45,9 @@ pub(super) fn label_devices(trace: &mut Trace) {
         let parts: Option<Vec<&str>> = parts.collect();
         let numbers: Vec<String> = (1..=alike.len()).map(|number| number.to_string()).collect();
         let numbers = || numbers.iter().map(String::as_str).collect();
-        let marks = [Some(hosts), parts].into_iter().flatten().find(|marks| are_distinct(marks));
+        let processes = alike.iter().map(|&id| trace.strings.get(processes[id])).collect();
+        let marks = [Some(hosts), parts, Some(processes)];
+        let marks = marks.into_iter().flatten().find(|marks| are_distinct(marks));
         let short = short_device(trace.strings.get(name)).to_owned();
         let labels: Vec<String> =
             marks.unwrap_or_else(numbers).iter().map(|mark| format!("{short} of {mark}")).collect();
@@ -52,6 +55,17 @@ pub(super) fn label_devices(trace: &mut Trace) {
             trace.devices[id].label = trace.strings.intern(&label);
         }
     }
+}
+
+/// The process that the tracks of each device are of.
+fn processes(trace: &Trace) -> IdVec<DeviceId, StrId> {
+    let mut processes = IdVec::filled(&trace.devices, StrId::EMPTY);
+    for track in &trace.tracks {
+        if let Some(device) = track.device {
+            processes[device] = track.process;
+        }
+    }
+    processes
 }
 
 fn are_distinct(names: &[&str]) -> bool {

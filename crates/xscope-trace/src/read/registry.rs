@@ -83,7 +83,7 @@ pub(super) const READERS: &[Reader] = &[
         // A plane may begin as JSON does.
         sniff: |head| chrome::is_json(&head.bytes) && !xplane::is_xplane(&head.bytes),
         by_content: Some(("*.json", chrome::is_chrome_json)),
-        read: |input, _, trace| chrome::read(&input.name(), input.stream(), trace),
+        read: |input, _, trace| chrome::read(&input.name(), || input.stream(), trace),
     },
     Reader {
         format: Format::XPlane,

@@ -2,17 +2,20 @@
 //! which gets back what it read.
 //!
 //! Times are microseconds with six decimals, so to the picosecond. Processes and threads keep
-//! their numbers where those are unique. Copies in flight that overlap go to further threads of
-//! the same name; asynchronous slices of Chrome JSON and of xscope's spans stay asynchronous. The
+//! their numbers where those are unique. Slices that overlap without nesting go to further threads of
+//! the same name, because Perfetto drops them otherwise; asynchronous slices of Chrome JSON and of xscope's spans stay asynchronous. The
 //! client's requests are not in it, as the format has no place for them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+
+use rustc_hash::FxHashMap;
 
 use crate::model::ArgValue;
 use crate::model::{Counter, Flow, Format, SliceRef, Trace, Track, TrackId, TrackKind};
 use crate::time::Picos;
 use crate::write::facts::{Common, Written, unix_zero};
-use crate::write::lanes::{Edge, Lanes, Step};
+use crate::write::lanes::{Edge, Lanes, Step, stretch};
 use crate::write::processes::{Grouping, Processes};
 
 /// Processes of Kineto that hold spans of the profiler on threads.
@@ -27,16 +30,28 @@ const LANES_FROM: i64 = 1 << 40;
 /// Those of `out`.
 pub fn write(trace: &Trace, out: &mut impl Write) -> io::Result<Written> {
     let processes = Processes::new(trace, Grouping::Recorded);
-    let mut writer =
-        Writer { trace, out, processes, written: Written::default(), is_first: true, next_id: 0 };
+    let mut writer = Writer {
+        trace,
+        out,
+        processes,
+        written: Written::default(),
+        is_first: true,
+        next_id: 0,
+        moved: FxHashMap::default(),
+    };
     writer.out.write_all(b"{\"displayTimeUnit\":\"ns\"")?;
     if let Some(zero) = unix_zero(trace) {
         write!(writer.out, ",\"baseTimeNanoseconds\":{zero}")?;
     }
     writer.out.write_all(b",\"traceEvents\":[")?;
     writer.describe()?;
-    for index in trace.tracks.ids() {
-        writer.track(index)?;
+    for (index, track) in trace.tracks.iter_ids() {
+        if writer.shape(track) != Shape::Lanes {
+            writer.track(index)?;
+        }
+    }
+    for thread in writer.threads() {
+        writer.lanes(&thread)?;
     }
     for (index, counter) in trace.counters.iter().enumerate() {
         writer.counter(counter, writer.processes.of_counter[index])?;
@@ -51,8 +66,6 @@ pub fn write(trace: &Trace, out: &mut impl Write) -> io::Result<Written> {
 /// How the slices of a track are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
-    /// On their thread, as they are.
-    Thread,
     /// On their thread and as many more as it takes for them to nest.
     Lanes,
     Async,
@@ -67,6 +80,8 @@ struct Writer<'a, W> {
     written: Written,
     is_first: bool,
     next_id: u64,
+    /// The threads of slices that are on another than their own.
+    moved: FxHashMap<SliceRef, i64>,
 }
 
 impl<W: Write> Writer<'_, W> {
@@ -110,7 +125,7 @@ impl<W: Write> Writer<'_, W> {
             self.metadata((pid, None), "process_labels", "labels", labels)?;
         }
         for (index, track) in trace.tracks.iter_ids() {
-            if matches!(self.shape(track), Shape::Thread | Shape::Lanes) {
+            if self.shape(track) == Shape::Lanes {
                 let at = (self.pid(index), Some(track.tid));
                 self.metadata(at, "thread_name", "name", trace.strings.get(track.name))?;
             }
@@ -129,60 +144,92 @@ impl<W: Write> Writer<'_, W> {
     fn shape(&self, track: &Track) -> Shape {
         let is_pseudo = PSEUDO_PROCESSES.contains(&self.trace.strings.get(track.process));
         match (track.kind, self.format(track)) {
-            (TrackKind::Other, Some(Format::ChromeJson)) if is_pseudo => Shape::Thread,
+            (TrackKind::Other, Some(Format::ChromeJson)) if is_pseudo => Shape::Lanes,
             (TrackKind::Other, Some(Format::ChromeJson)) if track.name.is_empty() => {
                 Shape::Instants
             }
             (TrackKind::Other, Some(Format::ChromeJson | Format::XSpan)) => Shape::Async,
-            (_, Some(Format::ChromeJson)) => Shape::Thread,
             _ => Shape::Lanes,
         }
     }
 
-    fn track(&mut self, index: TrackId) -> io::Result<()> {
-        let track = &self.trace.tracks[index];
-        self.written.slices += track.slices.len() as u64;
-        match self.shape(track) {
-            Shape::Thread => {
-                (0..track.slices.len()).try_for_each(|row| self.slice(index, row, track.tid))
-            }
-            Shape::Lanes => self.lanes(index),
-            Shape::Async => self.asynchronous(index),
-            Shape::Instants => {
-                let scope = if track.pid == Track::NO_PROCESS { "g" } else { "p" };
-                for row in 0..track.slices.len() {
-                    self.begin("i")?;
-                    write!(self.out, ",\"s\":\"{scope}\"")?;
-                    self.place(index, None, track.slices.start[row])?;
-                    self.describe_row(index, row)?;
-                }
-                Ok(())
+    /// The tracks of each thread: what a device did and what its host thread did can be on one.
+    fn threads(&self) -> Vec<Vec<TrackId>> {
+        let mut threads: BTreeMap<(i64, i64), Vec<TrackId>> = BTreeMap::new();
+        for (index, track) in self.trace.tracks.iter_ids() {
+            if self.shape(track) == Shape::Lanes {
+                threads.entry((self.pid(index), track.tid)).or_default().push(index);
             }
         }
+        threads.into_values().collect()
     }
 
-    fn lanes(&mut self, index: TrackId) -> io::Result<()> {
+    fn track(&mut self, index: TrackId) -> io::Result<()> {
         let track = &self.trace.tracks[index];
-        let mut named = 0;
-        let walked = Lanes::walk(&track.slices, |step: Step| {
+        if self.shape(track) == Shape::Async {
+            return self.asynchronous(index);
+        }
+        self.written.slices += track.slices.len() as u64;
+        let scope = if track.pid == Track::NO_PROCESS { "g" } else { "p" };
+        for row in 0..track.slices.len() {
+            self.begin("i")?;
+            write!(self.out, ",\"s\":\"{scope}\"")?;
+            self.place(index, None, track.slices.start[row])?;
+            self.describe_row(index, row)?;
+        }
+        Ok(())
+    }
+
+    /// The slices of one thread, on it and on as many more as it takes for them to nest.
+    fn lanes(&mut self, tracks: &[TrackId]) -> io::Result<()> {
+        let Some(&first) = tracks.first() else { return Ok(()) };
+        let trace = self.trace;
+        let (pid, tid) = (self.pid(first), trace.tracks[first].tid);
+        let rows = self.rows(tracks);
+        self.written.slices += rows.len() as u64;
+        let (mut lanes, mut named) = (Lanes::default(), 0);
+        let mut visit = |step: Step| {
             if step.edge == Edge::End {
                 return Ok(());
             }
+            let slice = rows[step.row];
             if step.lane == 0 {
-                return self.slice(index, step.row, track.tid);
+                return self.slice(slice.track, slice.row as usize, tid);
             }
             let lane = i64::try_from(step.lane).unwrap_or(i64::MAX);
-            let own = i64::from(index.0).saturating_mul(1 << 10);
-            let tid = LANES_FROM.saturating_add(own).saturating_add(lane);
+            let own = i64::from(first.0).saturating_mul(1 << 10);
+            let further = LANES_FROM.saturating_add(own).saturating_add(lane);
             if step.lane > named {
                 named = step.lane;
-                let name = self.trace.strings.get(track.name);
-                self.metadata((self.pid(index), Some(tid)), "thread_name", "name", name)?;
+                let name = trace.strings.get(trace.tracks[slice.track].name);
+                self.metadata((pid, Some(further)), "thread_name", "name", name)?;
             }
-            self.slice(index, step.row, tid)
-        })?;
-        self.written.clipped += walked.clipped;
+            self.moved.insert(slice, further);
+            self.slice(slice.track, slice.row as usize, further)
+        };
+        for (row, slice) in rows.iter().enumerate() {
+            let (start, end) = stretch(&trace.tracks[slice.track].slices, slice.row as usize);
+            lanes.push(row, start, end, &mut visit)?;
+        }
+        self.written.clipped += lanes.clipped;
         Ok(())
+    }
+
+    /// The slices of some tracks by their start, what lasts longer first.
+    fn rows(&self, tracks: &[TrackId]) -> Vec<SliceRef> {
+        let of_track = |&track: &TrackId| {
+            let rows = 0..u32::try_from(self.trace.tracks[track].slices.len()).unwrap_or(u32::MAX);
+            rows.map(move |row| SliceRef { track, row })
+        };
+        let mut rows: Vec<SliceRef> = tracks.iter().flat_map(of_track).collect();
+        if tracks.len() > 1 {
+            rows.sort_by_key(|slice| {
+                let slices = &self.trace.tracks[slice.track].slices;
+                let (start, end) = stretch(slices, slice.row as usize);
+                (start, std::cmp::Reverse(end))
+            });
+        }
+        rows
     }
 
     fn place(&mut self, index: TrackId, tid: Option<i64>, at: Picos) -> io::Result<()> {
@@ -211,6 +258,7 @@ impl<W: Write> Writer<'_, W> {
     /// Asynchronous slices: what nests has one id, and the track the name of the outermost.
     fn asynchronous(&mut self, index: TrackId) -> io::Result<()> {
         let track = &self.trace.tracks[index];
+        self.written.slices += track.slices.len() as u64;
         let is_span = self.format(track) == Some(Format::XSpan);
         let mut ids: Vec<u64> = Vec::new();
         let walked = Lanes::walk(&track.slices, |step: Step| {
@@ -321,10 +369,11 @@ impl<W: Write> Writer<'_, W> {
     }
 
     fn flow(&mut self, flow: &Flow, id: u64) -> io::Result<()> {
-        for (phase, SliceRef { track, row }) in [("s", flow.from), ("f", flow.to)] {
+        for (phase, slice) in [("s", flow.from), ("f", flow.to)] {
+            let SliceRef { track, row } = slice;
             let slices = &self.trace.tracks[track].slices;
             self.begin(phase)?;
-            let tid = self.trace.tracks[track].tid;
+            let tid = self.moved.get(&slice).copied().unwrap_or(self.trace.tracks[track].tid);
             self.place(track, Some(tid), slices.start[row as usize])?;
             write!(self.out, ",\"bp\":\"e\",\"id\":{id},\"name\":\"flow\",\"cat\":\"flow\"}}")?;
         }

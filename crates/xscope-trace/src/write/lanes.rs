@@ -7,6 +7,15 @@ use crate::time::Picos;
 /// Most lanes of a track. A slice that fits in none of them is cut where the one around it ends.
 const MOST_LANES: usize = 256;
 
+/// When a slice starts and ends; what never ended encloses the rest.
+pub(super) fn stretch(slices: &Slices, row: usize) -> (Picos, Picos) {
+    let end = match slices.dur[row] {
+        dur if dur < Picos::ZERO => Picos(i64::MAX),
+        _ => slices.end(row),
+    };
+    (slices.start[row], end)
+}
+
 /// One end of a slice in one lane, in the order in which a stack opens and closes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edge {
@@ -41,11 +50,8 @@ impl Lanes {
     ) -> Result<Self, E> {
         let mut lanes = Self::default();
         for row in 0..slices.len() {
-            let end = match slices.dur[row] {
-                dur if dur < Picos::ZERO => Picos(i64::MAX),
-                _ => slices.end(row),
-            };
-            lanes.push(row, slices.start[row], end, &mut visit)?;
+            let (start, end) = stretch(slices, row);
+            lanes.push(row, start, end, &mut visit)?;
         }
         lanes.finish(&mut visit)?;
         Ok(lanes)

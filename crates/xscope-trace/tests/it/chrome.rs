@@ -13,7 +13,7 @@ use xscope_testing::{fixture, traces};
 
 fn read(json: impl AsRef<[u8]>) -> Trace {
     let mut trace = Trace::default();
-    chrome::read("test.trace.json", json.as_ref(), &mut trace).unwrap();
+    chrome::read("test.trace.json", || json.as_ref(), &mut trace).unwrap();
     trace
 }
 
@@ -404,7 +404,7 @@ fn the_outside_comes_in_many_forms() {
 fn other_json_is_refused_by_name() {
     let check = |json: &str, expected: &str| {
         let mut trace = Trace::default();
-        let error = chrome::read("x.json", json.as_bytes(), &mut trace).unwrap_err();
+        let error = chrome::read("x.json", || json.as_bytes(), &mut trace).unwrap_err();
         assert!(error.to_string().contains(expected), "{json}: {error}");
         assert!(trace.sources.is_empty() && trace.tracks.is_empty() && trace.findings.is_empty());
     };
@@ -638,7 +638,7 @@ fn pieces_of_any_size_give_the_same_trace() {
     let whole = listing(&read(&json));
     for size in [1, 2, 3, 7, 100] {
         let mut trace = Trace::default();
-        chrome::read("x", Trickle(&json, size), &mut trace).unwrap();
+        chrome::read("x", || Trickle(&json, size), &mut trace).unwrap();
         assert_eq!(listing(&trace), whole);
     }
     let long = format!(
@@ -687,7 +687,7 @@ fn fixtures() -> Vec<Vec<u8>> {
 /// Whatever the bytes are, reading ends, and what it gives is in order.
 fn survives(bytes: &[u8]) {
     let mut trace = Trace::default();
-    if chrome::read("x.json", bytes, &mut trace).is_err() {
+    if chrome::read("x.json", || bytes, &mut trace).is_err() {
         assert!(trace.tracks.is_empty());
         return;
     }
@@ -782,4 +782,54 @@ fn hostile_nesting_ends() {
     let ends = r#"{"ph":"E","name":"x","ts":9},"#.repeat(20_000);
     let begins = r#"{"ph":"B","name":"y","ts":1},"#.repeat(20_000);
     survives(format!("[{begins}{ends}").as_bytes());
+}
+
+/// Events of a clock: this many kernels from `ts` microseconds on.
+fn kernels_from(ts: f64, count: usize) -> String {
+    let kernel = |index: usize| {
+        let at = ts + 10.0 * f64::from(u32::try_from(index).unwrap());
+        format!(
+            r#"{{"ph":"X","cat":"kernel","name":"k","pid":0,"tid":7,"ts":{at:?},"dur":5,"args":{{"device":0}}}}"#
+        )
+    };
+    (0..count).map(kernel).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn times_that_are_on_no_clock_cost_only_their_events() {
+    let wall = 1_700_000_000_000_000.0;
+    // What is wrong, and where; what is kept; what is said of the rest.
+    for (first, second, kept, code, lost) in [
+        ((0.0, 1), (wall, 20), 20, Code::ChromeBadEvent, 1),
+        ((wall, 20), (0.0, 1), 20, Code::ChromeBadEvent, 1),
+        ((5.0, 10), (wall, 50), 50, Code::ChromeTwoClocks, 10),
+        ((wall, 50), (5.0, 10), 50, Code::ChromeTwoClocks, 10),
+    ] {
+        let trace = read(format!(
+            "[{},{}]",
+            kernels_from(first.0, first.1),
+            kernels_from(second.0, second.1)
+        ));
+        assert_eq!(trace.slice_count(), kept);
+        let found: Vec<_> = trace.findings.iter().map(|it| (it.code, it.count)).collect();
+        assert_eq!(found, [(code, lost)], "{:?}", trace.findings);
+    }
+}
+
+#[test]
+fn gpus_of_one_number_in_several_processes_are_several() {
+    let event = |pid: &str| {
+        format!(
+            r#"{{"ph":"X","cat":"kernel","name":"k","pid":{pid},"tid":7,"ts":1,"dur":5,"args":{{"device":0}}}}"#
+        )
+    };
+    for (pids, labels) in [
+        ([r#""[TP00] 0""#, r#""[TP01] 0""#], ["gpu:0 of [TP00] 0", "gpu:0 of [TP01] 0"]),
+        (["0", "1000"], ["gpu:0 of 1", "gpu:0 of 2"]),
+    ] {
+        let json = format!("[{},{}]", event(pids[0]), event(pids[1]));
+        let trace = xscope_trace::read::read_bytes("merged.json", json.into_bytes()).unwrap();
+        let found: Vec<&str> = trace.devices.ids().map(|id| trace.device_label(id)).collect();
+        assert_eq!(found, labels);
+    }
 }

@@ -55,7 +55,7 @@ fn a_run_from_begin_to_end() {
     assert_eq!(files, ["requests.jsonl", "spans/12.xspan"]);
     let spans = &opened.manifest.files[1];
     assert_eq!((spans.bytes, spans.crc32.as_str()), (Bytes(9), "cbf43926"));
-    assert_eq!(json_of(&run)["started_wall_nanos"], STARTED.0);
+    assert_eq!(json_of(&run)["started_wall_ns"], STARTED.0);
     assert_eq!(json_of(&run)["schema"], SCHEMA);
 
     assert_eq!(opened.verify().unwrap(), []);

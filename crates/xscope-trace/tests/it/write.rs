@@ -1,6 +1,6 @@
 //! What is written is read back as it was, and opens in the programs that it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -52,12 +52,17 @@ fn row(trace: &Trace, track: &Track, row: usize) -> String {
     )
 }
 
-/// A track's place, as far as a format keeps it.
+/// A track's place, as far as a format keeps it: what overlaps can be on a further thread of the name.
 fn place(trace: &Trace, track: &Track) -> String {
     let text = |id| trace.strings.get(id);
     let device = track.device.map(|id| text(trace.devices[id].name));
-    let tid = if track.kind == TrackKind::Other { 0 } else { track.tid };
-    format!("{} {} {tid} {:?} {device:?}", text(track.process), text(track.name), track.kind)
+    format!("{} {} {:?} {device:?}", text(track.process), text(track.name), track.kind)
+}
+
+/// The numbers of all threads that have slices.
+fn threads(trace: &Trace) -> BTreeSet<i64> {
+    let is_thread = |track: &&Track| track.kind != TrackKind::Other && !track.slices.is_empty();
+    trace.tracks.iter().filter(is_thread).map(|track| track.tid).collect()
 }
 
 /// All rows of a trace, by their places.
@@ -73,6 +78,7 @@ fn rows(trace: &Trace) -> BTreeMap<String, Vec<String>> {
 }
 
 fn check_rows(name: &str, before: &Trace, after: &Trace) {
+    assert!(threads(before).is_subset(&threads(after)), "{name}: the threads");
     let (before, after) = (rows(before), rows(after));
     assert_eq!(
         before.keys().collect::<Vec<_>>(),
@@ -166,6 +172,43 @@ fn chrome_json_is_written_as_it_was_read() {
             let same = after.iter().filter(is_same).count();
             assert_eq!(same, 1, "{name}: {pid} {process} {labels} in {after:?}");
         }
+    }
+}
+
+/// Of slices of one thread, how many lie across the end of one that began before: those Perfetto drops.
+fn crossing(json: &[u8]) -> usize {
+    let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    let mut threads: BTreeMap<(String, String), Vec<(f64, f64)>> = BTreeMap::new();
+    for event in json["traceEvents"].as_array().unwrap().iter().filter(|it| it["ph"] == "X") {
+        let at = |key: &str| event[key].as_f64().unwrap();
+        let thread = (event["pid"].to_string(), event["tid"].to_string());
+        threads.entry(thread).or_default().push((at("ts"), at("ts") + at("dur")));
+    }
+    let mut found = 0;
+    for slices in threads.values_mut() {
+        slices.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+        let mut open: Vec<f64> = Vec::new();
+        for &(start, end) in slices.iter() {
+            // Microseconds since 1970 do not fit the numbers of JSON.
+            let inexact = end * f64::EPSILON + 1e-5;
+            open.retain(|&until| until > start + inexact);
+            found += usize::from(open.last().is_some_and(|&until| until + inexact < end));
+            open.push(end);
+        }
+    }
+    found
+}
+
+#[test]
+fn slices_of_one_thread_nest_in_what_is_written_for_perfetto() {
+    let cases = xscope_testing::cases().map(|cases| cases.join("p4280.json"));
+    let real = traces().map(|traces| traces.join("kineto/h100_bert.json.gz"));
+    let fixtures = ["kineto/excerpt.json.gz", "tpu_v6e/excerpt.xplane.pb"].map(fixture);
+    for file in fixtures.into_iter().chain(cases).chain(real) {
+        let trace = read_paths(std::slice::from_ref(&file)).unwrap();
+        let mut json = Vec::new();
+        chrome::write(&trace, &mut json).unwrap();
+        assert_eq!(crossing(&json), 0, "{}", file.display());
     }
 }
 

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::columns::{
     Binding, Class, FlowEnd, FlowKey, FlowPoint, Mark, Place, ProcessEntry, Rows, Series, Tally,
-    Thread, keep_args,
+    Thread, base_of, keep_args, picos_since,
 };
 use super::decimal::picos_from_micros;
 use super::event::{Args, Event, Id, Time};
@@ -14,12 +14,6 @@ use crate::model::{EventMeta, MetaId, Program, ProgramId, SourceId};
 use crate::naming::{PlaneKind, classify, strip_op_type};
 use crate::strings::{StrId, Strings};
 use crate::time::Picos;
-
-/// Times further from zero than this (46 days) are counted from the first event's second instead:
-/// picoseconds since 1970 do not fit an `i64`.
-const ABSOLUTE_ABOVE: i128 = 4_000_000 * PICOS_PER_SECOND;
-
-pub(super) const PICOS_PER_SECOND: i128 = 1_000_000_000_000;
 
 /// Tracks of one thread that are looked up in a list; honest files have at most three.
 const MAX_LISTED: usize = 8;
@@ -163,13 +157,12 @@ impl Builder {
         }
         self.tally.events += 1;
         let at = match event.ts {
-            Time::At(at) => self.place_in_time(at),
+            Time::At(at) => at,
             Time::Missing => return self.tally.bad(offset, "an event without `ts`"),
             Time::Invalid => return self.tally.bad(offset, "a `ts` that is no number"),
         };
-        let Some(at) = at else {
-            return self.tally.bad(offset, "a `ts` that is 100 days from the other events");
-        };
+        let base = *self.base.get_or_insert_with(|| base_of(at));
+        let Some(at) = picos_since(base, at) else { return self.tally.far(offset, at) };
         let result = match event.phase {
             b'X' => self.add_complete(event, args, at),
             b'B' | b'E' => self.add_half(event, args, at),
@@ -185,15 +178,6 @@ impl Builder {
         if let Err(what) = result {
             self.tally.bad(offset, what);
         }
-    }
-
-    fn place_in_time(&mut self, at: i128) -> Option<Picos> {
-        let base = *self.base.get_or_insert(if at.abs() > ABSOLUTE_ABOVE {
-            at.div_euclid(PICOS_PER_SECOND) * PICOS_PER_SECOND
-        } else {
-            0
-        });
-        i64::try_from(at - base).ok().map(Picos)
     }
 
     fn add_complete(&mut self, event: &Event<'_>, args: &Args, at: Picos) -> Outcome {

@@ -127,12 +127,72 @@ pub(super) struct Tally {
     pub first_bad: Option<(u64, &'static str)>,
     /// Events of phases that say nothing about time.
     pub ignored: u64,
+    /// Where times lie that are too far from the first to be kept.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// Events whose times lie together, and too far from those that are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Elsewhere {
+    /// What would be subtracted from them if they were kept.
+    pub base: i128,
+    pub events: u64,
+    /// Offset in the file, and time, of the first.
+    pub first: (u64, i128),
+    /// Whether another has another time: what has one only is no clock.
+    pub is_clock: bool,
+}
+
+/// How many places far from each other are told apart.
+const MOST_PLACES: usize = 8;
+
+/// What is wrong with the time of an event that is on no clock.
+pub(super) const FAR: &str = "a `ts` that is 100 days from the other events";
+
+/// Times further from zero than this (46 days) are counted from the first event's second instead:
+/// picoseconds since 1970 do not fit an `i64`.
+const ABSOLUTE_ABOVE: i128 = 4_000_000 * PICOS_PER_SECOND;
+
+pub(super) const PICOS_PER_SECOND: i128 = 1_000_000_000_000;
+
+/// What is subtracted from times like this one.
+pub(super) fn base_of(at: i128) -> i128 {
+    match at.abs() > ABSOLUTE_ABOVE {
+        true => at.div_euclid(PICOS_PER_SECOND) * PICOS_PER_SECOND,
+        false => 0,
+    }
+}
+
+/// A time after a base, if it is near enough.
+pub(super) fn picos_since(base: i128, at: i128) -> Option<Picos> {
+    i64::try_from(at - base).ok().map(Picos)
 }
 
 impl Tally {
     pub(super) fn bad(&mut self, offset: u64, what: &'static str) {
         self.bad += 1;
         self.first_bad.get_or_insert((offset, what));
+    }
+
+    /// Counts an event whose time cannot be kept.
+    pub(super) fn far(&mut self, offset: u64, at: i128) {
+        let known = self.elsewhere.iter_mut().find(|it| picos_since(it.base, at).is_some());
+        if let Some(known) = known {
+            known.events += 1;
+            known.is_clock |= known.first.1 != at;
+        } else if self.elsewhere.len() < MOST_PLACES {
+            let (base, first) = (base_of(at), (offset, at));
+            self.elsewhere.push(Elsewhere { base, events: 1, first, is_clock: false });
+        } else {
+            self.bad(offset, FAR);
+        }
+    }
+
+    /// Where more events lie than are kept.
+    pub(super) fn majority(&self) -> Option<i128> {
+        let far: u64 = self.elsewhere.iter().map(|it| it.events).sum();
+        let most = self.elsewhere.iter().max_by_key(|it| it.events)?;
+        (most.events > self.events.saturating_sub(far)).then_some(most.base)
     }
 }
 

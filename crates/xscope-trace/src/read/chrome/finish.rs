@@ -235,7 +235,8 @@ struct Known<'a> {
 struct Tracks<'a> {
     source: SourceId,
     known: Known<'a>,
-    devices: FxHashMap<StrId, DeviceId>,
+    /// By name and, for GPUs, process: a file that was merged of several ranks numbers each from 0.
+    devices: FxHashMap<(StrId, i64), DeviceId>,
     trace: &'a mut Trace,
 }
 
@@ -278,16 +279,17 @@ impl Tracks<'_> {
         if !matches!(rows.place, Place::Thread(_)) {
             return (TrackKind::Other, None);
         }
+        let pid = rows.place.pid(self.known.threads);
         match rows.class {
             Class::GpuOps(ordinal) => {
-                (TrackKind::Ops, self.numbered("gpu", DeviceKind::Gpu, ordinal))
+                (TrackKind::Ops, self.numbered("gpu", DeviceKind::Gpu, ordinal, pid))
             }
             Class::GpuDerived(ordinal) => {
-                (TrackKind::Derived, self.numbered("gpu", DeviceKind::Gpu, ordinal))
+                (TrackKind::Derived, self.numbered("gpu", DeviceKind::Gpu, ordinal, pid))
             }
             Class::CpuOps(ordinal) => (
                 track_kind(PlaneKind::Host, true, ""),
-                self.numbered("cpu", DeviceKind::Cpu, ordinal),
+                self.numbered("cpu", DeviceKind::Cpu, ordinal, 0),
             ),
             Class::Plain => {
                 let Some(process) = process else { return (TrackKind::HostThread, None) };
@@ -295,7 +297,7 @@ impl Tracks<'_> {
                     PlaneKind::Device(kind) => {
                         let line = self.trace.strings.get(thread);
                         let track = track_kind(process.plane, false, line);
-                        (track, self.device(process.name, kind, process.ordinal))
+                        (track, self.device((process.name, 0), kind, process.ordinal))
                     }
                     _ if PSEUDO_PROCESSES.contains(&self.trace.strings.get(process.name)) => {
                         (TrackKind::Other, None)
@@ -306,13 +308,24 @@ impl Tracks<'_> {
         }
     }
 
-    fn numbered(&mut self, prefix: &str, kind: DeviceKind, ordinal: i64) -> Option<DeviceId> {
+    fn numbered(
+        &mut self,
+        prefix: &str,
+        kind: DeviceKind,
+        ordinal: i64,
+        pid: i64,
+    ) -> Option<DeviceId> {
         let name = self.trace.strings.intern(&format!("{prefix}:{ordinal}"));
-        self.device(name, kind, ordinal)
+        self.device((name, pid), kind, ordinal)
     }
 
-    fn device(&mut self, name: StrId, kind: DeviceKind, ordinal: i64) -> Option<DeviceId> {
-        if let Some(&device) = self.devices.get(&name) {
+    fn device(
+        &mut self,
+        (name, pid): (StrId, i64),
+        kind: DeviceKind,
+        ordinal: i64,
+    ) -> Option<DeviceId> {
+        if let Some(&device) = self.devices.get(&(name, pid)) {
             return Some(device);
         }
         let id = self.trace.devices.next_id();
@@ -325,7 +338,7 @@ impl Tracks<'_> {
         let label = StrId::EMPTY;
         let device = Device { name, label, kind, ordinal, source, model, peak_flops, peak_bytes };
         self.trace.devices.push(device);
-        self.devices.insert(name, id);
+        self.devices.insert((name, pid), id);
         Some(id)
     }
 }

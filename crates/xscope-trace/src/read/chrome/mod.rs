@@ -26,6 +26,7 @@ use crate::quality::{Code, Finding};
 use crate::time::Bytes;
 
 use build::Builder;
+use columns::{Elsewhere, FAR};
 use event::Args;
 use finish::Unmatched;
 use header::Header;
@@ -59,23 +60,20 @@ pub(super) fn is_chrome_json(head: &[u8]) -> bool {
     }
 }
 
-/// Reads one Chrome JSON file from its (unpacked) bytes into `trace`.
+/// Reads one Chrome JSON file from its (unpacked) bytes into `trace`. They are read once more if most
+/// of its events prove to be too far from the first to be kept with it.
 ///
 /// # Errors
 /// [`Error::Damaged`] if nothing can be saved, [`Error::UnknownFormat`] if it is some other JSON;
 /// lesser damage is a finding.
-pub fn read(path: &str, input: impl Read, trace: &mut Trace) -> Result<()> {
-    let source = trace.sources.next_id();
-    let strings = std::mem::take(&mut trace.strings);
-    let builder = Builder::new(strings, source, trace.metas.len(), trace.programs.len());
-    let mut reader = Reader {
-        window: Window::new(input),
-        builder,
-        args: Args::default(),
-        header: Header::default(),
-        recoveries: 0,
-    };
-    let end = reader.read();
+pub fn read<R: Read>(path: &str, open: impl Fn() -> R, trace: &mut Trace) -> Result<()> {
+    let mut reader = Reader::new(open(), trace, None);
+    let mut end = reader.read();
+    if let Some(base) = reader.builder.tally.majority() {
+        trace.strings = reader.builder.strings;
+        reader = Reader::new(open(), trace, Some(base));
+        end = reader.read();
+    }
     if let Some(error) = reader.refusal(path, &end) {
         trace.strings = reader.builder.strings;
         return Err(error);
@@ -112,6 +110,20 @@ struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
+    /// A reader that has the strings of the trace until it ends.
+    fn new(input: R, trace: &mut Trace, base: Option<i128>) -> Self {
+        let (source, strings) = (trace.sources.next_id(), std::mem::take(&mut trace.strings));
+        let mut builder = Builder::new(strings, source, trace.metas.len(), trace.programs.len());
+        builder.base = base;
+        Self {
+            window: Window::new(input),
+            builder,
+            args: Args::default(),
+            header: Header::default(),
+            recoveries: 0,
+        }
+    }
+
     fn read(&mut self) -> End {
         if self.window.peek(b"") == Some(0xef) {
             self.window.advance(3);
@@ -422,9 +434,21 @@ fn findings(builder: &Builder, header: &Header, end: &End) -> Vec<Finding> {
             1,
         ),
     }
-    if let Some((offset, what)) = tally.first_bad {
+    let (clocks, lost): (Vec<Elsewhere>, Vec<Elsewhere>) =
+        tally.elsewhere.iter().partition(|elsewhere| elsewhere.is_clock);
+    let far = lost.iter().map(|elsewhere| (elsewhere.first.0, FAR));
+    if let Some((offset, what)) = tally.first_bad.into_iter().chain(far).min() {
         let message = format!("events were left out, the first at byte {offset}: {what}");
-        add(Code::ChromeBadEvent, message, tally.bad);
+        let far: u64 = lost.iter().map(|elsewhere| elsewhere.events).sum();
+        add(Code::ChromeBadEvent, message, tally.bad + far);
+    }
+    for clock in clocks {
+        let message = format!(
+            "{} events, the first at byte {}, are on another clock than the rest, more than 100 days \
+             away, and were left out; write all events of a file on one clock",
+            clock.events, clock.first.0
+        );
+        add(Code::ChromeTwoClocks, message, clock.events);
     }
     if tally.ignored > 0 {
         let message = "events of kinds that say nothing about time were left out".to_owned();
