@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
 use xscope_trace::memory_report::{SUMMARY, Summary};
 use xscope_trace::run::replace_file;
 
@@ -20,13 +19,13 @@ pub fn write(report: &AnalyzeReport, folder: &Path) -> Result<usize> {
     let files = memory_files(report);
     fs::create_dir_all(folder)
         .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+    let mut texts = Vec::new();
     for file in &files {
-        write_json(&folder.join(file.file_name()), file)?;
+        texts.push((file.file_name(), serde_json::to_vec_pretty(file)?));
     }
-    write_json(&folder.join(SUMMARY), &Summary::of(&files))?;
+    texts.push((SUMMARY.to_owned(), serde_json::to_vec_pretty(&Summary::of(&files))?));
+    for (name, text) in &texts {
+        replace_file(&folder.join(name), text)?;
+    }
     Ok(files.len())
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    Ok(replace_file(path, &serde_json::to_vec_pretty(value)?)?)
 }

@@ -47,7 +47,7 @@ pub struct RecordingRow {
 }
 
 /// What one trace says of its own cost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordingReport {
     /// Bytes of profile for each second that it covers.

@@ -6,7 +6,6 @@ use xscope_trace::{Picos, Trace};
 
 use crate::compiles::is_compile;
 use crate::devices::collectives::is_rendezvous;
-use crate::devices::devices;
 use crate::devices::host_kinds::{is_copy_call, is_transfer};
 use crate::framework::Framework;
 use crate::kernels::peaks::GivenPeaks;
@@ -14,10 +13,9 @@ use crate::kernels::row::Filter;
 use crate::kernels::sums::categories;
 use crate::kernels::work::Work;
 use crate::layers::components::ComponentRule;
-use crate::overhead::recording::recording;
 use crate::quality::facts::Facts;
 use crate::quality::quality;
-use crate::reports::analyze_report::{AnalyzeReport, SCHEMA, sources};
+use crate::reports::analyze_report::{AnalyzeReport, SCHEMA};
 use crate::reports::degraded::degrade;
 use crate::reports::headlines::headlines;
 use crate::reports::passes::{Listed, OnDevices, Told};
@@ -48,12 +46,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let work = Work::of(trace, window, options.peaks);
     let listed = Listed::of(&work, &options.filter);
     let on_devices = OnDevices::of(trace, &options.filter, &listed);
-    let (first, last) = listed.extent;
-    let (told, recording) = rayon::join(
-        || Told::of(&work, &options.rules, &listed, &on_devices),
-        || recording(trace, last - first, options.overhead.as_ref()),
-    );
-    let devices = devices(trace, &on_devices.busy);
+    let told = Told::of(&work, &options.rules, options.overhead.as_ref(), &listed, &on_devices);
     let Listed { mut kernels, executions, compiles, .. } = listed;
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;
@@ -63,7 +56,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         trace,
         framework,
         window,
-        devices: &devices,
+        devices: &told.devices,
         kernels: &kernels,
         executions: &executions,
         compiles: &compiles,
@@ -74,7 +67,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         framework,
         headlines: Vec::new(),
         degraded: Vec::new(),
-        sources: sources(trace),
+        sources: listed.sources,
         events: trace.slice_count() as u64,
         window_us: extent_in(listed.extent, window).as_micros(),
         quality,
@@ -90,8 +83,8 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         allocators: listed.allocators,
         allocations: listed.allocations,
         reported_memory: listed.reported_memory,
-        recording,
-        devices,
+        recording: told.recording,
+        devices: told.devices,
         kernels,
         compiles,
     };

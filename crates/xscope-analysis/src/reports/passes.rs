@@ -4,15 +4,16 @@
 use rayon::prelude::*;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::DeviceId;
+use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::{Picos, Trace};
 
 use crate::compiles::{CompileRow, compiles, compiling};
-use crate::devices::busy;
 use crate::devices::collectives::{CollectiveRow, CollectiveRuns, Rendezvous, collectives, runs};
 use crate::devices::idle::{IdleRow, idle};
 use crate::devices::programs::{Execution, ProgramRow, executions, programs};
 use crate::devices::steps::{StepsReport, steps_of};
 use crate::devices::timeline::{Activity, TimelineRow, classes, timeline};
+use crate::devices::{DeviceRow, busy, devices};
 use crate::intervals::Intervals;
 use crate::kernels::executions::variations;
 use crate::kernels::kernels;
@@ -24,6 +25,8 @@ use crate::layers::{LayersReport, layers};
 use crate::memory::allocations::{AllocationRow, ReportedMemory, allocations, reported_memory};
 use crate::memory::allocators::{AllocatorRow, allocators};
 use crate::memory::{MemoryReport, memory};
+use crate::overhead::recording::{RecordingReport, recording};
+use crate::reports::analyze_report::{SourceRow, sources};
 use crate::requests::{RequestsReport, request_report};
 
 /// What happened, one by one.
@@ -35,6 +38,7 @@ pub(super) struct Listed {
     pub allocations: Vec<AllocationRow>,
     pub allocators: Vec<AllocatorRow>,
     pub reported_memory: Vec<ReportedMemory>,
+    pub sources: Vec<SourceRow>,
     /// When the first event began and the last one ended.
     pub extent: (Picos, Picos),
 }
@@ -53,6 +57,7 @@ impl Listed {
             scope.spawn(|_| listed.allocations = allocations(trace));
             scope.spawn(|_| listed.allocators = allocators(trace));
             scope.spawn(|_| listed.reported_memory = reported_memory(trace));
+            scope.spawn(|_| listed.sources = sources(trace));
             scope.spawn(|_| listed.extent = trace.extent().unwrap_or_default());
         });
         listed
@@ -121,17 +126,20 @@ pub(super) struct Told {
     pub programs: Vec<ProgramRow>,
     pub steps: StepsReport,
     pub requests: Option<RequestsReport>,
+    pub devices: Vec<DeviceRow>,
+    pub recording: RecordingReport,
 }
 
 impl Told {
     pub(super) fn of(
         work: &Work<'_>,
         rules: &[ComponentRule],
+        overhead: Option<&OverheadRecord>,
         listed: &Listed,
         OnDevices { busy, memory, .. }: &OnDevices,
     ) -> Self {
         let (trace, window) = (work.trace, work.window);
-        let Listed { kernels, executions, compiles, .. } = listed;
+        let Listed { kernels, executions, compiles, extent: (first, last), .. } = listed;
         let compiled: Vec<_> = compiles.iter().map(CompileRow::extent).collect();
         let mut told = Self::default();
         rayon::scope(|scope| {
@@ -141,6 +149,8 @@ impl Told {
             scope.spawn(|_| told.programs = programs(trace, executions));
             scope.spawn(|_| told.steps = steps_of(trace, executions, busy));
             scope.spawn(|_| told.requests = request_report(trace, window, memory, &compiled));
+            scope.spawn(|_| told.devices = devices(trace, busy));
+            scope.spawn(|_| told.recording = recording(trace, *last - *first, overhead));
         });
         told
     }

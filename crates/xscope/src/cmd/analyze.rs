@@ -20,7 +20,7 @@ use xscope_trace::model::DeviceKind;
 use xscope_trace::read::{ReadOptions, read_paths, read_paths_with, whole_profile};
 use xscope_trace::run::RunDir;
 use xscope_trace::trim::clip;
-use xscope_trace::{Bytes, Picos, Trace};
+use xscope_trace::{Bytes, Trace};
 use xscope_view::{
     Style, analyze_text, groups_text, iterations_text, section_report, section_text,
 };
@@ -28,7 +28,7 @@ use xscope_view::{
 use crate::cli::AnalyzeArgs;
 use crate::exit::Exit;
 use crate::output;
-use crate::parts::cut::window_of_steps;
+use crate::parts::cut::{window_of_steps, window_of_times};
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         return iterations(paths, section, task, args.tables.output.json);
     }
     let mut options = options(args)?;
-    let given = given_window(args)?;
+    let given = window_of_times(args.from, args.to)?;
     // The process ends with this command, so giving its memory back piece by piece is in vain.
     let mut trace = ManuallyDrop::new(read_paths_with(paths, load_options(args))?);
     let window = match args.step {
@@ -105,14 +105,6 @@ fn iterations(paths: &[PathBuf], of: Option<Section>, task: &Regex, json: bool) 
         false => output::page(&iterations_text(&rows))?,
     }
     Ok(Exit::Fine)
-}
-
-fn given_window(args: &AnalyzeArgs) -> Result<Option<(Picos, Picos)>> {
-    let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
-    if window.0 >= window.1 {
-        bail!("the window ends before it begins");
-    }
-    Ok((args.from.is_some() || args.to.is_some()).then_some(window))
 }
 
 /// Parts the last argument off if it names a section and nothing on disk.

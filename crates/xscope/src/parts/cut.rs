@@ -23,7 +23,7 @@ pub(crate) fn is_asked(args: &CutArgs) -> bool {
 
 /// Cuts an XPlane file as it lies.
 pub(crate) fn of_file(args: &CutArgs, input: &Path, output: &Path) -> Result<()> {
-    let window = match given(args)? {
+    let window = match window_of_times(args.from, args.to)? {
         Some(given) => Some(given),
         None if args.around.is_none() && args.step.is_none() => None,
         None => named(args, &xscope_trace::read_paths(&[input.to_owned()])?)?,
@@ -39,7 +39,7 @@ pub(crate) fn of_trace(args: &CutArgs, trace: &mut Trace) -> Result<Option<Trimm
     if !is_asked(args) {
         return Ok(None);
     }
-    let window = match given(args)? {
+    let window = match window_of_times(args.from, args.to)? {
         Some(given) => Some(given),
         None => named(args, trace)?,
     };
@@ -50,13 +50,16 @@ fn drop(args: &CutArgs) -> Vec<xscope_trace::trim::Noise> {
     args.drop.iter().map(|noise| noise.0).collect()
 }
 
-/// The window from one time to another.
-fn given(args: &CutArgs) -> Result<Option<(Picos, Picos)>> {
-    let window = (args.from.unwrap_or(Picos(i64::MIN)), args.to.unwrap_or(Picos(i64::MAX)));
+/// The window from one time to another, if either is given.
+pub(crate) fn window_of_times(
+    from: Option<Picos>,
+    to: Option<Picos>,
+) -> Result<Option<(Picos, Picos)>> {
+    let window = (from.unwrap_or(Picos(i64::MIN)), to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {
         bail!("the window ends before it begins");
     }
-    Ok((args.from.is_some() || args.to.is_some()).then_some(window))
+    Ok((from.is_some() || to.is_some()).then_some(window))
 }
 
 /// The window of what has a name or a number.
