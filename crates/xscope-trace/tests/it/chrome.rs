@@ -419,6 +419,23 @@ fn other_json_is_refused_by_name() {
 }
 
 #[test]
+fn categories_of_older_writers_are_those_of_today() {
+    let event = |(cat, ts): (&str, u32)| {
+        format!(r#"{{"ph":"X","cat":"{cat}","name":"x","ts":{ts},"dur":1,"args":{{"device":0}}}}"#)
+    };
+    let of = |cats: [&'static str; 4]| {
+        let events: Vec<String> = cats.into_iter().zip(1..).map(event).collect();
+        let trace = read(format!("[{}]", events.join(",")));
+        let kinds = trace.tracks.iter().map(|track| (track.kind, track.slices.len()));
+        let categories = trace.metas.iter().map(|meta| trace.strings.get(meta.category).to_owned());
+        (kinds.collect::<Vec<_>>(), categories.collect::<Vec<_>>())
+    };
+    let old = of(["Kernel", "Memcpy", "Memset", "Runtime"]);
+    assert_eq!(old, of(["kernel", "gpu_memcpy", "gpu_memset", "cuda_runtime"]));
+    assert!(old.0.iter().any(|(kind, count)| *kind == TrackKind::Ops && *count == 3));
+}
+
+#[test]
 fn damage_costs_the_damaged_events() {
     // The quote that is missing swallows the next event.
     let json = format!(r#"[{A},{{"ph":"X","name":"x,"ts":1}},{B},{A}]"#);

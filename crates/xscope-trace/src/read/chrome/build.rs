@@ -72,6 +72,15 @@ const ROLE_NAMES: [&str; 9] = [
 /// The categories of what a GPU ran, as Kineto writes them.
 const GPU_CATEGORIES: [&str; 3] = ["kernel", "gpu_memcpy", "gpu_memset"];
 
+/// Categories of PyTorch before 1.12, and what Kineto calls the same today.
+const OLD_CATEGORIES: [(&str, &str); 5] = [
+    ("Kernel", "kernel"),
+    ("Memcpy", "gpu_memcpy"),
+    ("Memset", "gpu_memset"),
+    ("Operator", "cpu_op"),
+    ("Runtime", "cuda_runtime"),
+];
+
 /// Everything that events are read into.
 pub(super) struct Builder {
     pub strings: Strings,
@@ -91,6 +100,7 @@ pub(super) struct Builder {
     role_keys: [StrId; ROLE_NAMES.len()],
     gpu_categories: [StrId; 3],
     gpu_annotation: StrId,
+    old_categories: [(StrId, StrId); OLD_CATEGORIES.len()],
     name_key: StrId,
     labels_key: StrId,
     meta_ids: FxHashMap<MetaKey, MetaId>,
@@ -119,6 +129,8 @@ impl Builder {
             role_keys: ROLE_NAMES.map(|name| strings.intern(name)),
             gpu_categories: GPU_CATEGORIES.map(|name| strings.intern(name)),
             gpu_annotation: strings.intern("gpu_user_annotation"),
+            old_categories: OLD_CATEGORIES
+                .map(|(old, new)| (strings.intern(old), strings.intern(new))),
             name_key: strings.intern("name"),
             labels_key: strings.intern("labels"),
             strings,
@@ -525,7 +537,7 @@ impl Builder {
     ) -> (MetaId, u32, i64) {
         let roles = self.roles(args);
         let pid = self.threads[thread as usize].pid;
-        let category = self.intern(event.category);
+        let category = self.category(event);
         let process = self.process(pid);
         let plane = self.processes[process].plane;
         let device = roles.device.unwrap_or(pid);
@@ -544,8 +556,15 @@ impl Builder {
         (meta, self.thread_track(thread, class), roles.run)
     }
 
+    /// An event's category, as Kineto calls it today.
+    fn category(&mut self, event: &Event<'_>) -> StrId {
+        let written = self.intern(event.category);
+        let renamed = self.old_categories.iter().find(|(old, _)| *old == written);
+        renamed.map_or(written, |(_, new)| *new)
+    }
+
     fn meta(&mut self, event: &Event<'_>, roles: &Roles) -> MetaId {
-        let category = self.intern(event.category);
+        let category = self.category(event);
         self.meta_in(event, category, roles)
     }
 
