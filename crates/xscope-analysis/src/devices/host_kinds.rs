@@ -6,6 +6,7 @@ use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, DeviceKind, EventMeta, MetaId, Track, TrackKind};
 use xscope_trace::strings::StrId;
 
+use crate::devices::steps::numbered_metas;
 use crate::kernels::category::category;
 
 /// What a host thread did while an event was the innermost one that says anything.
@@ -35,9 +36,11 @@ impl HostKind {
 pub(super) fn host_kinds(trace: &Trace) -> IdVec<MetaId, HostKind> {
     let of_devices = names_of_operations(trace);
     let copies = records_copies(trace);
+    let steps = numbered_metas(trace);
     let of_meta = |id: MetaId| {
         let meta = trace.meta(id);
-        if of_devices.contains(&meta.name) || is_annotation(trace, meta) {
+        let is_mark = steps.contains(&id) || is_annotation(trace, meta);
+        if is_mark || of_devices.contains(&meta.name) {
             return HostKind::Silent;
         }
         let name = trace.label(id);

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::ArgValue;
@@ -179,6 +180,24 @@ fn annotations<'t>(trace: &'t Trace, executions: &[Execution]) -> Vec<Step<'t>> 
         match longest.map(|run| run.stage) {
             None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {}
             Some(stage) => step.stage = stage,
+        }
+    }
+    found
+}
+
+/// The metas of host threads whose slices carry the number of a step: marks around code, no code.
+pub(super) fn numbered_metas(trace: &Trace) -> FxHashSet<MetaId> {
+    let mut found = FxHashSet::default();
+    if trace.strings.find(STEP_NUMBER).is_none() {
+        return found;
+    }
+    for track in on_hosts(trace) {
+        let mut seen: FxHashSet<MetaId> = FxHashSet::default();
+        for (row, &meta) in track.slices.meta.iter().enumerate() {
+            let has_number = || track.slices.args.find(row, STEP_NUMBER, &trace.strings).is_some();
+            if seen.insert(meta) && has_number() {
+                found.insert(meta);
+            }
         }
     }
     found

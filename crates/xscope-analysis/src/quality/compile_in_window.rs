@@ -12,8 +12,8 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         Finding::new(
             Code::CompileInWindow,
             format!(
-                "{} ran inside the window and took {:.3} s; requests that waited for that are slow \
-                 for that reason: warm up with the same shapes first",
+                "{} ran inside the window and took {:.3} s; what waited for that is slow for that \
+                 reason: warm up with the same shapes first",
                 counted(count, "compilation"),
                 time.as_micros() / 1e6
             ),

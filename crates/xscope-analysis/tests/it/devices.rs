@@ -513,6 +513,30 @@ fn waiting_for_work_is_no_work_and_annotations_are_no_code() {
 }
 
 #[test]
+fn a_step_that_is_annotated_is_no_code() {
+    let event = |name: &str, pid: u32, ts: u32, dur: u32, args: &str| {
+        format!(
+            r#"{{"ph":"X","name":"{name}","pid":{pid},"tid":1,"ts":{ts},"dur":{dur},"args":{args}}}"#
+        )
+    };
+    let name = |what: &str, pid: u32, name: &str| {
+        format!(r#"{{"ph":"M","name":"{what}","pid":{pid},"tid":1,"args":{{"name":"{name}"}}}}"#)
+    };
+    let events = [
+        name("process_name", 1, "/device:TPU:0"),
+        name("thread_name", 1, "XLA Ops"),
+        name("process_name", 9, "/host:CPU"),
+        event("dot.1", 1, 0, 10, "{}"),
+        event("dot.1", 1, 110, 10, "{}"),
+        event("train", 9, 0, 120, r#"{"step_num":"7"}"#),
+        event("code", 9, 10, 20, "{}"),
+    ];
+    let json = format!("[{}]", events.join(","));
+    let trace = xscope_trace::read::read_bytes("jax.trace.json", json.into_bytes()).unwrap();
+    assert_eq!(causes(&trace, 0), [("unknown", 80.0), ("host", 20.0)]);
+}
+
+#[test]
 fn a_thread_that_launches_nothing_waits_for_no_work() {
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");

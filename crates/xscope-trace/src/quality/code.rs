@@ -131,7 +131,7 @@ codes! {
         "measure both with `xscope bench`";
     // Idle time and requests name compilations as their cause.
     CompileInWindow = "compile.in_window", Warning, [],
-        "requests that waited for compilations are slow for that reason",
+        "what waited for compilations is slow for that reason",
         "warm up with the same shapes and constants";
     CompileWarmUp = "compile.warm_up", Info, [],
         "programs were compiled while the server started and was warmed up, before or between what was measured",

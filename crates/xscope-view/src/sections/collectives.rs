@@ -15,7 +15,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or};
+use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact, no_work_or};
 use crate::text::{duration, known_duration, percent, shorten, si};
 
 /// How many are charted.
@@ -37,7 +37,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Collectives,
         |report| vec![collectives(report)],
-        |report| no_work_or(report, "no operation among devices ran"),
+        |report| no_work_or(report, Empty::Nothing("no operation among devices ran")),
         |report, none| SectionReport { collectives: Some(&report.collectives), ..none },
     )
 };

@@ -7,6 +7,7 @@ use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
+use xscope_trace::model::Format;
 use xscope_trace::stats::as_f64;
 
 use crate::colour::Text;
@@ -15,7 +16,7 @@ use crate::grid::{Cell, Column, Grid, row};
 use crate::markup::{ROWS, chart, grid};
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact};
+use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
 use crate::text::{duration, known_duration, metric, percent, shorten};
 
 /// Compilations whose requests a page names.
@@ -31,13 +32,23 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Compiles,
         |report| vec![compiles(report)],
-        |report| match report.events {
-            0 => "not recorded: neither a trace of the host nor a server's log is in it",
-            _ => "nothing was compiled in it, as far as host events and logs of servers say",
+        |report| match tells_compilations(report) {
+            false => Empty::NotRecorded("neither a trace of the host nor a server's log is in it"),
+            true => Empty::Nothing(
+                "nothing was compiled in it, as far as host events and logs of servers say",
+            ),
         },
         |report, none| SectionReport { compiles: Some(&report.compiles), ..none },
     )
 };
+
+/// Whether anything was read that would tell of compilations.
+fn tells_compilations(report: &AnalyzeReport) -> bool {
+    let mut recorders = report.recording.recorders.iter();
+    let is_host = |recorder: &str| ["host_tracer", "python_tracer"].contains(&recorder);
+    recorders.any(|row| is_host(row.recorder) && row.events > 0)
+        || report.sources.iter().any(|source| source.format == Format::ServerLog.name())
+}
 
 fn compiles(report: &AnalyzeReport) -> Grid {
     let columns = [

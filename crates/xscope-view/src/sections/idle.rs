@@ -13,7 +13,7 @@ use crate::csv::Table;
 use crate::grid::{Column, Grid, row};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work_or};
+use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact, no_work_or};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -32,7 +32,11 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Idle,
         |report| vec![idle(report), host_code(report)],
-        |report| no_work_or(report, "no device was idle between its first and its last operation"),
+        |report| {
+            const NONE: Empty =
+                Empty::Nothing("no device was idle between its first and its last operation");
+            no_work_or(report, NONE)
+        },
         |report, none| SectionReport { idle: Some(&report.idle), ..none },
     )
 };

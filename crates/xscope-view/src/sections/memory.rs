@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde::Serialize;
+use xscope_analysis::framework::Framework;
 use xscope_analysis::memory::allocators::InUse;
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
@@ -14,7 +15,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{self, chart, figure};
 use crate::sections::cut::{DEVICES, truncate};
 use crate::sections::differ::{Sides, differences, sums};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact};
+use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
 use crate::text::{duration, metric, percent, shorten, si};
 
 /// How many layers are shown, and how many places of each profile of allocations.
@@ -52,9 +53,17 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Memory,
         grids,
-        |_| {
-            "no allocator wrote events and no program carries its buffers: give the device memory \
-             profile (jax.profiler.save_device_memory_profile) too"
+        |report| {
+            Empty::NotRecorded(match report.framework {
+                Some(Framework::Jax) => {
+                    "no allocator wrote events and no program carries its buffers: give the device memory \
+                     profile (jax.profiler.save_device_memory_profile) too"
+                }
+                Some(Framework::PyTorch) => {
+                    "no allocator wrote events: profile with `profile_memory=True`"
+                }
+                _ => "no allocator wrote events and no program carries its buffers",
+            })
         },
         |report, none| SectionReport {
             memory: Some(&report.memory),

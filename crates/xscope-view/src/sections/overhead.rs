@@ -11,7 +11,7 @@ use xscope_trace::overhead::Recording;
 use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, row};
-use crate::sections::view::SectionView;
+use crate::sections::view::{Empty, SectionView};
 use crate::text::{known_duration, metric, percent, si};
 
 /// The page of latency shows what was measured of it, as that is what it changes.
@@ -30,7 +30,7 @@ pub(crate) const SECTION: SectionView = SectionView {
             let measured = report.recording.measured.iter().map(overhead_grid);
             measured.chain([recorders(report)]).collect()
         },
-        |_| "no profiler's file is in it, and no run that measured it",
+        |_| Empty::NotRecorded("no profiler's file is in it, and no run that measured it"),
         |report, none| SectionReport { recording: Some(&report.recording), ..none },
     )
 };

@@ -1,6 +1,7 @@
 //! Executions of programs.
 
 use xscope_analysis::AnalyzeReport;
+use xscope_analysis::framework::Framework;
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 
@@ -8,7 +9,7 @@ use crate::csv::Table;
 use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView, no_work_or};
+use crate::sections::view::{Content, Empty, PageView, SectionView, no_work_or};
 use crate::text::{duration, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -23,11 +24,15 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Programs,
         |report| vec![programs(report)],
         |report| {
-            no_work_or(
-                report,
-                "its operations name no program: PyTorch has none, and XLA names none in kernels that \
-                 it launched as whole graphs",
-            )
+            let why = match report.framework {
+                Some(Framework::PyTorch) => "its operations name no program: PyTorch has none",
+                Some(Framework::Jax) => {
+                    "its operations name no program: XLA names none in kernels that it launched as whole \
+                     graphs"
+                }
+                _ => "its operations name no program",
+            };
+            no_work_or(report, Empty::NotRecorded(why))
         },
         |report, none| SectionReport { programs: Some(&report.programs), ..none },
     )

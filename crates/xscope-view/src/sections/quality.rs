@@ -8,7 +8,7 @@ use crate::csv::Table;
 use crate::findings::finding_lines;
 use crate::markup::{ROWS, findings};
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView};
+use crate::sections::view::{Content, Empty, PageView, SectionView};
 
 pub(crate) const SECTION: SectionView = SectionView {
     // A page marks findings by how much they hurt, so it has no other notes of them.
@@ -28,7 +28,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Quality,
         |_| Vec::new(),
-        |_| "nothing wrong was found",
+        |_| Empty::Nothing("nothing wrong was found"),
         |report, none| SectionReport { quality: Some(&report.quality), ..none },
     )
 };

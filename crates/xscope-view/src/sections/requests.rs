@@ -25,7 +25,7 @@ use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{chart, figure, grid, table};
 use crate::sections::differ::{Sides, cells, columns as sides_of, differences, joined};
 use crate::sections::overhead::{overhead_grid, overhead_notes};
-use crate::sections::view::{Content, Data, PageView, SectionView, compact};
+use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
 use crate::text::{bar, metric, percent, shorten};
 use xscope_trace::stage::{Stage, StageName};
 
@@ -64,8 +64,10 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Requests,
         |report| report.requests.as_ref().map(grids).unwrap_or_default(),
         |_| {
-            "it knows of no requests: give the run directory of `xscope profile`, or start the server \
-             under `xscope run`"
+            Empty::NotRecorded(
+                "it knows of no requests: give the run directory of `xscope profile`, or start the \
+                 server under `xscope run`",
+            )
         },
         |report, none| SectionReport { requests: report.requests.as_ref(), ..none },
     )

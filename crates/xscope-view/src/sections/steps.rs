@@ -9,7 +9,7 @@ use crate::csv::Table;
 use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
-use crate::sections::view::{Content, PageView, SectionView, no_work_or};
+use crate::sections::view::{Content, Empty, PageView, SectionView, no_work_or};
 use crate::text::{duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
@@ -22,7 +22,7 @@ pub(crate) const SECTION: SectionView = SectionView {
     ..SectionView::new(
         Section::Steps,
         |report| vec![groups(report), steps(report)],
-        |report| no_work_or(report, how_to_number(report)),
+        |report| no_work_or(report, Empty::NotRecorded(how_to_number(report))),
         |report, none| SectionReport { steps: Some(&report.steps), ..none },
     )
 };

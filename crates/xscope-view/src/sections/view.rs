@@ -16,7 +16,7 @@ pub(crate) struct SectionView {
     pub section: Section,
     pub grids: fn(&AnalyzeReport) -> Vec<Grid>,
     /// Why it has nothing to show, and what would change that.
-    pub empty: fn(&AnalyzeReport) -> &'static str,
+    pub empty: fn(&AnalyzeReport) -> Empty,
     /// What `analyze PATH SECTION --json` prints.
     pub json: SectionJson,
     /// What the tables do not say.
@@ -66,7 +66,7 @@ impl SectionView {
     pub(crate) const fn new(
         section: Section,
         grids: fn(&AnalyzeReport) -> Vec<Grid>,
-        empty: fn(&AnalyzeReport) -> &'static str,
+        empty: fn(&AnalyzeReport) -> Empty,
         json: SectionJson,
     ) -> Self {
         Self {
@@ -86,20 +86,32 @@ impl SectionView {
 
     /// Says that it has nothing to show, and why.
     pub(crate) fn nothing(&self, report: &AnalyzeReport) -> String {
-        format!("nothing in this profile for this section: {}", (self.empty)(report))
+        match (self.empty)(report) {
+            Empty::NotRecorded(why) => format!("not recorded: {why}"),
+            Empty::Nothing(what) => what.to_owned(),
+        }
     }
+}
+
+/// Why a section has nothing to show.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Empty {
+    /// What it is told from is not there; why, and what would change that.
+    NotRecorded(&'static str),
+    /// That was looked at, and nothing found.
+    Nothing(&'static str),
 }
 
 /// Why a section about the work of devices is empty, if there is none.
-pub(crate) fn no_work(report: &AnalyzeReport) -> &'static str {
-    match report.events {
-        0 => "not recorded: no trace of devices is in it",
+pub(crate) fn no_work(report: &AnalyzeReport) -> Empty {
+    Empty::NotRecorded(match report.events {
+        0 => "no trace of devices is in it",
         _ => "no operation of any device is in it",
-    }
+    })
 }
 
 /// Why a section about the work of devices is empty: `otherwise` if they did some.
-pub(crate) fn no_work_or(report: &AnalyzeReport, otherwise: &'static str) -> &'static str {
+pub(crate) fn no_work_or(report: &AnalyzeReport, otherwise: Empty) -> Empty {
     if report.kernels.is_empty() { no_work(report) } else { otherwise }
 }
 

@@ -114,11 +114,89 @@ fn check(name: &str, trace: &Trace) {
             }
         }
     }
+    check_shares(name, &report);
+    let empty = check_empty(name, &report);
     for word in foreign(report.framework) {
         let findings = report.quality.iter().map(|finding| &finding.message);
-        for said in findings.chain(headlines.iter().flat_map(|it| [&it.text, &it.next])) {
+        let said = findings.chain(headlines.iter().flat_map(|it| [&it.text, &it.next]));
+        for said in said.chain(&empty) {
             assert!(!said.contains(word), "{name} ({:?}): {word} in {said}", report.framework);
         }
+    }
+}
+
+/// The sections that say why they are empty: that nothing is recorded, where nothing is.
+fn check_empty(name: &str, report: &AnalyzeReport) -> Vec<String> {
+    const OF_DEVICES: [Section; 7] = [
+        Section::Layers,
+        Section::Kernels,
+        Section::Devices,
+        Section::Idle,
+        Section::Collectives,
+        Section::Programs,
+        Section::Steps,
+    ];
+    let mut empty = Vec::new();
+    for &section in Section::ALL {
+        let shown = section_text(report, section, Style::Markdown).to_string();
+        let is_recorded = !shown.contains("not recorded");
+        if OF_DEVICES.contains(&section) && report.kernels.is_empty() && report.devices.is_empty() {
+            let has_steps = section == Section::Steps && !report.steps.steps.is_empty();
+            assert!(!is_recorded || has_steps, "{name}: {shown}");
+        }
+        if !is_recorded {
+            empty.push(shown);
+        }
+    }
+    empty
+}
+
+/// A share is a part of a whole, and those of a table are the whole.
+fn check_shares(name: &str, report: &AnalyzeReport) {
+    let json = serde_json::to_value(report).unwrap();
+    each_share("", &json, &mut |place, share| {
+        assert!((-1e-9..=1.0 + 1e-9).contains(&share), "{name}: {place} is {share}");
+    });
+    let near = |sum: f64, whole: f64| (sum - whole).abs() <= 1e-6 * whole.abs().max(1.0);
+    let busy = report.kernels.iter().any(|kernel| kernel.self_us > 0.0);
+    for (what, shares) in [
+        ("categories", report.categories.iter().map(|row| row.share).collect::<Vec<_>>()),
+        ("components", report.layers.components.iter().map(|row| row.share).collect()),
+    ] {
+        let sum: f64 = shares.iter().sum();
+        assert!(!busy || near(sum, 1.0), "{name}: shares of {what} add up to {sum}");
+    }
+    for row in report.idle.iter().filter(|row| row.idle_us > 0.0) {
+        let sum: f64 = row.causes.iter().map(|cause| cause.us).sum();
+        assert!(near(sum, row.idle_us), "{name}: {sum} of {}", row.idle_us);
+    }
+    for row in &report.timeline {
+        let parts =
+            [row.computation_us, row.exposed_communication_us, row.exposed_copy_us, row.idle_us];
+        assert!(near(parts.iter().sum(), row.window_us), "{name}: {row:?}");
+    }
+    for row in &report.collectives {
+        let wait = row.wait_us.value.unwrap_or_default();
+        assert!(wait <= row.total_us * (1.0 + 1e-9) && wait >= 0.0, "{name}: {row:?}");
+        assert!(row.hidden_us <= row.total_us * (1.0 + 1e-9), "{name}: {row:?}");
+    }
+}
+
+/// Every number of a document that is called a share, with its place.
+fn each_share(place: &str, json: &serde_json::Value, visit: &mut impl FnMut(&str, f64)) {
+    let of = |key: &str| format!("{place}.{key}");
+    match json {
+        serde_json::Value::Object(members) => {
+            for (key, value) in members {
+                let number = value.as_f64().or_else(|| value["value"].as_f64());
+                match number.filter(|_| key == "share" || key.ends_with("_share")) {
+                    Some(number) => visit(&of(key), number),
+                    None => each_share(&of(key), value, visit),
+                }
+            }
+        }
+        serde_json::Value::Array(rows) => rows.iter().for_each(|row| each_share(place, row, visit)),
+        _ => {}
     }
 }
 
@@ -151,7 +229,25 @@ fn sentences_do_not_outrun_their_rows_on_real_traces() {
 /// An event of a trace: what it is of, its name, start and duration.
 type Made = (usize, usize, u32, u32);
 
-fn chrome(events: &[Made]) -> String {
+/// A trace as PyTorch's profiler writes it, or as JAX's does.
+fn chrome(events: &[Made], is_jax: bool) -> String {
+    const OF_JAX: [&str; 6] = [
+        "PjitFunction(f)",
+        "$socket.py:961 recv_pyobj",
+        "BufferFromHostBuffer",
+        "XlaCompile",
+        "$array.py:615 _value",
+        "block_until_ready",
+    ];
+    const OPS: [&str; 7] = [
+        "fusion.1",
+        "all-reduce-start.1",
+        "all-reduce-done.1",
+        "copy-start.2",
+        "copy-done.2",
+        "dot.3",
+        "all-gather.4",
+    ];
     const HOST: [&str; 8] = [
         "aten::mm",
         "cudaMemcpyAsync",
@@ -165,6 +261,16 @@ fn chrome(events: &[Made]) -> String {
     const DEVICE: [&str; 6] =
         ["gemm", "ncclDevKernel_AllReduce", "Memcpy HtoD", "softmax", "layer_norm", "fmha"];
     let event = |&(on, name, ts, dur): &Made| match on {
+        0 if is_jax => format!(
+            r#"{{"ph":"X","name":"{}","pid":9,"tid":1,"ts":{ts},"dur":{dur}}}"#,
+            OF_JAX[name % OF_JAX.len()]
+        ),
+        device if is_jax => format!(
+            r#"{{"ph":"X","name":"{}","pid":{device},"tid":7,"ts":{ts},"dur":{dur},"args":{{"hlo_category":"{}","run_id":"{}"}}}}"#,
+            OPS[name % OPS.len()],
+            OPS[name % OPS.len()].split('.').next().unwrap(),
+            name % 3 + 1
+        ),
         0 => format!(
             r#"{{"ph":"X","cat":"cpu_op","name":"{}","pid":9,"tid":1,"ts":{ts},"dur":{dur}}}"#,
             HOST[name % HOST.len()]
@@ -175,7 +281,17 @@ fn chrome(events: &[Made]) -> String {
             DEVICE[name % DEVICE.len()]
         ),
     };
-    let events: Vec<String> = events.iter().map(event).collect();
+    let named = |pid: usize| {
+        let name =
+            if pid == 9 { "/host:CPU".to_owned() } else { format!("/device:TPU:{}", pid - 1) };
+        let process =
+            format!(r#"{{"ph":"M","name":"process_name","pid":{pid},"args":{{"name":"{name}"}}}}"#);
+        let thread =
+            r#"{"ph":"M","name":"thread_name","pid":PID,"tid":7,"args":{"name":"XLA Ops"}}"#;
+        format!("{process},{}", thread.replace("PID", &pid.to_string()))
+    };
+    let names = if is_jax { [1, 2, 3, 9].map(named).into() } else { Vec::new() };
+    let events: Vec<String> = names.into_iter().chain(events.iter().map(event)).collect();
     format!(r#"{{"traceEvents":[{}]}}"#, events.join(","))
 }
 
@@ -185,10 +301,10 @@ fn events() -> impl Strategy<Value = Vec<Made>> {
 
 proptest! {
     #[test]
-    fn sentences_do_not_outrun_their_rows_on_any_trace(events in events()) {
+    fn sentences_do_not_outrun_their_rows_on_any_trace(events in events(), is_jax in any::<bool>()) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made.json");
-        std::fs::write(&path, chrome(&events)).unwrap();
+        std::fs::write(&path, chrome(&events, is_jax)).unwrap();
         check("made", &read_paths(&[path]).unwrap());
     }
 }

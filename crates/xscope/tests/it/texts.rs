@@ -41,6 +41,38 @@ fn reports_on_small_files() {
     }
 }
 
+/// Of each kind of trace one, whose first page was read against what is in the file.
+const REAL: [&str; 12] = [
+    "chrome_json/json_flow.json",
+    "gpu_amd/jax_conv.xplane.pb",
+    "gpu_amd/jax_gemm.xplane.pb",
+    "jax_cpu/multihost2x4",
+    "jax_cpu/tp8_forward",
+    "kineto/h100_bert.json.gz",
+    "kineto/mi300_bert.json.gz",
+    "sglang_gpu/graph_capture_bs_32_rank0.json.gz",
+    "sglang_gpu/sglang_Qwen3-8B_prefilldecode.json.gz",
+    "sglang_jax_cpu/basic",
+    "sglang_jax_cpu/single_py1",
+    "tpu_v6e/tpu_inference.xplane.pb",
+];
+
+#[test]
+fn first_pages_of_real_traces() {
+    let Some(folder) = xscope_testing::traces() else { return };
+    let first_page = |name: &&str| {
+        let path = folder.join(name).to_str().unwrap().to_owned();
+        let text = told(&folder, &["analyze", &path]);
+        let lines = text.lines().filter(|line| !line.starts_with("more: "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let pages: Vec<String> = REAL.iter().map(first_page).collect();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("first-pages", pages.join("\n")));
+}
+
 #[test]
 fn wrong_usage_is_told() {
     let directory = tempfile::tempdir().unwrap();
