@@ -47,6 +47,13 @@ pub fn read_what_is_left(paths: &[PathBuf]) -> Result<Trace> {
     }
 }
 
+/// What is wrong with the files of those paths that are runs.
+pub fn flaws_of_runs(paths: &[PathBuf]) -> Vec<Finding> {
+    let runs = paths.iter().filter(|path| RunDir::is_at(path));
+    let issues = runs.filter_map(|path| RunDir::open(path).ok()?.verify().ok());
+    issues.flatten().map(Finding::from).collect()
+}
+
 /// Reports on a run in whatever state it is in, or on any other profile, which is no run.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use regex_lite::Regex;
-use xscope_analysis::from_disk::{memory_reports, read_options};
+use xscope_analysis::from_disk::{flaws_of_runs, memory_reports, read_options};
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
 use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::kernels::tasks::{SCHEMA, TasksReport, tasks};
@@ -42,6 +42,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let given = window_of_times(args.from, args.to)?;
     // The process ends with this command, so giving its memory back piece by piece is in vain.
     let mut trace = ManuallyDrop::new(read_paths_with(paths, load_options(args))?);
+    trace.findings.extend(flaws_of_runs(paths));
     let window = match args.step {
         Some(steps) => Some(window_of_steps(&trace, steps)?),
         None => given,

@@ -122,6 +122,21 @@ fn requests_of_a_run_are_a_section() {
 }
 
 #[test]
+fn a_file_that_a_run_lacks_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run_dir, whole) = (directory.path().join("run"), fixture("run"));
+    for file in xscope_testing::files(Path::new(&whole)) {
+        let copy = run_dir.join(file.strip_prefix(&whole).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(&file, copy).unwrap();
+    }
+    let quality = || stdout(&run(directory.path(), &["analyze", "run", "quality"], 0));
+    assert!(!quality().contains("run.file_"), "{}", quality());
+    fs::remove_file(run_dir.join("results.json")).unwrap();
+    assert!(quality().contains("[run.file_missing]"), "{}", quality());
+}
+
+#[test]
 fn kernels_are_grouped_by_each_name_and_by_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let path = fixture("jax_cpu");
