@@ -248,9 +248,10 @@ impl Device {
         if let Some(program) = self.programs.remove(&shape(done)) {
             return program;
         }
+        // A score is all prefill; the name tells whoever reads the profile.
         // Programs are only ever put back, so their number is that of those made before.
         let id = u64::try_from(self.programs.len()).unwrap_or(u64::MAX).saturating_add(1);
-        let name = format!("forward_{}({id})", family_name(family));
+        let name = format!("prefill_{}({id})", family_name(family));
         let stats = [(self.stats.program_id, StatValue::U64(id))];
         let module = self.plane.event(EventMeta { name: &name, display_name: "", stats: &stats });
         Program { id, module, ops: Vec::new() }

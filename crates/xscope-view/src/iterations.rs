@@ -4,7 +4,7 @@ use xscope_analysis::kernels::tasks::TaskRow;
 
 use crate::colour::Text;
 use crate::grid::{Column, Style, row, table};
-use crate::text::{duration, shorten};
+use crate::text::{duration, known_duration, shorten};
 
 /// How many iterations are printed of each row.
 const SHOWN: usize = 8;
@@ -32,7 +32,7 @@ pub fn iterations_text(rows: &[TaskRow]) -> Text {
             duration(row.mean_us),
             duration(row.min_us),
             duration(row.p50_us),
-            duration(row.p99_us),
+            known_duration(&row.p99_us),
             duration(row.max_us),
             duration(row.stddev_us),
             iterations,

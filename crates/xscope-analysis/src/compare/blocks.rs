@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use xscope_trace::Nanos;
-
-use xscope_trace::stats::{FEWEST_FOR_BLOCKS, Percentile, Random, block_resample, moments};
+use xscope_trace::results::Durations;
+use xscope_trace::stats::{FEWEST_FOR_BLOCKS, Percentile, Random, as_f64, block_resample, moments};
+use xscope_trace::{Metric, Nanos};
 
 /// Times of a request that was answered right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,37 @@ pub(crate) fn spread_within(mut requests: Vec<Request>) -> BTreeMap<String, f64>
             Some((name, moments(&logs).1?.sqrt()))
         })
         .collect()
+}
+
+/// Requests of a trial depend on each other: what their percentiles say of independent ones is
+/// taken so many times.
+const DEPENDENCE: f64 = 2.0;
+
+/// The same from percentiles alone, as if latencies were spread evenly about the median and its
+/// logarithm normally; the requests themselves would say less, so this is the larger. Empty if the
+/// percentiles are not known.
+pub(crate) fn spread_of(latency: &Durations) -> BTreeMap<String, f64> {
+    const Z95: f64 = 1.645;
+    let above =
+        |value: &Metric, below: f64| Some((value.value? / below).ln()).filter(|it| *it > 0.0);
+    let by_percentile =
+        latency.p50_ms.value.and_then(|p50| above(&latency.p95_ms, p50)).map(|it| it / Z95);
+    let by_deviation = latency.mean_ms.value.and_then(|mean| Some(latency.std_ms.value? / mean));
+    let deviation = by_percentile.into_iter().chain(by_deviation).reduce(f64::max);
+    let Some(deviation) = deviation.filter(|it| it.is_finite() && latency.n > 0) else {
+        return BTreeMap::new();
+    };
+    let one = DEPENDENCE * deviation / as_f64(latency.n).sqrt();
+    // How much less exact a percentile of normal samples is than their mean.
+    let figures = [
+        ("mean_ms", 1.0),
+        ("throughput_items_per_sec", 1.0),
+        ("requests_per_sec", 1.0),
+        ("p50_ms", 1.25),
+        ("p95_ms", 2.11),
+        ("p99_ms", 3.74),
+    ];
+    figures.into_iter().map(|(name, times)| (name.to_owned(), times * one)).collect()
 }
 
 #[cfg(test)]

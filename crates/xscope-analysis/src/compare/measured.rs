@@ -9,10 +9,9 @@ use xscope_trace::run::{RunManifest, RunStatus, Utc};
 use xscope_trace::stats::as_f64;
 use xscope_trace::{Nanos, Trace};
 
-use crate::compare::blocks::{Request, spread_within};
+use crate::compare::blocks::{Request, spread_of, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
 use crate::compare::place::Footprint;
-use crate::memory::hbm_peak;
 use crate::reports::analyze_report::AnalyzeReport;
 
 /// One file of results, or one run: what one start of a server did.
@@ -64,6 +63,8 @@ pub struct MeasuredPoint {
     /// Standard deviation of the figure's logarithm between stretches of a single trial: the least
     /// that can be said of its noise.
     pub within: BTreeMap<String, f64>,
+    /// Whether that is told from its requests one by one, and not from its percentiles.
+    pub has_rows: bool,
 }
 
 impl Measured {
@@ -124,7 +125,7 @@ impl Measured {
     pub fn add_trace(&mut self, trace: &Trace, report: &AnalyzeReport) {
         self.footprint = Footprint::of(trace, report);
         let allocated = report.allocators.iter().map(|row| as_f64(row.peak_bytes.0) / 1e6);
-        let peak = hbm_peak(trace, &report.memory).value.or(report.memory.peak.value);
+        let peak = report.memory.peak_hbm_mb.value;
         let peak = peak.or_else(|| allocated.reduce(f64::max));
         let is_known = self.points.iter().any(|point| point.figures.contains_key("peak_hbm_mb"));
         if let Some(first) = self.points.first().filter(|_| !is_known)
@@ -134,7 +135,7 @@ impl Measured {
                 point: WHOLE.to_owned(),
                 workload_hash: first.workload_hash.clone(),
                 invalid: first.invalid.clone(),
-                figures: BTreeMap::from([("peak_memory_mb".to_owned(), vec![peak])]),
+                figures: BTreeMap::from([("peak_hbm_mb".to_owned(), vec![peak])]),
                 ..MeasuredPoint::default()
             });
         }
@@ -151,6 +152,7 @@ impl Measured {
                 .collect();
             if single && !own.is_empty() {
                 point.within = spread_within(own);
+                point.has_rows = true;
             }
         }
     }
@@ -229,7 +231,8 @@ fn measured_point(point: &PointResult, workload_hash: &str) -> MeasuredPoint {
         is_judged: point.validity.status == Judgement::Valid,
         spoiled: spoiled.collect(),
         figures: figures(point),
-        within: BTreeMap::new(),
+        within: if point.trials.len() > 1 { BTreeMap::new() } else { spread_of(&point.latency) },
+        has_rows: false,
     }
 }
 
@@ -383,7 +386,7 @@ mod tests {
         let point = json!({"points": [{"batch_size": 2, "p50_ms": 4.0}]});
         let mut run = measured(&point);
         run.add_trace(&trace, &report);
-        assert_eq!(run.points[1].figures["peak_memory_mb"], [2.0 * 1.048576]);
+        assert_eq!(run.points[1].figures["peak_hbm_mb"], [2.0 * 1.048576]);
         let point = json!({"points": [{"batch_size": 2, "p50_ms": 4.0, "peak_hbm_mb":
             {"value": 3.0, "unit": "MB", "status": "degraded", "reason": "of snapshots"}}]});
         let mut run = measured(&point);

@@ -86,7 +86,7 @@ impl CompareReport {
 pub struct PointRow {
     /// The point's name.
     pub point: String,
-    /// Slower if any figure is, else faster if any is, else no difference if that is known of any.
+    /// Slower if any figure is, else faster if any is, else no difference if that is known of all.
     pub verdict: Verdict,
 }
 
@@ -376,6 +376,7 @@ fn figures_of<'a>(
                 starts: [starts_a.len(), starts_b.len()],
                 paired: options.paired && a_logs.len() == b_logs.len() && a_logs.len() > 1,
                 within: [within(a, metric), within(b, metric)],
+                has_rows: [a, b].iter().all(|side| side.iter().all(|(_, own)| own.has_rows)),
                 noise: b.first().and_then(|(_, own)| options.noise.of_figure(own, metric)),
                 a: a_logs,
                 b: b_logs,
@@ -444,12 +445,12 @@ fn rows(figures: &[ComparedFigure<'_>], rules: &Rules) -> Vec<ComparedRow> {
 }
 
 fn point_rows(points: &[String], rows: &[ComparedRow]) -> Vec<PointRow> {
-    use Verdict::{Faster, NoDifference, Slower};
+    use Verdict::{CannotTell, Faster, Slower};
     let verdict = |point: &str| {
         let of_point = || rows.iter().filter(|row| row.point == point);
         let has = |verdict: &Verdict| of_point().any(|row| row.verdict == *verdict);
         of_point().next()?;
-        Some([Slower, Faster, NoDifference].into_iter().find(has).unwrap_or(Verdict::CannotTell))
+        Some([Slower, Faster, CannotTell].into_iter().find(has).unwrap_or(Verdict::NoDifference))
     };
     points
         .iter()
@@ -500,6 +501,22 @@ fn findings(
             "all runs of one side came before all of the other: what drifted meanwhile (clocks, \
              heat, neighbours) looks like a difference; take turns, as xscope bench ab does"
                 .to_owned(),
+        );
+    }
+    let measured = |run: &Measured| -> Vec<BTreeMap<String, Vec<f64>>> {
+        run.points.iter().map(|point| point.figures.clone()).collect()
+    };
+    let is_of_a = |run: &&Measured| {
+        !run.points.is_empty() && a.iter().any(|of_a| measured(of_a) == measured(run))
+    };
+    if let Some(run) = b.iter().find(is_of_a) {
+        warn(
+            Code::CompareSameRun,
+            format!(
+                "{} of B is also one of the runs of A: a run is compared with itself, and no \
+                 difference is no finding",
+                run.label
+            ),
         );
     }
     if options.paired && rows.iter().any(|row| !row.paired) {

@@ -1,5 +1,7 @@
 //! The verdict on one figure of one point.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use xscope_trace::Metric;
 
@@ -74,6 +76,8 @@ pub(crate) struct ComparedFigure<'a> {
     pub paired: bool,
     /// Standard deviations within the single trials, if they are single.
     pub within: [Option<f64>; 2],
+    /// Whether these are told from requests one by one.
+    pub has_rows: bool,
     pub noise: Option<Noise>,
 }
 
@@ -137,26 +141,31 @@ pub(crate) struct Judged {
     pub evidence: Evidence,
     /// Of a difference; for advice.
     spread: Spread,
-    degraded: Option<&'static str>,
+    degraded: Option<Cow<'static, str>>,
 }
 
 /// The most cautious answer of the methods that apply: Student's t, the bootstrap, and the noise
-/// of A/A runs; without any, what the rule assumes of it.
+/// of A/A runs; without any that says something, what the rule assumes of it.
 pub(crate) fn judge(figure: &ComparedFigure<'_>, alpha: f64, how: Resampling) -> Judged {
     let ComparedFigure { a, b, .. } = figure;
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| b - a).collect();
-    let (estimate, own) = if figure.paired { paired(&differences) } else { unpaired(a, b) };
+    let (estimate, few) = if figure.paired { paired(&differences) } else { unpaired(a, b) };
+    let own = few.filter(|_| samples_missing(figure) == 0);
     // Pairs share their minute; how much minutes differ is no noise of theirs. A/A runs are starts:
     // more trials of one start do not make it smaller.
-    let known = figure.noise.filter(|_| !figure.paired);
-    let known = known.and_then(|noise| noise.spread(figure.starts));
+    let noise = figure.noise.filter(|_| !figure.paired);
+    let known = noise.and_then(|noise| between_starts(figure, noise));
     let (spread, degraded) = match (own, known) {
-        (Some(own), _) => (own, one_start(figure)),
-        (None, Some(known)) => (wider(known, floor(figure)), None),
+        (Some(own), _) => (own, few_runs(figure).or_else(|| one_start(figure))),
+        (None, Some(known)) => {
+            let seen = few.map_or(0.0, |few| few.standard_error).max(floor(figure));
+            (wider(known, seen), few_runs(figure))
+        }
         (None, None) => {
-            let assumed = figure.rule.assumed_noise * 2.0_f64.sqrt();
-            let standard_error = assumed.hypot(floor(figure));
-            (Spread { standard_error, freedom: KNOWN_FREEDOM }, Some(SINGLE))
+            let assumed = assumed(figure, [a.len(), b.len()]).hypot(floor(figure));
+            let spread = Spread { standard_error: assumed, freedom: KNOWN_FREEDOM };
+            let seen = few.map_or(0.0, |few| few.standard_error);
+            (wider(spread, seen), Some(why_assumed(figure)))
         }
     };
     let mut evidence = Evidence::of(estimate, spread, alpha);
@@ -181,13 +190,73 @@ pub(crate) fn judge(figure: &ComparedFigure<'_>, alpha: f64, how: Resampling) ->
 /// Of a deviation that is taken at its word.
 const KNOWN_FREEDOM: f64 = 1000.0;
 
+/// With fewer degrees of freedom a deviation says next to nothing: at 99 % two samples are taken 64
+/// times, five six times.
+const FEWEST_FREEDOM: f64 = 3.0;
+
+/// How many more samples give that.
+fn samples_missing(figure: &ComparedFigure<'_>) -> usize {
+    match figure.paired {
+        true => 4_usize.saturating_sub(figure.a.len()),
+        false => 5_usize.saturating_sub(figure.a.len() + figure.b.len()),
+    }
+}
+
+/// The standard error of a difference of so many samples by what the rule assumes.
+fn assumed(figure: &ComparedFigure<'_>, [a, b]: [usize; 2]) -> f64 {
+    let share = |samples: usize| 1.0 / as_f64(samples.max(1) as u64);
+    figure.rule.assumed_noise * (share(a) + share(b)).sqrt()
+}
+
+/// How much starts differ by A/A runs; if these are few, by what the rule assumes or more.
+fn between_starts(figure: &ComparedFigure<'_>, noise: Noise) -> Option<Spread> {
+    let known = noise.spread(figure.starts)?;
+    if noise.freedom >= FEWEST_FREEDOM {
+        return Some(known);
+    }
+    let least = assumed(figure, figure.starts);
+    Some(wider(Spread { freedom: KNOWN_FREEDOM, ..known }, least))
+}
+
+/// Why A/A runs are not taken at their word.
+fn few_runs(figure: &ComparedFigure<'_>) -> Option<Cow<'static, str>> {
+    let noise = figure.noise.filter(|noise| !figure.paired && noise.freedom < FEWEST_FREEDOM)?;
+    Some(
+        format!(
+            "so few A/A runs say too little of how much runs differ, so the interval assumes it: \
+             save {:.0} more",
+            (FEWEST_FREEDOM - noise.freedom).ceil()
+        )
+        .into(),
+    )
+}
+
 const SINGLE: &str = "one trial a side and no stored A/A noise: the interval assumes how much \
                       trials differ";
+const SINGLE_WITHOUT_ROWS: &str = "one trial a side, no stored A/A noise and no requests.jsonl: \
+                                   the interval assumes how much trials differ, and is wider for \
+                                   what the percentiles leave open; compare the run directories";
+
+/// Why the interval is of what the rule assumes.
+fn why_assumed(figure: &ComparedFigure<'_>) -> Cow<'static, str> {
+    let (a, b) = (figure.a.len(), figure.b.len());
+    match (figure.sample, figure.has_rows) {
+        (SampleUnit::Single, true) => SINGLE.into(),
+        (SampleUnit::Single, false) => SINGLE_WITHOUT_ROWS.into(),
+        _ => format!(
+            "{a} and {b} samples say too little of how much they differ, so the interval assumes \
+             it: save {} more",
+            samples_missing(figure)
+        )
+        .into(),
+    }
+}
+
 const ONE_START: &str = "one start of the server a side: how much starts differ is not in the \
                          interval";
 
-fn one_start(figure: &ComparedFigure<'_>) -> Option<&'static str> {
-    (figure.sample == SampleUnit::Trial && figure.noise.is_none()).then_some(ONE_START)
+fn one_start(figure: &ComparedFigure<'_>) -> Option<Cow<'static, str>> {
+    (figure.sample == SampleUnit::Trial && figure.noise.is_none()).then_some(ONE_START.into())
 }
 
 /// What the single trials themselves say of a difference.
@@ -229,8 +298,8 @@ pub(crate) fn row(
         better: rule.better,
         a: value(&figure.a),
         b: value(&figure.b),
-        change_percent: match judged.degraded {
-            Some(why) => Metric::degraded(change, "%", why),
+        change_percent: match &judged.degraded {
+            Some(why) => Metric::degraded(change, "%", why.clone()),
             None => Metric::valid(change, "%"),
         },
         low_percent: percent(evidence.low),
@@ -332,6 +401,7 @@ mod tests {
             starts: [a.len(), b.len()],
             paired: false,
             within: [None; 2],
+            has_rows: true,
             noise: None,
         }
     }
@@ -391,6 +461,28 @@ mod tests {
         let row = decide(&single);
         assert_eq!((row.verdict, row.change_percent.reason), (Verdict::Slower, None));
         assert!((row.noise_percent.unwrap() - 1.005).abs() < 0.01);
+    }
+
+    #[test]
+    fn few_runs_fall_back_on_what_is_assumed() {
+        let rules = Rules::default();
+        for b in [&[104.0][..], &[104.0, 103.0]] {
+            let mut figure = figure(&rules, "p50_ms", &[100.0, 103.0], b);
+            for noise in [None, Some(Noise { squares: 0.0005, freedom: 1.0 })] {
+                figure.noise = noise;
+                let row = decide(&figure);
+                assert_eq!(row.verdict, Verdict::CannotTell);
+                assert!(row.high_percent < 15.0, "{row:?}");
+                let more = if noise.is_some() || b.len() == 1 { 2 } else { 1 };
+                let reason = row.change_percent.reason.unwrap();
+                assert!(reason.contains(&format!("save {more} more")), "{reason}");
+            }
+        }
+        let apart = figure(&rules, "p50_ms", &[100.0, 200.0], &[150.0]);
+        assert!(
+            decide(&apart).high_percent > 100.0,
+            "what was seen to differ more is not assumed less"
+        );
     }
 
     #[test]

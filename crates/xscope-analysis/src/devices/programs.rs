@@ -12,7 +12,7 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Program, ProgramId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Metric, Picos, Trace};
 
 /// A program that ran just before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,7 +42,7 @@ pub struct ProgramRow {
     /// The median.
     pub p50_us: f64,
     /// 99 % are not longer (nearest rank).
-    pub p99_us: f64,
+    pub p99_us: Metric,
     /// `prefill`, `decode`, `sampler` or `train` if its name or its inputs say so, else `unknown`.
     pub stage: &'static str,
     /// For a sampler: the stage of the passes that it follows, if it is the same for all.
@@ -138,7 +138,7 @@ pub(crate) fn programs(trace: &Trace, executions: &[Execution]) -> Vec<ProgramRo
             total_us: total.as_micros(),
             mean_us: mean_micros(total, count),
             p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
-            p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
+            p99_us: Percentile::P99.micros(&times),
             stage: runs[0].stage.name(),
             part_of: stages
                 .first()

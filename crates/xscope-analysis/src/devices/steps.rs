@@ -16,7 +16,7 @@ use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceId, MetaId, SourceId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, mean_micros, sum};
 use xscope_trace::strings::StrId;
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Metric, Picos, Trace};
 
 use crate::devices::busy;
 use crate::devices::programs::{Execution, ProgramStage, executions, stage_by_name};
@@ -58,7 +58,7 @@ pub struct StepGroup {
     /// The median.
     pub p50_us: f64,
     /// 99 % are not longer (nearest rank).
-    pub p99_us: f64,
+    pub p99_us: Metric,
     /// The longest.
     pub max_us: f64,
     /// Share of the steps' time in which their devices were busy.
@@ -153,8 +153,9 @@ fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<St
     if !annotated.is_empty() {
         return ("annotation", annotated);
     }
-    let listed = device_lines(trace);
+    let mut listed = device_lines(trace);
     if !listed.is_empty() {
+        listed.iter_mut().for_each(|step| tell_stage(step, executions));
         return ("device_line", listed);
     }
     let by_stage = passes(trace, executions, |run| run.stage.is_pass());
@@ -175,12 +176,7 @@ fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<St
 fn annotations<'t>(trace: &'t Trace, executions: &[Execution]) -> Vec<Step<'t>> {
     let mut found = of_all_hosts([numbered(trace), staged(trace)].concat());
     for step in &mut found {
-        let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
-        let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
-        match longest.map(|run| run.stage) {
-            None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {}
-            Some(stage) => step.stage = stage,
-        }
+        tell_stage(step, executions);
     }
     found
 }
@@ -201,6 +197,16 @@ pub(super) fn numbered_metas(trace: &Trace) -> FxHashSet<MetaId> {
         }
     }
     found
+}
+
+/// Gives a step the stage of what ran longest in it, if that is known.
+fn tell_stage(step: &mut Step<'_>, executions: &[Execution]) {
+    let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
+    let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
+    match longest.map(|run| run.stage) {
+        None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {}
+        Some(stage) => step.stage = stage,
+    }
 }
 
 /// The slices of host threads.
@@ -395,7 +401,7 @@ fn groups(steps: &[StepRow]) -> Vec<StepGroup> {
             mean_us: mean_micros(total, count),
             min_us: times.first().map_or(0.0, |time| time.as_micros()),
             p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
-            p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
+            p99_us: Percentile::P99.micros(&times),
             max_us: times.last().map_or(0.0, |time| time.as_micros()),
             busy_share: if total > Picos::ZERO { busy / total.as_micros() } else { 0.0 },
         }

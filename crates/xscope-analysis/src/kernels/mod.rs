@@ -175,7 +175,7 @@ fn kernel_row(
         mean_us: mean_micros(group.total, count),
         min_us: group.min.as_micros(),
         p50_us: group.p50.as_micros(),
-        p99_us: group.p99.as_micros(),
+        p99_us: Percentile::P99.judged(group.p99.as_micros(), count, "us"),
         max_us: group.max.as_micros(),
         stddev_us: group.stddev_us,
         roofline: match is_async_half(trace, meta) {

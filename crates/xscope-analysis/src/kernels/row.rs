@@ -34,7 +34,7 @@ pub struct KernelRow {
     /// The median.
     pub p50_us: f64,
     /// 99 % are not longer (nearest rank).
-    pub p99_us: f64,
+    pub p99_us: Metric,
     /// The longest.
     pub max_us: f64,
     /// Standard deviation of the durations of its executions.

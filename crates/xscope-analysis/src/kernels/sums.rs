@@ -61,8 +61,8 @@ pub struct KernelGroup<'a> {
     pub share: f64,
     /// Mean of an execution.
     pub mean_us: f64,
-    /// Largest p99 of its rows.
-    pub p99_us: f64,
+    /// Largest p99 of its rows, if each has enough executions for one.
+    pub p99_us: Metric,
     /// Mean cost of an execution, if every row has one.
     pub flops: Option<f64>,
     pub bytes: Option<f64>,
@@ -128,7 +128,7 @@ fn group<'a>(
         self_us: self_time.as_micros(),
         share: share(self_time, whole),
         mean_us: mean_micros(sum(rows.iter().map(|row| row.total)), count),
-        p99_us: extreme(|row| row.p99_us, f64::max),
+        p99_us: largest(rows.iter().map(|row| &row.p99_us)),
         flops: mean(|row| &row.flops),
         bytes: mean(|row| &row.bytes),
         flops_per_sec: rate(|roofline| &roofline.flops_per_sec),
@@ -138,6 +138,13 @@ fn group<'a>(
         max_us: extreme(|row| row.max_us, f64::max),
         costliest,
     }
+}
+
+/// The largest of several; none if one is not known.
+fn largest<'a>(figures: impl Iterator<Item = &'a Metric> + Clone) -> Metric {
+    let unknown = figures.clone().find(|figure| figure.value.is_none());
+    let known = || figures.max_by(|a, b| a.value.unwrap_or(0.0).total_cmp(&b.value.unwrap_or(0.0)));
+    unknown.or_else(known).cloned().unwrap_or_default()
 }
 
 /// The mean of what several rows have, by their self time, as doubtful as the most doubtful of them; none if

@@ -10,7 +10,7 @@ use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, deviation_micros, mean_micros, sum};
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Metric, Picos, Trace};
 
 /// The version of [`TasksReport`] as JSON.
 pub const SCHEMA: &str = "xscope/iterations/1";
@@ -44,7 +44,7 @@ pub struct TaskRow {
     /// The median.
     pub p50_us: f64,
     /// 99 % are not longer (nearest rank).
-    pub p99_us: f64,
+    pub p99_us: Metric,
     /// The longest.
     pub max_us: f64,
     /// Standard deviation.
@@ -116,7 +116,7 @@ fn row(name: &str, side: &'static str, place: String, mut runs: Vec<(Picos, Pico
         mean_us: mean_micros(sum(&times), count),
         min_us: times.first().map_or(0.0, |time| time.as_micros()),
         p50_us: Percentile::P50.of(&times).unwrap_or_default().as_micros(),
-        p99_us: Percentile::P99.of(&times).unwrap_or_default().as_micros(),
+        p99_us: Percentile::P99.micros(&times),
         max_us: times.last().map_or(0.0, |time| time.as_micros()),
         stddev_us: deviation_micros(&times),
         iterations_us,

@@ -66,12 +66,31 @@ pub struct ScopeRow {
     pub activations_mb: f64,
 }
 
+/// What was live at the moment at which most was.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PeakMoment {
+    /// From the start of the trace.
+    pub at_us: f64,
+    /// By owner, in MB.
+    pub owners_mb: BTreeMap<String, f64>,
+    /// Activations by the layer or component of one that made them, in MB: what is freed is taken to
+    /// be what was made last.
+    pub activations_mb_by_scope: BTreeMap<String, f64>,
+}
+
 /// The memory section of a report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryReport {
     /// The largest sum over all owners at one moment.
     pub peak: Metric,
+    /// The most device memory that was in use: what devices count themselves, else what their server
+    /// does.
+    pub peak_hbm_mb: Metric,
+    /// What was live when the sum over all owners was largest; absent if no operation says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_moment: Option<PeakMoment>,
     /// Owners by peak, largest first.
     pub owners: Vec<OwnerRow>,
     /// Layers and components, by peak, largest first.
@@ -93,6 +112,8 @@ impl MemoryReport {
 
 const BYTES_PER_MB: f64 = 1e6;
 
+const ON_CPU: &str = "the device is a CPU: what the server counted of its own memory";
+
 /// Around the owner in the name of a counter of live bytes.
 pub(crate) const LIVE_PREFIX: &str = "memory_";
 pub(crate) const LIVE_SUFFIX: &str = "_live_bytes";
@@ -110,7 +131,7 @@ pub(crate) fn memory(
     allocations: &[AllocationRow],
 ) -> MemoryReport {
     let owners = owners(trace);
-    let scopes = scopes(trace);
+    let (scopes, peak_moment) = scopes(trace);
     let at_once = scopes.iter().map(|scope| scope.peak_mb).reduce(f64::max);
     let bound: f64 = owners.iter().map(|owner| owner.peak_mb).sum();
     let peak = match (at_once, owners.is_empty()) {
@@ -125,7 +146,9 @@ pub(crate) fn memory(
     let programs = planned(trace, executions);
     let most = programs.first().map(|row| as_f64(row.total_bytes.0) / BYTES_PER_MB);
     MemoryReport {
+        peak_hbm_mb: hbm_peak(trace, &peak),
         peak,
+        peak_moment,
         owners,
         scopes,
         planned_peak: Metric::known(
@@ -139,8 +162,8 @@ pub(crate) fn memory(
     }
 }
 
-/// The most device memory that was in use.
-pub(crate) fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
+/// The most device memory that was in use; `counted` is what the server says of its own.
+fn hbm_peak(trace: &Trace, counted: &Metric) -> Metric {
     use xscope_trace::model::{DeviceKind, MemoryReport as ReportedMemory};
     const MIB: f64 = 1_048_576.0;
     let reports = &trace.memory_reports;
@@ -156,9 +179,9 @@ pub(crate) fn hbm_peak(trace: &Trace, memory: &MemoryReport) -> Metric {
         return Metric::degraded(live, "MB", reason);
     }
     let on_cpu = trace.devices.iter().all(|device| device.kind == DeviceKind::Cpu);
-    match on_cpu && !trace.devices.is_empty() {
-        true => Metric::unavailable("MB", "the device is a CPU; see memory for its peak"),
-        false => memory.peak.clone(),
+    match counted.value.filter(|_| on_cpu && !trace.devices.is_empty()) {
+        Some(peak) => Metric::degraded(peak, "MB", ON_CPU),
+        None => counted.clone(),
     }
 }
 
@@ -207,16 +230,18 @@ fn largest(counter: &Counter) -> f64 {
     counter.value.iter().copied().fold(0.0, f64::max)
 }
 
-fn scopes(trace: &Trace) -> Vec<ScopeRow> {
+fn scopes(trace: &Trace) -> (Vec<ScopeRow>, Option<PeakMoment>) {
     let mut peaks: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    let mut most: Option<(f64, &Track, usize)> = None;
     let tracks = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     for track in tracks.filter(|track| live_bytes(trace, track, 0).is_some()) {
         for row in 0..track.slices.len() {
             let Some((all, activations)) = live_bytes(trace, track, row) else { continue };
-            let mut path = scope_path(trace.strings.get(trace.scope_of(track.slices.meta[row])));
-            path.truncate(SCOPE_DEPTH);
-            let peak = peaks.entry(path.join("/")).or_default();
+            let peak = peaks.entry(shallow_scope(trace, track, row)).or_default();
             *peak = (peak.0.max(all), peak.1.max(activations));
+            if most.is_none_or(|(most, ..)| all > most) {
+                most = Some((all, track, row));
+            }
         }
     }
     let mut rows: Vec<ScopeRow> = peaks
@@ -228,21 +253,96 @@ fn scopes(trace: &Trace) -> Vec<ScopeRow> {
         })
         .collect();
     rows.sort_by(|a, b| b.peak_mb.total_cmp(&a.peak_mb).then_with(|| a.scope.cmp(&b.scope)));
-    rows
+    (rows, most.map(|(_, track, row)| peak_moment(trace, track, row)))
+}
+
+/// The layer, or component of one, that an operation is in.
+fn shallow_scope(trace: &Trace, track: &Track, row: usize) -> String {
+    let mut path = scope_path(trace.strings.get(trace.scope_of(track.slices.meta[row])));
+    path.truncate(SCOPE_DEPTH);
+    path.join("/")
+}
+
+/// What was live when the operation in `peak` ended.
+fn peak_moment(trace: &Trace, track: &Track, peak: usize) -> PeakMoment {
+    let activations = (0..=peak).filter_map(|row| {
+        Some((shallow_scope(trace, track, row), live_bytes(trace, track, row)?.1))
+    });
+    let mb = |(name, bytes): (String, f64)| (name, bytes / BYTES_PER_MB);
+    PeakMoment {
+        at_us: (track.slices.end(peak) - trace.start()).as_micros(),
+        owners_mb: live_owners(trace, track, peak).into_iter().map(mb).collect(),
+        activations_mb_by_scope: alive_by_scope(activations).into_iter().map(mb).collect(),
+    }
+}
+
+/// What is live after the last of some operations, by the scope that made it, from what was live
+/// after each of them: what is freed is taken to be what was made last.
+fn alive_by_scope(operations: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
+    let mut made: Vec<(String, f64)> = Vec::new();
+    let mut before = 0.0;
+    for (scope, live) in operations {
+        let mut freed = before - live;
+        before = live;
+        while freed > 0.0
+            && let Some((_, bytes)) = made.last_mut()
+        {
+            let part = freed.min(*bytes);
+            *bytes -= part;
+            freed -= part;
+            if *bytes <= 0.0 {
+                made.pop();
+            }
+        }
+        if freed < 0.0 {
+            made.push((scope, -freed));
+        }
+    }
+    let mut sums = BTreeMap::new();
+    for (scope, bytes) in made {
+        *sums.entry(scope).or_default() += bytes;
+    }
+    sums
 }
 
 /// Live bytes of all owners, and of activations, that the operation in `row` carries.
 pub(crate) fn live_bytes(trace: &Trace, track: &Track, row: usize) -> Option<(f64, f64)> {
-    let mut found = None;
-    for (key, value) in track.slices.args.get(row, &trace.strings) {
-        let owner = key.strip_prefix("live_").and_then(|key| key.strip_suffix("_bytes"));
-        if let Some((owner, bytes)) = owner.zip(value.as_f64()) {
-            let (all, activations) = found.get_or_insert((0.0, 0.0));
-            *all += bytes;
-            if owner == "activations" {
-                *activations += bytes;
-            }
+    let owners = live_owners(trace, track, row);
+    let all = owners.iter().map(|(_, bytes)| bytes).sum();
+    let activations = owners.iter().filter(|(owner, _)| owner == "activations");
+    (!owners.is_empty()).then(|| (all, activations.map(|(_, bytes)| bytes).sum()))
+}
+
+/// The same by owner.
+fn live_owners(trace: &Trace, track: &Track, row: usize) -> Vec<(String, f64)> {
+    let args = track.slices.args.get(row, &trace.strings).into_iter();
+    let owner = |key: &str| Some(key.strip_prefix("live_")?.strip_suffix("_bytes")?.to_owned());
+    args.filter_map(|(key, value)| Some((owner(key)?, value.as_f64()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alive_by_scope;
+
+    #[test]
+    fn what_is_alive_at_one_moment_adds_up() {
+        let operations = [
+            ("embed", 10.0),
+            ("layer_0/attention", 30.0),
+            ("layer_0/mlp", 50.0),
+            ("layer_0/mlp", 12.0),
+            ("layer_1/attention", 40.0),
+        ];
+        for shown in 1..=operations.len() {
+            let rows = operations.iter().take(shown);
+            let alive = alive_by_scope(rows.map(|&(scope, live)| (scope.to_owned(), live)));
+            let sum: f64 = alive.values().sum();
+            assert!((sum - operations[shown - 1].1).abs() < 1e-9, "{alive:?}");
         }
+        let alive =
+            alive_by_scope(operations.iter().map(|&(scope, live)| (scope.to_owned(), live)));
+        let expected = [("embed", 10.0), ("layer_0/attention", 2.0), ("layer_1/attention", 28.0)];
+        let found: Vec<_> = alive.iter().map(|(scope, &bytes)| (scope.as_str(), bytes)).collect();
+        assert_eq!(found, expected);
     }
-    found
 }

@@ -63,6 +63,7 @@ fn visit(report: &mut AnalyzeReport, figures: Figures, change: &mut dyn FnMut(&m
     }
     if figures == Figures::Memory {
         change(&mut report.memory.peak);
+        change(&mut report.memory.peak_hbm_mb);
     }
     if let Some(requests) = &mut report.requests {
         visit_requests(requests, figures, change);

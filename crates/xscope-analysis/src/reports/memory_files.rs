@@ -15,8 +15,8 @@ use crate::reports::analyze_report::AnalyzeReport;
 const MIB: f64 = 1_048_576.0;
 const MB: f64 = 1e6;
 
-/// The reports: those that were read, one of what was counted by owner, one for each layer that was
-/// counted, and one for each program and each layer of it, as planned.
+/// The reports: those that were read, one of what each owner and one of what each layer had when most
+/// was live, and one for each program and each layer of it, as planned.
 pub fn memory_files(report: &AnalyzeReport) -> Vec<Report> {
     let mut files: Vec<Report> = report
         .reported_memory
@@ -32,15 +32,22 @@ pub fn memory_files(report: &AnalyzeReport) -> Vec<Report> {
         .collect();
     let memory = &report.memory;
     let sized = |mb: f64| Tensor { memory_mb: mb * MB / MIB, ..Tensor::default() };
-    if !memory.owners.is_empty() {
-        let owners = memory.owners.iter().map(|row| (row.owner.clone(), sized(row.peak_mb)));
-        files.push(Report::of("owners", None, "peak", owners.collect()));
-    }
     let mut layers: BTreeMap<i64, BTreeMap<String, Tensor>> = BTreeMap::new();
-    for row in &memory.scopes {
-        if let Some(layer) = layer_number(&row.scope) {
-            layers.entry(layer).or_default().insert(row.scope.clone(), sized(row.activations_mb));
+    match &memory.peak_moment {
+        Some(moment) => {
+            let owners = moment.owners_mb.iter().map(|(owner, &mb)| (owner.clone(), sized(mb)));
+            files.push(Report::of("owners", None, "peak", owners.collect()));
+            for (scope, &mb) in &moment.activations_mb_by_scope {
+                if let Some(layer) = layer_number(scope) {
+                    layers.entry(layer).or_default().insert(scope.clone(), sized(mb));
+                }
+            }
         }
+        // Their peaks were at other moments and are not added up.
+        None => files.extend(memory.owners.iter().map(|row| {
+            let owner = BTreeMap::from([(row.owner.clone(), sized(row.peak_mb))]);
+            Report::of(&format!("owner_{}", row.owner), None, "peak", owner)
+        })),
     }
     let of_layer = |(layer, tensors)| Report::of("activations", Some(layer), "peak", tensors);
     files.extend(layers.into_iter().map(of_layer));

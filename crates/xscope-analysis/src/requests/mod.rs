@@ -84,7 +84,7 @@ pub(crate) fn request_report(
     let measured: Vec<&RequestView> =
         views.iter().filter(|view| view.is_measured && view.ok).collect();
     let shares = shares_by_request(&batches);
-    let describe = |view: &&RequestView| profiled(trace, view, &batches, &shares, memory);
+    let describe = |view: &&RequestView| profiled(view, &batches, &shares, memory);
     let findings = findings(&Facts {
         trace,
         join: &join,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use xscope_trace::model::SpanKey;
 use xscope_trace::stats::{as_f64, millis};
-use xscope_trace::{Metric, Picos, Trace};
+use xscope_trace::{Metric, Picos};
 
-use crate::memory::{MemoryReport, hbm_peak};
+use crate::memory::MemoryReport;
 use crate::requests::batches::BatchView;
 use crate::requests::view::RequestView;
 use xscope_trace::stage::{Stage, StageName};
@@ -74,7 +74,6 @@ pub(crate) fn shares_by_request(batches: &[BatchView]) -> BTreeMap<SpanKey, Pico
 }
 
 pub(crate) fn profiled(
-    trace: &Trace,
     view: &RequestView,
     batches: &[BatchView],
     shares: &BTreeMap<SpanKey, Picos>,
@@ -111,7 +110,7 @@ pub(crate) fn profiled(
             "ms",
             "no device work could be joined to the request, or its batches' tokens are not known",
         ),
-        peak_hbm_mb: hbm_peak(trace, memory),
+        peak_hbm_mb: memory.peak_hbm_mb.clone(),
         activation_memory_mb: Metric::known(
             memory.owner_peak("activations"),
             "MB",

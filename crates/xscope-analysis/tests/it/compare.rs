@@ -16,6 +16,7 @@ use xscope_analysis::compare::verdict::{Gate, Verdict};
 use xscope_analysis::compare::{CompareReport, Options, compare};
 use xscope_trace::Metric;
 use xscope_trace::Nanos;
+use xscope_trace::quality::Code;
 use xscope_trace::results::Better;
 use xscope_trace::results::{BenchConfig, Durations, Metadata, PointResult, Results, Trial};
 use xscope_trace::stats::Random;
@@ -376,4 +377,30 @@ fn looking_again_and_again_keeps_the_error_rate() {
         }
         assert!(share < 0.05 || pairs / 100 < 16, "large differences take few pairs: {pairs}");
     }
+}
+
+#[test]
+fn files_are_no_surer_than_the_runs_that_they_are_of() {
+    let Some(folder) = xscope_testing::cases().map(|cases| cases.join("real_server")) else {
+        return;
+    };
+    let side = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        vec![Measured::of_results(name, &results_from_json(&bytes).unwrap())]
+    };
+    let (a, b) = (side("same_a.json"), side("same_b.json"));
+    let report = compare(&a, &b, &Options::default()).unwrap();
+    for row in report.rows.iter().filter(|row| !row.metric.ends_with("_mb")) {
+        assert_eq!(row.verdict, Verdict::CannotTell, "{row:?}");
+        let reason = row.change_percent.reason.as_deref().unwrap();
+        assert!(reason.contains("no requests.jsonl"), "{reason}");
+    }
+    let wholes: Vec<_> = report.points.iter().map(|point| point.verdict).collect();
+    assert_eq!(wholes, [Verdict::CannotTell; 2], "one figure that is the same is not the point");
+    let is_remarked = |report: &CompareReport| {
+        report.findings.iter().any(|finding| finding.code == Code::CompareSameRun)
+    };
+    assert!(!is_remarked(&report));
+    let again = compare(&[a.clone(), b].concat(), &a, &Options::default()).unwrap();
+    assert!(is_remarked(&again), "{:?}", again.findings);
 }

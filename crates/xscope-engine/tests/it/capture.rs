@@ -102,7 +102,7 @@ fn a_capture_leaves_a_trace_that_tensorboard_finds() {
     assert!(trace.findings.is_empty(), "{:?}", trace.findings);
     assert_eq!(names(&trace, TrackKind::Steps, "Steps"), ["2", "3"]);
     let modules = names(&trace, TrackKind::Modules, "XLA Modules");
-    assert_eq!(modules, ["forward_qwen3(1)", "forward_qwen3(2)"]);
+    assert_eq!(modules, ["prefill_qwen3(1)", "prefill_qwen3(2)"]);
     let scopes = names(&trace, TrackKind::Derived, "Framework Name Scope");
     assert!(scopes.iter().any(|name| name == "layer_1"), "{scopes:?}");
     let ops = names(&trace, TrackKind::Ops, "XLA Ops");

@@ -123,6 +123,9 @@ codes! {
     CompareOrder = "compare.order", Warning, [],
         "all runs of one side came before all of the other: drift looks like a difference",
         "take turns, as `xscope bench ab` does";
+    CompareSameRun = "compare.same_run", Warning, [],
+        "a run of B is also one of the runs of A",
+        "compare with runs of before the change only";
     CompareUnpaired = "compare.unpaired", Warning, [],
         "figures have different numbers of samples on the sides and were compared without pairs",
         "measure both sides as often";

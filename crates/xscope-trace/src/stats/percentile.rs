@@ -85,12 +85,21 @@ impl Percentile {
 
     /// It of sorted samples in milliseconds; unavailable if they are too few.
     pub fn metric<T: Sample>(self, sorted: &[T]) -> Metric {
-        match self.given(sorted) {
-            Some(value) => Metric::valid(value.as_millis(), "ms"),
-            None => {
-                let refusal = self.refusal(sorted.len() as u64);
-                Metric::unavailable("ms", refusal.unwrap_or_default())
-            }
+        let millis = self.of(sorted).map_or(0.0, T::as_millis);
+        self.judged(millis, sorted.len() as u64, "ms")
+    }
+
+    /// It of sorted samples in microseconds; unavailable if they are too few.
+    pub fn micros(self, sorted: &[Picos]) -> Metric {
+        let micros = self.of(sorted).unwrap_or_default().as_micros();
+        self.judged(micros, sorted.len() as u64, "us")
+    }
+
+    /// A value of it of so many samples; unavailable if they are too few.
+    pub fn judged(self, value: f64, count: u64, unit: &'static str) -> Metric {
+        match self.refusal(count) {
+            None => Metric::valid(value, unit),
+            Some(refusal) => Metric::unavailable(unit, refusal),
         }
     }
 }

@@ -12,6 +12,7 @@ use xscope_trace::results::Better;
 use crate::colour::{Text, Tone};
 use crate::findings::quality_text;
 use crate::grid::{Cell, Column, Grid, Style, row};
+use crate::sections::cut::titled;
 use crate::text::{duration, shorten};
 
 /// How many differences of the environment are shown.
@@ -71,8 +72,9 @@ const VERDICTS: [(&str, &str); 6] = [
     ("more memory", "MORE MEMORY"),
     ("faster", "FASTER"),
     ("less memory", "LESS MEMORY"),
-    ("no difference", "SAME"),
+    // Of a point of which one figure cannot be told it is not known whether it is the same.
     ("cannot tell", "cannot tell"),
+    ("no difference", "SAME"),
 ];
 
 /// One of [`VERDICTS`]: memory is not slower, it is more.
@@ -283,33 +285,26 @@ fn place_columns(names: &[&'static str]) -> Vec<Column> {
 }
 
 fn stages(places: &Places) -> Grid {
-    let rows = places
-        .stages
-        .iter()
-        .filter(|stage| (1e3 * stage.change_ms).abs() >= LEAST_US)
-        .take(PLACES)
-        .map(|stage| {
-            let us = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
-            let [a, b] = us;
-            row![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
-        });
-    Grid::new("Where: stages of a request (mean)", place_columns(&["stage"]), rows)
+    let rows = places.stages.iter().filter(|stage| (1e3 * stage.change_ms).abs() >= LEAST_US);
+    let rows = rows.map(|stage| {
+        let [a, b] = [stage.a_ms, stage.b_ms].map(|ms| duration(1e3 * ms));
+        row![stage.stage.clone(), a, b, change(1e3 * stage.change_ms)]
+    });
+    first_places("Where: stages of a request (mean)", &["stage"], rows)
 }
 
 fn layers(places: &Places) -> Grid {
-    let rows =
-        places.layers.iter().filter(|layer| layer.change_us.abs() >= LEAST_US).take(PLACES).map(
-            |layer| {
-                let [a, b] = [layer.a_us, layer.b_us].map(duration);
-                row![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
-            },
-        );
-    Grid::new("Where: layers (device time of a unit)", place_columns(&["scope"]), rows)
+    let rows = places.layers.iter().filter(|layer| layer.change_us.abs() >= LEAST_US);
+    let rows = rows.map(|layer| {
+        let [a, b] = [layer.a_us, layer.b_us].map(duration);
+        row![shorten(&layer.scope, 60), a, b, change(layer.change_us)]
+    });
+    first_places("Where: layers (device time of a unit)", &["scope"], rows)
 }
 
 fn kernels(places: &Places) -> Grid {
     let rows = places.kernels.iter().filter(|kernel| kernel.kind != PlaceKind::Same);
-    let rows = rows.take(PLACES).map(|kernel| {
+    let rows = rows.map(|kernel| {
         let [a, b] = [kernel.a_us, kernel.b_us].map(duration);
         row![
             shorten(&kernel.scope, 48),
@@ -320,11 +315,20 @@ fn kernels(places: &Places) -> Grid {
             change(kernel.change_us),
         ]
     });
-    Grid::new(
-        "Where: kernels by scope and opcode (device time of a unit)",
-        place_columns(&["scope", "opcode", "what"]),
-        rows,
-    )
+    let title = "Where: kernels by scope and opcode (device time of a unit)";
+    first_places(title, &["scope", "opcode", "what"], rows)
+}
+
+/// The first of some places; the title says how many there are.
+fn first_places(
+    title: &str,
+    names: &[&'static str],
+    rows: impl Iterator<Item = Vec<Cell>>,
+) -> Grid {
+    let mut rows: Vec<Vec<Cell>> = rows.collect();
+    let title = titled(title, PLACES, rows.len());
+    rows.truncate(PLACES);
+    Grid::new(title, place_columns(names), rows)
 }
 
 fn kind_text(kernel: &KernelPlace) -> String {
@@ -344,11 +348,11 @@ fn kind_text(kernel: &KernelPlace) -> String {
 }
 
 fn recompiled(places: &Places) -> Grid {
-    let rows = places.recompiled.iter().take(PLACES).map(|row| {
+    let rows = places.recompiled.iter().map(|row| {
         let name = if row.program.is_empty() { "unknown" } else { &row.program };
         row![shorten(name, 60), row.a.to_string(), row.b.to_string(), format!("+{}", row.b - row.a)]
     });
-    Grid::new("Where: compiled more often", place_columns(&["program"]), rows)
+    first_places("Where: compiled more often", &["program"], rows)
 }
 
 fn notes(report: &CompareReport, out: &mut Text) {

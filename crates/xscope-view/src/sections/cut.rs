@@ -9,6 +9,14 @@ pub(crate) const DEVICES: usize = 256;
 /// Scopes of the layer tree.
 pub(crate) const SCOPES: usize = 3000;
 
+/// The title of a table of the first `shown` of `all` rows: says so if these are fewer, and where the others are.
+pub(crate) fn titled(title: &str, shown: usize, all: usize) -> String {
+    match shown < all {
+        true => format!("{title} (the first {shown} of {all}; --json has all)"),
+        false => title.to_owned(),
+    }
+}
+
 /// Leaves the first `most` rows; how many went.
 pub(crate) fn truncate<T>(list: &mut Vec<T>, most: usize) -> usize {
     let left_out = list.len().saturating_sub(most);

@@ -18,7 +18,7 @@ use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences};
 use crate::sections::operations::{marks, operations, operations_table};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work};
-use crate::text::{duration, metric, percent, rate, share, shorten, si};
+use crate::text::{duration, known_duration, metric, percent, rate, share, shorten, si};
 
 /// Operations that a terminal shows.
 const LISTED: usize = 100;
@@ -110,7 +110,7 @@ fn operation_cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
         percent(operation.share),
         duration(operation.mean_us),
         duration(operation.min_us),
-        duration(operation.p99_us),
+        known_duration(&operation.p99_us),
         duration(operation.max_us),
         rate(&operation.flops_per_sec),
         rate(&operation.bytes_per_sec),

@@ -67,7 +67,7 @@ fn layers(report: &AnalyzeReport) -> Grid {
         Column::Number("self"),
         Column::Share("share"),
     ];
-    Grid::new("Layers (device time by named scope)", columns, rows)
+    Grid::new("Layers (device time by named scope; `analyze RUN layers` has all)", columns, rows)
 }
 
 fn layer_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {
@@ -95,7 +95,7 @@ pub(crate) fn shallow(report: &AnalyzeReport) -> Grid {
     }
     let columns =
         [Column::Text("scope"), Column::Number("time"), Column::Share("share"), Column::Drawing];
-    Grid::new("Layers (device time by named scope)", columns, rows)
+    Grid::new("Layers (device time by named scope; `analyze RUN layers` has all)", columns, rows)
 }
 
 fn shallow_rows(node: &LayerNode, whole: f64, depth: usize, rows: &mut Vec<Vec<Cell>>) {

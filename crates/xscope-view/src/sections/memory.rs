@@ -13,7 +13,7 @@ use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{self, chart, figure};
-use crate::sections::cut::{DEVICES, truncate};
+use crate::sections::cut::{DEVICES, titled, truncate};
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
 use crate::text::{duration, metric, percent, shorten, si};
@@ -210,7 +210,7 @@ pub(crate) fn scopes(report: &AnalyzeReport) -> Grid {
         ]
     });
     Grid::new(
-        "Memory by layer, while its operations ran",
+        titled("Memory by layer, while its operations ran", ROWS, report.memory.scopes.len()),
         [Column::Text("layer"), Column::Number("peak MB"), Column::Number("activations MB")],
         rows,
     )
@@ -282,7 +282,10 @@ fn planned_layers(report: &AnalyzeReport) -> Grid {
             ]
         })
     });
-    Grid::new("Planned memory by layer, the largest programs", columns, rows)
+    let shown = report.memory.programs.iter().take(PLANS).map(|it| it.layers.len().min(PLAN_ROWS));
+    let all = report.memory.programs.iter().map(|it| it.layers.len()).sum();
+    let title = "Planned memory by layer, the largest programs";
+    Grid::new(titled(title, shown.sum(), all), columns, rows)
 }
 
 fn planned_buffers(report: &AnalyzeReport) -> Grid {

@@ -3,7 +3,7 @@
 
 mod collectives;
 mod compiles;
-mod cut;
+pub(crate) mod cut;
 pub(crate) mod devices;
 pub(crate) mod differ;
 mod flame;

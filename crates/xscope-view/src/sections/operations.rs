@@ -10,7 +10,7 @@ use xscope_analysis::kernels::sums::{KernelGroup, by_name_and_scope};
 use crate::colour::Text;
 use crate::grid::{Cell, Column, Grid, Style, columns, row};
 use crate::markup::{ROWS, table};
-use crate::text::{duration, metric, percent, rate, share, shorten, si};
+use crate::text::{duration, known_duration, metric, percent, rate, share, shorten, si};
 
 /// Operations in the roofline chart.
 const CHARTED: usize = 300;
@@ -42,7 +42,7 @@ pub(crate) fn largest(report: &AnalyzeReport) -> Text {
             operation.count.to_string(),
             duration(operation.self_us),
             duration(operation.mean_us),
-            duration(operation.p99_us),
+            known_duration(&operation.p99_us),
             cost(operation.flops, ""),
             cost(operation.bytes, "B"),
             shorten(operation.scope, 48),
@@ -88,7 +88,7 @@ fn cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
         operation.count.to_string(),
         operation.devices.to_string(),
         duration(operation.mean_us),
-        duration(operation.p99_us),
+        known_duration(&operation.p99_us),
         rate(&operation.flops_per_sec),
         rate(&operation.bytes_per_sec),
         metric(&operation.intensity, 2),

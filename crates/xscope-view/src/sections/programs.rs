@@ -10,7 +10,7 @@ use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::view::{Content, Empty, PageView, SectionView, no_work_or};
-use crate::text::{duration, shorten};
+use crate::text::{duration, known_duration, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
     pages: &[PageView {
@@ -52,7 +52,7 @@ fn programs(report: &AnalyzeReport) -> Grid {
             duration(row.total_us),
             duration(row.mean_us),
             duration(row.p50_us),
-            duration(row.p99_us),
+            known_duration(&row.p99_us),
             follows.collect::<Vec<_>>().join(", "),
         ]
     });

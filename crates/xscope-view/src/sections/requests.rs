@@ -23,6 +23,7 @@ use crate::csv::{Rows, Table, decimal, micros};
 use crate::findings::finding_lines;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::{chart, figure, grid, table};
+use crate::sections::cut;
 use crate::sections::differ::{Sides, cells, columns as sides_of, differences, joined};
 use crate::sections::overhead::{overhead_grid, overhead_notes};
 use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
@@ -234,7 +235,7 @@ fn batches(report: &RequestsReport) -> Grid {
     let names = ["sequences", "tokens", "padded to", "device ms", "padding"];
     let mut columns = columns(&["batch", "stage"], &names);
     columns.push(Column::Text("device ms of each request"));
-    Grid::new("Batches (the first 50; --json has all)", columns, rows)
+    Grid::new(cut::titled("Batches", BATCHES, report.batch_rows.len()), columns, rows)
 }
 
 /// Width of a waterfall in characters.

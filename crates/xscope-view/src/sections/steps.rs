@@ -10,7 +10,7 @@ use crate::grid::{Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::view::{Content, Empty, PageView, SectionView, no_work_or};
-use crate::text::{duration, percent, shorten};
+use crate::text::{duration, known_duration, percent, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
     pages: &[PageView { id: "steps", title: "Steps", content: Content::Tables { charts: &[] } }],
@@ -56,7 +56,7 @@ fn groups(report: &AnalyzeReport) -> Grid {
             duration(row.mean_us),
             duration(row.min_us),
             duration(row.p50_us),
-            duration(row.p99_us),
+            known_duration(&row.p99_us),
             duration(row.max_us),
             percent(row.busy_share),
         ]

@@ -143,7 +143,7 @@ fn read_profiles(benched: &mut MeasuredRun, memory: bool) {
             }
         };
         if memory {
-            point.peak_hbm_mb = xscope_analysis::analyze(&trace).memory.peak;
+            point.peak_hbm_mb = xscope_analysis::analyze(&trace).memory.peak_hbm_mb;
         }
         let window = benched.profiled.iter().find(|(name, _)| *name == point.point);
         if let (Some((_, window)), Some(compiled)) = (window, compiled(&trace)) {

@@ -115,6 +115,7 @@ fn a_matrix_gives_every_output() {
         // The answer of the same request, after warm-up and after each trial.
         assert_eq!(point["drift_compared"], 2);
         assert!(point["peak_hbm_mb"]["value"].as_f64().unwrap() > 0.0, "{point}");
+        assert_eq!(point["peak_hbm_mb"]["status"], "degraded", "the device is a CPU: {point}");
         let trace = Path::new(point["trace_path"].as_str().unwrap());
         assert!(trace.join("plugins/profile").is_dir());
     }

@@ -196,7 +196,7 @@ fn runs_of_the_engine_are_compared_down_to_the_kernel() {
     assert!(has("stages", "stage", "forward") && has("kernels", "opcode", "matmul"));
     assert!(has("scopes", "scope", "layer_0/mlp"), "{places}");
     let rows = report["rows"].as_array().unwrap();
-    assert!(rows.iter().any(|row| row["metric"] == "peak_memory_mb"), "{rows:?}");
+    assert!(rows.iter().any(|row| row["metric"] == "peak_hbm_mb"), "{rows:?}");
 
     let refused = run(path, &["compare", "a", "other"], 2);
     for part in ["different workloads", "query_tokens: 2 in A, 3 in B"] {

@@ -141,10 +141,27 @@ fn json_has_the_contract_and_adds_up() {
     ] {
         assert_eq!(report[field]["status"], "valid", "{field}: {}", report[field]);
     }
-    assert_eq!(report["peak_hbm_mb"]["status"], "unavailable");
+    let peak = &report["peak_hbm_mb"];
+    assert_eq!(
+        (&peak["status"], peak),
+        (&"degraded".into(), &report["analysis"]["memory"]["peak_hbm_mb"])
+    );
+    let moment = &report["analysis"]["memory"]["peak_moment"];
+    let alive: f64 =
+        moment["owners_mb"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+    assert!((alive - peak["value"].as_f64().unwrap()).abs() < 1e-6, "{moment}");
+    let checks = report["checks"].as_array().unwrap();
+    let target = checks.iter().find(|check| check["name"] == "peak_hbm").unwrap();
+    assert_eq!(target["outcome"], "unknown", "{target}");
     assert!(report["batch_size"].as_u64() >= Some(1), "{}", report["batch_size"]);
     assert_eq!((&report["num_items"], &report["num_label_tokens"]), (&2.into(), &2.into()));
     assert_eq!(report["sequence_lengths"].as_array().unwrap().len(), 2);
+
+    // Whoever asks what ran finds prefills, as the batches are.
+    for rows in ["/programs", "/steps/groups", "/steps/rows"] {
+        let rows = report["analysis"].pointer(rows).and_then(Value::as_array).unwrap();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["stage"] == "prefill"), "{rows:?}");
+    }
 
     // The layer tree accounts for all of the device's time.
     let layers = &report["analysis"]["layers"];
@@ -166,6 +183,20 @@ fn what_the_profiler_costs_is_measured_in_turns_with_it_off() {
         report["request_counts"]["measured_requests"], 8,
         "its requests are not among the measured ones"
     );
+    let table = directory.path().join("csv");
+    let run_dir = only_run(directory.path()).display().to_string();
+    run(directory.path(), &["export", &run_dir, "--csv", table.to_str().unwrap()], 0);
+    let table = fs::read_to_string(table.join("requests.csv")).unwrap();
+    let phases = report["request_counts"]["phases"].as_array().unwrap();
+    for phase in phases {
+        let name = phase["phase"].as_str().unwrap();
+        let rows = table.lines().filter(|line| line.split(',').nth(2) == Some(name));
+        let count = phase["answered_requests"].as_u64().unwrap();
+        assert_eq!(rows.clone().count() as u64, count, "{name}");
+        let is_outside = |line: &str| line.split(',').nth(8) == Some("true");
+        assert!(rows.clone().all(|line| is_outside(line) == (name != "measure")), "{name}");
+    }
+    assert!(phases.iter().any(|phase| phase["phase"] == "overhead"), "{phases:?}");
     let overhead = &report["overhead"];
     let rows = overhead["costs"].as_array().unwrap();
     let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
