@@ -325,24 +325,31 @@ fn of_all_hosts<'t>(mut found: Vec<(SourceId, Step<'t>)>) -> Vec<Step<'t>> {
     whole.into_iter().map(|(_, step)| step).collect()
 }
 
-/// Slices of the devices' lines of steps; those of one name on several devices are one step.
+/// Slices of the devices' lines of steps; those of one name on several devices are one step where
+/// they overlap: of two captures that lie in one directory each has its own.
 fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
-    let mut found: BTreeMap<(StrId, u64), (StrId, Picos, Picos)> = BTreeMap::new();
+    let mut found: BTreeMap<(StrId, u64), Vec<(StrId, Picos, Picos)>> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
         let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
             let name = trace.meta(meta).name;
             let times = seen.entry(name).or_default();
             let (start, end) = (track.slices.start[row], track.slices.end(row));
-            let whole = found.entry((name, *times)).or_insert((track.name, start, end));
-            *whole = (whole.0, whole.1.min(start), whole.2.max(end));
+            let known = found.entry((name, *times)).or_default();
+            match known.iter_mut().find(|(_, from, to)| start <= *to && *from <= end) {
+                Some((_, from, to)) => (*from, *to) = (start.min(*from), end.max(*to)),
+                None => known.push((track.name, start, end)),
+            }
             *times += 1;
         }
     }
-    let mut steps: Vec<_> = found.into_iter().collect();
-    steps.sort_by_key(|&((name, _), (_, start, _))| (start, name));
+    let each = |((name, _), extents): ((StrId, u64), Vec<(StrId, Picos, Picos)>)| {
+        extents.into_iter().map(move |(line, start, end)| (start, name, line, end))
+    };
+    let mut steps: Vec<_> = found.into_iter().flat_map(each).collect();
+    steps.sort_unstable();
     let mut listed = Vec::with_capacity(steps.len());
-    for (index, ((name, _), (line, start, end))) in (0..).zip(steps) {
+    for (index, (start, name, line, end)) in (0..).zip(steps) {
         // What is called by its number is a step like all others of its line.
         let (name, number) = match trace.strings.get(name).parse() {
             Ok(number) => (trace.strings.get(line), number),

@@ -10,7 +10,7 @@ use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 
 use crate::build::{device, made, program, track, us};
-use crate::real;
+use crate::{case, real};
 
 fn causes(trace: &Trace, at: usize) -> Vec<(&'static str, f64)> {
     let report = analyze(trace);
@@ -460,11 +460,6 @@ fn a_filter_is_one_of_time_lines_and_not_of_busy_time() {
     assert_eq!((line.computation_us, line.window_us), (10.0, 10.0));
     assert_eq!((device.busy_us, device.idle_us), (40.0, 10.0));
     assert_eq!(report.devices, analyze(&trace).devices);
-}
-
-/// A trace of a known answer.
-fn case(name: &str) -> Option<Trace> {
-    Some(xscope_trace::read_paths(&[xscope_testing::cases()?.join(name)]).unwrap())
 }
 
 #[test]

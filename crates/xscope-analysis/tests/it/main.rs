@@ -23,6 +23,13 @@ mod window;
 
 use xscope_trace::Trace;
 
+/// A trace of a known answer.
+#[cfg(test)]
+#[track_caller]
+fn case(name: &str) -> Option<Trace> {
+    Some(xscope_trace::read_paths(&[xscope_testing::cases()?.join(name)]).unwrap())
+}
+
 /// One of the real traces, which a clean clone does not have.
 #[cfg(test)]
 #[track_caller]

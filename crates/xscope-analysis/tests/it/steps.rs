@@ -4,9 +4,10 @@ use xscope_analysis::analyze;
 use xscope_analysis::devices::steps::{extent_of, steps};
 use xscope_trace::Trace;
 use xscope_trace::model::{Parameter, ProgramId, TrackKind};
+use xscope_trace::quality::Code;
 
 use crate::build::{device, made, program, track, us};
-use crate::real;
+use crate::{case, real};
 
 /// Adds a program of one operation that has its name and takes `inputs` of these shapes.
 fn named(trace: &mut Trace, name: &str, inputs: &[(&str, &str)]) -> ProgramId {
@@ -126,6 +127,17 @@ fn steps_that_are_called_by_their_number_are_of_one_kind() {
     assert_eq!(groups, [("made", 2), ("warm up", 1)]);
     let numbers: Vec<i64> = report.steps.iter().map(|step| step.number).collect();
     assert_eq!(numbers, [7, 8, 2]);
+}
+
+#[test]
+fn steps_of_captures_that_lie_in_one_directory_are_apart() {
+    let Some(trace) = case("sess3") else { return };
+    let report = analyze(&trace);
+    let took: Vec<f64> = report.steps.steps.iter().map(|step| step.duration_us).collect();
+    assert_eq!(took, [[50.0; 5], [60.0; 5]].concat());
+    let found = report.quality.iter().find(|found| found.code == Code::HostsSessions).unwrap();
+    let folders = "2026_11_01_00_00_00 and 2026_11_01_00_20_00";
+    assert!(found.message.contains(folders), "{}", found.message);
 }
 
 #[test]

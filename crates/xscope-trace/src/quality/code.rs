@@ -174,6 +174,9 @@ codes! {
     HostsDuplicate = "hosts.duplicate", Info, [],
         "several files name the same host",
         "give each machine its own host name";
+    HostsSessions = "hosts.sessions", Warning, [],
+        "the files are of several captures of a host, one after the other",
+        "give the folder of the one that is wanted";
     JsonCapped = "json.capped", Error, [Operations, HostTimes, Memory],
         "a `trace.json.gz` has as many events as its writer keeps (1 or 5 million)",
         "read the XPlane file beside it";

@@ -13,8 +13,9 @@ use crate::read::unpack::Packing;
 /// a few levels above it.
 const SEARCH_DEPTH: usize = 8;
 
-/// The profiles below a directory, sorted. Chrome JSON beside an XPlane file of the same host is
-/// left out: JAX writes it from the same data, cut at a million events.
+/// The profiles below a directory, sorted, without copies: Chrome JSON beside an XPlane file of the
+/// same host, which JAX writes from the same data and cuts at a million events, and others of which
+/// [`is_copy`] knows.
 pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut pending = vec![(directory.to_owned(), 0)];
@@ -33,8 +34,33 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     let all = files.clone();
-    files.retain(|path| twin(path).is_none_or(|twin| all.binary_search(&twin).is_err()));
+    files.retain(|path| {
+        let has_twin = twin(path).is_some_and(|twin| all.binary_search(&twin).is_ok());
+        !has_twin && !is_copy(path, &all)
+    });
     Ok(files)
+}
+
+/// Names of files that are made of the others in their folder: how they begin, and how the names of
+/// those end.
+const COPIES: [(&str, &[&str]); 2] = [
+    // JAX makes it of the session's XPlane file for Perfetto.
+    ("perfetto_trace.json", &[".xplane.pb", ".trace.json.gz"]),
+    // SGLang and others merge the files of all ranks so.
+    ("merged-", &[".trace.json", ".trace.json.gz"]),
+];
+
+/// Whether a file holds once more what other files of its folder hold.
+fn is_copy(path: &Path, all: &[PathBuf]) -> bool {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = name(path);
+    let Some((begin, ends)) = COPIES.iter().find(|(begin, _)| own.starts_with(begin)) else {
+        return false;
+    };
+    all.iter()
+        .filter(|other| other.parent() == path.parent())
+        .map(|other| name(other))
+        .any(|other| !other.starts_with(begin) && ends.iter().any(|end| other.ends_with(end)))
 }
 
 /// The XPlane file that is written of the same host beside this Chrome JSON.

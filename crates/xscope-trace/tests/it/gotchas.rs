@@ -717,3 +717,40 @@ fn devices_of_one_name_are_told_apart_by_host_folder_or_number() {
     let none = [("x/a/h.xplane.pb", "h"), ("x/b/h.xplane.pb", "h"), ("y/h.xplane.pb", "i")];
     assert_eq!(labels(&none), ["TPU:0 of 1", "TPU:0 of 2", "TPU:0 of 3"]);
 }
+
+#[test]
+fn lines_that_count_from_1970_are_as_those_that_count_from_the_session() {
+    let Some(cases) = xscope_testing::cases() else { return };
+    let times = |name: &str| {
+        let trace = xscope_trace::read_paths(&[cases.join(name)]).unwrap();
+        let (first, _) = trace.extent().unwrap();
+        let tracks = trace.tracks.iter().flat_map(|track| track.slices.times());
+        let times = tracks.map(|(start, end)| (start - first, end - first)).collect::<Vec<_>>();
+        assert_eq!(times.len(), 1000);
+        times
+    };
+    let absolute = times("faults/abs_timestamp.xplane.pb");
+    assert_eq!(absolute, times("faults/rel_timestamp.xplane.pb"));
+    assert!(absolute.windows(2).all(|pair| pair[0].0 < pair[1].0));
+}
+
+#[test]
+fn copies_of_what_lies_beside_them_are_left_out() {
+    let Some(cases) = xscope_testing::cases() else { return };
+    let trace = xscope_trace::read_paths(&[cases.join("jaxdir")]).unwrap();
+    assert_eq!((trace.sources.len(), trace.devices.len()), (1, 1));
+    // Named, it is read.
+    let copy = "jaxdir/plugins/profile/2026_11_01_00_00_00/perfetto_trace.json.gz";
+    assert!(xscope_trace::read_paths(&[cases.join(copy)]).unwrap().slice_count() > 0);
+    // Ranks and what they were merged into; alone, that is all there is.
+    let folder = tempfile::tempdir().unwrap();
+    let one = r#"[{"ph":"X","name":"a","ts":1,"dur":1}]"#;
+    let sources = |names: &[&str]| {
+        let folder = folder.path().join(names.len().to_string());
+        std::fs::create_dir(&folder).unwrap();
+        names.iter().for_each(|name| std::fs::write(folder.join(name), one).unwrap());
+        xscope_trace::read_paths(&[folder]).unwrap().sources.len()
+    };
+    assert_eq!(sources(&["a-TP-0.trace.json", "a-TP-1.trace.json", "merged-a.trace.json"]), 2);
+    assert_eq!(sources(&["merged-a.trace.json"]), 1);
+}

@@ -117,6 +117,18 @@ pub(super) fn decode<'a>(
     line
 }
 
+/// When a line begins since the Unix epoch, in nanoseconds, if it says so before its events.
+pub(super) fn absolute_start(line: Message<'_>) -> Option<i64> {
+    let mut fields = line.fields();
+    while fields.next_if(EVENT).is_none() {
+        match fields.next()?.ok()? {
+            (3, value) => return Some(value.int()).filter(|start| *start >= RELATIVE_BELOW),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The event whose field starts at `at`.
 pub(super) fn event_at(bytes: &[u8], at: u64) -> Option<Message<'_>> {
     let rest = bytes.get(usize::try_from(at).ok()?..)?;

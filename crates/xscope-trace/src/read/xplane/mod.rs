@@ -72,7 +72,7 @@ pub(crate) fn read(
     let described = describe(path, bytes, &space, &planes, trace);
     trace.sources.push(described);
     report_damage(&space, &planes, trace);
-    let epoch = planes.iter().find_map(|plane| plane.session_start).unwrap_or(0);
+    let epoch = epoch(&planes).unwrap_or(0);
     let lines = planes.iter().enumerate();
     let lines: Vec<(usize, Message<'_>)> = lines
         .flat_map(|(index, plane)| plane.lines.iter().map(move |&line| (index, line)))
@@ -87,6 +87,16 @@ pub(crate) fn read(
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
     bytes.release(0..u64::MAX);
     Ok(())
+}
+
+/// The start of a file's axis since the Unix epoch, in nanoseconds: the session's, else that of the
+/// earliest line that counts from the Unix epoch, as writers other than JAX leave them.
+fn epoch(planes: &[PlaneTables<'_>]) -> Option<i64> {
+    let of_lines = || {
+        let lines = planes.iter().flat_map(|plane| &plane.lines);
+        lines.filter_map(|line| line::absolute_start(*line)).min()
+    };
+    planes.iter().find_map(|plane| plane.session_start).or_else(of_lines)
 }
 
 /// The top level of a file.
@@ -181,8 +191,7 @@ fn describe(
     let host = space.hostnames.first().map(String::as_str).unwrap_or_default();
     let host = if host.is_empty() { host_from_path(path, ".xplane.pb") } else { host };
     let find = |get: fn(&PlaneTables<'_>) -> Option<i64>| planes.iter().find_map(get);
-    let start = find(|plane| plane.session_start);
-    let session = start
+    let session = find(|plane| plane.session_start)
         .zip(find(|plane| plane.session_stop))
         .map(|(start, stop)| Picos::from(Nanos(stop.saturating_sub(start))));
     let mut facts: Vec<(String, String)> =
@@ -195,7 +204,7 @@ fn describe(
         size: Bytes(bytes.len() as u64),
         host: trace.strings.intern(host),
         clock: Clock {
-            unix_epoch: start.map(Nanos),
+            unix_epoch: epoch(planes).map(Nanos),
             monotonic_epoch: find(|plane| plane.monotonic_start).map(Nanos),
             session,
             ..Clock::default()
