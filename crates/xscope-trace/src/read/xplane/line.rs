@@ -121,9 +121,8 @@ pub(super) fn decode<'a>(
 pub(super) fn absolute_start(line: Message<'_>) -> Option<i64> {
     let mut fields = line.fields();
     while fields.next_if(EVENT).is_none() {
-        match fields.next()?.ok()? {
-            (3, value) => return Some(value.int()).filter(|start| *start >= RELATIVE_BELOW),
-            _ => {}
+        if let (3, value) = fields.next()?.ok()? {
+            return Some(value.int()).filter(|start| *start >= RELATIVE_BELOW);
         }
     }
     None
