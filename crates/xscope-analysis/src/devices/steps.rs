@@ -328,7 +328,9 @@ fn of_all_hosts<'t>(mut found: Vec<(SourceId, Step<'t>)>) -> Vec<Step<'t>> {
 /// Slices of the devices' lines of steps; those of one name on several devices are one step where
 /// they overlap: of two captures that lie in one directory each has its own.
 fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
-    let mut found: BTreeMap<(StrId, u64), Vec<(StrId, Picos, Picos)>> = BTreeMap::new();
+    // By name and how often it was there before; each with its line.
+    type Extents = Vec<(StrId, Picos, Picos)>;
+    let mut found: BTreeMap<(StrId, u64), Extents> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
         let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
@@ -343,7 +345,7 @@ fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
             *times += 1;
         }
     }
-    let each = |((name, _), extents): ((StrId, u64), Vec<(StrId, Picos, Picos)>)| {
+    let each = |((name, _), extents): ((StrId, u64), Extents)| {
         extents.into_iter().map(move |(line, start, end)| (start, name, line, end))
     };
     let mut steps: Vec<_> = found.into_iter().flat_map(each).collect();
