@@ -7,7 +7,7 @@ use xscope_trace::model::{DeviceId, DeviceKind, EventMeta, MetaId, Track, TrackK
 use xscope_trace::strings::StrId;
 
 use crate::devices::steps::numbered_metas;
-use crate::kernels::category::category;
+use crate::kernels::category::kind;
 
 /// What a host thread did while an event was the innermost one that says anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) fn records_copies(trace: &Trace) -> bool {
     gpus.flat_map(of_device)
         .flat_map(|track| &track.slices.meta)
         .for_each(|&meta| seen[meta] = true);
-    seen.iter_ids().any(|(meta, &seen)| seen && category(trace, meta) == "copy")
+    seen.iter_ids().any(|(meta, &seen)| seen && kind(trace, meta).category == "copy")
 }
 
 /// Marks that people and frameworks set around code: PyTorch's `record_function`, its profiler's steps.

@@ -3,72 +3,165 @@
 //! The recorder's own category is used where it says something (TPU's `hlo_category`, the built-in
 //! engine's); else the opcode of the instruction; else the kernel's name.
 
+use std::borrow::Cow;
+
 use xscope_trace::Trace;
 use xscope_trace::model::{Instruction, MetaId, Program};
+
+use crate::kernels::names::{part_of, told_by_name};
 
 /// Chrome categories that say only that a slice is device work.
 const EMPTY_CATEGORIES: [&str; 4] = ["", "kernel", "Op", "gpu_op"];
 
-/// Parts of GPU kernel names, most telling first, and the category they stand for.
-const KERNEL_NAMES: [(&str, &str); 34] = [
-    ("nccl", "collective"),
-    ("rccl", "collective"),
-    ("allreduce", "collective"),
-    ("all_gather", "collective"),
-    ("reduce_scatter", "collective"),
-    ("memcpy", "copy"),
-    ("memset", "memset"),
-    ("copydevicetodevice", "copy"),
-    ("copydevicetohost", "copy"),
-    ("copyhosttodevice", "copy"),
-    ("fmha", "attention"),
-    ("flash", "attention"),
-    ("attention", "attention"),
-    ("attn", "attention"),
-    ("gemm", "matmul"),
-    ("gemv", "matmul"),
-    ("cijk", "matmul"),
-    ("cutlass", "matmul"),
-    ("matmul", "matmul"),
-    ("wmma", "matmul"),
-    ("splitk", "matmul"),
-    ("im2d2col", "convolution"),
-    ("im3d2col", "convolution"),
-    ("conv", "convolution"),
-    ("winograd", "convolution"),
-    ("softmax", "softmax"),
-    ("layer_norm", "norm"),
-    ("layernorm", "norm"),
-    ("rmsnorm", "norm"),
-    ("embedding", "gather/scatter"),
-    ("gather", "gather/scatter"),
-    ("scatter", "gather/scatter"),
-    ("reduce", "reduction"),
-    ("elementwise", "elementwise"),
+/// Opcodes of HLO that are categories of their own.
+const OPCODES: [&str; 104] = [
+    "abs",
+    "add",
+    "add-dependency",
+    "after-all",
+    "all-gather",
+    "all-gather-done",
+    "all-gather-start",
+    "all-reduce",
+    "all-reduce-done",
+    "all-reduce-start",
+    "all-to-all",
+    "and",
+    "async-done",
+    "async-start",
+    "async-update",
+    "atan2",
+    "batch-norm-grad",
+    "batch-norm-inference",
+    "batch-norm-training",
+    "bitcast-convert",
+    "broadcast",
+    "cbrt",
+    "ceil",
+    "cholesky",
+    "clamp",
+    "clz",
+    "collective-broadcast",
+    "collective-permute",
+    "collective-permute-done",
+    "collective-permute-start",
+    "compare",
+    "complex",
+    "constant",
+    "convert",
+    "convolution",
+    "cosine",
+    "divide",
+    "domain",
+    "dynamic-reshape",
+    "erf",
+    "exponential",
+    "exponential-minus-one",
+    "fft",
+    "floor",
+    "get-dimension-size",
+    "get-tuple-element",
+    "imag",
+    "infeed",
+    "iota",
+    "is-finite",
+    "log",
+    "log-plus-one",
+    "logistic",
+    "map",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negate",
+    "not",
+    "opt-barrier",
+    "or",
+    "outfeed",
+    "parameter",
+    "partition-id",
+    "popcnt",
+    "power",
+    "ragged-all-to-all",
+    "ragged-dot",
+    "real",
+    "recv",
+    "recv-done",
+    "reduce-precision",
+    "reduce-scatter",
+    "remainder",
+    "replica-id",
+    "reverse",
+    "rng",
+    "rng-bit-generator",
+    "rng-get-and-update-state",
+    "round-nearest-afz",
+    "round-nearest-even",
+    "rsqrt",
+    "scaled-dot",
+    "select",
+    "select-and-scatter",
+    "send",
+    "send-done",
+    "set-dimension-size",
+    "shift-left",
+    "shift-right-arithmetic",
+    "shift-right-logical",
+    "sign",
+    "sine",
+    "sort",
+    "sqrt",
+    "stochastic-convert",
+    "subtract",
+    "tan",
+    "tanh",
+    "top-k",
+    "topk",
+    "triangular-solve",
+    "tuple",
+    "xor",
 ];
 
-/// The category of an event's work.
-pub(crate) fn category(trace: &Trace, meta: MetaId) -> String {
+/// What operations are of which nothing tells it.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// What a program says of an operation that it does not compile itself.
+const FOREIGN: &str = "custom-call";
+
+/// What an operation does, and for what part of a model, as far as that is known without its scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub category: Cow<'static, str>,
+    pub component: Option<&'static str>,
+}
+
+impl Kind {
+    fn of(category: impl Into<Cow<'static, str>>) -> Self {
+        let category = category.into();
+        let component = part_of(&category);
+        Self { category, component }
+    }
+}
+
+/// What an event's work is.
+pub(crate) fn kind(trace: &Trace, meta: MetaId) -> Kind {
     let recorded = trace.strings.get(trace.meta(meta).category);
+    let label = trace.label(meta);
     match recorded {
-        "gpu_memcpy" => return "copy".to_owned(),
-        "gpu_memset" => return "memset".to_owned(),
-        _ if !EMPTY_CATEGORIES.contains(&recorded) => return recorded.to_owned(),
+        "gpu_memcpy" => return Kind::of("copy"),
+        "gpu_memset" => return Kind::of("memset"),
+        FOREIGN => return of_kernel_name(label).unwrap_or(Kind::of(FOREIGN)),
+        _ if !EMPTY_CATEGORIES.contains(&recorded) => return Kind::of(recorded.to_owned()),
         _ => {}
     }
-    let label = trace.label(meta);
-    let from_name = || of_kernel_name(label);
     match trace.instruction(meta).zip(trace.meta(meta).program) {
-        // A library kernel says more by its name than by the fusion or custom call it serves.
+        // A library kernel says more by its name than by the custom call that it serves.
         Some((instruction, program)) => {
-            let program = &trace.programs[program];
-            let from_opcode = of_instruction(trace, program, instruction);
-            match from_opcode.as_str() {
-                "custom-call" => from_name().unwrap_or(&from_opcode).to_owned(),
-                _ => from_opcode,
+            match of_instruction(trace, &trace.programs[program], instruction) {
+                Cow::Borrowed(FOREIGN) => of_kernel_name(label).unwrap_or(Kind::of(FOREIGN)),
+                category => Kind::of(category),
             }
         }
-        None => from_name().map_or_else(|| of_op_name(label), str::to_owned),
+        None => of_name(label),
     }
 }
 
@@ -81,25 +174,30 @@ pub(crate) fn is_async_half(trace: &Trace, meta: MetaId) -> bool {
 }
 
 /// The category of an instruction: its opcode, or for a fusion what its members do.
-fn of_instruction(trace: &Trace, program: &Program, instruction: &Instruction) -> String {
+fn of_instruction(
+    trace: &Trace,
+    program: &Program,
+    instruction: &Instruction,
+) -> Cow<'static, str> {
     let opcode = trace.strings.get(instruction.opcode);
     if opcode != "fusion" {
-        return of_opcode(opcode).to_owned();
+        return of_opcode(opcode).unwrap_or_else(|| opcode.to_owned().into());
     }
     let members = instruction.members.iter().flat_map(Clone::clone);
     let opcodes = members.filter_map(|index| program.instructions.get(index as usize));
     let mut kinds = opcodes.map(|member| trace.strings.get(member.opcode));
     match kinds.find(|kind| matches!(*kind, "dot" | "convolution" | "reduce" | "scatter")) {
-        Some("dot") => "matmul fusion".to_owned(),
-        Some("convolution") => "convolution fusion".to_owned(),
-        Some("reduce") => "reduction fusion".to_owned(),
-        Some(_) => "scatter fusion".to_owned(),
-        None => "loop fusion".to_owned(),
+        Some("dot") => "matmul fusion".into(),
+        Some("convolution") => "convolution fusion".into(),
+        Some("reduce") => "reduction fusion".into(),
+        Some(_) => "scatter fusion".into(),
+        None => "loop fusion".into(),
     }
 }
 
-fn of_opcode(opcode: &str) -> &str {
-    match opcode {
+/// The category of an opcode of HLO; none if there is no such opcode.
+fn of_opcode(opcode: &str) -> Option<Cow<'static, str>> {
+    let category = match opcode {
         "dot" => "matmul",
         "copy"
         | "copy-start"
@@ -115,51 +213,42 @@ fn of_opcode(opcode: &str) -> &str {
         "reduce" | "reduce-window" => "reduction",
         "gather" | "scatter" => "gather/scatter",
         "while" | "conditional" | "call" => "control flow",
-        "" => "unknown",
-        other => other,
-    }
+        FOREIGN => FOREIGN,
+        "" => UNKNOWN,
+        other => OPCODES.iter().find(|opcode| **opcode == other)?,
+    };
+    Some(category.into())
 }
 
-/// The category that a GPU kernel's name suggests.
-fn of_kernel_name(name: &str) -> Option<&'static str> {
-    let lower = name.to_ascii_lowercase();
-    KERNEL_NAMES.iter().find(|(part, _)| lower.contains(part)).map(|&(_, category)| category)
+/// What a name tells where no program does: that of an operation (`all-reduce.3`) or of a kernel.
+pub(crate) fn of_name(name: &str) -> Kind {
+    let stem =
+        name.trim_start_matches('%').trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let opcode = of_opcode(stem).filter(|category| *category != FOREIGN && *category != UNKNOWN);
+    opcode.map(Kind::of).or_else(|| of_kernel_name(name)).unwrap_or(Kind::of(UNKNOWN))
 }
 
-/// The category of an operation without program: the stem of its HLO name (`all-reduce.3`).
-fn of_op_name(name: &str) -> String {
-    let stem = name.trim_start_matches('%');
-    let stem = stem.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let known = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    match stem {
-        _ if stem.ends_with("fusion") => "loop fusion".to_owned(),
-        _ if known => of_opcode(stem).to_owned(),
-        _ => "other".to_owned(),
-    }
+/// What the name of a kernel tells.
+fn of_kernel_name(name: &str) -> Option<Kind> {
+    let told = told_by_name(name)?;
+    Some(Kind { category: told.category.into(), component: told.component })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{of_kernel_name, of_op_name};
-
-    #[test]
-    fn names_of_gpu_kernels() {
-        for (name, expected) in [
-            ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL", Some("collective")),
-            ("Cijk_Ailk_Bljk_BBS_BH_MT256x128x64", Some("matmul")),
-            ("void pytorch_flash::flash_fwd_kernel<...>", Some("attention")),
-            ("Memcpy DtoH (Device -> Pinned)", Some("copy")),
-            ("my_kernel", None),
-        ] {
-            assert_eq!(of_kernel_name(name), expected, "{name}");
-        }
-    }
+    use super::of_name;
 
     #[test]
     fn names_of_operations() {
-        assert_eq!(of_op_name("all-reduce.3"), "all-reduce");
-        assert_eq!(of_op_name("copy-done.4"), "data formatting");
-        assert_eq!(of_op_name("broadcast_add_fusion.1"), "loop fusion");
-        assert_eq!(of_op_name("dot"), "matmul");
+        for (name, expected) in [
+            ("all-reduce.3", "all-reduce"),
+            ("copy-done.4", "data formatting"),
+            ("broadcast_add_fusion.1", "loop fusion"),
+            ("%dot", "matmul"),
+            ("custom-call.3", "unknown"),
+            ("my_kernel", "unknown"),
+        ] {
+            assert_eq!(of_name(name).category, expected, "{name}");
+        }
     }
 }

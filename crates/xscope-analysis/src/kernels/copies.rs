@@ -4,13 +4,13 @@ use xscope_trace::Trace;
 use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceId, DeviceKind, MetaId, Track};
 
-use crate::kernels::category::category;
+use crate::kernels::category::Kind;
 
 /// Whether executions of this operation say one by one how much they copy.
-pub(crate) fn is_copy(trace: &Trace, device: DeviceId, meta: MetaId) -> bool {
+pub(crate) fn is_copy(trace: &Trace, device: DeviceId, meta: MetaId, kind: &Kind) -> bool {
     trace.devices[device].kind == DeviceKind::Gpu
         && trace.meta(meta).bytes.is_none()
-        && category(trace, meta) == "copy"
+        && kind.category == "copy"
 }
 
 /// What one execution of a copy moved: Kineto's `bytes`, or the `size:` in XPlane's text, in which

@@ -5,10 +5,12 @@ pub(crate) mod by_meta;
 pub(crate) mod category;
 mod copies;
 pub(crate) mod executions;
+mod names;
 pub mod nesting;
 pub mod peaks;
 pub mod roofline;
 pub mod row;
+mod rules;
 pub mod sums;
 pub mod tasks;
 pub mod variation;
@@ -24,7 +26,7 @@ use xscope_trace::strings::StrId;
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::kernels::by_meta::ByMeta;
-use crate::kernels::category::{category, is_async_half};
+use crate::kernels::category::{Kind, is_async_half, kind};
 use crate::kernels::copies::{copied_bytes, is_copy};
 use crate::kernels::peaks::{Peaks, peaks};
 use crate::kernels::roofline::{of_async_half, roofline};
@@ -35,6 +37,7 @@ use crate::kernels::work::Work;
 struct Executions {
     device: DeviceId,
     meta: MetaId,
+    kind: Kind,
     count: u64,
     own: Picos,
     total: Picos,
@@ -52,7 +55,7 @@ impl Executions {
     /// Puts the durations in another order.
     fn of(
         device: DeviceId,
-        meta: MetaId,
+        (meta, kind): (MetaId, Kind),
         durations: &mut [Picos],
         own: Picos,
         copied: Option<u64>,
@@ -61,6 +64,7 @@ impl Executions {
         Self {
             device,
             meta,
+            kind,
             count: durations.len() as u64,
             own,
             total: sum(durations),
@@ -122,8 +126,11 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Executions> {
     };
     let rows = of_device().flat_map(|(_, track)| track.slices.meta.iter().copied());
     let mut by_meta = ByMeta::of(trace, rows);
-    let copied = |(meta, _): &(MetaId, Range<usize>)| is_copy(trace, device, *meta).then_some(0);
-    let mut copied: Vec<Option<u64>> = by_meta.ranges.iter().map(copied).collect();
+    let kinds: Vec<Kind> = by_meta.ranges.iter().map(|&(meta, _)| kind(trace, meta)).collect();
+    let copied = |(&(meta, _), kind): (&(MetaId, Range<usize>), &Kind)| {
+        is_copy(trace, device, meta, kind).then_some(0)
+    };
+    let mut copied: Vec<Option<u64>> = by_meta.ranges.iter().zip(&kinds).map(copied).collect();
     let mut own = vec![Picos::ZERO; copied.len()];
     let mut durations = vec![Picos::ZERO; by_meta.rows()];
     for (id, track) in of_device() {
@@ -138,10 +145,11 @@ fn groups(work: &Work<'_>, device: DeviceId) -> Vec<Executions> {
             durations[at] = times[row].max(Picos::ZERO);
         }
     }
-    let group = |((meta, range), (own, copied))| {
-        Executions::of(device, meta, &mut durations[range], own, copied)
+    let group = |(((meta, range), kind), (own, copied))| {
+        Executions::of(device, (meta, kind), &mut durations[range], own, copied)
     };
-    by_meta.ranges.into_iter().zip(own.into_iter().zip(copied)).map(group).collect()
+    let sums = own.into_iter().zip(copied);
+    by_meta.ranges.into_iter().zip(kinds).zip(sums).map(group).collect()
 }
 
 fn kernel_row(
@@ -165,7 +173,7 @@ fn kernel_row(
     let own_secs = group.own.as_micros() / 1e6 / as_f64(count);
     KernelRow {
         name: trace.label(meta).to_owned(),
-        category: category(trace, meta),
+        category: group.kind.category.clone().into_owned(),
         scope: trace.strings.get(trace.scope_of(meta)).to_owned(),
         program: program_name(trace, meta).to_owned(),
         device: trace.device_label(group.device).to_owned(),
@@ -188,6 +196,7 @@ fn kernel_row(
         flops,
         bytes,
         varies: None,
+        component: group.kind.component,
         meta,
         device_id: group.device,
         self_time: group.own,

@@ -49,6 +49,9 @@ pub struct KernelRow {
     /// What its executions differ by; absent for kernels with little time and few executions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub varies: Option<Variation>,
+    /// The part of a model that it is for, as far as that is known without its scope.
+    #[serde(skip)]
+    pub component: Option<&'static str>,
     #[serde(skip)]
     pub meta: MetaId,
     #[serde(skip)]

@@ -39,10 +39,10 @@ const RULES: [(&str, &str); 42] = [
     ("gumbel", "sampler"),
     ("top_k", "sampler"),
     ("top_p", "sampler"),
-    ("embed", "embedding"),
-    ("wte", "embedding"),
     ("rotary", "attention"),
     ("rope", "attention"),
+    ("embed", "embedding"),
+    ("wte", "embedding"),
     ("attention", "attention"),
     ("attn", "attention"),
     ("qkv", "attention"),
@@ -128,8 +128,15 @@ pub(crate) fn of_part(part: &str) -> Option<&'static str> {
     rule.map(|&(_, component)| component)
 }
 
-/// The component of an operation, by its scope path and its category.
-pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [ComponentRule]) -> &'a str {
+/// What is known of an operation beside its scope: its category, and the component that goes with it.
+pub(crate) type Work<'a> = (&'a str, Option<&'static str>);
+
+/// The component of an operation, by its scope path, else by what it does.
+pub(crate) fn component<'a>(
+    parts: &[&str],
+    (category, named): Work<'_>,
+    rules: &'a [ComponentRule],
+) -> &'a str {
     for part in parts.iter().rev() {
         let lower = part.to_ascii_lowercase();
         if let Some(rule) = rules.iter().find(|rule| lower.contains(&rule.pattern)) {
@@ -139,12 +146,8 @@ pub(crate) fn component<'a>(parts: &[&str], category: &str, rules: &'a [Componen
     if is_collective(category) {
         return COLLECTIVES;
     }
-    parts.iter().rev().find_map(|part| of_part(part)).unwrap_or(match category {
-        "attention" => "attention",
-        "norm" => "norm",
-        "copy" | "memset" => COPIES,
-        _ => UNKNOWN,
-    })
+    let scoped = parts.iter().rev().find_map(|part| of_part(part));
+    scoped.or(named).unwrap_or(UNKNOWN)
 }
 
 /// Whether a category is that of an operation among devices.
@@ -183,11 +186,13 @@ pub(crate) fn rows(times: BTreeMap<String, Picos>) -> Vec<ComponentRow> {
 
 #[cfg(test)]
 mod tests {
-    use super::{component, parse_rules};
+    use super::{COPIES, UNKNOWN, component, parse_rules};
+    use crate::kernels::category::of_name;
 
     fn check(path: &str, category: &str, expected: &str) {
         let parts: Vec<&str> = path.split('/').collect();
-        assert_eq!(component(&parts, category, &[]), expected, "{path}");
+        let named = (category == "copy").then_some(COPIES);
+        assert_eq!(component(&parts, (category, named), &[]), expected, "{path}");
     }
 
     #[test]
@@ -202,17 +207,47 @@ mod tests {
         check("BertLayer_0/BertAttention_0/BertSelfOutput_0", "matmul", "attention");
         check("attention/output", "matmul", "attention");
         check("decoder", "copy", "copies");
+        check("Model_0/RotaryEmbedding_0", "elementwise", "attention");
         check("my_stuff", "loop fusion", "unknown");
     }
 
     #[test]
     fn users_rules_come_first() {
         let rules = parse_rules("# ours\nMy_Stuff = mlp\n\n rms = scaling # odd\n").unwrap();
-        assert_eq!(component(&["a", "my_stuff_2"], "", &rules), "mlp");
-        assert_eq!(component(&["rms_norm"], "", &rules), "scaling");
+        assert_eq!(component(&["a", "my_stuff_2"], ("", None), &rules), "mlp");
+        assert_eq!(component(&["rms_norm"], ("", None), &rules), "scaling");
         assert_eq!(
             parse_rules("nothing").unwrap_err().to_string(),
             "line 1: expected `pattern = component`: nothing"
         );
+    }
+
+    /// The names of a table that are known otherwise than it says.
+    fn wrong(table: &str) -> (usize, Vec<String>) {
+        let rows: Vec<&str> = table.lines().skip(1).collect();
+        let check = |row: &&str| {
+            let [name, category, part, _source] = row.split('\t').collect::<Vec<_>>()[..] else {
+                return Some(format!("not four columns: {row}"));
+            };
+            let kind = of_name(name);
+            let found = component(&[], (&kind.category, kind.component), &[]);
+            let expected = if part == "-" { UNKNOWN } else { part };
+            let is_right = (&*kind.category, found) == (category, expected);
+            (!is_right).then(|| {
+                format!("{category}, {expected}; found {}, {found}: {name}", kind.category)
+            })
+        };
+        (rows.len(), rows.iter().filter_map(check).collect())
+    }
+
+    #[test]
+    fn real_kernels_are_known_by_their_names() {
+        for table in [
+            include_str!("../../tests/names/names.tsv"),
+            include_str!("../../tests/names/held_out.tsv"),
+        ] {
+            let (rows, wrong) = wrong(table);
+            assert!(wrong.is_empty(), "{} of {rows}:\n{}", wrong.len(), wrong.join("\n"));
+        }
     }
 }

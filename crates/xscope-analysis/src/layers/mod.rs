@@ -83,7 +83,7 @@ struct Node {
 /// Times by scope and category while they are added up.
 #[derive(Default)]
 struct Sums<'a> {
-    times: BTreeMap<(PathId, &'a str), Picos>,
+    times: BTreeMap<(PathId, components::Work<'a>), Picos>,
     split: Picos,
     ambiguous: Picos,
 }
@@ -131,13 +131,13 @@ pub(crate) fn layers(
             attribution.paths.parts(path).join("/")
         });
         if !looped.contains_key(&kernel.meta) {
-            sums.add(kernel.self_time, &votes, &kernel.category);
+            sums.add(kernel.self_time, &votes, work_of(kernel));
         }
     }
-    let categories: FxHashMap<MetaId, &str> = kernels
+    let categories: FxHashMap<MetaId, components::Work<'_>> = kernels
         .iter()
         .filter(|kernel| looped.contains_key(&kernel.meta))
-        .map(|kernel| (kernel.meta, kernel.category.as_str()))
+        .map(|kernel| (kernel.meta, work_of(kernel)))
         .collect();
     for (meta, iteration, time) in iterations(work, &looped) {
         let Some(&(_, _, facts)) = looped.get(&meta) else { continue };
@@ -150,21 +150,25 @@ pub(crate) fn layers(
     sums.report(&attribution.paths, rules, scopes)
 }
 
+fn work_of(kernel: &KernelRow) -> components::Work<'_> {
+    (&kernel.category, kernel.component)
+}
+
 impl<'a> Sums<'a> {
     /// Adds a kernel of whose self time it is known how much belongs to which scope; what is left has
     /// none.
     fn add_known(&mut self, kernel: &'a KernelRow, times: &BTreeMap<PathId, Picos>) {
         let mut rest = kernel.self_time;
         for (&path, &time) in times {
-            self.add_to(path, &kernel.category, time);
+            self.add_to(path, work_of(kernel), time);
             rest = rest - time;
         }
         if rest > Picos::ZERO {
-            self.add_to(Paths::ROOT, &kernel.category, rest);
+            self.add_to(Paths::ROOT, work_of(kernel), rest);
         }
     }
 
-    fn add(&mut self, time: Picos, votes: &Votes, category: &'a str) {
+    fn add(&mut self, time: Picos, votes: &Votes, work: components::Work<'a>) {
         if votes.len() > 1 && !is_unknown(votes) {
             self.split = self.split.saturating_add(time);
         }
@@ -172,12 +176,12 @@ impl<'a> Sums<'a> {
             if at > 0 {
                 self.ambiguous = self.ambiguous.saturating_add(time);
             }
-            self.add_to(path, category, time);
+            self.add_to(path, work, time);
         }
     }
 
-    fn add_to(&mut self, path: PathId, category: &'a str, time: Picos) {
-        let sum = self.times.entry((path, category)).or_default();
+    fn add_to(&mut self, path: PathId, work: components::Work<'a>, time: Picos) {
+        let sum = self.times.entry((path, work)).or_default();
         *sum = sum.saturating_add(time);
     }
 
@@ -190,9 +194,9 @@ impl<'a> Sums<'a> {
         let mut root = Node::default();
         let (mut backward, mut unscoped) = (Picos::ZERO, Picos::ZERO);
         let mut components: BTreeMap<String, Picos> = BTreeMap::new();
-        for ((path, category), time) in self.times {
+        for ((path, work), time) in self.times {
             let mut parts = paths.parts(path);
-            let sum = components.entry(component(&parts, category, rules).to_owned()).or_default();
+            let sum = components.entry(component(&parts, work, rules).to_owned()).or_default();
             *sum = sum.saturating_add(time);
             if parts.contains(&BACKWARD) {
                 backward = backward.saturating_add(time);

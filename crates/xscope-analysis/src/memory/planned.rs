@@ -145,7 +145,7 @@ fn row(
     }
     let is_timed = memory.live.0 > 0 || memory.temporary.0 == 0;
     let layer = |(scope, (arguments, live)): (String, (u64, u64))| PlannedLayer {
-        component: component(&scope.split('/').collect::<Vec<_>>(), "", &[]).to_owned(),
+        component: component(&scope.split('/').collect::<Vec<_>>(), ("", None), &[]).to_owned(),
         scope,
         argument_bytes: Bytes(arguments),
         live_bytes: is_timed.then_some(Bytes(live)),

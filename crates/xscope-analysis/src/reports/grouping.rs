@@ -145,7 +145,8 @@ fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[Compone
         GroupBy::Program => kernel.program.clone(),
         GroupBy::Device => kernel.device.clone(),
         GroupBy::Component => {
-            component(&scope().split('/').collect::<Vec<_>>(), &kernel.category, rules).to_owned()
+            let work = (kernel.category.as_str(), kernel.component);
+            component(&scope().split('/').collect::<Vec<_>>(), work, rules).to_owned()
         }
     }
 }
