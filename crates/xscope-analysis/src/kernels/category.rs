@@ -121,8 +121,8 @@ const OPCODES: [&str; 104] = [
     "xor",
 ];
 
-/// What operations are of which nothing tells it.
-pub(crate) const UNKNOWN: &str = "unknown";
+/// The category of what no rule knows.
+const UNKNOWN: &str = "unknown";
 
 /// What a program says of an operation that it does not compile itself.
 const FOREIGN: &str = "custom-call";

@@ -17,6 +17,11 @@ pub struct KernelRow {
     pub category: String,
     /// Scope path as recorded or as the program says; empty if neither does.
     pub scope: String,
+    /// The scopes that all its executions are in, as `layers` shows them, or of an operation that is
+    /// split the heaviest; empty if there are none.
+    pub layer: String,
+    /// The component with most of its time.
+    pub component: String,
     /// The program that it belongs to; empty if unknown.
     pub program: String,
     /// The device, by the name that it has in `devices`.
@@ -49,9 +54,9 @@ pub struct KernelRow {
     /// What its executions differ by; absent for kernels with little time and few executions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub varies: Option<Variation>,
-    /// The part of a model that it is for, as far as that is known without its scope.
+    /// The component that goes with what it does, if any does.
     #[serde(skip)]
-    pub component: Option<&'static str>,
+    pub named: Option<&'static str>,
     #[serde(skip)]
     pub meta: MetaId,
     #[serde(skip)]
@@ -62,18 +67,38 @@ pub struct KernelRow {
     pub total: Picos,
 }
 
+impl KernelRow {
+    /// Leaves what is `time` of its self time, in `count` of its executions. Means and extremes stay those of all.
+    pub(crate) fn take_part(&mut self, time: Picos, count: u64) {
+        if time != self.self_time {
+            self.total = scaled(self.total, time, self.self_time);
+            self.total_us = self.total.as_micros();
+            self.self_time = time;
+            self.self_us = time.as_micros();
+        }
+        self.count = self.count.min(count);
+    }
+}
+
+/// As much of `time` as `part` is of `whole`.
+pub(crate) fn scaled(time: Picos, part: Picos, whole: Picos) -> Picos {
+    let product = i128::from(time.0) * i128::from(part.0);
+    Picos(product.checked_div(i128::from(whole.0)).and_then(|it| it.try_into().ok()).unwrap_or(0))
+}
+
 /// Which operations a report is about: those whose names contain all of the parts that are given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub device: Option<String>,
     pub module: Option<String>,
-    /// As recorded or as the program says.
+    /// As recorded or as `layers` shows it. Of an operation in several scopes, only what is in those
+    /// that contain it counts.
     pub scope: Option<String>,
     pub name: Option<String>,
 }
 
 impl Filter {
-    /// Whether an operation is wanted.
+    /// Whether an operation is wanted, whatever its scope.
     pub(crate) fn accepts(&self, kernel: &KernelRow) -> bool {
         let contains = |part: &Option<String>, text: &str| {
             part.as_ref().is_none_or(|part| text.contains(part.as_str()))
@@ -81,7 +106,6 @@ impl Filter {
         let device = self.device.as_deref().map(short_device);
         device.is_none_or(|part| kernel.device.contains(part))
             && contains(&self.module, &kernel.program)
-            && contains(&self.scope, &kernel.scope)
             && contains(&self.name, &kernel.name)
     }
 }

@@ -9,12 +9,12 @@
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use xscope_trace::model::{Instruction, MetaId, Program, ProgramId};
 use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
-use crate::layers::scope::{PathId, Paths};
+use crate::layers::scope::{BACKWARD, PathId, Paths};
 
 /// How far a scope is looked for among the neighbours of an operation without one.
 const NEIGHBOURS: u32 = 6;
@@ -27,12 +27,26 @@ const MAX_SCOPES: usize = 256;
 /// Scopes and their weights, the heaviest first; one entry for what is certain.
 pub(crate) type Votes = Vec<(PathId, u64)>;
 
+/// How the scopes of an operation are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By the recorder or the program.
+    Stated,
+    /// They are those of an operation that it reads or that reads it.
+    Guessed,
+    /// They are no scopes of the model: all that is known is that they are of the backward pass.
+    Made,
+    Unknown,
+}
+
 /// Finds the scopes of operations and keeps what it found.
 #[derive(Debug)]
 pub(crate) struct Attribution<'a> {
     trace: &'a Trace,
     pub paths: Paths,
     known: FxHashMap<(ProgramId, u32), Votes>,
+    /// Instructions that have the scope of a neighbour.
+    guessed: FxHashSet<(ProgramId, u32)>,
     /// The first reader of each instruction, by program.
     readers: FxHashMap<ProgramId, Vec<u32>>,
 }
@@ -54,22 +68,39 @@ impl<'a> Attribution<'a> {
             trace,
             paths: Paths::default(),
             known: FxHashMap::default(),
+            guessed: FxHashSet::default(),
             readers: FxHashMap::default(),
         }
     }
 
-    /// The scopes of an event; the root if none is known.
-    pub(crate) fn of(&mut self, meta: MetaId) -> Votes {
+    /// The scopes of an event, and how they are known; the root if none is.
+    pub(crate) fn of(&mut self, meta: MetaId) -> (Votes, How) {
         let recorded = self.trace.meta(meta).scope;
-        if let Some((program, index)) = instruction_of(self.trace, meta) {
-            let votes = self.of_instruction(program, index);
-            if recorded.is_empty() || votes.len() > 1 {
-                return votes;
-            }
-            let recorded = self.joined(recorded, &[]);
-            return if is_unknown(&recorded) { votes } else { recorded };
+        let Some((program, index)) = instruction_of(self.trace, meta) else {
+            let votes = self.joined(recorded, &[]);
+            return (votes.clone(), self.how(&votes, false));
+        };
+        let votes = self.of_instruction(program, index);
+        let recorded = match recorded.is_empty() || votes.len() > 1 {
+            true => Vec::new(),
+            false => self.joined(recorded, &[]),
+        };
+        if is_unknown(&recorded) {
+            let how = self.how(&votes, self.guessed.contains(&(program, index)));
+            return (votes, how);
         }
-        self.joined(recorded, &[])
+        let how = self.how(&recorded, false);
+        (recorded, how)
+    }
+
+    fn how(&self, votes: &Votes, is_guessed: bool) -> How {
+        let is_made = |path: PathId| self.paths.parts(path).iter().all(|part| *part == BACKWARD);
+        match is_guessed {
+            _ if is_unknown(votes) => How::Unknown,
+            _ if votes.iter().all(|&(path, _)| is_made(path)) => How::Made,
+            true => How::Guessed,
+            false => How::Stated,
+        }
     }
 
     /// The scopes of an instruction.
@@ -80,6 +111,7 @@ impl<'a> Attribution<'a> {
         let mut votes = self.own_votes(program, index);
         if is_unknown(&votes) {
             votes = self.neighbours_votes(program, index);
+            self.guessed.insert((program, index));
         }
         self.known.insert((program, index), votes.clone());
         votes

@@ -11,8 +11,8 @@ use xscope_trace::stats::share;
 
 use crate::error::{Error, Result};
 
-/// The component of what no rule knows.
-pub(crate) const UNKNOWN: &str = "unknown";
+/// The component, and the category, of what no rule knows.
+pub const UNKNOWN: &str = "unknown";
 
 /// The component of operations that move data between devices.
 pub(crate) const COLLECTIVES: &str = "collectives";

@@ -19,11 +19,11 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
+use crate::kernels;
 use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::KernelRow;
-use crate::kernels::work::Work;
-use crate::layers::attribution::{Attribution, Votes, instruction_of, is_unknown, split};
-use crate::layers::components::{ComponentRow, ComponentRule, component, rows};
+use crate::layers::attribution::{Attribution, How, Votes, instruction_of, split};
+use crate::layers::components::{ComponentRow, ComponentRule, UNKNOWN, Work, component, rows};
 use crate::layers::modules::launched;
 use crate::layers::scope::{BACKWARD, PathId, Paths};
 use crate::layers::unroll::{LoopFacts, Unrolled};
@@ -60,8 +60,12 @@ pub struct LayersReport {
     pub ambiguous_us: f64,
     /// `ambiguous_us` of the whole.
     pub ambiguous_share: f64,
-    /// Share of the whole that has a scope.
+    /// Share of the whole whose scope the recorder or the program states.
     pub scoped_share: f64,
+    /// Share of the whole that has the scope of an operation that it reads or that reads it.
+    pub guessed_share: f64,
+    /// Share of the whole of which only the backward pass is known, which is no scope of the model.
+    pub pseudo_share: f64,
     /// Time in scopes of the backward pass.
     pub backward_us: f64,
     /// By component (attention, MLP ...), of the whole model.
@@ -70,8 +74,46 @@ pub struct LayersReport {
     /// that launched it are in; absent from JSON.
     #[serde(skip)]
     pub scopes: FxHashMap<MetaId, String>,
+    /// What each operation on a device is made of; absent from JSON.
+    #[serde(skip)]
+    pub parts: FxHashMap<(MetaId, DeviceId), Vec<KernelPart>>,
     #[serde(skip)]
     pub ambiguous: Picos,
+}
+
+impl LayersReport {
+    /// What an operation on a device is made of.
+    pub fn parts_of(&self, kernel: &KernelRow) -> &[KernelPart] {
+        self.parts.get(&key_of(kernel)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The component with most of an operation's time.
+    pub(crate) fn component_of(&self, kernel: &KernelRow) -> &str {
+        let mut times: BTreeMap<&str, Picos> = BTreeMap::new();
+        for part in self.parts_of(kernel) {
+            let time = times.entry(&part.component).or_default();
+            *time = time.saturating_add(part.time);
+        }
+        let most = times.into_iter().rev().max_by_key(|&(_, time)| time);
+        most.map_or(UNKNOWN, |(component, _)| component)
+    }
+
+    /// Leaves of the kernels what is in scopes with `text` in their path.
+    pub(crate) fn narrow(&self, kernels: &mut Vec<KernelRow>, text: &str) {
+        kernels.retain_mut(|kernel| {
+            let parts = self.parts_of(kernel).iter().filter(|part| part.scope.contains(text));
+            let sum = |(time, count): (Picos, u64), part: &KernelPart| {
+                (time.saturating_add(part.time), count.saturating_add(part.count))
+            };
+            match parts.fold((Picos::ZERO, 0), sum) {
+                (_, 0) => kernel.scope.contains(text),
+                (time, count) => {
+                    kernel.take_part(time, count);
+                    true
+                }
+            }
+        });
+    }
 }
 
 #[derive(Default)]
@@ -80,37 +122,79 @@ struct Node {
     children: BTreeMap<String, Self>,
 }
 
-/// Times by scope and category while they are added up.
-#[derive(Default)]
-struct Sums<'a> {
-    times: BTreeMap<(PathId, components::Work<'a>), Picos>,
-    split: Picos,
-    ambiguous: Picos,
+/// A part of an operation's time that is of one scope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelPart {
+    /// The path of scopes; empty if there is none.
+    pub scope: String,
+    pub component: String,
+    pub time: Picos,
+    /// Executions that are in the scope, wholly or in part.
+    pub count: u64,
 }
 
-/// The tree of scopes of all operations.
+/// An operation on a device.
+type KernelKey = (MetaId, DeviceId);
+
+/// Times by scope and by what the work is, and by operation, while they are added up.
+#[derive(Default)]
+struct Sums<'a> {
+    times: BTreeMap<(PathId, Work<'a>), Picos>,
+    parts: FxHashMap<KernelKey, Vec<(PathId, Picos, u64)>>,
+    split: Picos,
+    ambiguous: Picos,
+    guessed: Picos,
+    made: Picos,
+    works: FxHashMap<KernelKey, Work<'a>>,
+}
+
+/// Executions of an operation in one place.
+struct Runs<'a> {
+    key: KernelKey,
+    work: Work<'a>,
+    time: Picos,
+    count: u64,
+}
+
+impl<'a> Runs<'a> {
+    fn all(kernel: &'a KernelRow) -> Self {
+        let (time, count) = (kernel.self_time, kernel.count);
+        Self { key: key_of(kernel), work: work_of(kernel), time, count }
+    }
+}
+
+fn key_of(kernel: &KernelRow) -> KernelKey {
+    (kernel.meta, kernel.device_id)
+}
+
+fn work_of(kernel: &KernelRow) -> Work<'_> {
+    (&kernel.category, kernel.named)
+}
+
+/// The tree of scopes of all operations, or of what is in scopes with `within` in their path.
 pub(crate) fn layers(
-    work: &Work<'_>,
+    work: &kernels::work::Work<'_>,
     kernels: &[KernelRow],
     rules: &[ComponentRule],
+    within: Option<&str>,
 ) -> LayersReport {
     let trace = work.trace;
     let mut attribution = Attribution::new(trace);
     let mut unrolled: FxHashMap<ProgramId, Unrolled> = FxHashMap::default();
     let mut sums = Sums::default();
     let mut scopes: FxHashMap<MetaId, String> = FxHashMap::default();
-    let mut looped: FxHashMap<MetaId, (ProgramId, u32, LoopFacts)> = FxHashMap::default();
+    let mut looped: FxHashMap<MetaId, LoopFacts> = FxHashMap::default();
     let launched = launched(work, &mut attribution.paths);
     for kernel in kernels {
-        let mut votes = attribution.of(kernel.meta);
-        if let Some(times) =
-            launched.get(&(kernel.meta, kernel.device_id)).filter(|_| is_unknown(&votes))
-        {
-            sums.add_known(kernel, times);
+        let (mut votes, how) = attribution.of(kernel.meta);
+        let known = launched.get(&key_of(kernel)).filter(|_| how == How::Unknown);
+        if let Some(times) = known {
+            let paths = &attribution.paths;
+            let wanted = times.iter().filter(|(path, _)| paths.contain(**path, within));
+            sums.add_known(kernel, wanted);
             scopes.entry(kernel.meta).or_insert_with(|| {
-                let paths = times.keys().copied();
-                let path = paths.reduce(|a, b| attribution.paths.shared(a, b));
-                attribution.paths.parts(path.unwrap_or(Paths::ROOT)).join("/")
+                let path = times.keys().copied().reduce(|a, b| paths.shared(a, b));
+                paths.parts(path.unwrap_or(Paths::ROOT)).join("/")
             });
             continue;
         }
@@ -118,8 +202,8 @@ pub(crate) fn layers(
             let layers = unrolled
                 .entry(program)
                 .or_insert_with(|| Unrolled::of(trace, program, &mut attribution));
-            if let Some((outer, facts)) = layers.layer_loop(index) {
-                looped.insert(kernel.meta, (program, outer, facts));
+            if let Some(facts) = layers.layer_loop(index) {
+                looped.insert(kernel.meta, facts);
             } else {
                 for (path, _) in &mut votes {
                     *path = layers.numbered(index, *path, &mut attribution.paths);
@@ -131,58 +215,71 @@ pub(crate) fn layers(
             attribution.paths.parts(path).join("/")
         });
         if !looped.contains_key(&kernel.meta) {
-            sums.add(kernel.self_time, &votes, work_of(kernel));
+            attribution.paths.narrow(&mut votes, within);
+            sums.add(&Runs::all(kernel), &votes, how);
         }
     }
-    let categories: FxHashMap<MetaId, components::Work<'_>> = kernels
+    let works: FxHashMap<KernelKey, Work<'_>> = kernels
         .iter()
         .filter(|kernel| looped.contains_key(&kernel.meta))
-        .map(|kernel| (kernel.meta, work_of(kernel)))
+        .map(|kernel| (key_of(kernel), work_of(kernel)))
         .collect();
-    for (meta, iteration, time) in iterations(work, &looped) {
-        let Some(&(_, _, facts)) = looped.get(&meta) else { continue };
-        let mut votes = attribution.of(meta);
+    for ((key, iteration), (time, count)) in iterations(work, &looped) {
+        let Some((&facts, &work)) = looped.get(&key.0).zip(works.get(&key)) else { continue };
+        let (mut votes, how) = attribution.of(key.0);
         for (path, _) in &mut votes {
             *path = with_iteration(*path, facts, iteration, &mut attribution.paths);
         }
-        sums.add(time, &votes, categories[&meta]);
+        if attribution.paths.narrow(&mut votes, within) {
+            sums.add(&Runs { key, work, time, count }, &votes, how);
+        }
     }
     sums.report(&attribution.paths, rules, scopes)
-}
-
-fn work_of(kernel: &KernelRow) -> components::Work<'_> {
-    (&kernel.category, kernel.component)
 }
 
 impl<'a> Sums<'a> {
     /// Adds a kernel of whose self time it is known how much belongs to which scope; what is left has
     /// none.
-    fn add_known(&mut self, kernel: &'a KernelRow, times: &BTreeMap<PathId, Picos>) {
-        let mut rest = kernel.self_time;
-        for (&path, &time) in times {
-            self.add_to(path, work_of(kernel), time);
-            rest = rest - time;
+    fn add_known<'t>(
+        &mut self,
+        kernel: &'a KernelRow,
+        times: impl Iterator<Item = (&'t PathId, &'t (Picos, u64))>,
+    ) {
+        let mut rest = Runs::all(kernel);
+        for (&path, &(time, count)) in times {
+            self.add_to(path, &Runs { time, count, ..Runs::all(kernel) });
+            rest.time = rest.time - time;
+            rest.count = rest.count.saturating_sub(count);
         }
-        if rest > Picos::ZERO {
-            self.add_to(Paths::ROOT, work_of(kernel), rest);
+        if rest.time > Picos::ZERO {
+            self.add_to(Paths::ROOT, &rest);
         }
     }
 
-    fn add(&mut self, time: Picos, votes: &Votes, work: components::Work<'a>) {
-        if votes.len() > 1 && !is_unknown(votes) {
+    fn add(&mut self, runs: &Runs<'a>, votes: &Votes, how: How) {
+        let &Runs { time, .. } = runs;
+        if votes.len() > 1 && how != How::Unknown {
             self.split = self.split.saturating_add(time);
+        }
+        match how {
+            How::Guessed => self.guessed = self.guessed.saturating_add(time),
+            How::Made => self.made = self.made.saturating_add(time),
+            How::Stated | How::Unknown => {}
         }
         for (at, (path, time)) in split(time, votes).into_iter().enumerate() {
             if at > 0 {
                 self.ambiguous = self.ambiguous.saturating_add(time);
             }
-            self.add_to(path, work, time);
+            self.add_to(path, &Runs { time, ..*runs });
         }
     }
 
-    fn add_to(&mut self, path: PathId, work: components::Work<'a>, time: Picos) {
+    fn add_to(&mut self, path: PathId, runs: &Runs<'a>) {
+        let &Runs { key, work, time, count } = runs;
         let sum = self.times.entry((path, work)).or_default();
         *sum = sum.saturating_add(time);
+        self.parts.entry(key).or_default().push((path, time, count));
+        self.works.entry(key).or_insert(work);
     }
 
     fn report(
@@ -194,9 +291,12 @@ impl<'a> Sums<'a> {
         let mut root = Node::default();
         let (mut backward, mut unscoped) = (Picos::ZERO, Picos::ZERO);
         let mut components: BTreeMap<String, Picos> = BTreeMap::new();
-        for ((path, work), time) in self.times {
+        let mut named: FxHashMap<(PathId, Work<'_>), &str> = FxHashMap::default();
+        for (&(path, work), &time) in &self.times {
             let mut parts = paths.parts(path);
-            let sum = components.entry(component(&parts, work, rules).to_owned()).or_default();
+            let component = component(&parts, work, rules);
+            named.insert((path, work), component);
+            let sum = components.entry(component.to_owned()).or_default();
             *sum = sum.saturating_add(time);
             if parts.contains(&BACKWARD) {
                 backward = backward.saturating_add(time);
@@ -211,15 +311,29 @@ impl<'a> Sums<'a> {
             }
             node.own = node.own.saturating_add(time);
         }
+        let part = |work, (path, time, count)| KernelPart {
+            scope: paths.parts(path).join("/"),
+            component: named[&(path, work)].to_owned(),
+            time,
+            count,
+        };
+        let of_kernel = |(key, parts): (KernelKey, Vec<_>)| {
+            (key, parts.into_iter().map(|found| part(self.works[&key], found)).collect())
+        };
+        let parts = self.parts.into_iter().map(of_kernel).collect();
         let root = finish("device".to_owned(), root);
+        let stated = root.total - unscoped - self.guessed - self.made;
         LayersReport {
             split_us: self.split.as_micros(),
             ambiguous_us: self.ambiguous.as_micros(),
             ambiguous_share: share(self.ambiguous, root.total),
-            scoped_share: share(root.total - unscoped, root.total),
+            scoped_share: share(stated, root.total),
+            guessed_share: share(self.guessed, root.total),
+            pseudo_share: share(self.made, root.total),
             backward_us: backward.as_micros(),
             components: rows(components),
             scopes,
+            parts,
             ambiguous: self.ambiguous,
             root,
         }
@@ -248,16 +362,19 @@ fn with_iteration(path: PathId, facts: LoopFacts, iteration: u64, paths: &mut Pa
     paths.intern(&parts)
 }
 
-/// Self time of each operation of a loop over layers, by iteration.
+/// An operation on a device, and the iteration.
+type Iteration = (KernelKey, u64);
+
+/// Self time and executions of each operation of a loop over layers, by iteration.
 ///
 /// The executions of an instruction are counted in order of their start, by device and module
 /// execution; it runs once an iteration, so the count tells the iteration.
 fn iterations(
-    work: &Work<'_>,
-    looped: &FxHashMap<MetaId, (ProgramId, u32, LoopFacts)>,
-) -> Vec<(MetaId, u64, Picos)> {
+    work: &kernels::work::Work<'_>,
+    looped: &FxHashMap<MetaId, LoopFacts>,
+) -> BTreeMap<Iteration, (Picos, u64)> {
     if looped.is_empty() {
-        return Vec::new();
+        return BTreeMap::new();
     }
     type Key = (DeviceId, i64, MetaId);
     let mut executions: BTreeMap<Key, Vec<(Picos, Picos)>> = BTreeMap::new();
@@ -271,21 +388,22 @@ fn iterations(
             }
         }
     }
-    let mut times: BTreeMap<(MetaId, u64), Picos> = BTreeMap::new();
+    let mut times: BTreeMap<Iteration, (Picos, u64)> = BTreeMap::new();
     for ((device, run, meta), mut runs) in executions {
         runs.sort_unstable();
         let first = work.window.map_or(0, |window| window.ran_before(device, run, meta));
-        let trips = looped[&meta].2.trips;
+        let trips = looped[&meta].trips;
         for (count, (_, own)) in (first..).zip(runs) {
-            let sum = times.entry((meta, count % trips)).or_default();
+            let (sum, executions) = times.entry(((meta, device), count % trips)).or_default();
             *sum = sum.saturating_add(own);
+            *executions += 1;
         }
     }
-    times.into_iter().map(|((meta, iteration), time)| (meta, iteration, time)).collect()
+    times
 }
 
 /// The tree of a trace with the built-in rules.
 pub fn layer_tree(trace: &Trace) -> LayersReport {
-    let work = Work::of(trace, None, GivenPeaks::default());
-    layers(&work, &crate::kernels::kernels(&work), &[])
+    let work = kernels::work::Work::of(trace, None, GivenPeaks::default());
+    layers(&work, &kernels::kernels(&work), &[], None)
 }

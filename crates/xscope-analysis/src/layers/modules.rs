@@ -18,9 +18,9 @@ use crate::layers::scope::{MAX_DEPTH, PathId, Paths};
 /// What the names of calls of modules begin with.
 const MODULE: &str = "nn.Module: ";
 
-/// Self time of an operation on a device by the modules that launched it; what no module launched is
+/// Self time and executions of an operation on a device by the modules that launched it; what no module launched is
 /// left out.
-pub(crate) type Launched = FxHashMap<(MetaId, DeviceId), BTreeMap<PathId, Picos>>;
+pub(crate) type Launched = FxHashMap<(MetaId, DeviceId), BTreeMap<PathId, (Picos, u64)>>;
 
 /// What modules launched.
 pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
@@ -37,8 +37,9 @@ pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
             let Some(device) = trace.tracks[track].device else { continue };
             let Some(path) = modules.at(flow.from.row, paths) else { continue };
             let times = launched.entry((trace.tracks[track].slices.meta[row], device)).or_default();
-            let time = times.entry(path).or_default();
+            let (time, count) = times.entry(path).or_default();
             *time = time.saturating_add(own[track][row]);
+            *count += 1;
         }
     }
     launched

@@ -185,6 +185,18 @@ impl Paths {
         path
     }
 
+    /// Whether a path has `text` in it; every path has nothing in it.
+    pub(crate) fn contain(&self, path: PathId, text: Option<&str>) -> bool {
+        text.is_none_or(|text| self.parts(path).join("/").contains(text))
+    }
+
+    /// Leaves those of several paths that have `text` in them, or all if none has; whether any has.
+    pub(crate) fn narrow<T>(&self, votes: &mut Vec<(PathId, T)>, text: Option<&str>) -> bool {
+        let any = votes.iter().any(|&(path, _)| self.contain(path, text));
+        votes.retain(|&(path, _)| !any || self.contain(path, text));
+        any
+    }
+
     /// The parts of a path, outermost first.
     pub(crate) fn parts(&self, mut path: PathId) -> Vec<&str> {
         let mut parts = Vec::new();

@@ -86,7 +86,7 @@ impl Unrolled {
     }
 
     /// The loop over layers that an instruction is in.
-    pub(crate) fn layer_loop(&self, index: u32) -> Option<(u32, LoopFacts)> {
+    pub(crate) fn layer_loop(&self, index: u32) -> Option<LoopFacts> {
         if self.loops.is_empty() {
             return None;
         }
@@ -94,7 +94,7 @@ impl Unrolled {
         for _ in 0..MAX_CALLS {
             at = *self.caller.get(at as usize).filter(|caller| **caller != NONE)?;
             if let Some(&facts) = self.loops.get(&at) {
-                return Some((at, facts));
+                return Some(facts);
             }
         }
         None

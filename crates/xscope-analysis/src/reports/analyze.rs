@@ -46,10 +46,15 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let work = Work::of(trace, window, options.peaks);
     let listed = Listed::of(&work, &options.filter);
     let on_devices = OnDevices::of(trace, &options.filter, &listed);
-    let told = Told::of(&work, &options.rules, options.overhead.as_ref(), &listed, &on_devices);
+    let told = {
+        let naming = (options.rules.as_slice(), options.filter.scope.as_deref());
+        Told::of(&work, naming, options.overhead.as_ref(), &listed, &on_devices)
+    };
     let Listed { mut kernels, executions, compiles, .. } = listed;
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;
+        kernel.component = told.layers.component_of(kernel).to_owned();
+        kernel.layer = told.layers.scopes.get(&kernel.meta).cloned().unwrap_or_default();
     }
     let framework = Framework::of(trace);
     let quality = quality(&Facts {

@@ -6,9 +6,8 @@ use serde::Serialize;
 use xscope_trace::stats::{as_f64, mean_micros, share};
 use xscope_trace::{Metric, Picos};
 
-use crate::kernels::row::KernelRow;
-use crate::layers::components::{ComponentRule, component};
-use crate::layers::scope::NO_SCOPE;
+use crate::kernels::row::{KernelRow, scaled};
+use crate::layers::{KernelPart, NO_SCOPE};
 use crate::reports::analyze_report::AnalyzeReport;
 
 /// The version of [`GroupsReport`] as JSON.
@@ -93,19 +92,31 @@ struct GroupSums<'a> {
     costed: Picos,
 }
 
-/// The kernels of a report by group, by self time.
-pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> GroupsReport {
+impl<'a> GroupSums<'a> {
+    /// Adds the part of a kernel that takes `own` of its self time, in `count` executions.
+    fn add(&mut self, kernel: &'a KernelRow, own: Picos, count: u64) {
+        self.names.insert(&kernel.name);
+        self.devices.insert(&kernel.device);
+        self.count += count;
+        self.total = self.total.saturating_add(match own == kernel.self_time {
+            true => kernel.total,
+            false => scaled(kernel.total, own, kernel.self_time),
+        });
+        self.own = self.own.saturating_add(own);
+        if let Some(flops) = kernel.flops.value {
+            self.flops += flops * as_f64(kernel.count) * share(own, kernel.self_time);
+            self.costed = self.costed.saturating_add(own);
+        }
+    }
+}
+
+/// The kernels of a report by group, by self time. By scope and by component, a kernel that is of several
+/// is split as in the layers.
+pub fn grouped(report: &AnalyzeReport, by: GroupBy) -> GroupsReport {
     let mut groups: BTreeMap<String, GroupSums<'_>> = BTreeMap::new();
     for kernel in &report.kernels {
-        let group = groups.entry(key(report, kernel, by, rules)).or_default();
-        group.names.insert(&kernel.name);
-        group.devices.insert(&kernel.device);
-        group.count += kernel.count;
-        group.total = group.total.saturating_add(kernel.total);
-        group.own = group.own.saturating_add(kernel.self_time);
-        if let Some(flops) = kernel.flops.value {
-            group.flops += flops * as_f64(kernel.count);
-            group.costed = group.costed.saturating_add(kernel.self_time);
+        for (group, (own, count)) in parts(report, kernel, by) {
+            groups.entry(group.to_owned()).or_default().add(kernel, own, count);
         }
     }
     let whole = groups.values().fold(Picos::ZERO, |sum, group| sum.saturating_add(group.own));
@@ -133,20 +144,33 @@ pub fn grouped(report: &AnalyzeReport, by: GroupBy, rules: &[ComponentRule]) -> 
     GroupsReport { schema: SCHEMA, by, groups }
 }
 
-fn key(report: &AnalyzeReport, kernel: &KernelRow, by: GroupBy, rules: &[ComponentRule]) -> String {
-    let scope = || {
-        let known = report.layers.scopes.get(&kernel.meta).filter(|scope| !scope.is_empty());
-        known.map_or(NO_SCOPE, String::as_str)
+/// The groups that a kernel is in, with its self time and its executions in each.
+fn parts<'a>(
+    report: &'a AnalyzeReport,
+    kernel: &'a KernelRow,
+    by: GroupBy,
+) -> BTreeMap<&'a str, (Picos, u64)> {
+    let name: fn(&KernelPart) -> &str = match by {
+        GroupBy::Scope => |part| match part.scope.as_str() {
+            "" => NO_SCOPE,
+            scope => scope,
+        },
+        GroupBy::Component => |part| &part.component,
+        GroupBy::Name => return whole(kernel, &kernel.name),
+        GroupBy::Category => return whole(kernel, &kernel.category),
+        GroupBy::Program => return whole(kernel, &kernel.program),
+        GroupBy::Device => return whole(kernel, &kernel.device),
     };
-    match by {
-        GroupBy::Name => kernel.name.clone(),
-        GroupBy::Scope => scope().to_owned(),
-        GroupBy::Category => kernel.category.clone(),
-        GroupBy::Program => kernel.program.clone(),
-        GroupBy::Device => kernel.device.clone(),
-        GroupBy::Component => {
-            let work = (kernel.category.as_str(), kernel.component);
-            component(&scope().split('/').collect::<Vec<_>>(), work, rules).to_owned()
-        }
+    let mut groups: BTreeMap<&str, (Picos, u64)> = BTreeMap::new();
+    for part in report.layers.parts_of(kernel) {
+        let (own, count) = groups.entry(name(part)).or_default();
+        *own = own.saturating_add(part.time);
+        // An execution that is split among scopes is in each of them.
+        *count = count.saturating_add(part.count).min(kernel.count);
     }
+    groups
+}
+
+fn whole<'a>(kernel: &KernelRow, group: &'a str) -> BTreeMap<&'a str, (Picos, u64)> {
+    BTreeMap::from([(group, (kernel.self_time, kernel.count))])
 }

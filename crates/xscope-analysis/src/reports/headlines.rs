@@ -3,7 +3,6 @@
 use xscope_trace::quality::{Code, Figures, Severity};
 
 use crate::framework::Framework;
-use crate::kernels::row::Filter;
 use crate::kernels::sums::{KernelGroup, by_name_and_scope};
 use crate::layers::components::{COLLECTIVES, COPIES, UNKNOWN};
 use crate::reports::analyze_report::AnalyzeReport;
@@ -289,8 +288,8 @@ fn layers(report: &AnalyzeReport) -> Option<Claim> {
 
 /// What shows the operations of a component, if their scopes have its name, else its layers.
 fn where_to_look(report: &AnalyzeReport, component: &str) -> Vec<String> {
-    let filter = Filter { scope: Some(component.to_owned()), ..Filter::default() };
-    match report.kernels.iter().any(|kernel| filter.accepts(kernel)) {
+    let mut parts = report.layers.parts.values().flatten();
+    match parts.any(|part| part.scope.contains(component)) {
         true => words(&["kernels", "--scope", component]),
         false => words(&["layers"]),
     }

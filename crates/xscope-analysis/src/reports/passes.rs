@@ -51,6 +51,9 @@ impl Listed {
             scope.spawn(|_| {
                 listed.kernels = kernels(work);
                 listed.kernels.retain(|kernel| filter.accepts(kernel));
+                if let Some(scope) = &filter.scope {
+                    layers(work, &listed.kernels, &[], None).narrow(&mut listed.kernels, scope);
+                }
             });
             scope.spawn(|_| listed.executions = executions(trace));
             scope.spawn(|_| listed.compiles = compiles(trace, work.window));
@@ -133,7 +136,7 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn of(
         work: &Work<'_>,
-        rules: &[ComponentRule],
+        (rules, within): (&[ComponentRule], Option<&str>),
         overhead: Option<&OverheadRecord>,
         listed: &Listed,
         OnDevices { busy, memory, .. }: &OnDevices,
@@ -144,7 +147,7 @@ impl Told {
         let mut told = Self::default();
         rayon::scope(|scope| {
             scope.spawn(|_| told.idle = idle(trace, busy, compiling(compiles)));
-            scope.spawn(|_| told.layers = layers(work, kernels, rules));
+            scope.spawn(|_| told.layers = layers(work, kernels, rules, within));
             scope.spawn(|_| told.varies = variations(work, kernels));
             scope.spawn(|_| told.programs = programs(trace, executions));
             scope.spawn(|_| told.steps = steps_of(trace, executions, busy));

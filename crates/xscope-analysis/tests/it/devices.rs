@@ -435,14 +435,14 @@ fn groups_of_kernels_add_up() {
     let report = analyze(&trace);
     let whole: f64 = report.kernels.iter().map(|kernel| kernel.self_us).sum();
     for (name, by) in GroupBy::ALL {
-        let groups = grouped(&report, by, &[]).groups;
+        let groups = grouped(&report, by).groups;
         let share: f64 = groups.iter().map(|row| row.share).sum();
         let own: f64 = groups.iter().map(|row| row.self_us).sum();
         assert!((share - 1.0).abs() < 1e-9 && (own - whole).abs() < 1e-3, "{name}: {share}, {own}");
     }
-    let devices = grouped(&report, GroupBy::Device, &[]).groups;
+    let devices = grouped(&report, GroupBy::Device).groups;
     assert_eq!((devices.len(), devices[0].devices), (8, 1));
-    let components = grouped(&report, GroupBy::Component, &[]).groups;
+    let components = grouped(&report, GroupBy::Component).groups;
     let unknown = components.iter().find(|row| row.group == "unknown");
     assert!(unknown.is_none_or(|row| row.share < 0.01), "{components:?}");
 }

@@ -1,6 +1,11 @@
 //! The layer tree.
 
-use xscope_analysis::layers::{LayerNode, layer_tree};
+use xscope_analysis::analyze;
+use xscope_analysis::kernels::row::Filter;
+use xscope_analysis::layers::{LayerNode, LayersReport, layer_tree};
+use xscope_analysis::reports::analyze::{Options, analyze_with};
+use xscope_analysis::reports::analyze_report::AnalyzeReport;
+use xscope_analysis::reports::grouping::{GroupBy, grouped};
 use xscope_trace::Trace;
 use xscope_trace::model::{Flow, SliceRef, TrackId, TrackKind};
 use xscope_trace::quality::Code;
@@ -73,8 +78,8 @@ fn iterations_of_a_loop_over_layers_are_its_layers() {
     );
 }
 
-#[test]
-fn an_operation_belongs_to_the_modules_that_launched_it() {
+/// One kernel that several modules launched, and some of whose executions nothing is known of.
+fn launched() -> Trace {
     let mut trace = Trace::default();
     let gpus = ["gpu:0", "gpu:1"].map(|name| device(&mut trace, name));
     let host = [
@@ -95,11 +100,113 @@ fn an_operation_belongs_to_the_modules_that_launched_it() {
     let at = |track, row| SliceRef { track: TrackId(track), row };
     let launches = [(2, at(1, 0)), (4, at(1, 1)), (6, at(1, 2)), (5, at(2, 0))];
     trace.flows = launches.map(|(row, to)| Flow { from: at(0, row), to }).into();
-    let report = layer_tree(&trace);
+    trace
+}
+
+#[test]
+fn an_operation_belongs_to_the_modules_that_launched_it() {
+    let report = layer_tree(&launched());
     let path = |path: &str| time(&report.root, path);
     let found = ["Model_0", "Model_0/Layer_0", "Model_0/Layer_1", "(no scope)"].map(path);
     assert_eq!(found, [31.0, 7.0, 11.0, 3.0]);
     assert_eq!((report.root.total_us, report.ambiguous_us), (34.0, 0.0));
+}
+
+#[test]
+fn a_kernel_of_several_modules_is_split_among_them() {
+    let report = analyze(&launched());
+    let groups = grouped(&report, GroupBy::Scope).groups;
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|row| (row.group.as_str(), row.self_us, row.total_us, row.count))
+        .collect();
+    let expected = [
+        ("Model_0", 13.0, 13.0, 1),
+        ("Model_0/Layer_1", 11.0, 11.0, 1),
+        ("Model_0/Layer_0", 7.0, 7.0, 1),
+        ("(no scope)", 3.0, 3.0, 2),
+    ];
+    assert_eq!(groups, expected);
+    assert_eq!(report.kernels[0].layer, "Model_0");
+}
+
+#[test]
+fn a_scope_that_the_tree_shows_can_be_asked_for() {
+    let filter = Filter { scope: Some("Layer_1".to_owned()), ..Filter::default() };
+    let report = analyze_with(&launched(), &Options { filter, ..Options::default() });
+    let [kernel] = &report.kernels[..] else { panic!("{:?}", report.kernels) };
+    assert_eq!((kernel.self_us, kernel.total_us, kernel.count), (11.0, 11.0, 1));
+    assert_eq!(report.layers.root.total_us, 11.0);
+    assert_eq!(report.categories[0].self_us, 11.0);
+}
+
+#[test]
+fn scopes_that_are_guessed_or_are_none_are_counted_apart() {
+    let mut trace = Trace::default();
+    let cpu = device(&mut trace, "cpu:0");
+    let rows = [
+        made("dot", "dot", "jit(f)/layer_0/mlp/dot_general", 10),
+        made("copy", "copy", "", 10),
+        made("mul", "multiply", "jit(f)/transpose(jvp())/mul", 10),
+        made("rng", "rng", "", 10),
+    ];
+    let id = program(&mut trace, &rows, 0..4);
+    // The copy reads the product.
+    trace.programs[id].operands = vec![0];
+    trace.programs[id].instructions[1].operands = 0..1;
+    let slices = ["dot", "copy", "mul", "rng"].map(|name| (name, 0, 10));
+    let slices: Vec<_> =
+        (0..).zip(slices).map(|(at, (name, _, dur))| ((name, at * 10, dur), 1)).collect();
+    track(&mut trace, TrackKind::Ops, Some(cpu), Some(id), &slices);
+    let report = layer_tree(&trace);
+    let shares = (report.scoped_share, report.guessed_share, report.pseudo_share);
+    assert_eq!(shares, (0.25, 0.25, 0.25), "{report:?}");
+}
+
+/// Time of each component in the layers, and in the kernels.
+fn check_components(name: &str, report: &AnalyzeReport) {
+    let layers = report.layers.components.iter().map(|row| (row.name.as_str(), row.self_us));
+    let groups = grouped(report, GroupBy::Component).groups;
+    let kernels: Vec<_> = groups.iter().map(|row| (row.group.as_str(), row.self_us)).collect();
+    assert_eq!(layers.collect::<Vec<_>>(), kernels, "{name}");
+}
+
+#[test]
+fn layers_and_kernels_agree_on_every_component() {
+    if let Some(cases) = xscope_testing::cases() {
+        let trace = xscope_trace::read_paths(&[cases.join("modules.json")]).unwrap();
+        let report = analyze(&trace);
+        check_components("modules", &report);
+        // Of the attention a quarter is in a `RotaryEmbedding`, which embeds nothing.
+        let components = report.layers.components.iter();
+        let components: Vec<_> = components.map(|row| (row.name.as_str(), row.share)).collect();
+        assert_eq!(components, [("mlp", 0.6), ("attention", 0.4)]);
+        let scopes = grouped(&report, GroupBy::Scope).groups;
+        assert_eq!(scopes.iter().map(|row| row.share).collect::<Vec<_>>(), [0.6, 0.3, 0.1]);
+    }
+    for name in [
+        "sglang_gpu/sglang_Qwen3-8B_prefilldecode.json.gz",
+        "gpu_nvidia/b200_gpt_oss_eager.json.gz",
+        "kineto/h100_bert.json.gz",
+        "jax_cpu/fsdp2_tp4_train",
+        "sglang_jax_cpu/basic",
+    ] {
+        let Some(trace) = real(name) else { return };
+        check_components(name, &analyze(&trace));
+    }
+}
+
+#[test]
+fn communication_and_products_of_a_real_b200_are_known() {
+    let Some(trace) = real("gpu_nvidia/b200_gpt_oss_eager.json.gz") else { return };
+    let report = analyze(&trace);
+    let share = |name: &str| {
+        let row = report.categories.iter().find(|row| row.name == name);
+        row.map_or(0.0, |row| row.share)
+    };
+    let (collective, matmul) = (share("collective"), share("matmul"));
+    assert!((0.18..0.19).contains(&collective) && matmul >= 0.51, "{:?}", report.categories);
+    assert!(share("unknown") < 0.001, "{:?}", report.categories);
 }
 
 #[test]
@@ -192,6 +299,11 @@ fn a_combined_collective_belongs_to_all_that_it_combines() {
     check(&trace, &[("step/layer_0/backward/mlp", 5.0), ("step/layer_1/backward/mlp", 5.0)]);
 }
 
+/// Share of the time that has a scope, stated or guessed.
+fn scoped(report: &LayersReport) -> f64 {
+    report.scoped_share + report.guessed_share
+}
+
 #[test]
 fn real_models_are_accounted_for_with_every_layer() {
     for (name, prefix, layers) in [
@@ -201,7 +313,7 @@ fn real_models_are_accounted_for_with_every_layer() {
     ] {
         let Some(trace) = real(name) else { return };
         let report = layer_tree(&trace);
-        assert!(report.scoped_share >= 0.97, "{name}: {}", report.scoped_share);
+        assert!(scoped(&report) >= 0.97, "{name}: {}", scoped(&report));
         for layer in 0..layers {
             let path = format!("{prefix}layer_{layer}");
             let share = time(&report.root, &path) / report.root.total_us;
@@ -217,9 +329,9 @@ fn real_models_are_accounted_for_with_every_layer() {
 fn a_program_under_another_id_takes_the_scopes_of_its_variants() {
     for name in ["sglang_jax_cpu/single_py0", "sglang_jax_cpu/single_py1"] {
         let Some(trace) = real(name) else { return };
-        let report = xscope_analysis::analyze(&trace);
+        let report = analyze(&trace);
         let layers = &report.layers;
-        assert!(layers.scoped_share >= 0.97, "{name}: {}", layers.scoped_share);
+        assert!(scoped(layers) >= 0.97, "{name}: {}", scoped(layers));
         for layer in ["layer_0", "layer_1"] {
             let share = time(&layers.root, layer) / layers.root.total_us;
             assert!(share > 0.1, "{name}: {layer} has {share} of the time");

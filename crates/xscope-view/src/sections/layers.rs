@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use serde::Serialize;
 use xscope_analysis::layers::LayerNode;
+use xscope_analysis::layers::components::UNKNOWN;
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
@@ -119,10 +120,26 @@ fn notes(report: &AnalyzeReport) -> Vec<Text> {
         return Vec::new();
     }
     let layers = &report.layers;
+    let said = [
+        (layers.scoped_share, "has a scope"),
+        (layers.guessed_share, "has that of an operation beside it"),
+        (layers.pseudo_share, "has none but that it is of the backward pass"),
+    ];
+    let said: Vec<String> = said
+        .into_iter()
+        .enumerate()
+        .filter(|&(at, (share, _))| at == 0 || share > 0.0)
+        .map(|(_, (share, what))| format!("{} {what}", percent(share)))
+        .collect();
+    let unknown = |share: Option<f64>| percent(share.unwrap_or(0.0));
+    let component = layers.components.iter().find(|row| row.name == UNKNOWN);
+    let category = report.categories.iter().find(|row| row.name == UNKNOWN);
     let note = format!(
-        "{} of the operations' time has a scope; {} was split among scopes by cost, of which {} ({} of all) \
-         is ambiguous",
-        percent(layers.scoped_share),
+        "of the operations' time {}; {} is of no known component, {} of no known category; {} was split among \
+         scopes by cost, of which {} ({} of all) is ambiguous",
+        said.join(", "),
+        unknown(component.map(|row| row.share)),
+        unknown(category.map(|row| row.share)),
         duration(layers.split_us),
         duration(layers.ambiguous_us),
         percent(layers.ambiguous_share),

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     }
     let style = if args.tables.markdown { Style::Markdown } else { Style::Terminal };
     if let Some(by) = args.by {
-        let groups = grouped(&report, by, &options.rules);
+        let groups = grouped(&report, by);
         match args.tables.output.json {
             true => output::json(&groups)?,
             false => output::page(&groups_text(&groups.groups, style))?,
