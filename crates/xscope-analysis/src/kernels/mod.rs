@@ -197,7 +197,7 @@ fn kernel_row(
         bytes,
         varies: None,
         named: group.kind.component,
-        layer: String::new(),
+        layer_path: String::new(),
         component: String::new(),
         meta,
         device_id: group.device,

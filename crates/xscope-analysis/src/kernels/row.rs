@@ -19,7 +19,7 @@ pub struct KernelRow {
     pub scope: String,
     /// The scopes that all its executions are in, as `layers` shows them, or of an operation that is
     /// split the heaviest; empty if there are none.
-    pub layer: String,
+    pub layer_path: String,
     /// The component with most of its time.
     pub component: String,
     /// The program that it belongs to; empty if unknown.

@@ -82,6 +82,11 @@ pub struct LayersReport {
 }
 
 impl LayersReport {
+    /// Share of the whole that is in scopes of the model, stated or guessed.
+    pub fn in_scopes(&self) -> f64 {
+        self.scoped_share + self.guessed_share
+    }
+
     /// What an operation on a device is made of.
     pub fn parts_of(&self, kernel: &KernelRow) -> &[KernelPart] {
         self.parts.get(&key_of(kernel)).map_or(&[], Vec::as_slice)

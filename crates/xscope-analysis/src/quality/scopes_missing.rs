@@ -29,7 +29,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         _ => "components are told by the names of operations",
     };
     let total = layers.root.total;
-    let missing = 1.0 - layers.scoped_share - share(blind, total);
+    let missing = 1.0 - layers.in_scopes() - share(blind, total);
     (total > Picos::ZERO && missing > MUCH_UNSCOPED).then(|| {
         Finding::new(
             Code::ScopesMissing,

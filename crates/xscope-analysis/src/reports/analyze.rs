@@ -54,7 +54,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;
         kernel.component = told.layers.component_of(kernel).to_owned();
-        kernel.layer = told.layers.scopes.get(&kernel.meta).cloned().unwrap_or_default();
+        kernel.layer_path = told.layers.scopes.get(&kernel.meta).cloned().unwrap_or_default();
     }
     let framework = Framework::of(trace);
     let quality = quality(&Facts {

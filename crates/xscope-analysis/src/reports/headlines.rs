@@ -264,7 +264,7 @@ fn layers(report: &AnalyzeReport) -> Option<Claim> {
     let largest = first.map(|row| (row.name.clone(), time(row.self_us)));
     let (said, us, advice) = match (largest, unknown > most) {
         (largest, true) => {
-            let text = match report.layers.scoped_share < 0.5 {
+            let text = match report.layers.in_scopes() < 0.5 {
                 true => "see why they have no scope",
                 false => "name the model's parts with --rules FILE; see why they are not known",
             };

@@ -2,7 +2,7 @@
 
 use xscope_analysis::analyze;
 use xscope_analysis::kernels::row::Filter;
-use xscope_analysis::layers::{LayerNode, LayersReport, layer_tree};
+use xscope_analysis::layers::{LayerNode, layer_tree};
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::reports::analyze_report::AnalyzeReport;
 use xscope_analysis::reports::grouping::{GroupBy, grouped};
@@ -127,7 +127,7 @@ fn a_kernel_of_several_modules_is_split_among_them() {
         ("(no scope)", 3.0, 3.0, 2),
     ];
     assert_eq!(groups, expected);
-    assert_eq!(report.kernels[0].layer, "Model_0");
+    assert_eq!(report.kernels[0].layer_path, "Model_0");
 }
 
 #[test]
@@ -299,11 +299,6 @@ fn a_combined_collective_belongs_to_all_that_it_combines() {
     check(&trace, &[("step/layer_0/backward/mlp", 5.0), ("step/layer_1/backward/mlp", 5.0)]);
 }
 
-/// Share of the time that has a scope, stated or guessed.
-fn scoped(report: &LayersReport) -> f64 {
-    report.scoped_share + report.guessed_share
-}
-
 #[test]
 fn real_models_are_accounted_for_with_every_layer() {
     for (name, prefix, layers) in [
@@ -313,7 +308,7 @@ fn real_models_are_accounted_for_with_every_layer() {
     ] {
         let Some(trace) = real(name) else { return };
         let report = layer_tree(&trace);
-        assert!(scoped(&report) >= 0.97, "{name}: {}", scoped(&report));
+        assert!(report.in_scopes() >= 0.97, "{name}: {}", report.in_scopes());
         for layer in 0..layers {
             let path = format!("{prefix}layer_{layer}");
             let share = time(&report.root, &path) / report.root.total_us;
@@ -331,7 +326,7 @@ fn a_program_under_another_id_takes_the_scopes_of_its_variants() {
         let Some(trace) = real(name) else { return };
         let report = analyze(&trace);
         let layers = &report.layers;
-        assert!(scoped(layers) >= 0.97, "{name}: {}", scoped(layers));
+        assert!(layers.in_scopes() >= 0.97, "{name}: {}", layers.in_scopes());
         for layer in ["layer_0", "layer_1"] {
             let share = time(&layers.root, layer) / layers.root.total_us;
             assert!(share > 0.1, "{name}: {layer} has {share} of the time");
