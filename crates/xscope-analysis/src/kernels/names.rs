@@ -3,7 +3,8 @@
 //! The name of a kernel is the signature of a function. Rules look at the function's own name, as words
 //! in lower case, never into its template arguments: those say what it works on. Kernels that run
 //! whatever they are given (`elementwise_kernel<4, F>`, `cutlass::Kernel2<T>`) are what their namespaces
-//! or else the first of their type arguments that is known are. Of others the namespaces are asked last, the innermost first.
+//! or else the first of their type arguments that is known are. Of others the namespaces are asked last, the
+//! innermost first.
 
 use crate::kernels::rules::{PARTS, RULES, Rule, WRAPPERS};
 
@@ -208,7 +209,7 @@ fn of_mangled(name: &str) -> Signature<'_> {
         rest = rest.trim_start_matches(['N', 'K', 'L']);
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         if let Some(length) = rest[..digits].parse::<usize>().ok().filter(|_| digits > 0) {
-            let Some(own) = rest.get(digits..digits + length) else { break };
+            let Some(own) = rest[digits..].get(..length) else { break };
             if !own.starts_with("_GLOBAL__N") {
                 signature.path.push(own);
             }
@@ -302,5 +303,6 @@ mod tests {
         assert_eq!(types(&kentry)[0].path, ["FmhaKernel"]);
         assert_eq!(of_mangled("9rmsnorm_1IfEvPf").path, ["rmsnorm_1"]);
         assert!(of_mangled("N99x").path.is_empty());
+        assert!(of_mangled("18446744073709551615x").path.is_empty());
     }
 }
