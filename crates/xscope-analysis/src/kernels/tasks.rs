@@ -10,6 +10,7 @@ use serde::Serialize;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{MetaId, Track, TrackKind};
 use xscope_trace::stats::{Percentile, deviation_micros, mean_micros, sum};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Metric, Picos, Trace};
 
 /// The version of [`TasksReport`] as JSON.
@@ -31,7 +32,10 @@ pub struct TasksReport {
 pub struct TaskRow {
     /// The name that was matched.
     pub name: String,
-    /// `device` (measured operations), `module` (executions of programs) or `host`.
+    /// The path of scopes as recorded or as the program says; empty if neither does.
+    pub scope: String,
+    /// `device` (measured operations), `module` (executions of programs), `host`, or `stage` (what a device
+    /// notes within an operation).
     pub side: &'static str,
     /// The device, or the host's thread.
     pub place: String,
@@ -56,22 +60,40 @@ pub struct TaskRow {
 /// Name, side and place.
 type Key<'a> = (&'a str, &'static str, String);
 
-/// The iterations of all events whose name `wanted` accepts.
+/// The iterations of all events whose name `wanted` accepts; if there are none, of the stages that a device
+/// notes within its operations, else of the operations in scopes that it accepts.
 ///
 /// Names are asked about once each, so `wanted` may be slow.
 pub fn tasks(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<TaskRow> {
-    let accepted: IdVec<MetaId, bool> = trace
-        .metas
-        .iter()
-        .map(|meta| {
-            let name = trace.strings.get(meta.name);
-            let display = trace.strings.get(meta.display);
-            wanted(name) || (!display.is_empty() && wanted(display))
-        })
-        .collect();
-    let mut found: BTreeMap<Key<'_>, Vec<(Picos, Picos)>> = BTreeMap::new();
+    let text = |id| trace.strings.get(id);
+    let by_name = |meta: MetaId| {
+        let meta = trace.meta(meta);
+        wanted(text(meta.name)) || (!meta.display.is_empty() && wanted(text(meta.display)))
+    };
+    let named: IdVec<MetaId, bool> = trace.metas.ids().map(by_name).collect();
+    let mut found = runs(trace, &named, side_of);
+    if found.is_empty() {
+        found = runs(trace, &named, stage_of);
+    }
+    if found.is_empty() {
+        let of_operations = |track: &Track| side_of(track).filter(|_| track.kind == TrackKind::Ops);
+        let in_scope = |meta| wanted(text(trace.scope_of(meta)));
+        found = runs(trace, &trace.metas.ids().map(in_scope).collect(), of_operations);
+    }
+    found.into_iter().map(|(key, runs)| row(trace, key, runs)).collect()
+}
+
+/// Scope, starts and durations of all iterations of a task.
+type Runs = (StrId, Vec<(Picos, Picos)>);
+
+fn runs<'a>(
+    trace: &'a Trace,
+    accepted: &IdVec<MetaId, bool>,
+    side: impl Fn(&Track) -> Option<&'static str>,
+) -> BTreeMap<Key<'a>, Runs> {
+    let mut found: BTreeMap<Key<'_>, Runs> = BTreeMap::new();
     for track in &trace.tracks {
-        let Some(side) = side_of(track) else { continue };
+        let Some(side) = side(track) else { continue };
         let mut until = Picos(i64::MIN);
         for row in 0..track.slices.len() {
             let (meta, start) = (track.slices.meta[row], track.slices.start[row]);
@@ -80,10 +102,11 @@ pub fn tasks(trace: &Trace, wanted: impl Fn(&str) -> bool) -> Vec<TaskRow> {
             }
             until = track.slices.end(row);
             let key = (trace.label(meta), side, place(trace, track));
-            found.entry(key).or_default().push((start, until - start));
+            let (_, runs) = found.entry(key).or_insert_with(|| (trace.scope_of(meta), Vec::new()));
+            runs.push((start, until - start));
         }
     }
-    found.into_iter().map(|((name, side, place), runs)| row(name, side, place, runs)).collect()
+    found
 }
 
 fn side_of(track: &Track) -> Option<&'static str> {
@@ -95,6 +118,10 @@ fn side_of(track: &Track) -> Option<&'static str> {
     }
 }
 
+fn stage_of(track: &Track) -> Option<&'static str> {
+    (track.kind == TrackKind::Derived && track.device.is_some()).then_some("stage")
+}
+
 fn place(trace: &Trace, track: &Track) -> String {
     match track.device {
         Some(device) => trace.device_label(device).to_owned(),
@@ -102,7 +129,7 @@ fn place(trace: &Trace, track: &Track) -> String {
     }
 }
 
-fn row(name: &str, side: &'static str, place: String, mut runs: Vec<(Picos, Picos)>) -> TaskRow {
+fn row(trace: &Trace, (name, side, place): Key<'_>, (scope, mut runs): Runs) -> TaskRow {
     runs.sort_unstable();
     let iterations_us = runs.iter().map(|run| run.1.as_micros()).collect();
     let mut times: Vec<Picos> = runs.into_iter().map(|run| run.1).collect();
@@ -110,6 +137,7 @@ fn row(name: &str, side: &'static str, place: String, mut runs: Vec<(Picos, Pico
     let count = times.len() as u64;
     TaskRow {
         name: name.to_owned(),
+        scope: trace.strings.get(scope).to_owned(),
         side,
         place,
         count,

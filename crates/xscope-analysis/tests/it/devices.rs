@@ -2,6 +2,7 @@
 
 use xscope_analysis::analyze;
 use xscope_analysis::kernels::row::Filter;
+use xscope_analysis::kernels::tasks::tasks;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::section::Section;
 use xscope_trace::Trace;
@@ -309,7 +310,6 @@ fn findings_that_matter_are_three_and_ordered() {
 
 #[test]
 fn iterations_of_a_task_are_told_apart_by_side() {
-    use xscope_analysis::kernels::tasks::tasks;
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");
     let ops = [(("decode", 0, 10), 1), (("other", 20, 10), 1), (("decode", 40, 30), 2)];
@@ -445,6 +445,22 @@ fn groups_of_kernels_add_up() {
     let components = grouped(&report, GroupBy::Component).groups;
     let unknown = components.iter().find(|row| row.group == "unknown");
     assert!(unknown.is_none_or(|row| row.share < 0.01), "{components:?}");
+}
+
+#[test]
+fn tasks_are_looked_for_in_stages_and_scopes_too() {
+    if let Some(trace) = case("tpu_counters.xplane.pb") {
+        let rows = tasks(&trace, |name| name == "ep_wait_in");
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].side, rows[0].count, rows[0].mean_us), ("stage", 1, 80.0));
+    }
+    let mut trace = Trace::default();
+    let on = Some(device(&mut trace, "cpu:0"));
+    let scope = "jit(f)/layer_0/mlp/dot_general";
+    let id = program(&mut trace, &[made("dot", "dot", scope, 1)], 0..1);
+    track(&mut trace, TrackKind::Ops, on, Some(id), &[(("dot", 0, 10), 1)]);
+    let rows = tasks(&trace, |name| name.contains("mlp"));
+    assert_eq!((rows[0].name.as_str(), rows[0].scope.as_str()), ("dot", scope));
 }
 
 #[test]
