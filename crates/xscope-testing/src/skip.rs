@@ -31,10 +31,11 @@ pub fn skip(what: &str, remedy: &str) {
     }
 }
 
-/// `skips` in the folder of builds that the test is from.
+/// `skips` in the folder of builds that the test is from, where cargo keeps what it knows of its
+/// compiler: it marks the folder as a cache only if it made it.
 fn folder() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    let builds = program.ancestors().find(|path| path.join("CACHEDIR.TAG").is_file())?;
+    let builds = program.ancestors().find(|path| path.join(".rustc_info.json").is_file())?;
     Some(builds.join("skips"))
 }
 
