@@ -71,19 +71,33 @@ fn shortest(hosts: &[&Track], kinds: &HostKinds) -> Picos {
     shortest
 }
 
-/// When a thread of `hosts` was in an event of a kind, in some gaps.
-pub(super) fn times_of(
+/// When a thread of `hosts` was in an event of each of some kinds, in some gaps.
+pub(super) fn times_of<const N: usize>(
     hosts: &[&Track],
     kinds: &HostKinds,
-    kind: HostKind,
+    wanted: [HostKind; N],
     gaps: &Intervals,
-) -> Intervals {
+) -> [Intervals; N] {
+    if !kinds.iter().any(|kind| wanted.contains(kind)) {
+        return wanted.map(|_| Intervals::default());
+    }
     let of_track = |track: &&Track| {
-        let stretches = Stretches::new(&track.slices, &gaps.0, kinds, Picos::ZERO);
-        let stretches = stretches.filter(|stretch| kinds[stretch.meta] == kind);
-        Intervals::of_ordered(stretches.map(|stretch| (stretch.from, stretch.to)))
+        let mut times = wanted.map(|_| Intervals::default());
+        for Stretch { from, to, meta, .. } in
+            Stretches::new(&track.slices, &gaps.0, kinds, Picos::ZERO)
+        {
+            if let Some(index) = wanted.iter().position(|kind| *kind == kinds[meta]) {
+                times[index].push((from, to));
+            }
+        }
+        times
     };
-    Intervals::of_sets(hosts.par_iter().map(of_track).collect())
+    let of_tracks: Vec<[Intervals; N]> = hosts.par_iter().map(of_track).collect();
+    let mut sets = wanted.map(|_| Vec::with_capacity(hosts.len()));
+    for of_track in of_tracks {
+        sets.iter_mut().zip(of_track).for_each(|(set, times)| set.push(times));
+    }
+    sets.map(Intervals::of_sets)
 }
 
 /// The names of what the host did in the gaps of each device, with their times, largest first;

@@ -143,7 +143,8 @@ fn cause_times(
 ) -> CauseTimes {
     let gaps: Vec<Intervals> = busy.iter().map(gaps).collect();
     let gaps = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
-    let times = |hosts: &[&Track], kind| times_of(hosts, kinds, kind, &gaps);
+    let [copying, host] = times_of(hosts, kinds, [HostKind::Copying, HostKind::Work], &gaps);
+    let [awaiting] = times_of(launchers, kinds, [HostKind::Awaiting], &gaps);
     CauseTimes {
         compile,
         transfer: match records_copies(trace) {
@@ -151,9 +152,9 @@ fn cause_times(
             false => host_intervals(trace, is_transfer),
         },
         requests: requests(trace),
-        copying: times(hosts, HostKind::Copying),
-        host: times(hosts, HostKind::Work),
-        awaiting: times(launchers, HostKind::Awaiting),
+        copying,
+        host,
+        awaiting,
     }
 }
 
