@@ -15,7 +15,7 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
-use crate::devices::host_code::{CodeRow, HostKinds, host_code, times_of};
+use crate::devices::host_code::{CodeRow, host_code, times_of};
 use crate::devices::host_kinds::{
     HostKind, awaiting_threads, host_kinds, is_transfer, records_copies,
 };
@@ -54,18 +54,15 @@ pub struct CauseRow {
     pub time: Picos,
 }
 
-/// What the causes are told from, once for all devices.
-struct CauseTimes {
+/// What causes are told from before the host's code is looked at, once for all devices.
+struct KnownTimes {
     compile: Intervals,
     transfer: Intervals,
     /// When requests were in flight; `None` if the trace knows of none.
     requests: Option<Intervals>,
-    copying: Intervals,
-    host: Intervals,
-    awaiting: Intervals,
 }
 
-/// The gaps of one device in which host threads were in events of a kind.
+/// When host threads were in events of a kind, as far as devices idled.
 struct Gaps {
     copying: Intervals,
     host: Intervals,
@@ -82,7 +79,14 @@ pub(crate) fn idle(
     let hosts: Vec<&Track> =
         trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread).collect();
     let launchers = awaiting_threads(trace, &hosts);
-    let times = cause_times(trace, busy, compile, &kinds, &hosts, &launchers);
+    let known = KnownTimes {
+        compile,
+        transfer: match records_copies(trace) {
+            true => Intervals::default(),
+            false => host_intervals(trace, is_transfer),
+        },
+        requests: requests(trace),
+    };
     let programs: IdVec<DeviceId, FxHashSet<ProgramId>> =
         busy.ids().map(|device| programs(trace, device)).collect();
     // A device's own busy time is not in its gaps, so it may be among its peers': devices that run
@@ -98,13 +102,20 @@ pub(crate) fn idle(
             || Intervals::of_all(&group.iter().map(|&other| &busy[other]).collect::<Vec<_>>());
         unions.entry(group).or_insert_with(union);
     }
-    let row = |device: DeviceId| {
-        let name = trace.device_label(device).to_owned();
+    let begin = |device: DeviceId| {
         let peers = unions.get(groups[device].as_slice());
-        device_row(name, &busy[device], peers, &times)
+        Unexplained::of(&busy[device], peers, &known)
     };
     let devices: Vec<DeviceId> = busy.ids().collect();
-    let (mut rows, gaps): (Vec<IdleRow>, Vec<Gaps>) = devices.into_par_iter().map(row).unzip();
+    let begun: Vec<Unexplained> = devices.into_par_iter().map(begin).collect();
+    // What the host did is looked up only where nothing else says why a device idled.
+    let rests = Intervals::of_all(&begun.iter().map(|it| &it.rest).collect::<Vec<_>>());
+    let [copying, host] = times_of(&hosts, &kinds, [HostKind::Copying, HostKind::Work], &rests);
+    let [awaiting] = times_of(&launchers, &kinds, [HostKind::Awaiting], &rests);
+    let times = Gaps { copying, host, awaiting };
+    let names = busy.ids().map(|device| trace.device_label(device).to_owned());
+    let (mut rows, gaps): (Vec<IdleRow>, Vec<Gaps>) =
+        begun.into_iter().zip(names).map(|(begun, name)| begun.explain(name, &times)).unzip();
     let (mut copying, mut host, mut awaiting) = (Vec::new(), Vec::new(), Vec::new());
     for gaps in gaps {
         copying.push(gaps.copying);
@@ -132,79 +143,63 @@ impl IdleRow {
     }
 }
 
-/// When there was which cause, as far as devices idled.
-fn cause_times(
-    trace: &Trace,
-    busy: &IdVec<DeviceId, Intervals>,
-    compile: Intervals,
-    kinds: &HostKinds,
-    hosts: &[&Track],
-    launchers: &[&Track],
-) -> CauseTimes {
-    let gaps: Vec<Intervals> = busy.iter().map(gaps).collect();
-    let gaps = Intervals::of_all(&gaps.iter().collect::<Vec<_>>());
-    let [copying, host] = times_of(hosts, kinds, [HostKind::Copying, HostKind::Work], &gaps);
-    let [awaiting] = times_of(launchers, kinds, [HostKind::Awaiting], &gaps);
-    CauseTimes {
-        compile,
-        transfer: match records_copies(trace) {
-            true => Intervals::default(),
-            false => host_intervals(trace, is_transfer),
-        },
-        requests: requests(trace),
-        copying,
-        host,
-        awaiting,
-    }
-}
-
 /// When a device idled between its first and its last operation.
 fn gaps(busy: &Intervals) -> Intervals {
     Intervals::of(busy.extent().into_iter().collect()).minus(busy)
 }
 
-/// The row without the names of what the host did, and the gaps in which it did that.
-fn device_row(
-    device: String,
-    busy: &Intervals,
-    peers: Option<&Intervals>,
-    times: &CauseTimes,
-) -> (IdleRow, Gaps) {
-    let mut rest = gaps(busy);
-    let whole = rest.total();
-    let mut causes = Vec::new();
-    let mut add = |cause: &'static str, time: Picos| {
-        if time > Picos::ZERO {
-            let (us, share) = (time.as_micros(), share(time, whole));
-            causes.push(CauseRow { cause, us, share, calls: Vec::new(), time });
+/// The idle time of a device, of which a part is explained.
+struct Unexplained {
+    whole: Picos,
+    causes: Vec<(&'static str, Picos)>,
+    /// Time in which requests were known and none was in flight.
+    unasked: Picos,
+    rest: Intervals,
+}
+
+impl Unexplained {
+    fn of(busy: &Intervals, peers: Option<&Intervals>, known: &KnownTimes) -> Self {
+        let mut rest = gaps(busy);
+        let whole = rest.total();
+        let mut causes =
+            vec![("compile", rest.cut(&known.compile)), ("transfer", rest.cut(&known.transfer))];
+        let mut unasked = Picos::ZERO;
+        if let Some(requests) = &known.requests {
+            let asked = rest.intersection(requests);
+            unasked = rest.total() - asked.total();
+            rest = asked;
         }
-    };
-    add("compile", rest.cut(&times.compile));
-    add("transfer", rest.cut(&times.transfer));
-    let mut unasked = Picos::ZERO;
-    if let Some(requests) = &times.requests {
-        let asked = rest.intersection(requests);
-        unasked = rest.total() - asked.total();
-        rest = asked;
+        if let Some(peers) = peers {
+            causes.push(("peer", rest.cut(peers)));
+        }
+        Self { whole, causes, unasked, rest }
     }
-    if let Some(peers) = peers {
-        add("peer", rest.cut(peers));
+
+    /// The row without the names of what the host did, and the gaps in which it did that.
+    fn explain(self, device: String, hosts: &Gaps) -> (IdleRow, Gaps) {
+        let Self { whole, mut causes, unasked, mut rest } = self;
+        let mut take = |times: &Intervals| {
+            let taken = rest.intersection(times);
+            rest.cut(times);
+            taken
+        };
+        let copying = take(&hosts.copying);
+        let host = take(&hosts.host);
+        let awaiting = take(&hosts.awaiting);
+        causes.push(("blocked", copying.total()));
+        causes.push(("host", host.total()));
+        causes.push(("no_request", unasked.saturating_add(awaiting.total())));
+        causes.push(("unknown", rest.total()));
+        causes.retain(|(_, time)| *time > Picos::ZERO);
+        causes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let row = |(cause, time): (&'static str, Picos)| {
+            let (us, share) = (time.as_micros(), share(time, whole));
+            CauseRow { cause, us, share, calls: Vec::new(), time }
+        };
+        let causes = causes.into_iter().map(row).collect();
+        let row = IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() };
+        (row, Gaps { copying, host, awaiting })
     }
-    let mut take = |times: &Intervals| {
-        let taken = rest.intersection(times);
-        rest.cut(times);
-        taken
-    };
-    let copying = take(&times.copying);
-    let host = take(&times.host);
-    let awaiting = take(&times.awaiting);
-    add("blocked", copying.total());
-    add("host", host.total());
-    add("no_request", unasked.saturating_add(awaiting.total()));
-    add("unknown", rest.total());
-    causes.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cause.cmp(b.cause)));
-    let row = IdleRow { device, idle_us: whole.as_micros(), causes, host_code: Vec::new() };
-    (row, Gaps { copying, host, awaiting })
 }
 
 fn programs(trace: &Trace, device: DeviceId) -> FxHashSet<ProgramId> {
