@@ -503,11 +503,11 @@ fn findings(
                 .to_owned(),
         );
     }
-    let measured = |run: &Measured| -> Vec<BTreeMap<String, Vec<f64>>> {
-        run.points.iter().map(|point| point.figures.clone()).collect()
-    };
     let is_of_a = |run: &&Measured| {
-        !run.points.is_empty() && a.iter().any(|of_a| measured(of_a) == measured(run))
+        let figures = || run.points.iter().map(|point| &point.figures);
+        let is_same =
+            |of_a: &Measured| of_a.points.iter().map(|point| &point.figures).eq(figures());
+        !run.points.is_empty() && a.iter().any(is_same)
     };
     if let Some(run) = b.iter().find(is_of_a) {
         warn(

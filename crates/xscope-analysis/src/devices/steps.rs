@@ -1,10 +1,11 @@
 //! Steps: passes of training or serving, how long each took and what the devices did in it.
 //!
 //! A step is an annotation with a number (`jax.profiler.StepTraceAnnotation`, PyTorch's
-//! `ProfilerStep#5`) or one that names a stage as SGLang and vLLM do, if the trace has any; else a slice of the devices' line of steps; else a pass through the model with what runs on the
-//! device until the next one, so that a sampler is part of its prefill. Passes of several devices
-//! are one step if they are the same execution. In a trace without passes (a kernel benchmark) the
-//! program that takes most of the time makes the steps.
+//! `ProfilerStep#5`) or one that names a stage as SGLang and vLLM do, if the trace has any; else a
+//! slice of the devices' line of steps; else a pass through the model with what runs on the device
+//! until the next one, so that a sampler is part of its prefill. Passes of several devices are one
+//! step if they are the same execution. In a trace without passes (a kernel benchmark) the program
+//! that takes most of the time makes the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -219,10 +220,8 @@ fn numbered(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
     let has_argument = trace.strings.find(STEP_NUMBER).is_some();
     let of_track = |track: &'_ Track| {
         let argument = |row| match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
-            ArgValue::Int(number) => Some(number),
-            ArgValue::Uint(number) => i64::try_from(number).ok(),
             ArgValue::Text(text) => text.parse().ok(),
-            _ => None,
+            number => number.as_i64(),
         };
         let of_row = |row, name| {
             of_profiler(name).map(|number| (PROFILER_STEP, number)).or_else(|| {

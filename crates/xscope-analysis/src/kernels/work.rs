@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 use xscope_trace::ids::{Id as _, IdVec};
-use xscope_trace::model::ArgValue;
 use xscope_trace::model::{DeviceKind, Slices, Track, TrackId, TrackKind};
 use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
@@ -86,11 +85,7 @@ fn device_clock(trace: &Trace, track: &Track, cut: CutRows) -> Option<Vec<(Picos
     let read = |row: usize| {
         let (mut start, mut dur) = (None, None);
         for (key, value) in track.slices.args.get(row, &trace.strings) {
-            let time = match value {
-                ArgValue::Int(value) => Some(Picos(value)),
-                ArgValue::Uint(value) => i64::try_from(value).ok().map(Picos),
-                _ => None,
-            };
+            let time = value.as_i64().map(Picos);
             match key {
                 "device_offset_ps" => start = time,
                 "device_duration_ps" => dur = time,

@@ -268,10 +268,11 @@ fn peak_moment(trace: &Trace, track: &Track, peak: usize) -> PeakMoment {
     let activations = (0..=peak).filter_map(|row| {
         Some((shallow_scope(trace, track, row), live_bytes(trace, track, row)?.1))
     });
+    let owners = live_owners(trace, track, peak).map(|(owner, bytes)| (owner.to_owned(), bytes));
     let mb = |(name, bytes): (String, f64)| (name, bytes / BYTES_PER_MB);
     PeakMoment {
         at_us: (track.slices.end(peak) - trace.start()).as_micros(),
-        owners_mb: live_owners(trace, track, peak).into_iter().map(mb).collect(),
+        owners_mb: owners.map(mb).collect(),
         activations_mb_by_scope: alive_by_scope(activations).into_iter().map(mb).collect(),
     }
 }
@@ -307,17 +308,24 @@ fn alive_by_scope(operations: impl Iterator<Item = (String, f64)>) -> BTreeMap<S
 
 /// Live bytes of all owners, and of activations, that the operation in `row` carries.
 pub(crate) fn live_bytes(trace: &Trace, track: &Track, row: usize) -> Option<(f64, f64)> {
-    let owners = live_owners(trace, track, row);
-    let all = owners.iter().map(|(_, bytes)| bytes).sum();
-    let activations = owners.iter().filter(|(owner, _)| owner == "activations");
-    (!owners.is_empty()).then(|| (all, activations.map(|(_, bytes)| bytes).sum()))
+    live_owners(trace, track, row).fold(None, |sums, (owner, bytes)| {
+        let (all, activations) = sums.unwrap_or_default();
+        let own = if owner == "activations" { bytes } else { 0.0 };
+        Some((all + bytes, activations + own))
+    })
 }
 
 /// The same by owner.
-fn live_owners(trace: &Trace, track: &Track, row: usize) -> Vec<(String, f64)> {
+fn live_owners<'t>(
+    trace: &'t Trace,
+    track: &'t Track,
+    row: usize,
+) -> impl Iterator<Item = (&'t str, f64)> {
     let args = track.slices.args.get(row, &trace.strings).into_iter();
-    let owner = |key: &str| Some(key.strip_prefix("live_")?.strip_suffix("_bytes")?.to_owned());
-    args.filter_map(|(key, value)| Some((owner(key)?, value.as_f64()?))).collect()
+    args.filter_map(|(key, value)| {
+        let owner = key.strip_prefix("live_")?.strip_suffix("_bytes")?;
+        Some((owner, value.as_f64()?))
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 use xscope_trace::Trace;
-use xscope_trace::model::{ArgValue, DeviceKind, Track, TrackKind};
+use xscope_trace::model::{Track, TrackKind};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, ids::IdVec, model::MetaId};
@@ -22,14 +22,8 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     if has(trace, "StreamBeginCapture") {
         return None;
     }
-    let of_gpu = |track: &&Track| {
-        let kind = track.device.map(|id| trace.devices[id].kind);
-        track.kind == TrackKind::Ops && kind == Some(DeviceKind::Gpu)
-    };
-    let ran: FxHashSet<i64> = trace
-        .tracks
-        .iter()
-        .filter(of_gpu)
+    let ran: FxHashSet<i64> = facts
+        .gpu_streams()
         .flat_map(|track| (0..track.slices.len()).filter_map(|row| number(trace, track, row)))
         .collect();
     let launches: IdVec<MetaId, bool> =
@@ -62,9 +56,5 @@ fn has(trace: &Trace, part: &str) -> bool {
 }
 
 fn number(trace: &Trace, track: &Track, row: usize) -> Option<i64> {
-    match track.slices.args.find(row, NUMBER, &trace.strings)? {
-        ArgValue::Int(number) => Some(number),
-        ArgValue::Uint(number) => i64::try_from(number).ok(),
-        _ => None,
-    }
+    track.slices.args.find(row, NUMBER, &trace.strings)?.as_i64()
 }

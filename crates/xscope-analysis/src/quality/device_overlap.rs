@@ -3,7 +3,7 @@
 //! That one begins a little before the one before it has ended is nothing: kernels may be launched so.
 
 use xscope_trace::Picos;
-use xscope_trace::model::{DeviceKind, Track, TrackKind};
+use xscope_trace::model::Track;
 use xscope_trace::quality::{Code, Finding};
 
 use crate::quality::facts::Facts;
@@ -11,13 +11,9 @@ use crate::words::duration;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
-    let is_stream = |track: &&Track| {
-        let device = track.device.map(|id| trace.devices[id].kind);
-        track.kind == TrackKind::Ops && device == Some(DeviceKind::Gpu)
-    };
     let mut found = 0;
     let mut worst: Option<(Picos, &Track, usize)> = None;
-    for track in trace.tracks.iter().filter(is_stream) {
+    for track in facts.gpu_streams() {
         for row in over_others(track) {
             let dur = track.slices.dur[row];
             found += 1;

@@ -1,6 +1,7 @@
 //! What findings are told from.
 
 use xscope_trace::Trace;
+use xscope_trace::model::{DeviceKind, Track, TrackKind};
 use xscope_trace::trim::Window;
 
 use crate::compiles::CompileRow;
@@ -22,4 +23,15 @@ pub(crate) struct Facts<'a> {
     pub executions: &'a [Execution],
     pub compiles: &'a [CompileRow],
     pub layers: &'a LayersReport,
+}
+
+impl<'a> Facts<'a> {
+    /// The streams of GPUs, each of which runs one operation after the other.
+    pub(super) fn gpu_streams(&self) -> impl Iterator<Item = &'a Track> + use<'a> {
+        let trace = self.trace;
+        trace.tracks.iter().filter(move |track| {
+            let kind = track.device.map(|id| trace.devices[id].kind);
+            track.kind == TrackKind::Ops && kind == Some(DeviceKind::Gpu)
+        })
+    }
 }

@@ -46,10 +46,8 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
     let work = Work::of(trace, window, options.peaks);
     let listed = Listed::of(&work, &options.filter);
     let on_devices = OnDevices::of(trace, &options.filter, &listed);
-    let told = {
-        let naming = (options.rules.as_slice(), options.filter.scope.as_deref());
-        Told::of(&work, naming, options.overhead.as_ref(), &listed, &on_devices)
-    };
+    let naming = (options.rules.as_slice(), options.filter.scope.as_deref());
+    let told = Told::of(&work, naming, options.overhead.as_ref(), &listed, &on_devices);
     let Listed { mut kernels, executions, compiles, .. } = listed;
     for (kernel, varies) in kernels.iter_mut().zip(told.varies) {
         kernel.varies = varies;

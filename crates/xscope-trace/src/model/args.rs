@@ -31,6 +31,15 @@ impl ArgValue {
             Self::Bytes(_) => None,
         }
     }
+
+    /// The value if it is a whole number, not also text that reads as one.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(*value),
+            Self::Uint(value) => i64::try_from(*value).ok(),
+            Self::Float(_) | Self::Text(_) | Self::Bytes(_) => None,
+        }
+    }
 }
 
 /// The arguments of all rows of one track.
