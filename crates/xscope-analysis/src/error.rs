@@ -15,6 +15,10 @@ pub enum Error {
     UnknownChip { known: Vec<String> },
     #[error("{what} is {value}: give a share above 0 and below {below}")]
     Share { what: String, value: f64, below: f64 },
+    #[error("there is no step {first}: they are numbered {least} to {most}")]
+    NoStep { first: i64, least: i64, most: i64 },
+    #[error("this profile has no steps: use --from and --to")]
+    NoSteps,
     #[error("no target is named {name}; there are {}", known.join(", "))]
     UnknownTarget { name: String, known: Vec<&'static str> },
     #[error("{name}: wanted {wanted}, alert {alert}: the alert must be worse than the target")]

@@ -21,6 +21,7 @@ use xscope_trace::{Metric, Picos, Trace};
 
 use crate::devices::busy;
 use crate::devices::programs::{Execution, ProgramStage, executions, stage_by_name};
+use crate::error::{Error, Result};
 use crate::intervals::Intervals;
 
 /// The stat of an annotation that is a step.
@@ -108,10 +109,22 @@ pub fn steps(trace: &Trace) -> StepsReport {
     steps_of(trace, &executions(trace), &busy(trace))
 }
 
-/// When the steps `first` to `last` began and ended, for a window of time; `None` if there is none.
-pub fn extent_of(report: &StepsReport, first: i64, last: i64) -> Option<(Picos, Picos)> {
-    let wanted = report.steps.iter().filter(|step| (first..=last).contains(&step.number));
-    wanted.map(|step| (step.start, step.end)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+/// When the steps `first` to `last` began and ended, for a window of time.
+///
+/// # Errors
+///
+/// There are no such steps.
+pub fn extent(trace: &Trace, first: i64, last: i64) -> Result<(Picos, Picos)> {
+    let steps = steps(trace).steps;
+    let wanted = steps.iter().filter(|step| (first..=last).contains(&step.number));
+    let extents = wanted.map(|step| (step.start, step.end));
+    let numbers = || steps.iter().map(|step| step.number);
+    extents.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).ok_or_else(|| {
+        match numbers().min().zip(numbers().max()) {
+            Some((least, most)) => Error::NoStep { first, least, most },
+            None => Error::NoSteps,
+        }
+    })
 }
 
 pub(crate) fn steps_of(
@@ -183,21 +196,36 @@ fn annotations<'t>(trace: &'t Trace, executions: &[Execution]) -> Vec<Step<'t>> 
 }
 
 /// The metas of host threads whose slices carry the number of a step: marks around code, no code.
+/// Only slices of one name are steps or none is, so one of each name is asked.
 pub(super) fn numbered_metas(trace: &Trace) -> FxHashSet<MetaId> {
-    let mut found = FxHashSet::default();
-    if trace.strings.find(STEP_NUMBER).is_none() {
-        return found;
+    let has_argument = trace.strings.find(STEP_NUMBER).is_some();
+    let is_step = |name: StrId| of_profiler(trace.strings.get(name)).is_some();
+    if !has_argument && !trace.metas.iter().any(|meta| is_step(meta.name)) {
+        return FxHashSet::default();
     }
+    let mut found = FxHashSet::default();
     for track in on_hosts(trace) {
         let mut seen: FxHashSet<MetaId> = FxHashSet::default();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
-            let has_number = || track.slices.args.find(row, STEP_NUMBER, &trace.strings).is_some();
-            if seen.insert(meta) && has_number() {
+            if seen.insert(meta) && step_of(trace, track, row).is_some() {
                 found.insert(meta);
             }
         }
     }
     found
+}
+
+/// What a slice is a step of, and which, if it carries the number of one.
+fn step_of<'t>(trace: &'t Trace, track: &Track, row: usize) -> Option<(&'t str, i64)> {
+    let name = trace.strings.get(trace.meta(track.slices.meta[row]).name);
+    if let Some(number) = of_profiler(name) {
+        return Some((PROFILER_STEP, number));
+    }
+    let number = match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
+        ArgValue::Text(text) => text.parse().ok(),
+        number => number.as_i64(),
+    };
+    Some((name, number?))
 }
 
 /// Gives a step the stage of what ran longest in it, if that is known.
@@ -217,31 +245,19 @@ fn on_hosts(trace: &Trace) -> impl Iterator<Item = &Track> {
 
 /// Those that have a number, as an argument or in their name.
 fn numbered(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
-    let has_argument = trace.strings.find(STEP_NUMBER).is_some();
+    let metas = numbered_metas(trace);
+    if metas.is_empty() {
+        return Vec::new();
+    }
     let of_track = |track: &'_ Track| {
-        let argument = |row| match track.slices.args.find(row, STEP_NUMBER, &trace.strings)? {
-            ArgValue::Text(text) => text.parse().ok(),
-            number => number.as_i64(),
+        let rows = track.slices.meta.iter().enumerate();
+        let rows = rows.filter(|(_, meta)| metas.contains(meta));
+        let step = |(row, _): (usize, &MetaId)| {
+            let (name, number) = step_of(trace, track, row)?;
+            let (start, end) = (track.slices.start[row], track.slices.end(row));
+            Some((track.source, Step { number, name, stage: stage_by_name(name), start, end }))
         };
-        let of_row = |row, name| {
-            of_profiler(name).map(|number| (PROFILER_STEP, number)).or_else(|| {
-                let number = argument(row).filter(|_| has_argument)?;
-                Some((name, number))
-            })
-        };
-        // Only slices of one name are steps or none is, so one of each name is asked.
-        let mut known: IdVec<MetaId, Option<bool>> = IdVec::filled(&trace.metas, None);
-        let mut found = Vec::new();
-        for (row, &meta) in track.slices.meta.iter().enumerate() {
-            let name = trace.strings.get(trace.meta(meta).name);
-            let is_step = *known[meta].get_or_insert_with(|| of_row(row, name).is_some());
-            if let Some((name, number)) = is_step.then(|| of_row(row, name)).flatten() {
-                let (start, end) = (track.slices.start[row], track.slices.end(row));
-                let step = Step { number, name, stage: stage_by_name(name), start, end };
-                found.push((track.source, step));
-            }
-        }
-        found
+        rows.filter_map(step).collect::<Vec<_>>()
     };
     on_hosts(trace).collect::<Vec<_>>().into_par_iter().flat_map_iter(of_track).collect()
 }

@@ -55,6 +55,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         kernel.layer_path = told.layers.scopes.get(&kernel.meta).cloned().unwrap_or_default();
     }
     let framework = Framework::of(trace);
+    let window_us = extent_in(listed.extent, window).as_micros();
     let quality = quality(&Facts {
         trace,
         framework,
@@ -72,7 +73,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         degraded: Vec::new(),
         sources: listed.sources,
         events: trace.slice_count() as u64,
-        window_us: extent_in(listed.extent, window).as_micros(),
+        window_us,
         quality,
         timeline: on_devices.timeline,
         idle: told.idle,
@@ -92,7 +93,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         compiles,
     };
     degrade(&mut report);
-    report.headlines = headlines(&report, framework);
+    report.headlines = headlines(&report);
     report
 }
 

@@ -21,11 +21,11 @@ const LEAST_SHARE: f64 = 0.01;
 const NAMING: usize = 60;
 
 /// The findings of a report, the largest first.
-pub(crate) fn headlines(report: &AnalyzeReport, framework: Option<Framework>) -> Vec<Headline> {
+pub(crate) fn headlines(report: &AnalyzeReport) -> Vec<Headline> {
     let mut all: Vec<Claim> = [
         failed(report),
         quality(report),
-        idle(report, framework),
+        idle(report),
         communication(report),
         copies(report),
         compiles(report),
@@ -79,7 +79,7 @@ fn doubts_of_causes(report: &AnalyzeReport) -> Vec<Code> {
     causes.map(|row| row.code).collect()
 }
 
-fn idle(report: &AnalyzeReport, framework: Option<Framework>) -> Option<Claim> {
+fn idle(report: &AnalyzeReport) -> Option<Claim> {
     let idle = totals::idle(report);
     let (cause, part) = *totals::causes(report).first()?;
     let cause =
@@ -96,7 +96,7 @@ fn idle(report: &AnalyzeReport, framework: Option<Framework>) -> Option<Claim> {
         },
         section: Section::Idle,
         share: idle.value(),
-        advice: idle_advice(cause, &doubts, framework),
+        advice: idle_advice(cause, &doubts, report.framework),
         doubts,
     })
 }

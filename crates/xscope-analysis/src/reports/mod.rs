@@ -8,7 +8,6 @@ pub mod command;
 pub(crate) mod degraded;
 pub mod grouping;
 pub(crate) mod headlines;
-pub mod memory_files;
 pub(crate) mod passes;
 pub mod profile;
 pub mod profile_report;

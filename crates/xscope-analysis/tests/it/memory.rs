@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use xscope_analysis::analyze;
-use xscope_analysis::reports::memory_files::memory_files;
+use xscope_analysis::from_disk::memory_reports::memory_files;
 use xscope_trace::memory_report::{Report, SUMMARY, Summary, Tensor};
 use xscope_trace::metric::Status;
 use xscope_trace::model::{Held, ProgramMemory};

@@ -1,7 +1,7 @@
 //! Steps: what they are made of, and that prefill and decode are told apart.
 
 use xscope_analysis::analyze;
-use xscope_analysis::devices::steps::{extent_of, steps};
+use xscope_analysis::devices::steps::{extent, steps};
 use xscope_trace::Trace;
 use xscope_trace::model::{Parameter, ProgramId, TrackKind};
 use xscope_trace::quality::Code;
@@ -64,8 +64,9 @@ fn a_pass_and_what_follows_it_are_a_step_over_all_devices() {
         report.steps.iter().zip([13.0, 5.0]).all(|(row, busy)| (row.busy_us - busy).abs() < 1e-9)
     );
     assert_eq!(report, steps(&serving(true)), "the order of tracks does not matter");
-    assert_eq!(extent_of(&report, 1, 1), Some((us(20), us(27))));
-    assert_eq!(extent_of(&report, 2, 9), None);
+    assert_eq!(extent(&serving(false), 1, 1).unwrap(), (us(20), us(27)));
+    let error = extent(&serving(false), 2, 9).unwrap_err().to_string();
+    assert_eq!(error, "there is no step 2: they are numbered 0 to 1");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use xscope_view::{
 use crate::cli::AnalyzeArgs;
 use crate::exit::Exit;
 use crate::output;
-use crate::parts::cut::{window_of_steps, window_of_times};
+use crate::parts::cut;
 
 pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let (paths, section) = paths_and_section(&args.paths);
@@ -39,14 +39,11 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
         return iterations(paths, section, task, args.tables.output.json);
     }
     let mut options = options(args)?;
-    let given = window_of_times(args.from, args.to)?;
+    let wanted = load_options(args);
     // The process ends with this command, so giving its memory back piece by piece is in vain.
-    let mut trace = ManuallyDrop::new(read_paths_with(paths, load_options(args))?);
+    let mut trace = ManuallyDrop::new(read_paths_with(paths, wanted)?);
     trace.findings.extend(flaws_of_runs(paths));
-    let window = match args.step {
-        Some(steps) => Some(window_of_steps(&trace, steps)?),
-        None => given,
-    };
+    let window = cut::window(&trace, (args.from, args.to), args.step)?;
     if args.chip.is_some() && trace.devices.iter().all(|it| it.kind == DeviceKind::Cpu) {
         bail!("--chip: this profile has no TPU or GPU: leave it out");
     }

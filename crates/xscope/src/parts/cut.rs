@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use xscope_analysis::devices::steps::{extent_of, steps};
+use xscope_analysis::devices::steps::extent;
 use xscope_trace::Trace;
 use xscope_trace::time::Picos;
 use xscope_trace::trim::xplane::trim_file;
@@ -23,10 +23,9 @@ pub(crate) fn is_asked(args: &CutArgs) -> bool {
 
 /// Cuts an XPlane file as it lies.
 pub(crate) fn of_file(args: &CutArgs, input: &Path, output: &Path) -> Result<()> {
-    let window = match window_of_times(args.from, args.to)? {
-        Some(given) => Some(given),
-        None if args.around.is_none() && args.step.is_none() => None,
-        None => named(args, &xscope_trace::read_paths(&[input.to_owned()])?)?,
+    let window = match args.around.is_none() && args.step.is_none() {
+        true => window_of_times((args.from, args.to))?,
+        false => asked(args, &xscope_trace::read_paths(&[input.to_owned()])?)?,
     };
     let trimmed = trim_file(input, output, &Cut { window, drop: drop(args) })?;
     output::progress(&format!("{}: written", output.display()));
@@ -39,10 +38,7 @@ pub(crate) fn of_trace(args: &CutArgs, trace: &mut Trace) -> Result<Option<Trimm
     if !is_asked(args) {
         return Ok(None);
     }
-    let window = match window_of_times(args.from, args.to)? {
-        Some(given) => Some(given),
-        None => named(args, trace)?,
-    };
+    let window = asked(args, trace)?;
     Ok(Some(trim(trace, &Cut { window, drop: drop(args) })))
 }
 
@@ -50,11 +46,18 @@ fn drop(args: &CutArgs) -> Vec<xscope_trace::trim::Noise> {
     args.drop.iter().map(|noise| noise.0).collect()
 }
 
-/// The window from one time to another, if either is given.
-pub(crate) fn window_of_times(
-    from: Option<Picos>,
-    to: Option<Picos>,
+/// The window from one time to another, if either is given, or that of the steps from one number to
+/// another.
+pub(crate) fn window(
+    trace: &Trace,
+    times: (Option<Picos>, Option<Picos>),
+    steps: Option<(i64, i64)>,
 ) -> Result<Option<(Picos, Picos)>> {
+    let Some((first, last)) = steps else { return window_of_times(times) };
+    extent(trace, first, last).map(Some).context("--step")
+}
+
+fn window_of_times((from, to): (Option<Picos>, Option<Picos>)) -> Result<Option<(Picos, Picos)>> {
     let window = (from.unwrap_or(Picos(i64::MIN)), to.unwrap_or(Picos(i64::MAX)));
     if window.0 >= window.1 {
         bail!("the window ends before it begins");
@@ -62,25 +65,13 @@ pub(crate) fn window_of_times(
     Ok((from.is_some() || to.is_some()).then_some(window))
 }
 
-/// The window of what has a name or a number.
-fn named(args: &CutArgs, trace: &Trace) -> Result<Option<(Picos, Picos)>> {
-    if let Some(name) = &args.around {
-        let found = around(trace, name);
-        return found.map(Some).with_context(|| format!("no slice is called {name:?}"));
-    }
-    args.step.map(|steps| window_of_steps(trace, steps)).transpose()
-}
-
-/// The window of the steps from one number to another.
-pub(crate) fn window_of_steps(trace: &Trace, (first, last): (i64, i64)) -> Result<(Picos, Picos)> {
-    let report = steps(trace);
-    let numbers = || report.steps.iter().map(|step| step.number);
-    extent_of(&report, first, last).with_context(|| match numbers().min().zip(numbers().max()) {
-        Some((least, most)) => {
-            format!("--step: there is no step {first}: they are numbered {least} to {most}")
-        }
-        None => "--step: this profile has no steps: use --from and --to".to_owned(),
-    })
+/// The window that is asked for, of a trace in which names and numbers can be looked up.
+fn asked(args: &CutArgs, trace: &Trace) -> Result<Option<(Picos, Picos)>> {
+    let Some(name) = &args.around else {
+        return window(trace, (args.from, args.to), args.step);
+    };
+    let found = around(trace, name);
+    found.map(Some).with_context(|| format!("no slice is called {name:?}"))
 }
 
 /// Tells what is left.
