@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use xscope_load::{Phase, RequestRow};
-use xscope_trace::Metric;
+use xscope_load::RequestRow;
 use xscope_trace::results::{Durations, PointResult};
 use xscope_trace::stats::Percentile;
+use xscope_trace::{Metric, Phase};
 
 /// A limit on one figure: `p99=500ms`, `ttft.p95=0.2s`, `mean=20ms`.
 #[derive(Debug, Clone, PartialEq)]

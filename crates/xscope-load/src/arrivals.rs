@@ -7,9 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xscope_trace::Nanos;
 use xscope_trace::run::read_jsonl;
 use xscope_trace::stats::Random;
+use xscope_trace::{Nanos, Phase};
 
 use crate::error::{LoadError, SpellingError};
 use crate::limits::{MAX_CONNECTIONS, MAX_PER_SEC, MAX_SECS};
@@ -205,14 +205,14 @@ pub(crate) struct Recorded {
 pub(crate) fn read_recorded(path: &std::path::Path) -> Result<Arc<[Recorded]>, LoadError> {
     #[derive(Deserialize)]
     struct Row {
-        phase: String,
+        phase: Phase,
         intended_ns: i64,
         batch_size: Option<u32>,
     }
     let bytes =
         std::fs::read(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
     let rows: Vec<Row> = read_jsonl(&bytes).0;
-    let rows = || rows.iter().filter(|row| row.phase == "measure");
+    let rows = || rows.iter().filter(|row| row.phase == Phase::Measure);
     let first = rows().map(|row| row.intended_ns).min();
     let first = first.ok_or_else(|| LoadError::Workload {
         field: "arrivals",

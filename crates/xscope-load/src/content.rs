@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use xscope_trace::Phase;
 use xscope_trace::stats::Random;
 
 use crate::arrivals::{Arrivals, Recorded, Schedule, read_recorded};
@@ -16,7 +17,6 @@ use crate::dataset::{self, Example};
 use crate::error::{LoadError, refused};
 use crate::lengths::Lengths;
 use crate::limits::MAX_LENGTH;
-use crate::record::Phase;
 use crate::request::{Prompt, Request};
 use crate::workload::{Ask, AskScore, LAST_SPECIAL_ID, Labels, PromptForm, Workload};
 
@@ -81,7 +81,7 @@ impl Content {
     pub(crate) fn request(&self, workload: &Workload, phase: Phase, place: u64) -> Request {
         // Requests of different points have different content. Warm-up prompts differ from measured
         // ones, so that they leave nothing useful in a prefix cache.
-        let mut random = Random::of(&[self.stream(), phase.stream(), place]);
+        let mut random = Random::of(&[self.stream(), phase as u64 + 1, place]);
         let nth = usize::try_from(place).unwrap_or(0);
         if !self.examples.is_empty() {
             return self.example(workload, &self.examples[nth % self.examples.len()], &mut random);

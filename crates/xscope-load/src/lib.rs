@@ -67,7 +67,7 @@ pub use options::{Pulse, SendOptions};
 pub use plan::Plan;
 pub use point::Point;
 pub use probe::{Ready, TextAnswer, get_text, post_json, wait_ready};
-pub use record::{Phase, RequestRow, Sample, TrialSamples};
+pub use record::{RequestRow, Sample, TrialSamples};
 pub use request::{Prompt, Request};
 pub use run::{Load, LoadEvent};
 pub use stretch::Stretch;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use xscope_trace::Phase;
 use xscope_trace::results::PointShape;
 
 use crate::arrivals::{Arrivals, Schedule};
@@ -9,7 +10,6 @@ use crate::backend::Backend;
 use crate::content::Content;
 use crate::error::LoadError;
 use crate::lengths::Lengths;
-use crate::record::Phase;
 use crate::request::Request;
 use crate::workload::{Ask, SAFE_VOCAB, Workload, check};
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use xscope_trace::Nanos;
+use xscope_trace::{Nanos, Phase};
 
 use crate::check::{Failure, FirstAnswers, Scores, Tolerance};
 use crate::plan::Plan;
-use crate::record::Phase;
 use crate::stretch::Stretch;
 
 /// A point under load: what it sends, and what is known of its answers.

@@ -3,41 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use xscope_trace::{Bytes, Nanos};
+use xscope_trace::{Bytes, Nanos, Phase};
 
 use crate::check::FailureKind;
-
-/// Whether a request counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Sent so that the server compiles and allocates; in no figure.
-    Warmup,
-    /// Measured.
-    Measure,
-    /// Sent while the server's profiler runs, which slows it; in no figure.
-    Profile,
-    /// The same request again and again, to see whether its answer stays the same; in no figure.
-    Check,
-    /// Sent while more or less is recorded, to see what that costs; in no figure but that.
-    Overhead,
-}
-
-impl Phase {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Warmup, Self::Measure, Self::Profile, Self::Check, Self::Overhead];
-
-    /// Whether requests of it come again, so that their answers can be compared.
-    pub(crate) fn repeats(self) -> bool {
-        matches!(self, Self::Measure | Self::Overhead)
-    }
-
-    /// Different phases have different content.
-    pub(crate) fn stream(self) -> u64 {
-        self as u64 + 1
-    }
-}
 
 /// One request, one line of `requests.jsonl`.
 ///

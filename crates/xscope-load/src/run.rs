@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
-use xscope_trace::Nanos;
 use xscope_trace::clock::{monotonic, process_cpu};
 use xscope_trace::stats::as_f64;
+use xscope_trace::{Nanos, Phase};
 
 use crate::arrivals::Arrivals;
 use crate::cancel::Cancel;
@@ -19,7 +19,7 @@ use crate::error::LoadError;
 use crate::limits::MAX_CONNECTIONS;
 use crate::options::SendOptions;
 use crate::point::Point;
-use crate::record::{Phase, RequestRow, TrialSamples};
+use crate::record::{RequestRow, TrialSamples};
 use crate::send::{Ended, Endpoint, Maker, MakerThread, Sender, Sent};
 use crate::stretch::Stretch;
 use crate::verify::{Verified, verify};

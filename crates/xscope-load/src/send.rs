@@ -16,13 +16,12 @@ use bytes::Bytes;
 use hyper::{Method, Uri};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
-use xscope_trace::{Nanos, clock::monotonic};
+use xscope_trace::{Nanos, Phase, clock::monotonic};
 
 use crate::alarm::Alarm;
 use crate::check::Failure;
 use crate::client::{BaseUrl, Call, Client, ClientLimits, Exchange};
 use crate::plan::Plan;
-use crate::record::Phase;
 use crate::request::Request;
 
 /// Jobs that are handed over together at most, so that threads do not wake each other for each.

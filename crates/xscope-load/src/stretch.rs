@@ -1,8 +1,9 @@
 //! A stretch of load on one point: which phase, how requests arrive, when it ends.
 
+use xscope_trace::Phase;
+
 use crate::arrivals::Arrivals;
 use crate::plan::Plan;
-use crate::record::Phase;
 
 /// What is asked of a load at one time.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use xscope_trace::results::{Durations, Judgement, PointResult, Results, Trial};
 use xscope_trace::run::{RunManifest, RunStatus, Utc};
 use xscope_trace::stats::as_f64;
-use xscope_trace::{Nanos, Trace};
+use xscope_trace::{Nanos, Phase, Trace};
 
 use crate::compare::blocks::{Request, spread_of, spread_within};
 use crate::compare::environment::{Environment, fingerprint};
@@ -147,7 +147,9 @@ impl Measured {
             let single = point.figures.values().all(|values| values.len() == 1);
             let own: Vec<Request> = rows
                 .iter()
-                .filter(|row| row.phase == "measure" && row.ok && row.point_name() == point.point)
+                .filter(|row| {
+                    row.phase == Phase::Measure && row.ok && row.point_name() == point.point
+                })
                 .map(RequestLine::request)
                 .collect();
             if single && !own.is_empty() {
@@ -165,7 +167,7 @@ const WHOLE: &str = "all points";
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct RequestLine {
-    phase: String,
+    phase: Phase,
     ok: bool,
     point: Option<String>,
     batch_size: u32,

@@ -278,7 +278,7 @@ fn counted(trace: &Trace) -> OverheadRow {
     let latencies: Vec<f64> = trace
         .client
         .iter()
-        .filter(|request| request.is_measured && request.ok)
+        .filter(|request| request.phase.is_measured() && request.ok)
         .map(|request| (request.end - request.intended).as_micros())
         .collect();
     let Some((window, p50_us)) = measured_window(trace).zip(median(latencies.clone())) else {

@@ -9,7 +9,7 @@ use crate::words::counted;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
-    let mut warm_up = trace.client.iter().filter(|request| !request.is_measured).peekable();
+    let mut warm_up = trace.client.iter().filter(|request| !request.phase.is_measured()).peekable();
     warm_up.peek()?;
     let extents = trace.tracks.iter().filter(|track| track.kind == TrackKind::Ops);
     let extents: Vec<(Picos, Picos)> = extents.filter_map(|track| track.slices.extent()).collect();

@@ -4,13 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Phase, Picos, Trace};
 
 use crate::intervals::Intervals;
 use crate::requests::view::RequestView;
-
-/// What a client that says no phase sends requests for.
-const MEASURE: &str = "measure";
 
 /// How many requests there were, and of what kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -33,8 +30,8 @@ pub struct RequestCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PhaseCount {
-    /// As in `requests.jsonl`; `other` are requests that this run's client did not send.
-    pub phase: String,
+    /// What they were sent for.
+    pub phase: Phase,
     /// Whether figures are made of them.
     pub in_figures: bool,
     /// Requests with a right answer.
@@ -45,12 +42,13 @@ pub struct PhaseCount {
 
 impl RequestCounts {
     pub(crate) fn of(views: &[RequestView]) -> Self {
-        let mut phases: BTreeMap<(bool, &str), PhaseCount> = BTreeMap::new();
+        let mut phases: BTreeMap<(bool, Phase), PhaseCount> = BTreeMap::new();
         for view in views {
-            let phase = if view.phase.is_empty() { MEASURE } else { &view.phase };
-            let row = phases.entry((!view.is_measured, phase)).or_insert_with(|| PhaseCount {
-                phase: phase.to_owned(),
-                in_figures: view.is_measured,
+            let phase = view.phase;
+            let in_figures = phase.is_measured();
+            let row = phases.entry((!in_figures, phase)).or_insert(PhaseCount {
+                phase,
+                in_figures,
                 answered_requests: 0,
                 unanswered_requests: 0,
             });
@@ -59,7 +57,7 @@ impl RequestCounts {
         }
         let phases: Vec<PhaseCount> = phases.into_values().collect();
         let figures = || phases.iter().filter(|row| row.in_figures);
-        let warmup = phases.iter().filter(|row| row.phase == "warmup");
+        let warmup = phases.iter().filter(|row| row.phase == Phase::Warmup);
         Self {
             measured: figures().map(|row| row.answered_requests).sum(),
             failed: figures().map(|row| row.unanswered_requests).sum(),
@@ -76,7 +74,7 @@ pub(crate) fn measured_windows(trace: &Trace) -> Option<Intervals> {
         return None;
     }
     let mut points: BTreeMap<&str, (Picos, Picos)> = BTreeMap::new();
-    for request in trace.client.iter().filter(|request| request.is_measured) {
+    for request in trace.client.iter().filter(|request| request.phase.is_measured()) {
         let window = points.entry(&request.point).or_insert((request.intended, request.end));
         *window = (window.0.min(request.intended), window.1.max(request.end));
     }
@@ -85,31 +83,28 @@ pub(crate) fn measured_windows(trace: &Trace) -> Option<Intervals> {
 
 #[cfg(test)]
 mod tests {
+    use xscope_trace::Phase;
+
     use super::RequestCounts;
     use crate::requests::view::RequestView;
 
     #[test]
     fn every_count_says_of_which_phase_it_is() {
-        let view = |phase: &str, is_measured, ok| RequestView {
-            phase: phase.to_owned(),
-            is_measured,
-            ok,
-            ..RequestView::default()
-        };
+        let view = |phase, ok| RequestView { phase, ok, ..RequestView::default() };
         let counts = RequestCounts::of(&[
-            view("warmup", false, false),
-            view("measure", true, true),
-            view("measure", true, false),
-            view("overhead", false, true),
-            view("other", false, true),
+            view(Phase::Warmup, false),
+            view(Phase::Measure, true),
+            view(Phase::Measure, false),
+            view(Phase::Overhead, true),
+            view(Phase::Other, true),
         ]);
         assert_eq!((counts.measured, counts.warmup, counts.failed), (1, 1, 1));
         let phases: Vec<_> = counts
             .phases
             .iter()
-            .map(|row| (&*row.phase, row.answered_requests, row.unanswered_requests))
+            .map(|row| (row.phase.name(), row.answered_requests, row.unanswered_requests))
             .collect();
-        let expected = [("measure", 1, 1), ("other", 1, 0), ("overhead", 1, 0), ("warmup", 0, 1)];
+        let expected = [("measure", 1, 1), ("warmup", 0, 1), ("overhead", 1, 0), ("other", 1, 0)];
         assert_eq!(phases, expected);
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn request_report(
     views.retain(|view| window.is_none_or(|w| w.holds(view.start, view.start + view.total)));
     let batches = batches_of(trace, &join, &launches);
     let measured: Vec<&RequestView> =
-        views.iter().filter(|view| view.is_measured && view.ok).collect();
+        views.iter().filter(|view| view.phase.is_measured() && view.ok).collect();
     let shares = shares_by_request(&batches);
     let describe = |view: &&RequestView| profiled(view, &batches, &shares, memory);
     let findings = findings(&Facts {
@@ -117,7 +117,7 @@ pub(crate) fn request_report(
 #[cfg(test)]
 mod tests {
     use xscope_trace::model::{ClientRequest, SourceId};
-    use xscope_trace::{Metric, Picos, Trace};
+    use xscope_trace::{Metric, Phase, Picos, Trace};
 
     use super::request_report;
     use crate::memory::memory;
@@ -133,8 +133,7 @@ mod tests {
                 id: format!("r{index}"),
                 source: SourceId(0),
                 point: String::new(),
-                phase: String::new(),
-                is_measured: true,
+                phase: Phase::Measure,
                 ok: true,
                 items: if wait > 0 { 8 } else { 2 },
                 labels: 2,

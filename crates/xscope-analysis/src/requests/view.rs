@@ -10,15 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
 use xscope_trace::stage::{REQUEST, Stage, StageName};
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Phase, Picos, Trace};
 
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
 use crate::requests::spans::{args, given_name, key_text, names_of_requests};
-
-/// The phase of requests that this run's client did not send: of the server itself while it started,
-/// or of somebody else.
-const OTHER: &str = "other";
 
 /// One request, cut into stages.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,11 +36,8 @@ pub struct RequestView {
     pub labels: u64,
     /// The point of a matrix that it belongs to, as its client says; else empty.
     pub point: String,
-    /// What its client sent it for; `other` if this run's did not send it, empty if the client does
-    /// not say, or none is known.
-    pub phase: String,
-    /// Whether figures are made of it.
-    pub is_measured: bool,
+    /// What its client sent it for; `Measure` if no client is known, so that all of a profile counts.
+    pub phase: Phase,
     pub ok: bool,
     /// Whether the client's side is known.
     pub has_client: bool,
@@ -83,10 +76,9 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         describe(trace, &server, &mut view);
         view.has_client = true;
         view.key = key.filter(|_| view.has_server);
-        (view.is_measured, view.ok) = (client.is_measured, client.ok);
+        (view.phase, view.ok) = (client.phase, client.ok);
         (view.items, view.labels) = (client.items, client.labels);
         view.point.clone_from(&client.point);
-        view.phase.clone_from(&client.phase);
         views.push(view);
     }
     let mut rest: Vec<_> = spans.into_iter().collect();
@@ -99,10 +91,7 @@ pub(crate) fn requests_of(trace: &Trace, join: &Join, launches: &Launches) -> Ve
         let mut view = tile(name, window, server_pieces(trace, &server, launches));
         describe(trace, &server, &mut view);
         view.ok = true;
-        view.is_measured = trace.client.is_empty();
-        if !view.is_measured {
-            OTHER.clone_into(&mut view.phase);
-        }
+        view.phase = if trace.client.is_empty() { Phase::Measure } else { Phase::Other };
         view.key = Some(key);
         views.push(view);
     }

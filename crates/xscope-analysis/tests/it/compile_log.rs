@@ -5,7 +5,7 @@ use xscope_analysis::{AnalyzeReport, analyze};
 use xscope_trace::model::{ClientRequest, DeviceId, LogRow, SourceId, TrackKind};
 use xscope_trace::quality::{Code, Severity};
 use xscope_trace::server_log::parse_line;
-use xscope_trace::{Picos, Trace};
+use xscope_trace::{Phase, Picos, Trace};
 
 use crate::build::{device, track, us};
 
@@ -24,8 +24,7 @@ fn trace_with(recorded: bool, log: &[(i64, &str)]) -> Trace {
         id: "r1".to_owned(),
         source: SourceId(0),
         point: String::new(),
-        phase: String::new(),
-        is_measured: true,
+        phase: Phase::Measure,
         ok: true,
         items: 3,
         labels: 2,

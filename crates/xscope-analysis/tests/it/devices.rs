@@ -5,10 +5,10 @@ use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::kernels::tasks::tasks;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::section::Section;
-use xscope_trace::Trace;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::{Phase, Trace};
 
 use crate::build::{device, made, program, track, us};
 use crate::{case, real};
@@ -619,8 +619,7 @@ fn a_load_of_which_nothing_was_answered_says_so_first() {
             id: format!("xs-{end}"),
             source: SourceId(0),
             point: String::new(),
-            phase: String::new(),
-            is_measured: true,
+            phase: Phase::Measure,
             ok: false,
             items: 1,
             labels: 2,

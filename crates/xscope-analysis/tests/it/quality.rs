@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use xscope_analysis::analyze;
-use xscope_trace::Trace;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
@@ -12,6 +11,7 @@ use xscope_trace::model::{
 };
 use xscope_trace::quality::{Code, Severity};
 use xscope_trace::read::read_bytes;
+use xscope_trace::{Phase, Trace};
 
 use crate::build::{Row, device, made, program, track, us};
 
@@ -172,8 +172,7 @@ fn requests_of_the_warm_up_are_told_if_the_device_was_recorded() {
             id: index.to_string(),
             source: SourceId(0),
             point: String::new(),
-            phase: String::new(),
-            is_measured: end >= 160,
+            phase: if end >= 160 { Phase::Measure } else { Phase::Warmup },
             ok: true,
             items: 1,
             labels: 2,

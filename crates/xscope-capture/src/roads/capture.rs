@@ -11,15 +11,13 @@ use std::{fs, io};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use xscope_load::{
-    Cancel, LoadEvent, Matrix, Phase, Ready, SendOptions, Stretch, WarmUp, wait_ready,
-};
+use xscope_load::{Cancel, LoadEvent, Matrix, Ready, SendOptions, Stretch, WarmUp, wait_ready};
 use xscope_trace::model::{Track, TrackKind};
 use xscope_trace::quality::Finding;
 use xscope_trace::read::ReadOptions;
 use xscope_trace::run::{ProfilerState, RunDir, ServerClock, ServerRecord};
 use xscope_trace::stats::sum;
-use xscope_trace::{Bytes, Nanos, Picos, Trace, clock};
+use xscope_trace::{Bytes, Nanos, Phase, Picos, Trace, clock};
 
 use crate::begin::{create, finish};
 use crate::control::{Control, Event};

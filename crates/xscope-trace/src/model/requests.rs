@@ -1,6 +1,7 @@
 //! Requests and batches, as servers and clients tell of them.
 
 use crate::model::{ArgCell, SourceId};
+use crate::phase::Phase;
 use crate::strings::StrId;
 use crate::time::Picos;
 
@@ -40,11 +41,7 @@ pub struct ClientRequest {
     pub source: SourceId,
     /// The point of a matrix that it belongs to; empty if the load has none.
     pub point: String,
-    /// What it was sent for (`warmup`, `measure`, `profile`, `check`, `overhead`); empty if its row
-    /// does not say.
-    pub phase: String,
-    /// Whether figures are made of it: it was sent for nothing but that, as far as its row says.
-    pub is_measured: bool,
+    pub phase: Phase,
     pub ok: bool,
     pub items: u64,
     pub labels: u64,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::model::{ClientRequest, Clock, Format, Source, Trace};
+use crate::phase::Phase;
 use crate::quality::Finding;
 use crate::run::read_jsonl;
 use crate::strings::StrId;
@@ -13,7 +14,7 @@ use crate::time::{Bytes, Nanos, Picos};
 struct ClientRow {
     request_id: String,
     #[serde(default)]
-    phase: String,
+    phase: Phase,
     #[serde(default)]
     point: String,
     #[serde(default)]
@@ -27,9 +28,6 @@ struct ClientRow {
     end_ns: i64,
 }
 
-/// The phase of requests that were sent while a profiler ran, apart from what is measured.
-const PROFILED: &str = "profile";
-
 /// Reads the client's rows of a run into `trace`. A torn last line, which a killed client leaves,
 /// is a finding.
 pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
@@ -40,8 +38,8 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
     }
     let Some(zero) = rows.iter().map(|row| row.intended_ns).min() else { return };
     // A benchmark profiles in a window of its own: its traces and spans say nothing of other requests.
-    let has_profiled = rows.iter().any(|row| row.phase == PROFILED);
-    rows.retain(|row| !has_profiled || row.phase == PROFILED);
+    let has_profiled = rows.iter().any(|row| row.phase == Phase::Profile);
+    rows.retain(|row| !has_profiled || row.phase == Phase::Profile);
     let source = trace.sources.next_id();
     trace.sources.push(Source {
         path: path.to_owned(),
@@ -56,7 +54,6 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
         id: row.request_id,
         source,
         point: row.point,
-        is_measured: ["", "measure", PROFILED].contains(&row.phase.as_str()),
         phase: row.phase,
         ok: row.ok,
         items: row.batch_size,

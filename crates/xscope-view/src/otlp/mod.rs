@@ -213,7 +213,7 @@ impl<'a> Builder<'a> {
         if view.has_client {
             all.push(attribute("xscope.items", number(view.items)));
             all.push(attribute("xscope.labels", number(view.labels)));
-            all.push(attribute("xscope.phase", view.phase.clone()));
+            all.push(attribute("xscope.phase", view.phase.name().to_owned()));
         }
         // What the report says: every moment is in one stage, and they add up to the span.
         let stage = |(name, time): (&StageName, &Picos)| {

@@ -131,7 +131,7 @@ pub(crate) fn counts_text(counts: &RequestCounts) -> String {
             0 => String::new(),
             failed => format!(" ({failed} of them failed)"),
         };
-        format!("{} {}{failed}", row.answered_requests + row.unanswered_requests, row.phase)
+        format!("{} {}{failed}", row.answered_requests + row.unanswered_requests, row.phase.name())
     };
     let outside = counts.phases.iter().filter(|row| !row.in_figures);
     let outside: Vec<String> = outside.map(phase).collect();
@@ -403,13 +403,13 @@ fn request_row(
     let tokens: u64 = view.sequence_tokens.iter().sum();
     rows.text(&view.id)?;
     rows.text(&view.point)?;
-    rows.text(&view.phase)?;
+    rows.text(view.phase.name())?;
     rows.number(&micros(view.start - zero))?;
     rows.number(&millis(view.total))?;
     rows.number(&sent(view.items))?;
     rows.number(&sent(view.labels))?;
     rows.number(&if tokens > 0 { tokens.to_string() } else { String::new() })?;
-    rows.number(&(!view.is_measured).to_string())?;
+    rows.number(&(!view.phase.is_measured()).to_string())?;
     rows.number(&view.ok.to_string())?;
     for stage in stages {
         rows.number(&view.stages.get(stage).map_or_else(String::new, |&it| millis(it)))?;

@@ -165,8 +165,8 @@ impl<'a> Builder<'a> {
             ("labels", number(view.labels)),
             ("ok", ArgCell::Int(i64::from(view.ok))),
         ];
-        if !view.phase.is_empty() {
-            args.push(("phase", ArgCell::Str(self.out.strings.intern(&view.phase))));
+        if view.has_client {
+            args.push(("phase", ArgCell::Str(self.out.strings.intern(view.phase.name()))));
         }
         let tokens: u64 = view.sequence_tokens.iter().sum();
         if tokens > 0 {

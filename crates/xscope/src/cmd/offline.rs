@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use xscope_analysis::reports::targets::add_cost;
-use xscope_load::{Arrivals, Ask, AskGenerate, Backend, Phase, Plan, Prompt, PromptForm, Workload};
+use xscope_load::{Arrivals, Ask, AskGenerate, Backend, Plan, Prompt, PromptForm, Workload};
 use xscope_model::bench::{BatchLimits, Offline, OfflinePrompt, offline};
 use xscope_model::{Model, Tokenizer};
-use xscope_trace::Metric;
 use xscope_trace::results::Results;
+use xscope_trace::{Metric, Phase};
 
 use crate::cli::{Dataset, OfflineArgs};
 use crate::exit::Exit;

@@ -13,7 +13,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use xscope_capture::{CaptureError, Control, Event, RunRequest};
-use xscope_load::{Cancel, LoadEvent, Phase};
+use xscope_load::{Cancel, LoadEvent};
+use xscope_trace::Phase;
 
 use crate::cli::{ProgressArgs, WatchArgs};
 use crate::output::{self, Progress};
@@ -131,7 +132,7 @@ fn show(event: &Event<'_>, progress: &mut Progress) {
 }
 
 fn phase_name(phase: Phase, point: &str) -> String {
-    format!("{} of {point}", format!("{phase:?}").to_lowercase())
+    format!("{} of {point}", phase.name())
 }
 
 /// The commit of the source tree that the command runs in, if it is one.

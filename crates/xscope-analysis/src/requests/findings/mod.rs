@@ -29,11 +29,11 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use xscope_trace::Trace;
     use xscope_trace::model::ArgCell;
     use xscope_trace::model::{ClientRequest, RequestSpan, SourceId, SpanKey};
     use xscope_trace::quality::Code;
     use xscope_trace::time::Picos;
+    use xscope_trace::{Phase, Trace};
 
     use crate::memory::memory;
     use crate::requests::request_report;
@@ -82,8 +82,7 @@ mod tests {
             id: "r".to_owned(),
             source: SourceId(0),
             point: String::new(),
-            phase: String::new(),
-            is_measured: true,
+            phase: Phase::Measure,
             ok: true,
             items: 3,
             labels: 2,

@@ -159,7 +159,7 @@ mod tests {
     use xscope_trace::model::ArgCell;
     use xscope_trace::model::{ClientRequest, RequestSpan, SourceId, SpanKey};
     use xscope_trace::quality::{Code, Severity};
-    use xscope_trace::{Picos, Trace};
+    use xscope_trace::{Phase, Picos, Trace};
 
     use super::recompiles;
     use crate::memory::memory;
@@ -223,13 +223,12 @@ mod tests {
                 args: vec![(misses, ArgCell::Int(1))],
             });
         }
-        let mut request = |from: i64, is_measured| {
+        let mut request = |from: i64, phase| {
             trace.client.push(ClientRequest {
                 id: from.to_string(),
                 source: SourceId(0),
                 point: String::new(),
-                phase: String::new(),
-                is_measured,
+                phase,
                 ok: true,
                 items: 1,
                 labels: 2,
@@ -238,14 +237,14 @@ mod tests {
                 end: Picos(from + 8),
             });
         };
-        request(0, false);
+        request(0, Phase::Warmup);
         let of = |trace: &Trace| {
             let report = request_report(trace, None, &memory(trace, &[], &[]), &[]).unwrap();
             let found = report.findings.into_iter();
             let mut found = found.filter(|finding| finding.code == Code::BatchesRecompiled);
             found.next().map(|finding| (finding.severity, finding.count, finding.message)).unwrap()
         };
-        request(29, true);
+        request(29, Phase::Measure);
         let (severity, count, message) = of(&trace);
         assert_eq!((severity, count), (Severity::Warning, 1));
         assert!(message.ends_with("beside these 2 of start-up and warm-up"), "{message}");

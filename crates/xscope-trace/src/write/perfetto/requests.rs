@@ -328,7 +328,7 @@ fn describe_client<W: Write>(
     encoder.number(0, notes, "items", client.items);
     encoder.number(0, notes, "labels", client.labels);
     encoder.number(0, notes, "ok", i64::from(client.ok));
-    encoder.argument(0, notes, "phase", &ArgValue::Text(client.phase.clone()));
+    encoder.argument(0, notes, "phase", &ArgValue::Text(client.phase.name().to_owned()));
     if let Some(sent) = client.sent {
         let waited = sent.0.saturating_sub(client.intended.0).div_euclid(1000);
         encoder.number(0, notes, "client_wait_ns", waited);

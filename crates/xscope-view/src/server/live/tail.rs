@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xscope_load::newest::{Answer, Newest, NewestFigures};
-use xscope_trace::Nanos;
 use xscope_trace::run::RunDir;
 use xscope_trace::span;
+use xscope_trace::{Nanos, Phase};
 
 /// Most bytes that are read of a file at one look.
 const MOST_BYTES: u64 = 16 << 20;
@@ -31,7 +31,7 @@ struct Row {
     #[serde(default)]
     ok: bool,
     #[serde(default)]
-    phase: String,
+    phase: Phase,
     end_ns: Nanos,
     latency_ms: f64,
     #[serde(default)]
@@ -104,7 +104,7 @@ impl Tail {
         let whole = std::mem::replace(&mut self.torn, rest);
         for line in whole.split(|&byte| byte == b'\n') {
             let Ok(row) = serde_json::from_slice::<Row>(line) else { continue };
-            if !["", "measure", "profile"].contains(&&*row.phase) {
+            if !row.phase.is_measured() {
                 continue;
             }
             let Row { end_ns: end, latency_ms, server_ms, .. } = row;
