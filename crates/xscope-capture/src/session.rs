@@ -285,7 +285,7 @@ pub(crate) fn profile_bytes(folder: &Path) -> u64 {
             let Ok(facts) = fs::symlink_metadata(entry.path()) else { continue };
             if facts.is_dir() && depth < DEPTH {
                 pending.push((entry.path(), depth + 1));
-            } else if entry.file_name().to_string_lossy().ends_with(".xplane.pb") {
+            } else if entry.file_name().to_string_lossy().contains(".xplane.") {
                 bytes += facts.len();
             }
         }

@@ -268,6 +268,9 @@ codes! {
     XplaneDamagedPlane = "xplane.damaged_plane", Error, [Operations, HostTimes, Memory],
         "a plane of an XPlane file is damaged; what lies behind in it is lost",
         "copy or capture again";
+    XplaneLostChunk = "xplane.lost_chunk", Error, [Operations, HostTimes, Memory],
+        "chunks of an XPlane file in Riegeli's form are damaged, cut off or packed in a way that is not read; all others were read",
+        "copy or capture again; the message names the byte";
     XplaneProfilerError = "xplane.profiler_error", Error, [Operations, HostTimes, Memory],
         "the profiler itself says that it failed in something",
         "see the message, and capture again";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::read::input::{HEAD, plain_name};
-use crate::read::registry::{READERS, Reader, fits, is_unread};
+use crate::read::registry::{READERS, Reader, fits};
 use crate::read::unpack::Packing;
 
 /// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
@@ -27,7 +27,7 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
             let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
             if kind.is_dir() && depth < SEARCH_DEPTH && !is_hidden {
                 pending.push((path, depth + 1));
-            } else if kind.is_file() && (is_profile(&path) || is_unread(&path)) {
+            } else if kind.is_file() && is_profile(&path) {
                 files.push(path);
             }
         }
@@ -35,7 +35,7 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     let all = files.clone();
     files.retain(|path| {
-        let has_twin = twin(path).is_some_and(|twin| all.binary_search(&twin).is_ok());
+        let has_twin = twins(path).any(|twin| all.binary_search(&twin).is_ok());
         !has_twin && !is_copy(path, &all)
     });
     Ok(files)
@@ -45,7 +45,7 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
 /// those end.
 const COPIES: [(&str, &[&str]); 2] = [
     // JAX makes it of the session's XPlane file for Perfetto.
-    ("perfetto_trace.json", &[".xplane.pb", ".trace.json.gz"]),
+    ("perfetto_trace.json", &[".xplane.pb", ".xplane.riegeli", ".trace.json.gz"]),
     // SGLang and others merge the files of all ranks so.
     ("merged-", &[".trace.json", ".trace.json.gz"]),
 ];
@@ -63,17 +63,20 @@ fn is_copy(path: &Path, all: &[PathBuf]) -> bool {
         .any(|other| !other.starts_with(begin) && ends.iter().any(|end| other.ends_with(end)))
 }
 
-/// The XPlane file that is written of the same host beside this Chrome JSON.
-fn twin(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
-    let host = name.strip_suffix(".trace.json.gz")?;
-    Some(path.with_file_name(format!("{host}.xplane.pb")))
+/// The XPlane files that may be written of the same host beside this Chrome JSON.
+fn twins(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let host = name.and_then(|name| name.strip_suffix(".trace.json.gz"));
+    let names = host
+        .into_iter()
+        .flat_map(|host| [".xplane.pb", ".xplane.riegeli"].map(|suffix| format!("{host}{suffix}")));
+    names.map(|name| path.with_file_name(name))
 }
 
 /// The XPlane file beside a Chrome JSON file that JAX wrote of the same data and cut at a million
 /// events without a mark; else the path itself. Whether it is another.
 pub fn whole_profile(path: &Path) -> (PathBuf, bool) {
-    match twin(path).filter(|twin| twin.is_file()) {
+    match twins(path).find(|twin| twin.is_file()) {
         Some(twin) => (twin, true),
         None => (path.to_owned(), false),
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bytes::FileBytes;
 use crate::error::Result;
+use crate::read::riegeli::{self, Lost};
 use crate::read::unpack::{Packing, unpacked_limit};
 
 /// How much of the (unpacked) beginning of a file tells what it is, in bytes. Kineto writes two
@@ -30,7 +31,7 @@ pub(super) struct Head<'a> {
 }
 
 impl Input {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         Ok(Self::of(path, FileBytes::open(path)?))
     }
 
@@ -62,6 +63,16 @@ impl Input {
         match self.packing {
             Some(packing) => packing.unpack(&self.path, &self.bytes, unpacked_limit(&self.bytes)),
             None => Ok(self.bytes),
+        }
+    }
+
+    /// All bytes of an XPlane file, out of whatever holds them, and which are lost.
+    pub(crate) fn xplane(self) -> Result<(FileBytes, Lost)> {
+        let path = self.path.clone();
+        let bytes = self.whole()?;
+        match riegeli::is_riegeli(&bytes) {
+            true => riegeli::records(&path, &bytes),
+            false => Ok((bytes, Lost::default())),
         }
     }
 

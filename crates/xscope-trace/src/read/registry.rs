@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::{Format, Trace};
 use crate::read::input::{Head, Input, plain_name};
 use crate::read::options::ReadOptions;
-use crate::read::{chrome, memory_report, pprof, requests, server_log, xplane, xspan};
+use crate::read::{chrome, memory_report, pprof, requests, riegeli, server_log, xplane, xspan};
 
 /// How files of a format are found and read.
 pub(super) struct Reader {
@@ -87,50 +87,20 @@ pub(super) const READERS: &[Reader] = &[
     },
     Reader {
         format: Format::XPlane,
-        names: &["*.xplane.pb"],
+        names: &["*.xplane.pb", "*.xplane.riegeli"],
         folder: None,
-        sniff: |head| xplane::is_xplane(&head.bytes),
+        sniff: |head| xplane::is_xplane(&head.bytes) || riegeli::is_riegeli(&head.bytes),
         by_content: None,
         read: |input, options, trace| {
             let name = input.name();
-            let bytes = input.whole()?;
+            let (bytes, lost) = input.xplane()?;
             let needed = options.needed_of(bytes.len(), trace);
-            xplane::read(&name, &SharedBytes::new(bytes), needed, trace)
+            xplane::read(&name, &SharedBytes::new(bytes), needed, trace)?;
+            trace.findings.extend(lost.finding());
+            Ok(())
         },
     },
 ];
-
-/// A format that is known and not read.
-struct Unread {
-    names: &'static [&'static str],
-    sniff: fn(&[u8]) -> bool,
-    /// What it is, and what to do.
-    what: &'static str,
-}
-
-/// What every Riegeli file begins with.
-const RIEGELI: &[u8] = &[0x83, 0xaf, 0x70, 0xd1, 0x0d, 0x88, 0x4a, 0x3f];
-
-const UNREAD: [Unread; 2] = [
-    Unread {
-        names: &["*.xplane.riegeli"],
-        sniff: |head| head.starts_with(RIEGELI),
-        what: "an XPlane in chunks in a Riegeli file, which xscope does not read: XProf does; or \
-               capture with a profiler that writes *.xplane.pb",
-    },
-    Unread {
-        names: &[],
-        sniff: pprof::is_gperftools,
-        what: "a CPU profile of gperftools' older kind, addresses without names: convert it with \
-               `pprof -proto`",
-    },
-];
-
-/// Whether a search takes a file only to say that it is not read.
-pub(super) fn is_unread(path: &Path) -> bool {
-    let mut names = UNREAD.iter().flat_map(|unread| unread.names);
-    names.any(|pattern| fits(pattern, plain_name(path)))
-}
 
 impl Reader {
     /// Whether a search takes a file of this name, whatever is in it.
@@ -195,7 +165,13 @@ fn what_else(head: &[u8]) -> &'static str {
     if head.iter().all(u8::is_ascii_whitespace) {
         return "only white space";
     }
-    UNREAD.iter().find(|unread| (unread.sniff)(head)).map_or("unknown bytes", |unread| unread.what)
+    match pprof::is_gperftools(head) {
+        true => {
+            "a CPU profile of gperftools' older kind, addresses without names: convert it with `pprof \
+             -proto`"
+        }
+        false => "unknown bytes",
+    }
 }
 
 /// What is read, in words.
@@ -228,7 +204,7 @@ mod tests {
     #[test]
     fn every_format_is_read() {
         let known = known();
-        assert!(known.contains("XPlane (*.xplane.pb)"), "{known}");
+        assert!(known.contains("XPlane (*.xplane.pb, *.xplane.riegeli)"), "{known}");
         for reader in READERS {
             let others = READERS.iter().filter(|other| other.format == reader.format);
             assert_eq!(others.count(), 1, "{:?}", reader.format);

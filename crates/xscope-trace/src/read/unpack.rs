@@ -1,7 +1,8 @@
 //! Compressed files: gzip and xz, of one member or several, with a limit on what they grow to.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::mem;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -26,18 +27,82 @@ const XZ_MEMORY_KIB: u32 = 256 << 10;
 /// Up to this size what is unpacked stays in memory.
 const IN_MEMORY: u64 = 1 << 20;
 
-/// Writes `stream` to `file` to its end; the inner result says whether that is its own end or damage.
-///
-/// # Errors
-/// If it cannot be written.
-fn spill(stream: &mut impl Read, file: &mut File) -> io::Result<io::Result<()>> {
-    let mut chunk = vec![0; 256 << 10];
-    loop {
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(Ok(())),
-            Ok(len) => file.write_all(&chunk[..len])?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(damage) => return Ok(Err(damage)),
+/// How much is unpacked at a time, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// What is unpacked: in memory while it is small, then in a temporary file that has no name, so that
+/// it takes no more memory than a file that is not packed.
+#[derive(Default)]
+pub(crate) struct Spill {
+    memory: Vec<u8>,
+    file: Option<File>,
+    len: u64,
+    /// What is on its way.
+    buffer: Vec<u8>,
+}
+
+impl Spill {
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends a stream to its end; the inner result says whether that is its own end or damage.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub(crate) fn take_all(&mut self, stream: &mut impl Read) -> io::Result<io::Result<()>> {
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let end = loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(len) => self.append(&buffer[..len])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(damage) => break Err(damage),
+            }
+        };
+        self.buffer = buffer;
+        Ok(end)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        if self.len <= IN_MEMORY && self.file.is_none() {
+            self.memory.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        file.write_all(&mem::take(&mut self.memory))?;
+        file.write_all(bytes)
+    }
+
+    /// Takes back what came after the first `len` bytes.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be cut.
+    pub(crate) fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.len = len.min(self.len);
+        match &mut self.file {
+            None => self.memory.truncate(usize::try_from(self.len).unwrap_or(usize::MAX)),
+            Some(file) => {
+                file.set_len(self.len)?;
+                file.seek(SeekFrom::Start(self.len))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// If the temporary file cannot be mapped.
+    pub(crate) fn into_bytes(self) -> io::Result<FileBytes> {
+        match self.file {
+            Some(file) if self.len > 0 => FileBytes::map(&file),
+            _ => Ok(FileBytes::Owned(self.memory)),
         }
     }
 }
@@ -83,33 +148,21 @@ impl Packing {
         head
     }
 
-    /// What is packed, up to the first damage: the reader says where the data ends. What is large
-    /// goes to a temporary file that has no name, so that it takes no more memory than a file that
-    /// is not packed.
+    /// What is packed, up to the first damage: the reader says where the data ends.
     ///
     /// # Errors
     /// If it is more than `limit` bytes, nothing of it can be had, or there is no room for it.
     pub(crate) fn unpack(self, path: &Path, packed: &[u8], limit: u64) -> Result<FileBytes> {
+        let room = |source| Error::Unpack { path: path.to_owned(), source };
+        let mut unpacked = Spill::default();
         let mut stream = self.reader(packed).take(limit.saturating_add(1));
-        let mut head = Vec::new();
-        let whole = stream.by_ref().take(IN_MEMORY).read_to_end(&mut head);
-        let is_more = whole.is_ok() && head.len() as u64 == IN_MEMORY;
-        let (bytes, end) = match is_more {
-            false => (FileBytes::Owned(head), whole.map(drop)),
-            true => {
-                let room = |source| Error::Unpack { path: path.to_owned(), source };
-                let mut file = tempfile::tempfile().map_err(room)?;
-                file.write_all(&head).map_err(room)?;
-                let end = spill(&mut stream, &mut file).map_err(room)?;
-                (FileBytes::map(&file).map_err(room)?, end)
-            }
-        };
+        let end = unpacked.take_all(&mut stream).map_err(room)?;
         match end {
-            Ok(()) if bytes.len() as u64 > limit => {
+            Ok(()) if unpacked.len() > limit => {
                 Err(Error::TooLarge { path: path.to_owned(), limit })
             }
-            Err(source) if bytes.is_empty() => Err(Error::Io { path: path.to_owned(), source }),
-            _ => Ok(bytes),
+            Err(source) if unpacked.len() == 0 => Err(Error::Io { path: path.to_owned(), source }),
+            _ => unpacked.into_bytes().map_err(room),
         }
     }
 }

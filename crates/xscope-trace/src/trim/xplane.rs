@@ -5,15 +5,14 @@
 //! are, so what is found at 1.3 s of the result is at 1.3 s of the original; only the end of the
 //! session moves to the end of the window.
 
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use rustc_hash::FxHashMap;
 
-use crate::bytes::FileBytes;
 use crate::error::{Error, Result};
 use crate::naming::{PlaneKind, classify};
+use crate::read::input::Input;
 use crate::time::{Nanos, Picos};
 use crate::trim::slices::{Cut, Noise, Trimmed};
 use crate::wire::{FieldBytes, Message, Value};
@@ -23,29 +22,17 @@ use crate::write::xplane::{START_TIME, STOP_TIME, TASK_ENVIRONMENT};
 /// Line times below this count from the session's start, as in the reader.
 const RELATIVE_BELOW: i64 = 1_000_000_000_000_000;
 
-/// How large a compressed file may grow.
-const UNPACKED_LIMIT: u64 = 8 << 30;
-
-/// Trims the file at `input` (XPlane, or that compressed) into the file at `output`.
+/// Trims the file at `input` (XPlane, packed or not) into the file at `output`.
 ///
 /// # Errors
 /// If `input` cannot be read or has no plane, or `output` not be written; it stays as it was.
 pub fn trim_file(input: &Path, output: &Path, cut: &Cut) -> Result<Trimmed> {
-    let mut bytes = FileBytes::open(input)?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        let mut decoder = MultiGzDecoder::new(&bytes[..]).take(UNPACKED_LIMIT);
-        let read = decoder.read_to_end(&mut unpacked);
-        read.map_err(|source| Error::Io { path: input.to_owned(), source })?;
-        if unpacked.len() as u64 == UNPACKED_LIMIT {
-            return Err(Error::TooLarge { path: input.to_owned(), limit: UNPACKED_LIMIT });
-        }
-        bytes = FileBytes::Owned(unpacked);
-    }
+    let (bytes, lost) = Input::open(input)?.xplane()?;
     crate::atomic::replace(output, |file| {
         let mut out = io::BufWriter::with_capacity(1 << 20, file);
-        let trimmed = trim_bytes(&bytes, &mut out, cut)?;
+        let mut trimmed = trim_bytes(&bytes, &mut out, cut)?;
         out.flush()?;
+        trimmed.damaged_at = lost.first_at().or(trimmed.damaged_at);
         Ok(trimmed)
     })
     .map_err(|source| Error::Write { path: output.to_owned(), source })

@@ -38,7 +38,7 @@ impl Random {
 
 /// The profiles below a folder up to `limit` bytes, sorted, each with the name that it is read by.
 fn profiles(folder: &Path, limit: u64) -> Vec<(String, Vec<u8>)> {
-    let suffixes = [".pb", ".xspan", ".json", ".json.gz", "requests.jsonl", ".prof"];
+    let suffixes = [".pb", ".riegeli", ".xspan", ".json", ".json.gz", "requests.jsonl", ".prof"];
     let mut profiles = Vec::new();
     for path in files(folder) {
         let name = path.strip_prefix(fixture("")).unwrap_or(&path).display().to_string();

@@ -9,11 +9,20 @@ use xscope_trace::trim::xplane::trim_bytes;
 use xscope_trace::trim::{Cut, Noise, trim};
 use xscope_trace::write::{Joins, Target, to_stream, xplane};
 
+#[path = "riegeli_file.rs"]
+pub(crate) mod riegeli_file;
+
 /// Rows whose arguments are looked at, of each track.
 const ROWS_LOOKED_AT: usize = 10_000;
 
 pub(crate) fn xplane(bytes: &[u8]) {
     drop(read("fuzz.xplane.pb", bytes));
+}
+
+/// A Riegeli file, as it is and with right check sums.
+pub(crate) fn riegeli(bytes: &[u8]) {
+    drop(read("fuzz.xplane.riegeli", bytes));
+    drop(read("fuzz.xplane.riegeli", &riegeli_file::sealed(bytes)));
 }
 
 pub(crate) fn chrome_json(bytes: &[u8]) {

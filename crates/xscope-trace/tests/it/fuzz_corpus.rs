@@ -8,8 +8,9 @@ use crate::feed;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("xplane", feed::xplane),
+    ("riegeli", feed::riegeli),
     ("chrome_json", feed::chrome_json),
     ("xspan", feed::xspan),
     ("requests_jsonl", feed::requests_jsonl),

@@ -560,7 +560,7 @@ fn executions_and_their_enqueueing_share_a_number() {
 
 /// 3.8.6: hosts write into folders a second apart; and newer files may be Riegeli's.
 #[test]
-fn folders_of_hosts_are_one_trace_and_riegeli_is_named() {
+fn folders_of_hosts_are_one_trace() {
     let folder = tempfile::tempdir().unwrap();
     let put = |stamp: &str, name: &str, bytes: &[u8]| {
         let session = folder.path().join("plugins/profile").join(stamp);
@@ -574,11 +574,19 @@ fn folders_of_hosts_are_one_trace_and_riegeli_is_named() {
     let hosts: Vec<&str> = trace.sources.iter().map(|s| trace.strings.get(s.host)).collect();
     assert_eq!(hosts, ["host0", "host1"]);
     assert_eq!(trace.devices.len(), 2, "each host has its own device 0");
-    let riegeli = [0x83, 0xaf, 0x70, 0xd1, 0x0d, 0x88, 0x4a, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0];
-    put("2026_11_24_10_00_01", "host2.xplane.riegeli", &riegeli);
+    // An XPlane file in Riegeli's form, which ends after its first header.
+    let riegeli = &crate::feed::riegeli_file::begin()[..24];
+    put("2026_11_24_10_00_01", "host2.xplane.riegeli", riegeli);
     let trace = load();
     assert_eq!((trace.sources.len(), codes(&trace)), (2, vec![("source.unreadable", 1)]));
-    assert!(trace.findings[0].message.contains("Riegeli"), "{:?}", trace.findings);
+    assert!(trace.findings[0].message.contains("cut off"), "{:?}", trace.findings);
+    put(
+        "2026_11_24_10_00_01",
+        "host2.xplane.riegeli",
+        &crate::feed::riegeli_file::of(&[&python_host(5)]),
+    );
+    put("2026_11_24_10_00_01", "host2.trace.json.gz", b"a copy");
+    assert_eq!((load().sources.len(), codes(&load())), (3, vec![]));
 }
 
 /// Sessions of different months have no common axis: 64 bits of picoseconds are 106 days.

@@ -20,6 +20,8 @@ mod pprof;
 #[cfg(test)]
 mod quality;
 #[cfg(test)]
+mod riegeli;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod server_log;

@@ -75,7 +75,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
 
 /// Whether a file can be cut as it lies: one XPlane file, whose times are the report's.
 fn is_xplane(path: &Path) -> bool {
-    path.is_file() && Target::of_path(path) == Some(Target::XPlane)
+    let is_riegeli = path.to_string_lossy().contains(".xplane.riegeli");
+    path.is_file() && (is_riegeli || Target::of_path(path) == Some(Target::XPlane))
 }
 
 /// What is known of the run, if it is one.

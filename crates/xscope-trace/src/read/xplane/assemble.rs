@@ -59,7 +59,7 @@ impl<'a, 'b> Assembly<'a, 'b> {
 impl Assembly<'_, '_> {
     pub(super) fn assemble(mut self, lines: Vec<DecodedLine<'_>>) {
         let mut tracks: FxHashMap<TrackKey, TrackId> = FxHashMap::default();
-        let mut metas: FxHashMap<(StrId, LocalMeta), MetaId> = FxHashMap::default();
+        let mut metas: FxHashMap<(usize, LocalMeta), MetaId> = FxHashMap::default();
         let first = self.trace.tracks.len();
         let (mut aggregated, mut damaged) = (0, Vec::new());
         for line in lines {
@@ -128,16 +128,17 @@ impl Assembly<'_, '_> {
         }
     }
 
-    /// The metas of one line, by their local index.
+    /// The metas of one line, by their local index. Planes of one name, the chunks of a capture, may
+    /// number them differently.
     fn resolve_metas(
         &mut self,
         plane: &PlaneTables<'_>,
         line: &DecodedLine<'_>,
-        known: &mut FxHashMap<(StrId, LocalMeta), MetaId>,
+        known: &mut FxHashMap<(usize, LocalMeta), MetaId>,
     ) -> Vec<MetaId> {
         let mut map = Vec::with_capacity(line.metas.len());
         for &local in &line.metas {
-            let key = local.is_shared().then_some((plane.name, local));
+            let key = local.is_shared().then_some((line.plane, local));
             if let Some(&meta) = key.and_then(|key| known.get(&key)) {
                 map.push(meta);
                 continue;

@@ -189,7 +189,7 @@ fn describe(
     trace: &mut Trace,
 ) -> Source {
     let host = space.hostnames.first().map(String::as_str).unwrap_or_default();
-    let host = if host.is_empty() { host_from_path(path, ".xplane.pb") } else { host };
+    let host = if host.is_empty() { host_from_path(path, ".xplane.") } else { host };
     let find = |get: fn(&PlaneTables<'_>) -> Option<i64>| planes.iter().find_map(get);
     let session = find(|plane| plane.session_start)
         .zip(find(|plane| plane.session_stop))
