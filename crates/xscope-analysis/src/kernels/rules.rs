@@ -93,6 +93,8 @@ pub(crate) const RULES: &[Rule] = &[
     is("_pp_recv_", "collective"),
     is("collective", "collective"),
     // What XLA makes of several operations.
+    // A library of the CPU backend, whose operations only the program names.
+    is("^_ynn_fusion_", "unknown"),
     is("_gemm_fusion_", "matmul fusion"),
     is("_dot_*_fusion_", "matmul fusion"),
     is("convolution_*_fusion_", "convolution fusion"),

@@ -116,6 +116,7 @@ fn unwrap_transform(mut part: &str) -> Option<&str> {
             | "body"
             | "cond"
             | "closed_call"
+            | "eval_jaxpr"
             | "checkpoint"
             | "remat"
             | "rematted_computation"
@@ -265,6 +266,8 @@ mod tests {
         check("jit(fwd)/layer_0/attention/qkv_proj/dot_general", "layer_0/attention/qkv_proj");
         check("jit(f)/jit(f)/layer_1/mlp/jit(silu)/mul", "layer_1/mlp");
         check("jit(f)/while/body/closed_call/layer/mlp/dot_general", "layer/mlp");
+        // So JAX calls it from 0.12 on.
+        check("jit(f)/while/body/eval_jaxpr/layer/mlp/dot_general", "layer/mlp");
         check("jit(f)/Sampler/cond/branch_0_fun/reduce", "Sampler");
         check("jit(model)/add", NO_SCOPE);
         check("", NO_SCOPE);

@@ -50,6 +50,16 @@ fn a_fusion_is_split_by_the_cost_of_its_members() {
 }
 
 #[test]
+fn jax_0_12_names_the_body_of_a_loop_anew() {
+    let trace = xscope_trace::read_paths(&[xscope_testing::fixture("jax_cpu/jax012.xplane.pb")]);
+    let tree = layer_tree(&trace.unwrap()).root;
+    let names: Vec<&str> = tree.children.iter().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["layer_0", "layer_1", "layer_2", "layer"]);
+    let attention = time(&tree, "layer_1/attention");
+    assert!(attention > 0.0 && time(&tree, "layer_1/mlp") > attention);
+}
+
+#[test]
 fn iterations_of_a_loop_over_layers_are_its_layers() {
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");
