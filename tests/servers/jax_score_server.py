@@ -135,7 +135,8 @@ class Frontend:
         if path == "/health":
             return 200, ""
         if path == "/get_server_info":
-            return 200, {"model_path": "jax-score-test", "vocab_size": VOCAB, "device": "cpu"}
+            facts = {"model_path": "jax-score-test", "vocab_size": VOCAB, "device": "cpu", "nnodes": 1}
+            return 200, facts
         if path in ("/start_profile", "/stop_profile", "/profile_status"):
             return 200, await self.profile(path, json.loads(body or b"{}"))
         return 404, {"detail": "Not Found"}

@@ -48,7 +48,7 @@ pub enum CaptureError {
     #[error("{what} is {value:?}: {why}")]
     Option { what: &'static str, value: String, why: &'static str },
     #[error(
-        "nothing is collected yet: no *.xplane.pb is in {}; copy the server's files there:\n{}",
+        "nothing is collected yet: no profile is in {}; copy the server's files there:\n{}",
         folder.display(), commands.join("\n")
     )]
     NotCollected { folder: PathBuf, commands: Vec<String> },

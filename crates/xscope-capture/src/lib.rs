@@ -11,6 +11,7 @@ mod begin;
 mod command;
 mod control;
 mod error;
+mod files;
 mod log_watch;
 mod measure;
 mod overhead;

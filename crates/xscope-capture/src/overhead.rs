@@ -74,8 +74,8 @@ pub(crate) struct Alternation<'a> {
 /// # Errors
 /// The server is gone, or the run cannot be written.
 pub(crate) async fn alternate(of: Alternation<'_>) -> Result<OverheadRecord, CaptureError> {
+    let place = Place::of(&of);
     let Alternation { options, before, load, plan, cancel, .. } = of;
-    let place = Place::of(of.url, of.run, of.watchdog);
     let (mut recordings, mut left_out) = (Vec::new(), Vec::new());
     for recording in [Recording::Nothing, Recording::Basic, Recording::Full] {
         match place.why_not(recording, options) {
@@ -238,10 +238,12 @@ struct Place<'a> {
     /// Whether what the server writes there can be seen, and thrown away, from here.
     is_here: bool,
     watchdog: &'a [OsString],
+    cancel: &'a Cancel,
 }
 
 impl<'a> Place<'a> {
-    fn of(url: &'a str, run: &RunDir, watchdog: &'a [OsString]) -> Self {
+    fn of(of: &Alternation<'a>) -> Self {
+        let Alternation { url, run, watchdog, cancel, .. } = *of;
         let root = absolute(run.path());
         let control = root.join("probe/control");
         Self {
@@ -250,6 +252,7 @@ impl<'a> Place<'a> {
             scratch: root.join("overhead"),
             is_here: fs::read_dir(run.capture_dir()).is_ok_and(|mut files| files.next().is_some()),
             watchdog,
+            cancel,
         }
     }
 
@@ -278,7 +281,7 @@ impl<'a> Place<'a> {
                 }
                 let levels = TracerLevels::with_python(recording == Recording::Full);
                 let order = profiler::order_below(&self.scratch, levels);
-                let started = Watched::start(self.url, &order, self.watchdog).await;
+                let started = Watched::start(self.url, &order, self.watchdog, self.cancel).await;
                 Ok(Some(started?))
             }
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xscope_load::{LoadError, TextAnswer, get_text, post_json};
+use xscope_load::{Cancel, LoadError, TextAnswer, get_text, post_json};
 
 use crate::error::CaptureError;
 
@@ -20,6 +20,10 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(600);
 /// One that is gone may hold the request for ever, as a front without its scheduler does.
 const GONE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one may take to stop after the user has ended the run: servers with a large profile are
+/// busy for a while, others never answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a server may take to say whether it is profiling.
 const STATUS_LIMIT: Duration = Duration::from_secs(20);
@@ -135,6 +139,9 @@ pub(crate) enum NotStarted {
     /// There was no answer: it may have started all the same.
     #[error("{0}; its scheduler may be stuck: see the server's log")]
     Silent(LoadError),
+    /// The same, when the user ended the run.
+    #[error("the run was ended before the server said that its profiler is on")]
+    Ended,
 }
 
 /// Why a profiler may still be on.
@@ -144,6 +151,12 @@ pub(crate) enum NotStopped {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Silent(#[from] LoadError),
+    #[error(
+        "it did not answer within {} s after the run was ended; its scheduler may be stuck, or write \
+         still",
+        PATIENCE.as_secs()
+    )]
+    Ended,
 }
 
 /// An answer that is not the one that was asked for.
@@ -200,11 +213,18 @@ pub(crate) async fn status(url: &str) -> ProfilerStatus {
     }
 }
 
-/// Starts a profiler.
+/// Starts a profiler, unless the run is ended before.
 ///
 /// # Errors
 /// Why the server does not profile.
-pub(crate) async fn start(url: &str, order: &Order) -> Result<(), NotStarted> {
+pub(crate) async fn start(url: &str, order: &Order, cancel: &Cancel) -> Result<(), NotStarted> {
+    tokio::select! {
+        started = started(url, order) => started,
+        () = cancel.cancelled() => Err(NotStarted::Ended),
+    }
+}
+
+async fn started(url: &str, order: &Order) -> Result<(), NotStarted> {
     if let ProfilerStatus::InProgress(_) = status(url).await {
         return Err(NotStarted::Busy { url: url.to_owned() });
     }
@@ -238,11 +258,26 @@ pub(crate) fn stop_limit(is_gone: bool) -> Duration {
     if is_gone { GONE_LIMIT } else { STOP_LIMIT }
 }
 
-/// Stops a profiler and waits until its files are written.
+/// Stops a profiler and waits until its files are written; once the run is ended, not for long.
 ///
 /// # Errors
 /// Why it may still be on.
-pub(crate) async fn stop(url: &str, limit: Duration) -> Result<Stopped, NotStopped> {
+pub(crate) async fn stop(
+    url: &str,
+    limit: Duration,
+    cancel: &Cancel,
+) -> Result<Stopped, NotStopped> {
+    let ended = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    tokio::select! {
+        stopped = stopped(url, limit) => stopped,
+        () = ended => Err(NotStopped::Ended),
+    }
+}
+
+async fn stopped(url: &str, limit: Duration) -> Result<Stopped, NotStopped> {
     const PATH: &str = "/stop_profile";
     let answer = post_json(url, PATH, &json!({}), limit).await?;
     if answer.is_success() {

@@ -7,27 +7,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use xscope_load::Cancel;
 use xscope_trace::clock;
 use xscope_trace::run::{Exchange, ProfilerState, RunDir, RunStatus, ServerRecord};
 
 use crate::error::CaptureError;
+use crate::files::{self, Files, Settled};
 use crate::profiler::{
     self, NotStarted, NotStopped, Order, ProfilerOptions, ProfilerStatus, Stopped, absolute,
+    stop_limit,
 };
 use crate::watchdog::Watchdog;
 
 /// How often a server is asked whether it has done its steps.
 const POLL: Duration = Duration::from_millis(250);
-
-/// How long files may take to appear where this machine sees them, and in how many looks in a row
-/// they must not grow.
-const APPEAR: Duration = Duration::from_secs(3);
-const STILL_LOOKS: u32 = 3;
-
-/// Longest wait for files that grow.
-const GROW_LIMIT: Duration = Duration::from_secs(600);
 
 /// How deep below a server's directory profiles lie: `plugins/profile/<stamp>/<file>`.
 const DEPTH: usize = 6;
@@ -37,6 +33,7 @@ const DEPTH: usize = 6;
 pub(crate) struct Session {
     watchdog: Option<Watchdog>,
     counts_steps: bool,
+    cancel: Cancel,
 }
 
 /// Starts the profilers of all servers that the run's manifest lists, at once; those that are on
@@ -48,6 +45,7 @@ pub(crate) async fn start(
     run: &mut RunDir,
     options: &ProfilerOptions,
     watchdog: &[OsString],
+    cancel: &Cancel,
     say: &mut dyn FnMut(String),
 ) -> Result<Session, CaptureError> {
     let urls = run.manifest.servers.iter().map(|server| server.url.as_str());
@@ -59,7 +57,7 @@ pub(crate) async fn start(
     }
     // Before anything is sent: what is not written cannot be found again.
     run.save()?;
-    let mut answers = start_each(run, &orders, (0..orders.len()).collect()).await;
+    let mut answers = start_each(run, &orders, (0..orders.len()).collect(), cancel).await;
     let mut again = Vec::new();
     for (index, (answer, _)) in answers.iter().enumerate() {
         let url = &run.manifest.servers[index].url;
@@ -73,16 +71,19 @@ pub(crate) async fn start(
             again.push(index);
         }
     }
-    for (index, answer) in again.clone().into_iter().zip(start_each(run, &orders, again).await) {
+    for (index, answer) in
+        again.clone().into_iter().zip(start_each(run, &orders, again, cancel).await)
+    {
         answers[index] = answer;
     }
-    let mut session = Session { watchdog, counts_steps: options.num_steps.is_some() };
+    let counts_steps = options.num_steps.is_some();
+    let mut session = Session { watchdog, counts_steps, cancel: cancel.clone() };
     let mut failed = None;
     for (server, (answer, times)) in run.manifest.servers.iter_mut().zip(answers) {
         (server.started, server.stopped) = (Some(times), None);
         if let Err(why) = answer {
             // One without an answer may be on; it is stopped like those that are.
-            if !matches!(why, NotStarted::Silent(_)) {
+            if !matches!(why, NotStarted::Silent(_) | NotStarted::Ended) {
                 server.profiler = ProfilerState::Off;
             }
             failed.get_or_insert(CaptureError::Profiler {
@@ -94,10 +95,10 @@ pub(crate) async fn start(
     match failed {
         None => Ok(session),
         Some(error) => {
-            for warning in session.stop(run, profiler::STOP_LIMIT).await? {
+            for warning in session.stop(run, stop_limit(cancel.is_cancelled())).await? {
                 say(warning);
             }
-            Err(error)
+            Err(if cancel.is_cancelled() { CaptureError::Cancelled } else { error })
         }
     }
 }
@@ -115,13 +116,19 @@ fn order(run: &RunDir, server: &ServerRecord, options: &ProfilerOptions) -> Orde
 type Answer = (Result<(), NotStarted>, Exchange);
 
 /// Starts the servers at `indices`, all at once; the answers are in that order.
-async fn start_each(run: &RunDir, orders: &[Order], indices: Vec<usize>) -> Vec<Answer> {
+async fn start_each(
+    run: &RunDir,
+    orders: &[Order],
+    indices: Vec<usize>,
+    cancel: &Cancel,
+) -> Vec<Answer> {
     let mut tasks = JoinSet::new();
     for (place, index) in indices.into_iter().enumerate() {
         let (url, order) = (run.manifest.servers[index].url.clone(), orders[index].clone());
+        let cancel = cancel.clone();
         tasks.spawn(async move {
             let sent = clock::wall();
-            let answer = profiler::start(&url, &order).await;
+            let answer = profiler::start(&url, &order, &cancel).await;
             (place, (answer, Exchange { asked: sent, answered: clock::wall() }))
         });
     }
@@ -154,10 +161,10 @@ impl Session {
     /// The manifest cannot be written.
     pub(crate) fn abandon(mut self, run: &mut RunDir) -> Result<(), CaptureError> {
         for index in 0..run.manifest.servers.len() {
-            let bytes = profile_bytes(&run.server_trace_dir(&run.manifest.servers[index]));
-            run.manifest.servers[index].profiler = match bytes {
-                0 => ProfilerState::Off,
-                _ => ProfilerState::Collected,
+            let files = Files::of(&run.server_trace_dir(&run.manifest.servers[index]));
+            run.manifest.servers[index].profiler = match files.are_there() {
+                true => ProfilerState::Collected,
+                false => ProfilerState::Off,
             };
         }
         run.save()?;
@@ -180,10 +187,10 @@ impl Session {
         let mut tasks = JoinSet::new();
         for (index, server) in run.manifest.servers.iter().enumerate() {
             if server.profiler == ProfilerState::On {
-                let url = server.url.clone();
+                let (url, cancel) = (server.url.clone(), self.cancel.clone());
                 tasks.spawn(async move {
                     let sent = clock::wall();
-                    let answer = profiler::stop(&url, limit).await;
+                    let answer = profiler::stop(&url, limit, &cancel).await;
                     (index, (index, answer, Exchange { asked: sent, answered: clock::wall() }))
                 });
             }
@@ -191,10 +198,10 @@ impl Session {
         let mut warnings = Vec::new();
         for (index, answer, times) in in_order(tasks.join_all().await) {
             let stopped = matches!(answer, Ok(Stopped::Yes)).then_some(times);
-            let (state, warning) = outcome(run, &run.manifest.servers[index], answer).await;
+            let (state, wrong) = outcome(run, &run.manifest.servers[index], answer).await;
             let server = &mut run.manifest.servers[index];
             (server.profiler, server.stopped) = (state, stopped);
-            warnings.extend(warning);
+            warnings.extend(wrong);
         }
         run.save()?;
         if run.manifest.servers.iter().all(|server| server.profiler != ProfilerState::On)
@@ -211,24 +218,26 @@ async fn outcome(
     run: &RunDir,
     server: &ServerRecord,
     answer: Result<Stopped, NotStopped>,
-) -> (ProfilerState, Option<String>) {
+) -> (ProfilerState, Vec<String>) {
     let url = &server.url;
-    // Who says that it was stopped, or that nothing is being taken, has written everything.
-    let is_written = matches!(answer, Ok(Stopped::Yes | Stopped::WasOff));
-    let is_here = collect(run, server, if is_written { 0 } else { STILL_LOOKS }).await;
-    match (answer, is_here) {
+    let settled = collect(run, server).await;
+    let mut wrong = settled.wrong(url, run.path(), &run.server_trace_dir(server));
+    let state = match (answer, settled.files.are_there()) {
         (Err(why), _) => {
-            (ProfilerState::On, Some(format!("the profiler of {url} may still be on: {why}")))
+            wrong.push(format!("the profiler of {url} may still be on: {why}"));
+            ProfilerState::On
         }
-        (Ok(_), true) => (ProfilerState::Collected, None),
-        (Ok(Stopped::Perhaps), false) => (
-            ProfilerState::Elsewhere,
-            Some(format!(
-                "{url} refuses to stop its profiler and does not say whether it is on; see its log"
-            )),
-        ),
-        (Ok(_), false) => (ProfilerState::Elsewhere, None),
-    }
+        (Ok(_), true) => ProfilerState::Collected,
+        (Ok(stopped), false) => {
+            if stopped == Stopped::Perhaps {
+                wrong.push(format!(
+                    "{url} refuses to stop its profiler and does not say whether it is on; see its log"
+                ));
+            }
+            ProfilerState::Elsewhere
+        }
+    };
+    (state, wrong)
 }
 
 /// Whether a server has ended its profile by itself.
@@ -239,58 +248,32 @@ async fn has_ended(run: &RunDir, server: &ServerRecord) -> bool {
         // A server without `/profile_status` writes its file when it has ended.
         ProfilerStatus::Unknown => {
             let seen = [PathBuf::from(&server.output_dir), run.server_trace_dir(server)];
-            seen.iter().any(|folder| profile_bytes(folder) > 0)
+            seen.iter().any(|folder| Files::of(folder).are_there())
         }
     }
 }
 
 /// Waits for a server's files where this machine sees them, and puts them into the run if they are
-/// not in it. Whether they are in it then.
-async fn collect(run: &RunDir, server: &ServerRecord, still_looks: u32) -> bool {
+/// not in it. Those that are in it then.
+async fn collect(run: &RunDir, server: &ServerRecord) -> Settled {
     let inside = run.server_trace_dir(server);
     let told = Path::new(&server.output_dir);
-    if settled(told, still_looks).await {
-        // Not a path of this machine's that happens to be the same: the run's name is in it.
-        return told == absolute(&inside) || copy(told, &inside, DEPTH).is_ok();
+    let settled = files::settled(told, info(run, server)).await;
+    // Not a path of this machine's that happens to be the same: the run's name is in it.
+    if settled.files.are_there()
+        && (told == absolute(&inside) || copy(told, &inside, DEPTH).is_ok())
+    {
+        return settled;
     }
-    profile_bytes(&inside) > 0
+    Settled::of(Files::of(&inside))
 }
 
-/// Waits until profiles are in a folder and have not grown for so many looks; `false` if there are
-/// none.
-async fn settled(folder: &Path, still_looks: u32) -> bool {
-    let begun = Instant::now();
-    let (mut bytes, mut still) = (0, 0);
-    loop {
-        let found = profile_bytes(folder);
-        still = if found == bytes { still + 1 } else { 0 };
-        bytes = found;
-        if found > 0 && still >= still_looks {
-            return true;
-        }
-        let limit = if found > 0 { GROW_LIMIT } else { APPEAR };
-        if begun.elapsed() > limit {
-            return found > 0;
-        }
-        sleep(POLL).await;
+/// What a server said of itself.
+pub(crate) fn info<'r>(run: &'r RunDir, server: &'r ServerRecord) -> &'r Value {
+    match run.manifest.other.get("server_info") {
+        Some(of_the_only_one) if server.info.is_null() => of_the_only_one,
+        _ => &server.info,
     }
-}
-
-/// Bytes of all profiles below a folder.
-pub(crate) fn profile_bytes(folder: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut pending = vec![(folder.to_owned(), 0)];
-    while let Some((folder, depth)) = pending.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(facts) = fs::symlink_metadata(entry.path()) else { continue };
-            if facts.is_dir() && depth < DEPTH {
-                pending.push((entry.path(), depth + 1));
-            } else if entry.file_name().to_string_lossy().contains(".xplane.") {
-                bytes += facts.len();
-            }
-        }
-    }
-    bytes
 }
 
 fn copy(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
@@ -326,15 +309,16 @@ async fn stop_orphan(run: &Path, url: &str) -> Option<PathBuf> {
                 && match &told {
                     Some(told) => *told == server.output_dir,
                     // With a file there, it has ended since, and what is on is somebody else's.
-                    None => profile_bytes(&run.server_trace_dir(server)) == 0,
+                    None => !Files::of(&run.server_trace_dir(server)).are_there(),
                 }
         };
         let index = run.manifest.servers.iter().position(is_left)?;
         (run.manifest.status != RunStatus::Running).then_some((run, index))
     })?;
-    profiler::stop(url, profiler::STOP_LIMIT).await.ok()?;
+    profiler::stop(url, profiler::STOP_LIMIT, &Cancel::new()).await.ok()?;
     let server = &orphan.manifest.servers[index];
-    let state = match settled(&orphan.server_trace_dir(server), STILL_LOOKS).await {
+    let settled = files::settled(&orphan.server_trace_dir(server), info(&orphan, server)).await;
+    let state = match settled.files.are_there() {
         true => ProfilerState::Collected,
         false => ProfilerState::Elsewhere,
     };
@@ -349,7 +333,7 @@ async fn stop_orphan(run: &Path, url: &str) -> Option<PathBuf> {
 /// # Errors
 /// It may still be on.
 pub async fn stop_profiler(url: &str) -> Result<bool, CaptureError> {
-    let stopped = profiler::stop(url, profiler::STOP_LIMIT).await;
+    let stopped = profiler::stop(url, profiler::STOP_LIMIT, &Cancel::new()).await;
     let stopped =
         stopped.map_err(|why| CaptureError::Profiler { url: url.to_owned(), why: why.to_string() });
     Ok(stopped? == Stopped::Yes)

@@ -192,7 +192,7 @@ impl Watch {
         }
         self.tries += 1;
         let order = profiler::order_below(&self.run, TracerLevels::default());
-        match Watched::start(&url, &order, &self.watchdog).await {
+        match Watched::start(&url, &order, &self.watchdog, control.cancel).await {
             Ok(profiler) => {
                 let since = clock::monotonic();
                 self.armed = Some(Armed { profiler, like, since, has_come: false });

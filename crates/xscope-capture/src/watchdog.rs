@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use xscope_load::Cancel;
 
 use crate::profiler::{self, NotStarted, NotStopped, Order, Stopped};
 
@@ -75,6 +76,7 @@ impl Watchdog {
 pub(crate) struct Watched {
     url: String,
     watchdog: Option<Watchdog>,
+    cancel: Cancel,
 }
 
 impl Watched {
@@ -86,12 +88,14 @@ impl Watched {
         url: &str,
         order: &Order,
         watchdog: &[OsString],
+        cancel: &Cancel,
     ) -> Result<Self, NotStarted> {
         let mut watched = Self {
             url: url.to_owned(),
             watchdog: Watchdog::of_profilers(watchdog, std::iter::once(url)),
+            cancel: cancel.clone(),
         };
-        let started = profiler::start(url, order).await;
+        let started = profiler::start(url, order, cancel).await;
         // One that gave no answer may be on, and is the watchdog's; another is not ours to stop.
         if let Err(NotStarted::Busy { .. } | NotStarted::Refused(_)) = started {
             watched.dismiss();
@@ -104,7 +108,7 @@ impl Watched {
     /// # Errors
     /// Why it may still be on; the watchdog then tries once more.
     pub(crate) async fn stop(mut self, limit: Duration) -> Result<Stopped, NotStopped> {
-        let stopped = profiler::stop(&self.url, limit).await?;
+        let stopped = profiler::stop(&self.url, limit, &self.cancel).await?;
         self.dismiss();
         Ok(stopped)
     }
@@ -125,7 +129,7 @@ pub async fn watch_over(urls: &[String], group: Option<i32>) {
     if said != ALL_OFF {
         for url in urls {
             // Nobody listens any more; the next capture finds what is still on.
-            profiler::stop(url, profiler::STOP_LIMIT).await.ok();
+            profiler::stop(url, profiler::STOP_LIMIT, &Cancel::new()).await.ok();
         }
         if let Some(group) = group.and_then(Pid::from_raw) {
             end_group(group).await;

@@ -1,18 +1,27 @@
 //! A profile in which no device did anything.
 
 use xscope_trace::Picos;
-use xscope_trace::quality::{Code, Finding};
+use xscope_trace::quality::{Code, Figures, Finding, Severity};
 
 use crate::quality::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let has_profile = facts.trace.sources.iter().any(|s| s.format.has_operations());
     let busy = facts.devices.iter().any(|device| device.busy > Picos::ZERO);
+    // What damage took may be the very part.
+    let damage = facts.trace.findings.iter().find(|it| {
+        it.severity == Severity::Error && it.code.touches().contains(&Figures::Operations)
+    });
     (has_profile && !busy).then(|| {
-        Finding::new(
-            Code::DeviceMissing,
-            "no operation of any device is in the trace; check that work was running while it \
-             was captured and that the device tracer was on",
-        )
+        let message = match damage {
+            Some(damage) => format!(
+                "no operation of any device is in what could be read of the trace; it is damaged [{}]",
+                damage.code
+            ),
+            None => "no operation of any device is in the trace; check that work was running while it \
+                     was captured and that the device tracer was on"
+                .to_owned(),
+        };
+        Finding::new(Code::DeviceMissing, message)
     })
 }

@@ -204,7 +204,8 @@ impl Bench<'_> {
             let (trace, spans) = (below(folder), below("spans"));
             let trace = trace.to_string_lossy();
             let order = Order::new(&trace, Some(&spans), &ProfilerOptions::default());
-            match Watched::start(url, &order, &self.request.run.watchdog).await {
+            match Watched::start(url, &order, &self.request.run.watchdog, self.control.cancel).await
+            {
                 Ok(profiler) => started.push(profiler),
                 Err(why) => {
                     self.control.warn(format!("{name} is not profiled on {url}: {why}"));

@@ -22,12 +22,13 @@ use xscope_trace::{Bytes, Nanos, Phase, Picos, Trace, clock};
 use crate::begin::{create, finish};
 use crate::control::{Control, Event};
 use crate::error::CaptureError;
+use crate::files::{self, Files};
 use crate::measure::Measurement;
 use crate::pool::{CaptureServer, names};
 use crate::profiler::{self, ProfilerOptions, ProfilerStatus, absolute};
 use crate::request::{RunRequest, Target};
 use crate::results::{About, hardware_of, model_of};
-use crate::session::{self, profile_bytes};
+use crate::session;
 use crate::under_test::ServerUnderTest;
 use crate::work::{LOOK, Seen, Work};
 
@@ -197,7 +198,7 @@ async fn attempts(
             StartWhen::Now | StartWhen::Busy { .. } => take(run, request, None, control).await,
         };
         let mut seen = match taken {
-            Ok(true) => look_at(run, request.judge, control),
+            Ok(true) => look_at(run, request.judge),
             Ok(false) | Err(_) => Looked::default(),
         };
         if let Some(aside) = first.take() {
@@ -434,7 +435,8 @@ async fn take(
     }
     let mut say = |text: String| control.say(text);
     let mut session =
-        session::start(run, &request.profiler, &request.run.watchdog, &mut say).await?;
+        session::start(run, &request.profiler, &request.run.watchdog, control.cancel, &mut say)
+            .await?;
     control.say(format!("profiling for {:.1} s at most", request.limit.as_secs_f64()));
     tokio::select! {
         () = session.wait(run, request.limit) => {}
@@ -503,26 +505,23 @@ struct Looked {
 }
 
 /// Reads what is there of each server: places its clock, and says what is wrong with it.
-fn look_at(run: &mut RunDir, judge: fn(&Trace) -> Option<Finding>, control: Control<'_>) -> Looked {
+fn look_at(run: &mut RunDir, judge: fn(&Trace) -> Option<Finding>) -> Looked {
     let mut seen = Looked::default();
     for index in 0..run.manifest.servers.len() {
         let server = &run.manifest.servers[index];
         if server.profiler != ProfilerState::Collected {
             continue;
         }
-        match read(&run.server_trace_dir(server)) {
-            Ok(trace) => {
-                let server = &mut run.manifest.servers[index];
-                server.clock = server_clock(&trace, server);
-                let url = &server.url;
-                let empty = judge(&trace).map(|it| format!("{url}: {} [{}]", it.message, it.code));
-                seen.empty = seen.empty.or(empty);
-                let is_work = |track: &&Track| track.kind == TrackKind::Ops;
-                for track in trace.tracks.iter().filter(is_work) {
-                    seen.work = seen.work.saturating_add(sum(&track.slices.dur));
-                }
-            }
-            Err(error) => control.warn(format!("{}: {error}", server.url)),
+        // One that cannot be read is told of by whoever reads the run.
+        let Ok(trace) = read(&run.server_trace_dir(server)) else { continue };
+        let server = &mut run.manifest.servers[index];
+        server.clock = server_clock(&trace, server);
+        let url = &server.url;
+        let empty = judge(&trace).map(|it| format!("{url}: {} [{}]", it.message, it.code));
+        seen.empty = seen.empty.or(empty);
+        let is_work = |track: &&Track| track.kind == TrackKind::Ops;
+        for track in trace.tracks.iter().filter(is_work) {
+            seen.work = seen.work.saturating_add(sum(&track.slices.dur));
         }
     }
     seen
@@ -549,19 +548,21 @@ fn server_clock(trace: &Trace, server: &ServerRecord) -> Option<ServerClock> {
 }
 
 /// Finishes a run whose servers wrote on their own disks, when their files have been copied into
-/// it.
+/// it; what is wrong about them goes to `warn`.
 ///
 /// # Errors
 /// It is no run, or files are still missing; how to get them is in the error.
-pub fn collect(path: &Path) -> Result<RunDir, CaptureError> {
+pub async fn collect(path: &Path, warn: &mut dyn FnMut(String)) -> Result<RunDir, CaptureError> {
     let mut run = RunDir::open(path)?;
     for index in 0..run.manifest.servers.len() {
         let server = &run.manifest.servers[index];
         let folder = run.server_trace_dir(server);
-        if profile_bytes(&folder) == 0 {
+        if !Files::of(&folder).are_there() {
             let commands = copy_commands(&run, server);
             return Err(CaptureError::NotCollected { folder, commands });
         }
+        let settled = files::still(&folder, session::info(&run, server)).await;
+        settled.wrong(&server.url, run.path(), &folder).into_iter().for_each(&mut *warn);
         // One that cannot be read is told of by whoever reads the run.
         let clock = read(&folder).ok().and_then(|trace| server_clock(&trace, server));
         let server = &mut run.manifest.servers[index];
@@ -582,7 +583,12 @@ pub fn copy_commands(run: &RunDir, server: &ServerRecord) -> Vec<String> {
         return vec![format!("gcloud storage cp -r '{from}/*' '{to}/'")];
     }
     let host = server.url.rsplit("://").next().unwrap_or_default();
-    let host = host.split(['/', ':']).next().unwrap_or("HOST");
+    // Behind a name of this machine is another one, or the files would be here: through a tunnel, or in
+    // a container.
+    let host = match host.split(['/', ':']).next() {
+        None | Some("" | "localhost" | "127.0.0.1" | "0.0.0.0" | "[") => "HOST",
+        Some(host) => host,
+    };
     vec![
         format!("scp -r '{host}:{from}/.' '{to}/'"),
         format!("kubectl cp 'NAMESPACE/POD:{from}/.' '{to}'"),

@@ -139,7 +139,8 @@ impl Profile<'_, '_> {
         run.manifest.servers = vec![server];
         let mut say = |text| self.control.warn(text);
         let watchdog = &self.request.run.watchdog;
-        match session::start(run, &ProfilerOptions::default(), watchdog, &mut say).await {
+        let (options, cancel) = (ProfilerOptions::default(), self.control.cancel);
+        match session::start(run, &options, watchdog, cancel, &mut say).await {
             Ok(session) => {
                 self.control.say("profiler on");
                 Some(session)

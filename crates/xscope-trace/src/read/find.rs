@@ -41,6 +41,18 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The files below a directory that a profiler wrote, whatever is in them: those that hold what devices
+/// did if they are whole. None where it cannot be looked.
+pub fn device_profiles(directory: &Path) -> Vec<PathBuf> {
+    let is_one = |path: &PathBuf| {
+        let named = READERS.iter().find(|reader| reader.is_named(path));
+        named.is_none_or(|reader| reader.format.has_operations())
+    };
+    let mut files = find_profiles(directory).unwrap_or_default();
+    files.retain(is_one);
+    files
+}
+
 /// Names of files that are made of the others in their folder: how they begin, and how the names of
 /// those end.
 const COPIES: [(&str, &[&str]); 2] = [

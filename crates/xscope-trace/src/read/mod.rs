@@ -18,7 +18,7 @@ mod xspan;
 
 use std::path::{Path, PathBuf};
 
-pub use find::whole_profile;
+pub use find::{device_profiles, whole_profile};
 pub use options::{ReadOptions, half_of_memory};
 
 use crate::bytes::FileBytes;

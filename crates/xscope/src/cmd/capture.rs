@@ -13,9 +13,9 @@ use xscope_capture::{
     CaptureRequest, CaptureServer, Control, LoadRequest, OwnLoad, ProfilerOptions, ServerDir,
     StartWhen, TracerLevels, copy_commands,
 };
-use xscope_trace::Picos;
 use xscope_trace::quality::Code;
 use xscope_trace::run::{ProfilerState, RunDir, RunStatus, ServerRecord};
+use xscope_trace::{Picos, Trace};
 use xscope_view::{Style, analyze_text, section_text};
 
 use crate::cli::{CaptureArgs, RecordedArgs, WatchOverArgs};
@@ -36,7 +36,10 @@ pub(crate) fn run(args: CaptureArgs) -> Result<Exit> {
     }
     let (stages, json) = (by_stage(&args.recorded), args.output.json);
     if let Some(path) = &args.collect {
-        return report(&xscope_capture::collect(path)?, &stages, json);
+        let mut warn = |text: String| output::warn(&text);
+        let collected = xscope_capture::collect(path, &mut warn);
+        let run = job::runtime("xscope-load")?.block_on(collected)?;
+        return report(&run, &stages, json);
     }
     let mut progress = job::progress(&args.progress);
     for ignored in ignored(&args.recorded) {
@@ -158,11 +161,11 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
         servers.iter().filter(away).map(|server| copy_commands(run, server)).collect();
     let is_here = servers.iter().any(|server| server.profiler == ProfilerState::Collected);
     let trace = match is_here {
-        true => Some(from_disk::read(&[run.path().to_owned()])?),
+        true => Some(from_disk::read_what_is_left(&[run.path().to_owned()])?),
         false => None,
     };
     let complete = run.manifest.status == RunStatus::Complete;
-    let empty = trace.as_ref().and_then(no_work);
+    let is_useless = trace.as_ref().is_some_and(is_useless);
     let analysis = trace.as_ref().map(analyze);
     if json {
         let run_dir = run.path().display().to_string();
@@ -186,11 +189,17 @@ fn report(run: &RunDir, wanted: &[String], json: bool) -> Result<Exit> {
         }
         output::text(&how_to_collect(run, &collect))?;
     }
-    Ok(match (complete, empty) {
+    Ok(match (complete, is_useless) {
         (false, _) => Exit::Interrupted,
-        (true, Some(finding)) if finding.code == Code::DeviceMissing => Exit::Target,
-        (true, _) => Exit::Fine,
+        (true, true) => Exit::Target,
+        (true, false) => Exit::Fine,
     })
+}
+
+/// Whether no device did anything in a capture, or nothing of it can be read.
+fn is_useless(trace: &Trace) -> bool {
+    let is_unread = trace.findings.iter().any(|finding| finding.code == Code::RunUnreadable);
+    is_unread || no_work(trace).is_some_and(|finding| finding.code == Code::DeviceMissing)
 }
 
 /// What is left to do for servers with other disks.

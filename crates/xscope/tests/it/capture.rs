@@ -10,7 +10,7 @@ use serde_json::Value;
 use xscope_testing::python;
 use xscope_trace::Nanos;
 
-use crate::fake_server::{FakeServer, Kind, files_in};
+use crate::fake_server::{FakeServer, Kind, Writes, files_in};
 use crate::profile::{json_file, only_run, signal, wait_for};
 use crate::run::{free_port, test_server};
 use crate::{run, stderr, stdout, xscope};
@@ -103,6 +103,29 @@ fn of_two_profiles_the_one_in_which_more_was_done_is_kept() {
         assert_eq!(files.len(), 1, "{files:?}");
         assert!(files[0].contains(&format!("2026_11_25_{kept:02}")), "{files:?}");
         assert!(!run_dir.join(".first").exists());
+    }
+}
+
+#[test]
+fn what_a_server_wrote_is_told_as_what_it_is() {
+    for (writes, hosts, code, told, profiles) in [
+        (Writes::Nothing, Some(1), 3, "is empty (0 bytes): JAX writes an empty file when", 1),
+        (Writes::Json, Some(1), 0, "(chrome_json, ", 0),
+        (Writes::Growing, Some(1), 0, "1 device, busy for", 1),
+        (Writes::HostByHost, Some(2), 0, "2 devices, busy for", 2),
+        (Writes::HostByHost, None, 0, "2 devices, busy for", 2),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = FakeServer::start(Kind { writes, hosts, ..Kind::default() });
+        let output = run(directory.path(), &capture_args(&server, &["--duration", "200ms"]), code);
+        let said = stdout(&output);
+        assert!(said.contains(told), "{writes:?}: {said}{}", stderr(&output));
+        assert!(!said.contains("scp"), "{writes:?}: it is here: {said}");
+        let run_dir = only_run(directory.path());
+        assert_eq!(profiles_in(&run_dir), profiles, "{writes:?}");
+        let collect = ["capture", "--collect", run_dir.to_str().unwrap()];
+        let collected = stdout(&run(directory.path(), &collect, code));
+        assert!(collected.contains(told), "{writes:?}: {collected}");
     }
 }
 
@@ -219,6 +242,21 @@ fn no_profiler_stays_on_however_xscope_ends() {
 }
 
 #[test]
+fn an_interrupt_ends_the_wait_for_a_server_that_never_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = FakeServer::start(Kind { hangs_on: "/start_profile", ..Kind::default() });
+    let mut command = xscope(directory.path(), &capture_args(&server, &[]));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the order", || !server.asked("/start_profile").is_empty());
+    signal(&child, "-INT");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let manifest = json_file(&only_run(directory.path()).join("run.json"));
+    assert_eq!(manifest["status"], "interrupted");
+    assert!(!server.asked("/stop_profile").is_empty(), "it may have been started all the same");
+}
+
+#[test]
 fn what_a_killed_capture_left_on_is_stopped_by_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let server = FakeServer::start(Kind::default());
@@ -257,7 +295,7 @@ fn profiles_on_another_disk_are_collected() {
     assert_eq!(server.asked("/start_profile")[0]["output_dir"], there.as_str());
     assert!(server.asked("/start_profile")[0].get("spans_dir").is_none());
     let here = run_dir.canonicalize().unwrap().join("trace");
-    let copy = format!("scp -r '127.0.0.1:{there}/.' '{}/'", here.display());
+    let copy = format!("scp -r 'HOST:{there}/.' '{}/'", here.display());
     let said = stdout(&output);
     assert!(said.contains(&copy), "{said}");
     let collect = ["capture", "--collect", run_dir.to_str().unwrap()];

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use xscope_trace::write::xplane::{
@@ -33,6 +34,27 @@ pub(crate) struct Kind {
     pub compiles: bool,
     /// Its disk is not the one that its path names here.
     pub disk: Option<PathBuf>,
+    /// How many hosts it says that it has, if it does.
+    pub hosts: Option<u32>,
+    /// How it writes.
+    pub writes: Writes,
+    /// The path that it never answers, if any.
+    pub hangs_on: &'static str,
+}
+
+/// What a server has written when it has answered that its profile was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// All of it.
+    Whole,
+    /// A file with nothing in it.
+    Nothing,
+    /// Chrome JSON, as PyTorch's profiler does.
+    Json,
+    /// A part, and the rest a little later.
+    Growing,
+    /// One host's file, and the other's a little later.
+    HostByHost,
 }
 
 impl Default for Kind {
@@ -46,6 +68,9 @@ impl Default for Kind {
             is_read_only: false,
             compiles: false,
             disk: None,
+            hosts: Some(1),
+            writes: Writes::Whole,
+            hangs_on: "",
         }
     }
 }
@@ -109,7 +134,9 @@ fn spawn(work: impl FnOnce() + Send + 'static) {
 fn serve(connection: &TcpStream, kind: &Kind, state: &Mutex<State>) {
     let mut reader = BufReader::new(connection);
     while let Some((path, body)) = read_request(&mut reader) {
-        if path == "/start_profile" && !body["output_dir"].as_str().unwrap().starts_with('/') {
+        let is_relative = || !body["output_dir"].as_str().unwrap().starts_with('/');
+        if path == kind.hangs_on || path == "/start_profile" && is_relative() {
+            state.lock().unwrap().asked.push((path, body));
             // As sglang-jax: the scheduler looks for the directory for ever.
             loop {
                 std::thread::park();
@@ -160,7 +187,11 @@ fn answer(path: &str, body: &Value, kind: &Kind, state: &mut State) -> (u16, Str
             let states = running
                 .map(|running| json!({ "running_batch_size": running, "waiting_queue_size": 0 }));
             let states: Vec<Value> = states.into_iter().collect();
-            (200, json!({ "model_path": "fake", "internal_states": states }).to_string())
+            let mut info = json!({ "model_path": "fake", "internal_states": states });
+            if let Some(hosts) = kind.hosts {
+                info["nnodes"] = hosts.into();
+            }
+            (200, info.to_string())
         }
         "/start_profile" if state.profile.is_some() || kind.is_read_only => bare_500,
         "/start_profile" => {
@@ -198,8 +229,34 @@ fn end_profile(kind: &Kind, state: &mut State, now: Nanos) {
     fs::create_dir_all(&session).unwrap();
     let busy = kind.busy.get(state.profiles).or(kind.busy.last()).copied().unwrap();
     let bytes = xplane((began, now), busy, kind);
-    fs::write(session.join("fake.xplane.pb"), bytes).unwrap();
+    let file = session.join("fake.xplane.pb");
+    match kind.writes {
+        Writes::Whole => fs::write(file, bytes).unwrap(),
+        Writes::Nothing => fs::write(file, []).unwrap(),
+        Writes::Json => fs::write(directory.join("1764-TP-0.trace.json"), KINETO).unwrap(),
+        Writes::Growing => {
+            fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+            later(move || fs::write(file, bytes).unwrap());
+        }
+        Writes::HostByHost => {
+            fs::write(file, &bytes).unwrap();
+            later(move || fs::write(session.join("other.xplane.pb"), bytes).unwrap());
+        }
+    }
     state.profiles += 1;
+}
+
+/// What PyTorch's profiler writes of one kernel.
+const KINETO: &str = r#"{"deviceProperties": [{"id": 0, "name": "NVIDIA H100"}], "traceEvents": [
+    {"ph": "X", "cat": "kernel", "name": "gemm", "pid": 0, "tid": 7, "ts": 10, "dur": 90,
+     "args": {"device": 0, "stream": 7}}]}"#;
+
+/// Does something when the answer is on its way for long.
+fn later(work: impl FnOnce() + Send + 'static) {
+    spawn(move || {
+        std::thread::sleep(Duration::from_millis(400));
+        work();
+    });
 }
 
 /// A profile in which one device ran an operation of so many percent of the time, or none.
