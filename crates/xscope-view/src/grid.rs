@@ -109,6 +109,15 @@ impl Grid {
         Self { title: title.into(), columns: columns.into(), rows }
     }
 
+    /// The table without a column.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        if let Some(at) = self.columns.iter().position(|column| column.name() == name) {
+            self.columns.remove(at);
+            self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+        self
+    }
+
     /// The table below its title; nothing if it has no rows.
     pub(crate) fn render(&self, style: Style) -> Text {
         let mut out = Text::default();

@@ -4,7 +4,7 @@
 //! `ProfilerStep#5`) or one that names a stage as SGLang and vLLM do, if the trace has any; else a
 //! slice of the devices' line of steps; else a pass through the model with what runs on the device
 //! until the next one, so that a sampler is part of its prefill. Passes of several devices are one
-//! step if they are the same execution. In a trace without passes (a kernel benchmark) the program
+//! step if they are the same execution; what several servers did never is. In a trace without passes (a kernel benchmark) the program
 //! that takes most of the time makes the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,14 +34,14 @@ pub struct StepsReport {
     /// What a step is: `annotation`, `device_line`, `pass` or `program`; absent without steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made_of: Option<&'static str>,
-    /// Steps of one name and stage together, by total time.
+    /// Steps of one name, stage and server together, by total time.
     pub groups: Vec<StepGroup>,
     /// By start.
     #[serde(rename = "rows")]
     pub steps: Vec<StepRow>,
 }
 
-/// All steps of one name and stage.
+/// All steps of one name and stage of a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepGroup {
@@ -49,6 +49,8 @@ pub struct StepGroup {
     pub name: String,
     /// As of programs: `prefill`, `decode`, `train` or `unknown`.
     pub stage: &'static str,
+    /// Of a run with several servers, which of them; else empty.
+    pub server: String,
     /// How many there are.
     pub count: u64,
     /// Their time together.
@@ -77,6 +79,8 @@ pub struct StepRow {
     pub name: String,
     /// As of its group.
     pub stage: &'static str,
+    /// As of its group.
+    pub server: String,
     /// From the start of the trace.
     pub start_us: f64,
     /// How long it took.
@@ -100,6 +104,7 @@ struct Step<'t> {
     number: i64,
     name: &'t str,
     stage: ProgramStage,
+    server: StrId,
     start: Picos,
     end: Picos,
 }
@@ -135,19 +140,24 @@ pub(crate) fn steps_of(
     let (made_of, mut found) = find(trace, executions);
     found.sort_by_key(|step| (step.start, step.end, step.number));
     let zero = trace.start();
-    let mut begun: Vec<(Picos, StrId, i64)> =
-        executions.iter().map(|run| (run.start, run.program, run.number)).collect();
+    let mut begun: Vec<(Picos, StrId, i64, StrId)> = executions
+        .iter()
+        .map(|run| (run.start, run.program, run.number, server_of(trace, run.device)))
+        .collect();
     begun.sort_unstable();
     let row = |step: &Step<'_>| {
-        let times = busy.iter().map(|busy| busy.within(step.start, step.end));
+        let own = busy.iter_ids().filter(|(id, _)| server_of(trace, *id) == step.server);
+        let times = own.map(|(_, busy)| busy.within(step.start, step.end));
         let times: Vec<Picos> = times.filter(|time| *time > Picos::ZERO).collect();
         let from = begun.partition_point(|run| run.0 < step.start);
         let inside = begun[from..].iter().take_while(|run| run.0 < step.end);
-        let executions: BTreeSet<(StrId, i64)> = inside.map(|run| (run.1, run.2)).collect();
+        let own = inside.filter(|run| run.3 == step.server);
+        let executions: BTreeSet<(StrId, i64)> = own.map(|run| (run.1, run.2)).collect();
         StepRow {
             number: step.number,
             name: step.name.to_owned(),
             stage: step.stage.name(),
+            server: trace.strings.get(step.server).to_owned(),
             start_us: (step.start - zero).as_micros(),
             duration_us: (step.end - step.start).as_micros(),
             devices: times.len() as u64,
@@ -162,6 +172,11 @@ pub(crate) fn steps_of(
     StepsReport { made_of: (!steps.is_empty()).then_some(made_of), groups, steps }
 }
 
+/// The server of a run with several that a device is of.
+fn server_of(trace: &Trace, device: DeviceId) -> StrId {
+    trace.sources[trace.devices[device].source].server
+}
+
 fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<Step<'t>>) {
     let annotated = annotations(trace, executions);
     if !annotated.is_empty() {
@@ -169,7 +184,7 @@ fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<St
     }
     let mut listed = device_lines(trace);
     if !listed.is_empty() {
-        listed.iter_mut().for_each(|step| tell_stage(step, executions));
+        listed.iter_mut().for_each(|step| tell_stage(trace, step, executions));
         return ("device_line", listed);
     }
     let by_stage = passes(trace, executions, |run| run.stage.is_pass());
@@ -190,7 +205,7 @@ fn find<'t>(trace: &'t Trace, executions: &[Execution]) -> (&'static str, Vec<St
 fn annotations<'t>(trace: &'t Trace, executions: &[Execution]) -> Vec<Step<'t>> {
     let mut found = of_all_hosts([numbered(trace), staged(trace)].concat());
     for step in &mut found {
-        tell_stage(step, executions);
+        tell_stage(trace, step, executions);
     }
     found
 }
@@ -229,9 +244,10 @@ fn step_of<'t>(trace: &'t Trace, track: &Track, row: usize) -> Option<(&'t str, 
 }
 
 /// Gives a step the stage of what ran longest in it, if that is known.
-fn tell_stage(step: &mut Step<'_>, executions: &[Execution]) {
+fn tell_stage(trace: &Trace, step: &mut Step<'_>, executions: &[Execution]) {
     let inside = executions.iter().filter(|run| (step.start..step.end).contains(&run.start));
-    let longest = inside.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
+    let own = inside.filter(|run| server_of(trace, run.device) == step.server);
+    let longest = own.max_by_key(|run| (run.end - run.start, std::cmp::Reverse(run.device)));
     match longest.map(|run| run.stage) {
         None | Some(ProgramStage::Unknown | ProgramStage::Forward) => {}
         Some(stage) => step.stage = stage,
@@ -255,7 +271,9 @@ fn numbered(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
         let step = |(row, _): (usize, &MetaId)| {
             let (name, number) = step_of(trace, track, row)?;
             let (start, end) = (track.slices.start[row], track.slices.end(row));
-            Some((track.source, Step { number, name, stage: stage_by_name(name), start, end }))
+            let server = trace.sources[track.source].server;
+            let stage = stage_by_name(name);
+            Some((track.source, Step { number, name, stage, server, start, end }))
         };
         rows.filter_map(step).collect::<Vec<_>>()
     };
@@ -305,8 +323,9 @@ fn staged(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
             let rows = track.slices.meta.iter().zip(track.slices.times());
             let rows = rows.filter(|&(&meta, _)| stages[meta] != ProgramStage::Unknown);
             let name = prefix.trim_end_matches(['[', '_']);
+            let server = trace.sources[track.source].server;
             let step = |(&meta, (start, end)): (&MetaId, (Picos, Picos))| {
-                (track.source, Step { number: 0, name, stage: stages[meta], start, end })
+                (track.source, Step { number: 0, name, stage: stages[meta], server, start, end })
             };
             rows.map(step).collect::<Vec<_>>()
         };
@@ -323,12 +342,13 @@ fn staged(trace: &Trace) -> Vec<(SourceId, Step<'_>)> {
 
 /// Takes the steps together that several hosts annotated at the same time by one name and number.
 fn of_all_hosts<'t>(mut found: Vec<(SourceId, Step<'t>)>) -> Vec<Step<'t>> {
-    found.sort_by_key(|(source, step)| (step.name, step.number, step.start, *source));
+    found.sort_by_key(|(source, step)| (step.name, step.number, step.server, step.start, *source));
     let mut whole: Vec<(SourceId, Step<'t>)> = Vec::new();
     for (source, step) in found {
         match whole.last_mut() {
             Some((first, last))
-                if (last.name, last.number) == (step.name, step.number)
+                if (last.name, last.number, last.server)
+                    == (step.name, step.number, step.server)
                     && *first != source
                     && step.start < last.end =>
             {
@@ -343,16 +363,17 @@ fn of_all_hosts<'t>(mut found: Vec<(SourceId, Step<'t>)>) -> Vec<Step<'t>> {
 /// Slices of the devices' lines of steps; those of one name on several devices are one step where
 /// they overlap: of two captures that lie in one directory each has its own.
 fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
-    // By name and how often it was there before; each with its line.
+    // By name, how often it was there before, and server; each with its line.
     type Extents = Vec<(StrId, Picos, Picos)>;
-    let mut found: BTreeMap<(StrId, u64), Extents> = BTreeMap::new();
+    let mut found: BTreeMap<(StrId, u64, StrId), Extents> = BTreeMap::new();
     for track in trace.tracks.iter().filter(|track| track.kind == TrackKind::Steps) {
+        let server = trace.sources[track.source].server;
         let mut seen: BTreeMap<StrId, u64> = BTreeMap::new();
         for (row, &meta) in track.slices.meta.iter().enumerate() {
             let name = trace.meta(meta).name;
             let times = seen.entry(name).or_default();
             let (start, end) = (track.slices.start[row], track.slices.end(row));
-            let known = found.entry((name, *times)).or_default();
+            let known = found.entry((name, *times, server)).or_default();
             match known.iter_mut().find(|(_, from, to)| start <= *to && *from <= end) {
                 Some((_, from, to)) => (*from, *to) = (start.min(*from), end.max(*to)),
                 None => known.push((track.name, start, end)),
@@ -360,20 +381,20 @@ fn device_lines(trace: &Trace) -> Vec<Step<'_>> {
             *times += 1;
         }
     }
-    let each = |((name, _), extents): ((StrId, u64), Extents)| {
-        extents.into_iter().map(move |(line, start, end)| (start, name, line, end))
+    let each = |((name, _, server), extents): ((StrId, u64, StrId), Extents)| {
+        extents.into_iter().map(move |(line, start, end)| (start, name, line, end, server))
     };
     let mut steps: Vec<_> = found.into_iter().flat_map(each).collect();
     steps.sort_unstable();
     let mut listed = Vec::with_capacity(steps.len());
-    for (index, (start, name, line, end)) in (0..).zip(steps) {
+    for (index, (start, name, line, end, server)) in (0..).zip(steps) {
         // What is called by its number is a step like all others of its line.
         let (name, number) = match trace.strings.get(name).parse() {
             Ok(number) => (trace.strings.get(line), number),
             Err(_) => (trace.strings.get(name), index),
         };
         let stage = stage_by_name(name);
-        listed.push(Step { number, name, stage, start, end });
+        listed.push(Step { number, name, stage, server, start, end });
     }
     listed
 }
@@ -384,11 +405,13 @@ fn passes<'t>(
     executions: &[Execution],
     begins: impl Fn(&Execution) -> bool,
 ) -> Vec<Step<'t>> {
-    let mut found: BTreeMap<(StrId, i64), (ProgramStage, Picos, Picos)> = BTreeMap::new();
-    let mut current: Option<(DeviceId, (StrId, i64))> = None;
+    type Key = (StrId, i64, StrId);
+    let mut found: BTreeMap<Key, (ProgramStage, Picos, Picos)> = BTreeMap::new();
+    let mut current: Option<(DeviceId, Key)> = None;
     for run in executions {
         if begins(run) {
-            current = Some((run.device, (run.program, run.number)));
+            let server = server_of(trace, run.device);
+            current = Some((run.device, (run.program, run.number, server)));
         }
         let Some((_, key)) = current.filter(|&(device, _)| device == run.device) else { continue };
         let whole = found.entry(key).or_insert((run.stage, run.start, run.end));
@@ -396,11 +419,12 @@ fn passes<'t>(
         whole.2 = whole.2.max(run.end);
     }
     let mut steps: Vec<_> = found.into_iter().collect();
-    steps.sort_by_key(|&((name, number), (_, start, _))| (start, name, number));
-    let step = |(number, ((name, _), (stage, start, end)))| Step {
+    steps.sort_by_key(|&(key, (_, start, _))| (start, key));
+    let step = |(number, ((name, _, server), (stage, start, end)))| Step {
         number,
         name: trace.strings.get(name),
         stage,
+        server,
         start,
         end,
     };
@@ -408,11 +432,12 @@ fn passes<'t>(
 }
 
 fn groups(steps: &[StepRow]) -> Vec<StepGroup> {
-    let mut groups: BTreeMap<(&str, &'static str), Vec<&StepRow>> = BTreeMap::new();
+    type Key<'s> = (&'s str, &'static str, &'s str);
+    let mut groups: BTreeMap<Key<'_>, Vec<&StepRow>> = BTreeMap::new();
     for step in steps {
-        groups.entry((&step.name, step.stage)).or_default().push(step);
+        groups.entry((&step.name, step.stage, &step.server)).or_default().push(step);
     }
-    let group = |((name, stage), rows): ((&str, &'static str), Vec<&StepRow>)| {
+    let group = |((name, stage, server), rows): (Key<'_>, Vec<&StepRow>)| {
         let mut times: Vec<Picos> = rows.iter().map(|row| row.end - row.start).collect();
         times.sort_unstable();
         let (total, count) = (sum(&times), times.len() as u64);
@@ -420,6 +445,7 @@ fn groups(steps: &[StepRow]) -> Vec<StepGroup> {
         StepGroup {
             name: name.to_owned(),
             stage,
+            server: server.to_owned(),
             count,
             total_us: total.as_micros(),
             mean_us: mean_micros(total, count),

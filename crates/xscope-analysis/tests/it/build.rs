@@ -35,6 +35,7 @@ pub(crate) fn device(trace: &mut Trace, name: &str) -> DeviceId {
             format: xscope_trace::model::Format::XPlane,
             size: Bytes(1),
             host: StrId::EMPTY,
+            server: StrId::EMPTY,
             clock: xscope_trace::model::Clock::default(),
             facts: Vec::new(),
         });

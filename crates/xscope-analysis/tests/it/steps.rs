@@ -3,7 +3,7 @@
 use xscope_analysis::analyze;
 use xscope_analysis::devices::steps::{extent, steps};
 use xscope_trace::Trace;
-use xscope_trace::model::{Parameter, ProgramId, TrackKind};
+use xscope_trace::model::{DeviceId, Parameter, ProgramId, SourceId, TrackKind};
 use xscope_trace::quality::Code;
 
 use crate::build::{device, made, program, track, us};
@@ -67,6 +67,33 @@ fn a_pass_and_what_follows_it_are_a_step_over_all_devices() {
     assert_eq!(extent(&serving(false), 1, 1).unwrap(), (us(20), us(27)));
     let error = extent(&serving(false), 2, 9).unwrap_err().to_string();
     assert_eq!(error, "there is no step 2: they are numbered 0 to 1");
+}
+
+#[test]
+fn steps_of_several_servers_are_told_apart() {
+    let mut trace = serving(false);
+    // The second device is another server's.
+    trace.sources.push(trace.sources[SourceId(0)].clone());
+    trace.devices[DeviceId(1)].source = SourceId(1);
+    for (source, name) in [(SourceId(0), "prefill"), (SourceId(1), "decode")] {
+        trace.sources[source].server = trace.strings.intern(name);
+    }
+    let report = steps(&trace);
+    let rows: Vec<_> = report
+        .steps
+        .iter()
+        .map(|row| (&*row.server, row.stage, row.devices, row.executions))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("prefill", "prefill", 1, 2),
+            ("decode", "prefill", 1, 2),
+            ("prefill", "decode", 1, 2),
+            ("decode", "decode", 1, 2),
+        ]
+    );
+    assert_eq!(report.groups.len(), 4);
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct Source {
     pub format: Format,
     pub size: Bytes,
     pub host: StrId,
+    /// Of a run with several servers, whose it is; else empty.
+    pub server: StrId,
     pub clock: Clock,
     /// Facts that the file states of itself: versions, options, flags; sorted by key.
     pub facts: Vec<(String, String)>,

@@ -126,8 +126,12 @@ pub(super) fn place_servers(run: &RunDir, sources: &mut [Source], strings: &mut 
                 continue;
             }
             if !server.name.is_empty() {
-                let host = format!("{} ({})", server.name, strings.get(source.host));
+                let host = match strings.get(source.host) {
+                    "" => server.name.clone(),
+                    host => format!("{} ({host})", server.name),
+                };
                 source.host = strings.intern(&host);
+                source.server = strings.intern(&server.name);
             }
             if let Some(ServerClock { ahead, error }) = server.clock {
                 let clock = &mut source.clock;

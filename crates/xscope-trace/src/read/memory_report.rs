@@ -81,6 +81,7 @@ fn push_source(path: &str, bytes: usize, facts: Vec<(String, String)>, trace: &m
         format: Format::MemoryReport,
         size: Bytes(bytes as u64),
         host: StrId::EMPTY,
+        server: StrId::EMPTY,
         clock: Clock::default(),
         facts,
     });

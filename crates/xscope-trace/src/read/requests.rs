@@ -46,6 +46,7 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
         format: Format::Requests,
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
+        server: StrId::EMPTY,
         clock: Clock { monotonic_epoch: Some(Nanos(zero)), ..Clock::default() },
         facts: Vec::new(),
     });

@@ -62,6 +62,7 @@ pub(super) fn read(input: Input, _: ReadOptions, trace: &mut Trace) -> Result<()
         format: Format::ServerLog,
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
+        server: StrId::EMPTY,
         clock: Clock {
             unix_epoch: epoch,
             error: Some(Picos::from(RESOLUTION)),

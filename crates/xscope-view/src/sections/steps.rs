@@ -51,6 +51,7 @@ fn groups(report: &AnalyzeReport) -> Grid {
         row![
             shorten(&row.name, 48),
             row.stage,
+            shorten(&row.server, 24),
             row.count.to_string(),
             duration(row.total_us),
             duration(row.mean_us),
@@ -61,17 +62,20 @@ fn groups(report: &AnalyzeReport) -> Grid {
             percent(row.busy_share),
         ]
     });
-    Grid::new("Steps by stage", columns(&["step", "stage"], &names), rows)
+    let columns = columns(&["step", "stage", "server"], &names);
+    without_server(report, Grid::new("Steps by stage", columns, rows))
 }
 
 fn steps(report: &AnalyzeReport) -> Grid {
-    let mut columns = vec![Column::Number("number"), Column::Text("step"), Column::Text("stage")];
+    let mut columns = vec![Column::Number("number")];
+    columns.extend(["step", "stage", "server"].map(Column::Text));
     columns.extend(["at", "took", "devices", "busy", "executions"].map(Column::Number));
     let rows = report.steps.steps.iter().map(|row| {
         row![
             row.number.to_string(),
             shorten(&row.name, 48),
             row.stage,
+            shorten(&row.server, 24),
             duration(row.start_us),
             duration(row.duration_us),
             row.devices.to_string(),
@@ -79,5 +83,13 @@ fn steps(report: &AnalyzeReport) -> Grid {
             row.executions.to_string(),
         ]
     });
-    Grid::new("Steps (--step NUMBER shows one)", columns, rows)
+    without_server(report, Grid::new("Steps (--step NUMBER shows one)", columns, rows))
+}
+
+/// A table of steps, which says of which server they are only where there are several.
+fn without_server(report: &AnalyzeReport, grid: Grid) -> Grid {
+    match report.steps.groups.iter().all(|row| row.server.is_empty()) {
+        true => grid.without("server"),
+        false => grid,
+    }
 }

@@ -152,6 +152,7 @@ impl Header {
             format: Format::ChromeJson,
             size,
             host,
+            server: StrId::EMPTY,
             clock: Clock {
                 unix_epoch: unix_epoch.map(Nanos),
                 base: Nanos(base),
@@ -162,10 +163,10 @@ impl Header {
     }
 }
 
-/// The host of JAX's `<host>.trace.json.gz`; Kineto's names say other things.
+/// The host of JAX's `<host>.trace.json.gz`; Kineto's names say other things, and empty is none.
 pub(super) fn host_of(path: &str) -> &str {
     match path.ends_with(".pt.trace.json") || path.ends_with(".pt.trace.json.gz") {
-        true => "localhost",
+        true => "",
         false => host_from_path(path, ".trace.json"),
     }
 }

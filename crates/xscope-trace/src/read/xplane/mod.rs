@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::model::{Clock, Format, Source, Trace};
 use crate::naming::host_from_path;
 use crate::quality::{Code, Finding};
+use crate::strings::StrId;
 use crate::time::{Bytes, Nanos, Picos};
 use crate::wire::{Message, WireError};
 
@@ -203,6 +204,7 @@ fn describe(
         format: Format::XPlane,
         size: Bytes(bytes.len() as u64),
         host: trace.strings.intern(host),
+        server: StrId::EMPTY,
         clock: Clock {
             unix_epoch: epoch(planes).map(Nanos),
             monotonic_epoch: find(|plane| plane.monotonic_start).map(Nanos),
