@@ -99,10 +99,11 @@ pub(crate) fn strip_op_type(raw: StrId, strings: &mut Strings) -> StrId {
     }
 }
 
-/// The host that a file name in TensorBoard's layout (`<host><suffix>`) names.
+/// The host that a file name in TensorBoard's layout (`<host><suffix>`) names; empty if it is no such
+/// name.
 pub(crate) fn host_from_path<'a>(path: &'a str, suffix: &str) -> &'a str {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.split_once(suffix).map_or("localhost", |(host, _)| host)
+    name.split_once(suffix).map_or("", |(host, _)| host)
 }
 
 /// The number of a program that its name ends with: 42 of `jit_f(42)`.

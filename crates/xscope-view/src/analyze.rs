@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use xscope_analysis::AnalyzeReport;
+use xscope_analysis::framework::Framework;
+use xscope_analysis::reports::analyze_report::SourceRow;
 use xscope_analysis::reports::command::analyze_command;
 use xscope_analysis::section::Section;
 use xscope_trace::quality::{Finding, Severity};
@@ -59,8 +61,7 @@ fn sources(report: &AnalyzeReport, out: &mut Text) {
     let mut formats: Vec<&str> = report.sources.iter().map(|source| source.format).collect();
     formats.sort_unstable();
     formats.dedup();
-    let host = report.sources.iter().find(|source| !source.host.is_empty());
-    let host = host.map_or_else(String::new, |source| format!(" on {}", source.host));
+    let host = host_of(report).map_or_else(String::new, |host| format!(" on {host}"));
     let bytes = report.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.bytes));
     let events = match report.events {
         0 => String::new(),
@@ -69,6 +70,17 @@ fn sources(report: &AnalyzeReport, out: &mut Text) {
     let size = si(as_f64(bytes), "B");
     let read = format!("{what} ({}, {size}{host}){events}", formats.join(", "));
     out.line(Tone::Title.of(&read));
+}
+
+/// The machine that the files are of, or the first of several. PyTorch names its files as their user
+/// likes.
+fn host_of(report: &AnalyzeReport) -> Option<&str> {
+    let is_named = |source: &&SourceRow| match source.format {
+        "chrome_json" => report.framework == Some(Framework::Jax),
+        _ => true,
+    };
+    let mut named = report.sources.iter().filter(|source| !source.host.is_empty());
+    named.find(is_named).map(|source| source.host.as_str())
 }
 
 /// How busy the devices were, in one line.

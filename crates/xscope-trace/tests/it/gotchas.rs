@@ -500,7 +500,7 @@ fn hosts_errors_and_warnings_of_the_file_are_said() {
     };
     assert_eq!(host("tpu-vm-1", "x/other.xplane.pb"), "tpu-vm-1");
     assert_eq!(host("", "x/named.xplane.pb"), "named");
-    assert_eq!(host("", "profile.pb"), "localhost");
+    assert_eq!(host("", "profile.pb"), "", "it names none");
 }
 
 /// A host thread of Python calls, a compilation and an operation of the CPU backend.
