@@ -10,9 +10,6 @@ use xscope_trace::Trace;
 
 use crate::memory::allocations::AllocationRow;
 
-/// How many rows there are at most.
-const ROWS: usize = 50;
-
 /// MB of memory reports are of this many bytes.
 const MIB: f64 = 1_048_576.0;
 
@@ -43,7 +40,6 @@ pub(crate) fn growth(trace: &Trace, allocations: &[AllocationRow]) -> Vec<Growth
     rows.sort_by(|a, b| {
         (b.always_grew, b.growth_bytes, &a.name).cmp(&(a.always_grew, a.growth_bytes, &b.name))
     });
-    rows.truncate(ROWS);
     rows
 }
 

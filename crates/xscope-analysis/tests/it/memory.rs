@@ -109,6 +109,20 @@ fn what_grows_between_snapshots_is_found_by_their_time() {
 }
 
 #[test]
+fn all_that_grew_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..60).map(|n| format!("tensor{n}")).collect();
+    for (file, at, mb) in [("a", 1, 1.0), ("b", 2, 2.0)] {
+        let tensors: Vec<(&str, f64)> = names.iter().map(|name| (name.as_str(), mb)).collect();
+        let report = report(file, at, &tensors);
+        let json = serde_json::to_vec(&report).unwrap();
+        std::fs::write(folder.path().join(report.file_name()), json).unwrap();
+    }
+    let trace = read_paths(&[folder.path().to_owned()]).unwrap();
+    assert_eq!(analyze(&trace).memory.growth.len(), 60);
+}
+
+#[test]
 fn reports_and_their_summary_are_written_as_they_are_read() {
     let Some(trace) = real("sglang_jax_cpu/mem/out") else { return };
     let files = memory_files(&analyze(&trace));

@@ -49,9 +49,6 @@ pub fn compare_text(report: &CompareReport, style: Style) -> Text {
     if let Some(places) = &report.places {
         out.line(format!("\n{}", places_sentence(places)));
     }
-    if report.why.len() > SHOWN {
-        out.line(format!("and {} more; --json has all", report.why.len() - SHOWN));
-    }
     notes(report, &mut out);
     out += quality_text(&report.findings);
     out
@@ -249,7 +246,7 @@ fn why(report: &CompareReport) -> Grid {
         ]
     });
     Grid::new(
-        "What else differs, the likeliest cause first",
+        titled("What else differs, the likeliest cause first", SHOWN, report.why.len()),
         [Column::Text("kind"), Column::Text("what"), Column::Text("A"), Column::Text("B")],
         rows,
     )

@@ -10,6 +10,9 @@ use crate::grid::Style;
 /// The longest text that a section of a Slack message may have, with room to spare.
 const SLACK_CHARS: usize = 2800;
 
+/// How many of the other differences are told.
+const WHY: usize = 5;
+
 /// The payload of a Slack incoming webhook.
 pub fn compare_slack(report: &CompareReport) -> Value {
     let mut lines = String::new();
@@ -28,16 +31,23 @@ pub fn compare_slack(report: &CompareReport) -> Value {
     for left in report.left_out.iter().filter(|left| left.invalid) {
         lines += &format!("• `{}` INVALID: {}\n", left.point, left.why);
     }
-    for difference in report.why.iter().take(5) {
+    for difference in report.why.iter().take(WHY) {
         let (kind, what) = (difference.group.name(), &difference.what);
         lines += &format!("• {kind} {what}: `{}` to `{}`\n", difference.a, difference.b);
+    }
+    if report.why.len() > WHY {
+        lines += &format!("and {} more that differ\n", report.why.len() - WHY);
     }
     if lines.is_empty() {
         "No figure differs.".clone_into(&mut lines);
     }
     let headline = headline(report, Style::Terminal);
     let headline = headline.plain();
-    let cut: String = slack(&lines).chars().take(SLACK_CHARS).collect();
+    let lines = slack(&lines);
+    let mut cut: String = lines.chars().take(SLACK_CHARS).collect();
+    if cut.len() < lines.len() {
+        cut += "... (cut off)";
+    }
     json!({
         "text": format!("xscope compare: {headline}"),
         "blocks": [

@@ -7,6 +7,7 @@ use xscope_trace::results::{
 
 use crate::bench::points;
 use crate::markup::{ROWS, table};
+use crate::sections::cut::more;
 use crate::text::{metric, shorten};
 
 /// Points whose causes are told one by one.
@@ -16,7 +17,7 @@ const CAUSES: usize = 200;
 pub(crate) fn benchmark(results: &Results) -> Markup {
     let (columns, rows) = points(results);
     let shown = &rows[..rows.len().min(ROWS)];
-    let spoiled = results.results.iter().filter(|point| !point.validity.causes.is_empty());
+    let spoiled = || results.results.iter().filter(|point| !point.validity.causes.is_empty());
     html! {
         @if rows.is_empty() {
             p.empty { "No point was measured." }
@@ -24,11 +25,9 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
             p.note { "Latency counts from when a request was due. A question mark: read why below, or in results.json." }
             (table(&columns, shown))
         }
-        @if rows.len() > ROWS {
-            p.notice { (rows.len() - ROWS) " more points are left out of this page; results.json has all." }
-        }
+        (more("points", shown.len(), rows.len(), "results.json"))
         ul {
-            @for point in spoiled.take(CAUSES) {
+            @for point in spoiled().take(CAUSES) {
                 li {
                     strong { (shorten(&point.point, 80)) } ": "
                     @for cause in &point.validity.causes {
@@ -39,6 +38,7 @@ pub(crate) fn benchmark(results: &Results) -> Markup {
                 }
             }
         }
+        (more("points with something to say of them", CAUSES, spoiled().count(), "results.json"))
     }
 }
 
@@ -78,6 +78,7 @@ pub(crate) fn checks(checks: &[TargetCheck]) -> Markup {
                 } }
             }
         } }
+        (more("targets", ROWS, checks.len(), "results.json"))
     }
 }
 

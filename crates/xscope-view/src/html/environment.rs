@@ -7,7 +7,12 @@ use xscope_trace::stats::as_f64;
 
 use crate::grid::{Column, row};
 use crate::markup::table;
+use crate::sections::cut::more;
 use crate::text::{shorten, si};
+
+/// How many versions of packages are shown, and how many lines of a text.
+const VERSIONS: usize = 50;
+const LINES: usize = 200;
 
 pub(crate) fn environment(report: &ProfileReport, manifest: Option<&RunManifest>) -> Markup {
     let sources = report.analysis.sources.iter().map(|source| {
@@ -56,10 +61,11 @@ fn of_manifest(report: &ProfileReport, manifest: &RunManifest) -> Markup {
         pre.command { (repeat(manifest)) }
         dl.facts {
             @for (name, value) in &facts { div { dt { (name) } dd { (shorten(value.as_deref().unwrap_or_default(), 400)) } } }
-            @for (name, version) in manifest.versions.iter().take(50) {
+            @for (name, version) in manifest.versions.iter().take(VERSIONS) {
                 div { dt { (shorten(name, 40)) } dd { (shorten(version, 80)) } }
             }
         }
+        (more("versions", VERSIONS, manifest.versions.len(), "run.json"))
         h3 { "Workload" }
         pre { (shorten_lines(&serde_json::to_string_pretty(&manifest.workload).unwrap_or_default())) }
     }
@@ -88,7 +94,12 @@ fn quoted(word: &str) -> String {
 
 /// Text of several lines, each cut.
 fn shorten_lines(text: &str) -> String {
-    text.lines().take(200).map(|line| shorten(line, 1000)).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = text.lines().take(LINES).map(|line| shorten(line, 1000)).collect();
+    let others = text.lines().count() - lines.len();
+    if others > 0 {
+        lines.push(format!("... and {others} more lines; run.json has all"));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -46,7 +46,9 @@ pub(crate) fn summary(side: &Side) -> Markup {
             div {
                 h3 { "What to know of the data" }
                 (known_of_data(report, &shown))
-                @if quality.len() > shown.len() { p { a href="#quality" { "All " (quality.len()) " findings" } } }
+                @if quality.len() > shown.len() {
+                    p { a href="#quality" { "And " (quality.len() - shown.len()) " more findings" } }
+                }
             }
         }
         (targets_of(side))

@@ -14,7 +14,7 @@ use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, row};
 use crate::markup::{ROWS, chart, grid};
-use crate::sections::cut::truncate;
+use crate::sections::cut::{more, truncate};
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact};
 use crate::text::{duration, known_duration, metric, percent, shorten};
@@ -117,6 +117,7 @@ fn page(report: &ProfileReport) -> Option<Markup> {
             @if waited().next().is_some() {
                 h3 { "Requests that waited" }
                 ul { @for row in waited().take(WAITED_FOR) { li { (waiting(row)) } } }
+                (more("compilations that requests waited for", WAITED_FOR, waited().count(), "report.json"))
             }
         }
     })

@@ -1,6 +1,7 @@
 //! What a page can hold of a section: lists are cut at their ends, as they are in the order of what
 //! matters, and what is left out is counted.
 
+use maud::{Markup, html};
 use xscope_analysis::layers::LayerNode;
 
 /// Devices are few, but a trace can claim any number.
@@ -14,6 +15,13 @@ pub(crate) fn titled(title: &str, shown: usize, all: usize) -> String {
     match shown < all {
         true => format!("{title} (the first {shown} of {all}; --json has all)"),
         false => title.to_owned(),
+    }
+}
+
+/// Below a list of the first `shown` of `all` things: how many more there are, and where.
+pub(crate) fn more(what: &str, shown: usize, all: usize, file: &str) -> Markup {
+    html! {
+        @if shown < all { p.notice { "And " (all - shown) " more " (what) "; " (file) " has all." } }
     }
 }
 

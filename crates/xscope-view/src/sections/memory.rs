@@ -37,6 +37,7 @@ pub(crate) const SECTION: SectionView = SectionView {
             + truncate(&mut report.reported_memory, markup::ROWS)
             + truncate(&mut report.memory.owners, DEVICES)
             + truncate(&mut report.memory.scopes, markup::ROWS)
+            + truncate(&mut report.memory.growth, markup::ROWS)
     },
     tables: &[
         Table::new("memory_owners", |_, report, rows| rows.all(&report.memory.owners)),
@@ -312,6 +313,9 @@ fn planned_buffers(report: &AnalyzeReport) -> Grid {
     Grid::new(title, columns, rows)
 }
 
+/// How much of what grew is shown.
+const GROWN: usize = 50;
+
 fn growth(report: &AnalyzeReport) -> Grid {
     let columns = vec![
         Column::Text("what"),
@@ -321,7 +325,8 @@ fn growth(report: &AnalyzeReport) -> Grid {
         Column::Number("snapshots"),
         Column::Text(""),
     ];
-    let rows = report.memory.growth.iter().map(|row| {
+    let all = &report.memory.growth;
+    let rows = all.iter().take(GROWN).map(|row| {
         let bytes = |bytes: Option<&i64>| si(signed(bytes.copied().unwrap_or(0)), "B");
         row![
             shorten(&row.name, 56),
@@ -332,7 +337,7 @@ fn growth(report: &AnalyzeReport) -> Grid {
             if row.always_grew { "grew each time" } else { "" }.to_owned(),
         ]
     });
-    Grid::new("What grew between snapshots", columns, rows)
+    Grid::new(titled("What grew between snapshots", GROWN, all.len()), columns, rows)
 }
 
 /// The places that hold memory, of each profile the largest.

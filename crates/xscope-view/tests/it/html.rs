@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 use xscope_analysis::{RunFacts, profile};
+use xscope_trace::quality::{Code, Finding};
 use xscope_trace::results::Results;
 use xscope_trace::{Trace, read_paths};
 use xscope_view::html::{Side, report_html};
@@ -41,6 +42,24 @@ fn a_benchmark_shows_its_points_and_targets_and_what_must_not_be_used() {
         assert!(text.contains(expected), "{expected} is not on the page");
     }
     assert!(!text.contains("b8_l2<b>"));
+}
+
+#[test]
+fn what_a_page_cuts_off_is_counted() {
+    let cause = json!({"cause": "overloaded", "detail": "slow"});
+    let points: Vec<_> = (0..203)
+        .map(|n| json!({"point": format!("b{n}"), "verdict": {"status": "valid", "causes": [cause]}}))
+        .collect();
+    let text = page(&json!({ "results": points }));
+    assert!(
+        text.contains("And 3 more points with something to say of them; results.json has all.")
+    );
+
+    let finding = |n| Finding::new(Code::RunFailed, format!("flaw {n}"));
+    let trace = Trace { findings: (0..9).map(finding).collect(), ..Trace::default() };
+    let text = report_html(Side::of_profile(profile(&trace, &RunFacts::default())));
+    let first_screen = text.split("id=\"quality\"").next().unwrap();
+    assert!(first_screen.contains("And 3 more findings"), "{first_screen}");
 }
 
 #[test]
