@@ -5,6 +5,7 @@ pub(crate) mod by_meta;
 pub(crate) mod category;
 mod copies;
 pub(crate) mod executions;
+pub mod inside;
 mod names;
 pub mod nesting;
 pub mod peaks;
@@ -28,6 +29,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::kernels::by_meta::ByMeta;
 use crate::kernels::category::{Kind, is_async_half, kind};
 use crate::kernels::copies::{copied_bytes, is_copy};
+use crate::kernels::inside::{Inside, insides};
 use crate::kernels::peaks::{Peaks, peaks};
 use crate::kernels::roofline::{of_async_half, roofline};
 use crate::kernels::row::{KernelRow, program_name};
@@ -98,7 +100,15 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
         let is_shared = shared.contains(&(group.device, group.meta));
         kernel_row(trace, peaks[group.device.0 as usize], group, is_shared)
     };
-    groups.par_iter().map(row).collect()
+    let mut rows: Vec<KernelRow> = groups.par_iter().map(row).collect();
+    let mut noted: Vec<_> = trace.devices.ids().map(|device| insides(trace, device)).collect();
+    for row in &mut rows {
+        row.inside = noted[row.device_id.0 as usize].remove(&row.meta);
+        if row.inside.as_ref().is_some_and(Inside::waits_for_copies) {
+            row.roofline.bound_by = "dma";
+        }
+    }
+    rows
 }
 
 /// Kernels of operations that several kernels of a GPU make up: what the program says that the operation
@@ -196,6 +206,7 @@ fn kernel_row(
         flops,
         bytes,
         varies: None,
+        inside: None,
         named: group.kind.component,
         layer_path: String::new(),
         component: String::new(),

@@ -21,7 +21,8 @@ pub struct Roofline {
     pub bytes_per_sec: Metric,
     /// FLOPs for each byte.
     pub intensity: Metric,
-    /// `compute`, `memory` or `unknown`.
+    /// `compute` or `memory`, of which it uses the larger share of the peak; `dma` where its own stages say
+    /// that it waited for copies for most of its time (`inside`); else `unknown`.
     pub bound_by: &'static str,
     /// The larger of the shares of both peaks.
     pub efficiency: Metric,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use xscope_trace::model::{DeviceId, MetaId, short_device};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::kernels::inside::Inside;
 use crate::kernels::roofline::Roofline;
 use crate::kernels::variation::Variation;
 
@@ -54,6 +55,9 @@ pub struct KernelRow {
     /// What its executions differ by; absent for kernels with little time and few executions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub varies: Option<Variation>,
+    /// What its device notes within it; absent where it notes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// The component that goes with what it does, if any does.
     #[serde(skip)]
     pub named: Option<&'static str>,

@@ -3,6 +3,7 @@
 use xscope_trace::model::DeviceKind;
 use xscope_trace::quality::{Code, Finding};
 
+use crate::kernels::inside::has_samples;
 use crate::quality::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
@@ -12,7 +13,8 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         // The runtime writes 0 where the chip's counters were not read.
         is_counted(key) && value.parse::<f64>().is_ok_and(|percent| percent > 0.0)
     });
-    let counted = !trace.counters.is_empty();
+    let counted =
+        !trace.counters.is_empty() || trace.tracks.iter().any(|track| has_samples(trace, track));
     let is_chip = |kind: DeviceKind| matches!(kind, DeviceKind::Tpu | DeviceKind::Gpu);
     let chips = trace.devices.iter().filter(|device| is_chip(device.kind)).count() as u64;
     (chips > 0 && !stated && !counted).then(|| {

@@ -30,6 +30,8 @@ pub enum Basis {
     Communication,
     /// What the device can do at most.
     Peak,
+    /// The time of one kernel.
+    Kernel,
     /// Nothing: a count or a time.
     Absolute,
 }
@@ -100,6 +102,8 @@ pub(crate) enum Said {
         scope: String,
         time: Share,
         reached: Option<Reached>,
+        /// Its own time in which it waited for copies, if that is most of it.
+        waits: Option<Share>,
     },
     /// The part of the model with the most time.
     Component {
@@ -256,7 +260,10 @@ impl Said {
                 duration(*longest_us),
                 if program.is_empty() { "an unknown program" } else { program }
             ),
-            Self::Kernel { name, category, scope, time, reached } => {
+            Self::Kernel { name, category, scope, time, reached, waits } => {
+                let waits = waits.map_or_else(String::new, |waits| {
+                    format!("; {} of that it waits for its copies (DMA)", percent(waits.value()))
+                });
                 let place = if scope.is_empty() { String::new() } else { format!(" in {scope}") };
                 let reached = reached.as_ref().map_or_else(String::new, |reached| {
                     format!(
@@ -266,7 +273,7 @@ impl Said {
                     )
                 });
                 format!(
-                    "the largest kernel is {} ({category}){place} with {} of the operations' time{reached}",
+                    "the largest kernel is {} ({category}){place} with {} of the operations' time{reached}{waits}",
                     cut(name),
                     percent(time.value())
                 )
@@ -319,14 +326,15 @@ impl Said {
                     ClaimFigure { rows: vec![program.clone()], ..absolute(*longest_us, "us") };
                 vec![absolute(took.part_us, "us"), share(*took, &[]), longest]
             }
-            Self::Kernel { name, time, reached, .. } => {
+            Self::Kernel { name, time, reached, waits, .. } => {
                 let reached = reached.as_ref().map(|reached| ClaimFigure {
                     value: reached.share,
                     unit: "1",
                     of: Basis::Peak,
                     rows: vec![name.clone()],
                 });
-                [share(*time, &[name])].into_iter().chain(reached).collect()
+                let waits = waits.map(|waits| share(waits, &[name]));
+                [share(*time, &[name])].into_iter().chain(reached).chain(waits).collect()
             }
             Self::Component { name, time } => vec![share(*time, &[name])],
             Self::Unknown { unknown, largest } => {

@@ -223,8 +223,9 @@ fn kernels(report: &AnalyzeReport) -> Option<Claim> {
     let groups = operations(report);
     let first = groups.first()?;
     let roofline = &first.costliest.roofline;
-    let bound = roofline.bound_by != "unknown";
+    let bound = matches!(roofline.bound_by, "compute" | "memory");
     let reached = roofline.efficiency.value.filter(|_| bound);
+    let inside = first.costliest.inside.as_ref().filter(|inside| inside.waits_for_copies());
     let naming: String = first.name.chars().take(NAMING).collect();
     let time =
         Share { part_us: first.self_us, whole_us: operations_us(report), of: Basis::Operations };
@@ -235,12 +236,22 @@ fn kernels(report: &AnalyzeReport) -> Option<Claim> {
             scope: first.scope.to_owned(),
             time,
             reached: reached.map(|share| Reached { share, peak: roofline.bound_by }),
+            waits: inside.and_then(|inside| inside.dma_wait_share.value).map(|share| Share {
+                part_us: share * first.costliest.total_us,
+                whole_us: first.costliest.total_us,
+                of: Basis::Kernel,
+            }),
         },
         section: Section::Kernels,
         share: of_windows(report, first.self_us).value(),
         advice: Advice {
             command: words(&["kernels", "--name", &naming]),
             ..advice(match (bound, &roofline.efficiency.reason) {
+                _ if inside.is_some() => {
+                    "copy more at a time or further ahead (more buffers in the kernel's pipeline); see \
+                     its stages"
+                        .to_owned()
+                }
                 (true, _) => "see how it varies".to_owned(),
                 (false, Some(reason)) => {
                     format!("what bounds it is not known ({reason}); see how it varies")

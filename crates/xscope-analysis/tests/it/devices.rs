@@ -8,7 +8,7 @@ use xscope_analysis::section::Section;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{DeviceId, ProgramId, SourceId, TrackId, TrackKind};
 use xscope_trace::quality::{Code, Finding};
-use xscope_trace::{Phase, Trace};
+use xscope_trace::{Metric, Phase, Trace};
 
 use crate::build::{device, made, program, track, us};
 use crate::{case, real};
@@ -461,6 +461,31 @@ fn tasks_are_looked_for_in_stages_and_scopes_too() {
     track(&mut trace, TrackKind::Ops, on, Some(id), &[(("dot", 0, 10), 1)]);
     let rows = tasks(&trace, |name| name.contains("mlp"));
     assert_eq!((rows[0].name.as_str(), rows[0].scope.as_str()), ("dot", scope));
+}
+
+#[test]
+fn stages_and_samples_say_what_bounds_a_kernel() {
+    let Some(trace) = case("tpu_counters.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let kernel = &report.kernels[0];
+    let inside = kernel.inside.as_ref().unwrap();
+    assert_eq!(
+        (kernel.roofline.bound_by, inside.dma_wait_share.clone()),
+        ("dma", Metric::valid(0.8, "1"))
+    );
+    let stages: Vec<_> = inside
+        .noted_stages
+        .iter()
+        .map(|it| (it.name.as_str(), it.count, it.self_us, it.share))
+        .collect();
+    assert_eq!(stages, [("ep_wait_in", 1, 80.0, 0.8), ("ep_run_kernel", 1, 20.0, 0.2)]);
+    let unit = &inside.sampled_units[0];
+    assert_eq!((inside.sampled_units.len(), unit.name.as_str(), unit.sample_count), (1, "MXU", 2));
+    let busy = unit.slot_share.value.unwrap();
+    assert!((busy - 0.144).abs() < 1e-9, "weighed by time: {busy}");
+    assert!(report.quality.iter().all(|it| it.code != Code::CountersMissing));
+    let first = &report.headlines[0];
+    assert!(first.text.ends_with("; 80.0 % of that it waits for its copies (DMA)"), "{first:?}");
 }
 
 #[test]

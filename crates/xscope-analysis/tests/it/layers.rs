@@ -60,6 +60,21 @@ fn jax_0_12_names_the_body_of_a_loop_anew() {
 }
 
 #[test]
+fn kernels_of_command_buffers_are_joined_by_their_names() {
+    let Some(trace) = crate::case("gpu_cmdbuf_hlo.xplane.pb") else { return };
+    let report = analyze(&trace);
+    let rows =
+        report.kernels.iter().map(|it| (it.name.as_str(), it.layer_path.as_str(), it.self_us));
+    let expected = [
+        ("gemm_fusion_dot_1", "layer_0/attention", 10.0),
+        ("input_reduce_fusion_3", "layer_0/norm", 6.0),
+        ("loop_add_fusion_2", "layer_0/mlp", 5.0),
+    ];
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
+    assert!(report.quality.iter().all(|it| it.code != Code::GpuCommandBuffers));
+}
+
+#[test]
 fn iterations_of_a_loop_over_layers_are_its_layers() {
     let mut trace = Trace::default();
     let cpu = device(&mut trace, "cpu:0");

@@ -850,3 +850,23 @@ fn gpus_of_one_number_in_several_processes_are_several() {
         assert_eq!(found, labels);
     }
 }
+
+#[test]
+fn flows_are_told_apart_by_all_64_bits_of_their_ids() {
+    let Some(cases) = xscope_testing::cases() else { return };
+    let trace = read_paths(&[cases.join("flow_u64.json")]).unwrap();
+    assert_eq!((trace.flows.len(), trace.findings.len()), (1, 0), "{:?}", trace.findings);
+    let arrow = |phase: &str, tid: u64, id: u64| {
+        format!(
+            r#"{{"ph":"{phase}","name":"f","pid":1,"tid":{tid},"ts":{tid},"id":{id},"bp":"e"}}"#
+        )
+    };
+    let slice =
+        |tid: u64| format!(r#"{{"ph":"X","name":"a","pid":1,"tid":{tid},"ts":{tid},"dur":1}}"#);
+    let mut events: Vec<String> = (1..=4).map(slice).collect();
+    for (from, to, id) in [(1, 3, u64::MAX), (2, 4, u64::MAX - 1)] {
+        events.extend([arrow("s", from, id), arrow("f", to, id)]);
+    }
+    let json = format!("[{}]", events.join(",")).into_bytes();
+    assert_eq!(xscope_trace::read::read_bytes("flows.json", json).unwrap().flows.len(), 2);
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use xscope_analysis::kernels::inside::Inside;
 use xscope_analysis::kernels::sums::KernelGroup;
 use xscope_analysis::kernels::variation::Variation;
 use xscope_analysis::reports::grouping::GroupRow;
@@ -48,7 +49,10 @@ pub(crate) const SECTION: SectionView = SectionView {
     difference: Some(difference),
     ..SectionView::new(
         Section::Kernels,
-        |report| vec![categories(report), kernels(report)],
+        |report| {
+            let first = [categories(report), kernels(report)];
+            first.into_iter().chain(stages(report)).chain(units(report)).collect()
+        },
         no_work,
         |report, none| SectionReport {
             categories: Some(&report.categories),
@@ -96,6 +100,51 @@ fn kernels(report: &AnalyzeReport) -> Grid {
         rows.push(cells);
     }
     Grid::new("Kernels by self time, over all programs and devices", columns, rows)
+}
+
+/// What devices note within operations, each with its operation.
+fn insides(report: &AnalyzeReport) -> impl Iterator<Item = (String, &Inside)> {
+    let kernels = report.kernels.iter().filter_map(|it| Some((it, it.inside.as_ref()?)));
+    kernels.map(|(kernel, inside)| (shorten(&kernel.name, 60), inside))
+}
+
+/// The stages of operations, if any is noted.
+fn stages(report: &AnalyzeReport) -> Option<Grid> {
+    let mut columns = columns(&["kernel", "stage"], &["count", "self time"]);
+    columns.extend([Column::Share("of the kernel"), Column::Drawing]);
+    let rows = insides(report).flat_map(|(name, inside)| {
+        inside.noted_stages.iter().map(move |stage| {
+            row![
+                name.clone(),
+                shorten(&stage.name, 40),
+                stage.count.to_string(),
+                duration(stage.self_us),
+                percent(stage.share),
+                Cell::bar(stage.share, 12),
+            ]
+        })
+    });
+    let rows: Vec<_> = rows.take(LISTED).collect();
+    let title = "Stages within kernels, as the device notes them";
+    (!rows.is_empty()).then(|| Grid::new(title, columns, rows))
+}
+
+/// How busy units were within operations, if that was sampled.
+fn units(report: &AnalyzeReport) -> Option<Grid> {
+    let columns = columns(&["kernel", "unit"], &["samples", "slots in use"]);
+    let rows = insides(report).flat_map(|(name, inside)| {
+        inside.sampled_units.iter().map(move |unit| {
+            row![
+                name.clone(),
+                shorten(&unit.name, 40),
+                unit.sample_count.to_string(),
+                share(&unit.slot_share),
+            ]
+        })
+    });
+    let rows: Vec<_> = rows.take(LISTED).collect();
+    (!rows.is_empty())
+        .then(|| Grid::new("Units of the device within kernels, sampled", columns, rows))
 }
 
 fn operation_cells(operation: &KernelGroup<'_>) -> Vec<Cell> {

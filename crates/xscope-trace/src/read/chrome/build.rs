@@ -356,7 +356,11 @@ impl Builder {
     fn flow_id(&mut self, id: Id<'_>) -> Option<u64> {
         match id {
             Id::None => None,
-            Id::Number(digits) => Some(whole_number(digits)?.cast_unsigned()),
+            Id::Number(digits) => {
+                // Numbers of 2^63 and more are none of `i64`.
+                let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+                number.or_else(|| Some(whole_number(digits)?.cast_unsigned()))
+            }
             Id::Text(text) => {
                 let raw = text.raw.strip_prefix(b"0x").unwrap_or(text.raw);
                 let hex = std::str::from_utf8(raw).ok().filter(|raw| !raw.is_empty());

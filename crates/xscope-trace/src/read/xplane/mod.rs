@@ -10,6 +10,7 @@
 
 mod args;
 mod assemble;
+mod graphs;
 mod hlo;
 mod line;
 mod local_meta;
@@ -86,6 +87,7 @@ pub(crate) fn read(
     );
     programs.rejoin(source, &planes, &lines, trace);
     Assembly::new(source, bytes, &planes, &programs, trace).assemble(lines);
+    graphs::join(source, trace);
     bytes.release(0..u64::MAX);
     Ok(())
 }
