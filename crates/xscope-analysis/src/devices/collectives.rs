@@ -20,6 +20,7 @@ use xscope_trace::model::{DeviceId, EventMeta, MetaId, Slices, SourceId, Track, 
 use xscope_trace::stats::{as_f64, sum};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::devices::messages::{Message, bus_factor, message};
 use crate::devices::timeline::{Class, Classes};
 use crate::intervals::{Intervals, Merged, ahead};
 use crate::kernels::by_meta::ByMeta;
@@ -56,8 +57,12 @@ pub struct CollectiveRow {
     pub wait_from: &'static str,
     /// `total_us` without waiting.
     pub transfer_us: Metric,
-    /// Bytes of the result over the mean time after the last arrival.
+    /// Bytes of the result over the mean time after the last arrival; degraded, as the least that it can
+    /// be, where it is not known when that was.
     pub bytes_per_sec: Metric,
+    /// The same of the bytes that pass a device's link, as NCCL's benchmarks count them: comparable with
+    /// what the link can do, whatever the operation.
+    pub bus_bytes_per_sec: Metric,
     /// Of `total_us`, what other operations of the same device hide.
     pub hidden_us: f64,
     /// The device that came last most often, and how often.
@@ -86,6 +91,8 @@ struct CollectiveRun {
     waited: Option<Picos>,
     /// What other operations of the device hide of it.
     hidden: Picos,
+    /// What it exchanged, if its event says it.
+    message: Option<Message>,
 }
 
 impl CollectiveRun {
@@ -175,6 +182,7 @@ pub(crate) fn runs<'t>(
         dur: Picos::ZERO,
         waited: None,
         hidden: Picos::ZERO,
+        message: None,
     };
     let of_track = |track: &'t Track| {
         let (slices, host) = (&track.slices, rendezvous.on(track));
@@ -184,7 +192,8 @@ pub(crate) fn runs<'t>(
             let (start, end) = (slices.start[row], slices.end(row));
             let waited = host.and_then(|host| rendezvous.waited(host, &mut met, start, end));
             let execution = slices.run_of(row).unwrap_or(0);
-            (meta, CollectiveRun { execution, start, dur: end - start, waited, ..none })
+            let message = message(trace, track, row);
+            (meta, CollectiveRun { execution, start, dur: end - start, waited, message, ..none })
         })
     };
     let mut runs = vec![none; by_meta.rows()];
@@ -381,16 +390,26 @@ fn summarise(trace: &Trace, meta: MetaId, runs: &[CollectiveRun]) -> CollectiveR
             moving.push(run.dur - waited);
         }
     }
-    let instruction = trace.instruction(meta);
-    let bytes = instruction.map(|found| as_f64(found.result_bytes.0)).filter(|bytes| *bytes > 0.0);
+    let sent = Sent::of(trace, meta, runs);
     let secs = sum(&moving).as_micros() / 1e6 / as_f64(moving.len().max(1) as u64);
     let devices: BTreeSet<DeviceId> = runs.iter().map(|run| run.device).collect();
     let (late, times) =
         last.iter().max_by_key(|(_, count)| **count).map_or((None, 0), |(d, c)| (Some(*d), *c));
     let alone = "it ran on one device of this trace only";
     let known = !moving.is_empty();
-    let group = instruction.map_or(0, |found| found.group_size as usize);
-    let several = group > 0 && group < devices.len();
+    let several = sent.group_size > 0 && (sent.group_size as usize) < devices.len();
+    let rate = |bytes: Option<f64>| match bytes {
+        Some(bytes) if known && secs > 0.0 => Metric::valid(bytes / secs, "B/s"),
+        Some(bytes) if !known && total > Picos::ZERO => {
+            const WHY: &str =
+                "at least: its time has waiting for devices in it that are not in the trace";
+            let secs = total.as_micros() / 1e6 / as_f64(runs.len() as u64);
+            Metric::degraded(bytes / secs, "B/s", WHY)
+        }
+        _ => {
+            Metric::unavailable("B/s", "its bytes or its time after the last arrival are not known")
+        }
+    };
     CollectiveRow {
         name: String::new(),
         category: String::new(),
@@ -398,8 +417,8 @@ fn summarise(trace: &Trace, meta: MetaId, runs: &[CollectiveRun]) -> CollectiveR
         count: executions().count() as u64,
         devices: devices.len() as u64,
         on: devices.iter().map(|&device| trace.device_label(device).to_owned()).collect(),
-        group_size: instruction.map_or(0, |found| found.group_size),
-        bytes: Metric::known(bytes, "B", "the trace does not carry its shape"),
+        group_size: sent.group_size,
+        bytes: sent.bytes(),
         total_us: total.as_micros(),
         wait_us: match known && !recorded && several {
             true => Metric::degraded(
@@ -415,16 +434,58 @@ fn summarise(trace: &Trace, meta: MetaId, runs: &[CollectiveRun]) -> CollectiveR
             (true, false) => "arrivals",
         },
         transfer_us: Metric::known(known.then(|| (total - wait).as_micros()), "us", alone),
-        bytes_per_sec: Metric::known(
-            bytes.filter(|_| secs > 0.0).map(|bytes| bytes / secs),
-            "B/s",
-            "its bytes or its time after the last arrival are not known",
-        ),
+        bytes_per_sec: rate(sent.mean),
+        bus_bytes_per_sec: rate(sent.bus_mean),
         hidden_us: hidden.as_micros(),
         last: late.map_or_else(String::new, |device| trace.device_label(device).to_owned()),
         last_count: times,
         meta,
         total,
         wait,
+    }
+}
+
+/// What the executions of a collective exchange.
+struct Sent {
+    /// Bytes of the result on one device, the mean of all executions.
+    mean: Option<f64>,
+    /// Bytes that pass a device's link.
+    bus_mean: Option<f64>,
+    group_size: u32,
+    /// Whether all executions exchange as much.
+    is_even: bool,
+}
+
+impl Sent {
+    /// From what the program says, else from what each execution says.
+    fn of(trace: &Trace, meta: MetaId, runs: &[CollectiveRun]) -> Self {
+        if let Some(found) = trace.instruction(meta) {
+            let mean = Some(as_f64(found.result_bytes.0)).filter(|bytes| *bytes > 0.0);
+            let factor = bus_factor(trace.strings.get(found.opcode), found.group_size);
+            let bus_mean = mean.zip(factor).map(|(bytes, factor)| bytes * factor);
+            return Self { mean, bus_mean, group_size: found.group_size, is_even: true };
+        }
+        let messages: Option<Vec<Message>> = runs.iter().map(|run| run.message).collect();
+        let messages = messages.unwrap_or_default();
+        let Some(&first) = messages.first() else {
+            return Self { mean: None, bus_mean: None, group_size: 0, is_even: true };
+        };
+        let count = as_f64(messages.len() as u64);
+        let bus: Option<f64> = messages.iter().map(|message| message.bus_bytes).sum();
+        let is_one_group = messages.iter().all(|message| message.group_size == first.group_size);
+        Self {
+            mean: Some(messages.iter().map(|message| as_f64(message.bytes)).sum::<f64>() / count),
+            bus_mean: bus.map(|bytes| bytes / count),
+            group_size: if is_one_group { first.group_size } else { 0 },
+            is_even: messages.iter().all(|message| message.bytes == first.bytes),
+        }
+    }
+
+    fn bytes(&self) -> Metric {
+        let mut bytes = Metric::known(self.mean, "B", "the trace does not carry its shape");
+        if !self.is_even {
+            bytes.degrade("the mean of executions of several sizes");
+        }
+        bytes
     }
 }

@@ -4,6 +4,7 @@ pub mod collectives;
 pub mod host_code;
 pub(crate) mod host_kinds;
 pub mod idle;
+mod messages;
 pub mod programs;
 pub mod steps;
 pub mod timeline;

@@ -678,3 +678,23 @@ fn the_cost_of_an_operation_is_given_to_no_kernel_of_several() {
         assert_eq!(reason.starts_with("one of several kernels"), flops.is_none(), "{reason}");
     }
 }
+
+#[test]
+fn what_nccl_sends_is_read_from_the_events_of_pytorch() {
+    let Some(trace) = case("ranks") else { return };
+    let report = analyze(&trace);
+    let rows = report.collectives.iter().map(|row| (row.group_size, row.bytes.value, row.total_us));
+    let bytes = f64::from(1 << 22);
+    assert_eq!(rows.collect::<Vec<_>>(), [(2, Some(bytes), 1000.0), (2, Some(bytes), 100.0)]);
+    let last = &report.collectives[1];
+    for rate in [&last.bytes_per_sec, &last.bus_bytes_per_sec] {
+        let (value, why) = (rate.value.unwrap(), rate.reason.as_deref().unwrap());
+        assert!((value - bytes / 100e-6).abs() < 1.0 && why.starts_with("at least"), "{rate:?}");
+    }
+    let Some(trace) = real("gpu_nvidia/b200_gpt_oss_eager.json.gz") else { return };
+    let report = analyze(&trace);
+    let gather = report.collectives.iter().find(|row| row.name.contains("AllGather")).unwrap();
+    assert_eq!((gather.group_size, gather.bytes.value), (8, Some(402_176.0)));
+    let ratio = gather.bus_bytes_per_sec.value.unwrap() / gather.bytes_per_sec.value.unwrap();
+    assert!((ratio - 0.875).abs() < 1e-9, "{ratio}");
+}

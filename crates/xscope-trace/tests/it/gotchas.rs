@@ -558,6 +558,30 @@ fn executions_and_their_enqueueing_share_a_number() {
     assert_eq!(ordinal, Some(ArgValue::Uint(0)));
 }
 
+/// TensorFlow's kernels name their operation in an annotation, XLA's there a list of keys.
+#[test]
+fn annotations_of_kernels_are_their_scopes() {
+    let names =
+        [stat_name(1, "annotation"), stat_name(2, "tower/layer_5/query/MatMul:MatMul")].concat();
+    let annotated = |start: i64, text: &str| event(1, start, 5, &[text_stat(1, 5, text)]);
+    let events = [
+        annotated(0, "tower/layer_4/query/MatMul:MatMul"),
+        event(1, 10, 5, &[stat(1, 7, 2)]),
+        annotated(20, "tower/layer_4/query/MatMul:MatMul::cast"),
+        annotated(30, "Thunk:#hlo_op=a/b#"),
+        annotated(40, "group_1"),
+        event(1, 50, 5, &[]),
+    ];
+    let stream =
+        [line(1, "Stream #7(Compute)", 0, &events), event_name(1, "gemm", &[]), names].concat();
+    let trace = read(&[plane("/device:GPU:0", &[stream])]);
+    let slices = &track(&trace, "Stream #7(Compute)").slices;
+    let scopes: Vec<&str> =
+        slices.meta.iter().map(|&meta| trace.strings.get(trace.scope_of(meta))).collect();
+    let of = |layer: u8| format!("tower/layer_{layer}/query/MatMul");
+    assert_eq!(scopes, [&*of(4), &of(5), &of(4), "", "", ""]);
+}
+
 /// 3.8.6: hosts write into folders a second apart; and newer files may be Riegeli's.
 #[test]
 fn folders_of_hosts_are_one_trace() {

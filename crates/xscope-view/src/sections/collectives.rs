@@ -8,6 +8,7 @@ use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::Metric;
+use xscope_trace::metric::Status;
 
 use crate::colour::Text;
 use crate::csv::Table;
@@ -43,8 +44,9 @@ pub(crate) const SECTION: SectionView = SectionView {
 };
 
 fn collectives(report: &AnalyzeReport) -> Grid {
-    let names = ["count", "devices", "bytes", "total", "waiting", "moving", "bandwidth", "hidden"];
+    let names = ["count", "devices", "bytes", "total", "waiting", "moving", "bandwidth"];
     let mut columns = columns(&["collective", "on"], &names);
+    columns.extend(["of the bus", "hidden"].map(Column::Number));
     columns.push(Column::Text("last most often"));
     Grid::new("Collectives", columns, report.collectives.iter().map(cells))
 }
@@ -66,7 +68,8 @@ fn notes(report: &AnalyzeReport) -> Vec<Text> {
 
 fn cells(row: &CollectiveRow) -> Vec<Cell> {
     let figure = |metric: &Metric, unit| {
-        metric.value.map_or_else(|| "-".to_owned(), |value| si(value, unit))
+        let mark = if metric.status == Status::Degraded { "?" } else { "" };
+        metric.value.map_or_else(|| "-".to_owned(), |value| si(value, unit) + mark)
     };
     row![
         shorten(&row.name, 40),
@@ -82,6 +85,7 @@ fn cells(row: &CollectiveRow) -> Vec<Cell> {
         known_duration(&row.wait_us),
         known_duration(&row.transfer_us),
         figure(&row.bytes_per_sec, "B/s"),
+        figure(&row.bus_bytes_per_sec, "B/s"),
         duration(row.hidden_us),
         match row.last_count {
             0 => "-".to_owned(),

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::line::{DecodedLine, Rows, Tally};
-use super::local_meta::LocalMeta;
+use super::local_meta::{LocalMeta, OpRef};
 use super::plane::PlaneTables;
 use super::programs::Programs;
 use crate::bytes::SharedBytes;
@@ -15,10 +15,10 @@ use crate::model::{
     Device, DeviceId, DeviceKind, Dropped, EventMeta, MetaId, Slices, SourceId, Trace, Track,
     TrackId,
 };
-use crate::naming::{PlaneKind, track_kind};
+use crate::naming::{PlaneKind, strip_op_type, track_kind};
 use crate::quality::{Code, Finding};
 use crate::read::xplane::args::event_args;
-use crate::strings::StrId;
+use crate::strings::{StrId, Strings};
 use crate::wire::WireError;
 
 /// Rows of a track that is sorted on its own.
@@ -170,6 +170,10 @@ impl Assembly<'_, '_> {
         let module = line.resolve(local.module, plane, &mut self.trace.strings);
         meta.program = self.programs.find(program, module);
         meta.op = line.resolve(local.op, plane, &mut self.trace.strings);
+        if local.annotation != OpRef::None {
+            let annotation = line.resolve(local.annotation, plane, &mut self.trace.strings);
+            meta.scope = annotated_scope(annotation, &mut self.trace.strings);
+        }
         meta
     }
 
@@ -200,6 +204,19 @@ impl Assembly<'_, '_> {
         });
         Some(device)
     }
+}
+
+/// The scope that an annotation of a kernel names, if it is one of TensorFlow's: the path and type of an
+/// operation, before those that it calls. XLA's are lists of keys.
+fn annotated_scope(annotation: StrId, strings: &mut Strings) -> StrId {
+    let text = strings.get(annotation);
+    let path = text.split("::").next().unwrap_or(text);
+    if path.contains('#') || !path.contains('/') {
+        return StrId::EMPTY;
+    }
+    let path = path.to_owned();
+    let path = strings.intern(&path);
+    strip_op_type(path, strings)
 }
 
 fn empty_track(

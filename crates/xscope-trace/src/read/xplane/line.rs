@@ -204,6 +204,7 @@ struct Event<'a> {
     is_launch: bool,
     op: Option<StatValue<'a>>,
     module: Option<StatValue<'a>>,
+    annotation: Option<StatValue<'a>>,
     program: i64,
     run: i64,
     ordinal: i64,
@@ -277,6 +278,7 @@ impl<'a> Event<'a> {
             Role::RunId => self.run = int,
             Role::DeviceOrdinal => self.ordinal = int,
             Role::CorrelationId => self.is_launch = true,
+            Role::Annotation => self.annotation = Some(value),
         }
     }
 }
@@ -359,7 +361,10 @@ impl<'a, 'p> Decoder<'a, 'p> {
         }
         let op = self.op_ref(event.op);
         let module = self.op_ref(event.module.filter(|_| event.program != 0));
-        let meta = LocalMeta { event: event.id, program: event.program, module, op };
+        // A program says more of its operations than an annotation does.
+        let annotation = event.annotation.filter(|_| op == OpRef::None && !self.is_host);
+        let annotation = self.op_ref(annotation);
+        let meta = LocalMeta { event: event.id, program: event.program, module, op, annotation };
         let meta = self.local_meta(meta);
         // On the CPU backend operations run on host threads and say which device they belong to.
         let is_host_op = self.is_host && op != OpRef::None && !event.is_launch;

@@ -19,11 +19,13 @@ pub(super) struct LocalMeta {
     /// The module of that program; JAX's CPU backend gives one number to several modules.
     pub module: OpRef,
     pub op: OpRef,
+    /// What TensorFlow calls the operation that launched it.
+    pub annotation: OpRef,
 }
 
 impl LocalMeta {
     /// Whether it means the same on another line of its plane; texts are numbered per line.
     pub(super) fn is_shared(&self) -> bool {
-        !matches!(self.op, OpRef::Text(_)) && !matches!(self.module, OpRef::Text(_))
+        [self.op, self.module, self.annotation].iter().all(|it| !matches!(it, OpRef::Text(_)))
     }
 }

@@ -14,6 +14,8 @@ pub(super) enum Role {
     DeviceOrdinal,
     /// What only a host's call to a GPU has, which names the operation that it launches.
     CorrelationId,
+    /// What TensorFlow calls the operation that launched a kernel.
+    Annotation,
 }
 
 impl Role {
@@ -25,6 +27,7 @@ impl Role {
             "run_id" => Some(Self::RunId),
             "device_ordinal" => Some(Self::DeviceOrdinal),
             "correlation_id" => Some(Self::CorrelationId),
+            "annotation" => Some(Self::Annotation),
             _ => None,
         }
     }
