@@ -7,6 +7,7 @@ use xscope_analysis::framework::Framework;
 use xscope_analysis::reports::analyze_report::SourceRow;
 use xscope_analysis::reports::command::analyze_command;
 use xscope_analysis::section::Section;
+use xscope_analysis::words::counted;
 use xscope_trace::quality::{Finding, Severity};
 use xscope_trace::stats::as_f64;
 
@@ -65,9 +66,13 @@ fn sources(report: &AnalyzeReport, out: &mut Text) {
     let bytes = report.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.bytes));
     let events = match report.events {
         0 => String::new(),
-        events => format!(": {events} events in {}", duration(report.window_us)),
+        events => format!(": {} in {}", counted(events, "event"), duration(report.window_us)),
     };
-    let size = si(as_f64(bytes), "B");
+    let is_packed = |path: &&Path| {
+        path.extension().is_some_and(|end| ["gz", "xz"].iter().any(|packed| end == *packed))
+    };
+    let unpacked = if paths.iter().any(is_packed) { " unpacked" } else { "" };
+    let size = si(as_f64(bytes), "B") + unpacked;
     let read = format!("{what} ({}, {size}{host}){events}", formats.join(", "));
     out.line(Tone::Title.of(&read));
 }
@@ -91,6 +96,9 @@ fn devices_line(report: &AnalyzeReport, out: &mut Text) {
         0 if report.events == 0 => return,
         0 => "no devices".to_owned(),
         1 => format!("1 device, busy for {} of the window", percent(most)),
+        count if percent(least) == percent(most) => {
+            format!("{count} devices, each busy for {} of the window", percent(most))
+        }
         count => {
             format!(
                 "{count} devices, busy for {} to {} of the window",

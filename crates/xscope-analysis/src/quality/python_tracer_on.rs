@@ -7,11 +7,15 @@ use xscope_trace::Picos;
 use xscope_trace::ids::{Id as _, IdVec};
 use xscope_trace::model::{EventMeta, MetaId, Track, TrackId, TrackKind};
 use xscope_trace::quality::{Code, Finding};
+use xscope_trace::stats::as_f64;
 
 use crate::quality::facts::Facts;
 
 /// So many calls stretch what they are part of; fewer are of the recorder's own start and stop.
 const MANY: u64 = 1000;
+
+/// A call costs about a microsecond to record: one for each of these spans stretches by a hundredth.
+const SPAN: Picos = Picos(100_000_000);
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
@@ -50,6 +54,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
             ),
         )
         .times(count);
-        if count < MANY { finding.harmless() } else { finding }
+        let is_rare = as_f64(count) * SPAN.as_micros() < extent.as_micros();
+        if count < MANY || is_rare { finding.harmless() } else { finding }
     })
 }

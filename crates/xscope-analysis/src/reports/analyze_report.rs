@@ -104,7 +104,7 @@ pub struct SourceRow {
     pub path: String,
     /// `xplane`, `chrome_json`, `xspan`, `pprof`, `memory_report`, `server_log`, `requests` ...
     pub format: &'static str,
-    /// Its size.
+    /// Its size, unpacked.
     pub bytes: u64,
     /// The machine; empty if unknown.
     #[serde(rename = "hostname")]

@@ -117,12 +117,14 @@ pub(crate) enum Said {
     },
 }
 
-/// The device that came last most often.
+/// The device that came last more often than all others together.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Late {
     pub device: String,
     pub collective: String,
     pub times: u64,
+    /// How often the collective ran.
+    pub of: u64,
 }
 
 /// How near an operation comes to a peak.
@@ -382,8 +384,13 @@ fn communication_text(
         None => "the trace does not say how much of it is waiting for peers".to_owned(),
     };
     let late = late.map_or_else(String::new, |late| {
-        let Late { device, collective, times } = late;
-        format!("; {device} came last most often in {} ({times}x)", cut(collective))
+        let Late { device, collective, times, of } = late;
+        format!(
+            "; {device} came last in {} of {} of {}",
+            times,
+            counted(*of, "execution"),
+            cut(collective)
+        )
     });
     format!(
         "{} of the window is communication that nothing hides; {waiting}{late}",

@@ -138,10 +138,12 @@ fn communication(report: &AnalyzeReport) -> Option<Claim> {
     let exposed = totals::exposed_communication(report);
     let waiting = totals::waiting(report);
     let first = report.collectives.first()?;
-    let late = (!first.last.is_empty()).then(|| Late {
+    // Among several devices one is always the last most often; that says nothing of it.
+    let late = (2 * first.last_count > first.count).then(|| Late {
         device: first.last.clone(),
         collective: first.name.clone(),
         times: first.last_count,
+        of: first.count,
     });
     let mostly_waits = waiting.is_some_and(|waiting| waiting.value() > 0.5);
     Some(Claim {

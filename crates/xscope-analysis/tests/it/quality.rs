@@ -6,11 +6,12 @@ use xscope_analysis::analyze;
 use xscope_trace::metric::Status;
 use xscope_trace::model::{ArgCell, ArgStore, ArgTable};
 use xscope_trace::model::{
-    ClientRequest, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId, TrackId,
-    TrackKind,
+    ClientRequest, Counter, DeviceId, DeviceKind, Flow, Format, ProgramId, SliceRef, SourceId,
+    Track, TrackId, TrackKind,
 };
 use xscope_trace::quality::{Code, Severity};
 use xscope_trace::read::read_bytes;
+use xscope_trace::strings::StrId;
 use xscope_trace::{Phase, Trace};
 
 use crate::build::{Row, device, made, program, track, us};
@@ -136,6 +137,20 @@ fn counters_are_missed_on_chips_only() {
     let fact = |percent: &str| ("matrix_unit_utilization_percent".to_owned(), percent.to_owned());
     trace.sources[SourceId(0)].facts = vec![fact("0")];
     assert_eq!(count(&trace, Code::CountersMissing), 1, "0 is what the runtime writes for none");
+    let mut counter = |name: &str| {
+        trace.counters = vec![Counter {
+            name: trace.strings.intern(name),
+            unit: StrId::EMPTY,
+            source: SourceId(0),
+            pid: Track::NO_PROCESS,
+            at: vec![us(0)],
+            value: vec![1.0],
+        }];
+        count(&trace, Code::CountersMissing)
+    };
+    assert_eq!(counter("memory.weights.live_bytes"), 1, "it says nothing of units");
+    assert_eq!(counter("GPU 0 Utilization"), 0);
+    trace.counters.clear();
     trace.sources[SourceId(0)].facts = vec![fact("31.5")];
     assert_eq!(count(&trace, Code::CountersMissing), 0);
 }
@@ -279,13 +294,15 @@ fn advice_on_graphs_is_that_of_the_framework() {
 
 #[test]
 fn a_few_calls_of_python_stretch_nothing() {
-    let severity = |calls: i64| {
+    let severity = |calls: i64, every_us: i64| {
         let mut trace = Trace::default();
         let id = device(&mut trace, "cpu:0");
         track(&mut trace, TrackKind::Ops, Some(id), None, &[(("dot", 0, 5), 1)]);
-        let rows: Vec<_> = (0..calls).map(|at| (("$f.py:1 f", at, 1), 0)).collect();
+        let rows: Vec<_> = (0..calls).map(|at| (("$f.py:1 f", at * every_us, 1), 0)).collect();
         track(&mut trace, TrackKind::HostThread, None, None, &rows);
         finding(&trace, Code::PythonTracerOn).unwrap().0
     };
-    assert_eq!((severity(31), severity(5000)), (Severity::Info, Severity::Warning));
+    assert_eq!(severity(31, 1), Severity::Info);
+    assert_eq!(severity(5000, 1), Severity::Warning);
+    assert_eq!(severity(5000, 10_000), Severity::Info, "50 s of next to none");
 }

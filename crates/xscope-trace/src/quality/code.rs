@@ -204,7 +204,7 @@ codes! {
         "a memory profile is damaged or cut off; what lies before was read",
         "copy or save it again";
     PythonTracerOn = "python_tracer.on", Warning, [HostTimes],
-        "host times are stretched (an `info` below 1000 calls)",
+        "host times are stretched (an `info` below 1000 calls, or 10,000 a second)",
         "`python_tracer_level` 0";
     RequestsBadRow = "requests.bad_row", Warning, [Latencies],
         "rows of `requests.jsonl` cannot be read; their requests are missing",

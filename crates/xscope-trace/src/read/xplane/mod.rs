@@ -159,7 +159,7 @@ fn text_damage(
     (replaced > 16 && replaced * 1000 > bytes.len()).then(|| Error::Damaged {
         path: path.into(),
         offset: damage.offset,
-        what: format!("{} ({replaced} bytes sequences in it are U+FFFD)", damage.what),
+        what: format!("{} ({replaced} byte sequences in it are U+FFFD)", damage.what),
         hint: "the file was copied as text; copy it again in binary mode".to_owned(),
     })
 }
