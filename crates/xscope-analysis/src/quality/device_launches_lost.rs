@@ -24,7 +24,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     }
     let ran: FxHashSet<i64> = facts
         .gpu_streams()
-        .flat_map(|track| (0..track.slices.len()).filter_map(|row| number(trace, track, row)))
+        .flat_map(|(_, track)| (0..track.slices.len()).filter_map(|row| number(trace, track, row)))
         .collect();
     let launches: IdVec<MetaId, bool> =
         trace.metas.ids().map(|meta| is_launch(trace.label(meta))).collect::<Vec<_>>().into();

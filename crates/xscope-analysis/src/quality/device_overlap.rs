@@ -13,7 +13,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
     let mut found = 0;
     let mut worst: Option<(Picos, &Track, usize)> = None;
-    for track in facts.gpu_streams() {
+    for (_, track) in facts.gpu_streams() {
         for row in over_others(track) {
             let dur = track.slices.dur[row];
             found += 1;

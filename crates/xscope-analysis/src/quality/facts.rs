@@ -1,7 +1,7 @@
 //! What findings are told from.
 
 use xscope_trace::Trace;
-use xscope_trace::model::{DeviceKind, Track, TrackKind};
+use xscope_trace::model::{DeviceKind, Track, TrackId, TrackKind};
 use xscope_trace::trim::Window;
 
 use crate::compiles::CompileRow;
@@ -27,9 +27,9 @@ pub(crate) struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The streams of GPUs, each of which runs one operation after the other.
-    pub(super) fn gpu_streams(&self) -> impl Iterator<Item = &'a Track> + use<'a> {
+    pub(super) fn gpu_streams(&self) -> impl Iterator<Item = (TrackId, &'a Track)> + use<'a> {
         let trace = self.trace;
-        trace.tracks.iter().filter(move |track| {
+        trace.tracks.iter_ids().filter(move |(_, track)| {
             let kind = track.device.map(|id| trace.devices[id].kind);
             track.kind == TrackKind::Ops && kind == Some(DeviceKind::Gpu)
         })

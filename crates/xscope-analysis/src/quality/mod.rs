@@ -4,6 +4,7 @@
 mod clock_inverted;
 mod compile_in_window;
 mod counters_missing;
+mod device_launched_before;
 mod device_launches_lost;
 mod device_missing;
 mod device_operations_lost;
@@ -13,6 +14,7 @@ mod gpu_command_buffers;
 mod hlo_missing;
 mod hosts_duplicate;
 mod json_capped;
+mod kernels_outlier;
 mod python_tracer_on;
 mod scopes_missing;
 mod warm_up_in_window;
@@ -33,6 +35,7 @@ const FINDINGS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     compile_in_window::finding,
     compile_in_window::warm_up,
     counters_missing::finding,
+    device_launched_before::finding,
     device_launches_lost::finding,
     device_missing::finding,
     device_operations_lost::finding,
@@ -41,6 +44,7 @@ const FINDINGS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     hlo_missing::finding,
     hosts_duplicate::finding,
     json_capped::finding,
+    kernels_outlier::finding,
     python_tracer_on::finding,
     scopes_missing::finding,
     warm_up_in_window::finding,

@@ -306,3 +306,36 @@ fn a_few_calls_of_python_stretch_nothing() {
     assert_eq!(severity(5000, 1), Severity::Warning);
     assert_eq!(severity(5000, 10_000), Severity::Info, "50 s of next to none");
 }
+
+#[test]
+fn work_from_before_the_capture_is_told() {
+    let mut trace = Trace::default();
+    let id = gpu(&mut trace, "gpu:0");
+    track(&mut trace, TrackKind::HostThread, None, None, &[(("launch", 40, 5), 0)]);
+    let kernels = [(("a", 10, 30), 0), (("b", 50, 60), 0), (("c", 120, 10), 0)];
+    track(&mut trace, TrackKind::Ops, Some(id), None, &kernels);
+    assert_eq!(finding(&trace, Code::DeviceLaunchedBefore), None, "no launch is known");
+    let from = SliceRef { track: TrackId(0), row: 0 };
+    trace.flows.push(Flow { from, to: SliceRef { track: TrackId(1), row: 1 } });
+    let (severity, count, message) = finding(&trace, Code::DeviceLaunchedBefore).unwrap();
+    assert_eq!((severity, count), (Severity::Info, 1));
+    assert!(message.starts_with("30.0 %"), "{message}");
+    trace.flows[0].to.row = 0;
+    assert_eq!(finding(&trace, Code::DeviceLaunchedBefore), None);
+}
+
+#[test]
+fn an_execution_that_outweighs_the_others_is_told() {
+    let slow = |first: i64, times: i64| {
+        let mut trace = Trace::default();
+        let id = gpu(&mut trace, "gpu:0");
+        let rest = (0..times - 1).map(|at| (("gemm", 1000 + 20 * at, 10), 0));
+        let rows: Vec<(Row<'_>, i64)> = [(("gemm", 0, first), 0)].into_iter().chain(rest).collect();
+        track(&mut trace, TrackKind::Ops, Some(id), None, &rows);
+        finding(&trace, Code::KernelsOutlier).map(|(_, _, message)| message)
+    };
+    let message = slow(900, 6).unwrap();
+    assert!(message.starts_with("one of 6 executions of gemm took 900.00 us"), "{message}");
+    assert!(message.contains("94.7 %"), "{message}");
+    assert_eq!((slow(40, 6), slow(900, 3)), (None, None));
+}

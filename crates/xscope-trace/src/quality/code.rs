@@ -146,6 +146,9 @@ codes! {
         "the server made tokens after a score, which nobody needs",
         "compare with a server that does not schedule ahead";
     // There is no figure that it could touch.
+    DeviceLaunchedBefore = "device.launched_before", Info, [],
+        "more than 1 % of the time of a GPU's work was launched before the capture began: no module is known of it",
+        "begin to capture when the device has nothing to do, or `--from`";
     DeviceMissing = "device.missing", Error, [],
         "no operation of any device is in the trace",
         "check that work ran while it was captured and that the device tracer was on";
@@ -181,6 +184,9 @@ codes! {
         "a `trace.json.gz` has as many events as its writer keeps (1 or 5 million)",
         "read the XPlane file beside it";
     // Device figures are whole, and so are compilations; what else the host did is not.
+    KernelsOutlier = "kernels.outlier", Warning, [Averages],
+        "one execution of a kernel took more than all its others together, and 10 % of the operations' time",
+        "look at it in the timeline, or leave it out with `--from`";
     LoadDropped = "load.dropped", Warning, [Causes],
         "slices of host threads were counted but not kept, for want of memory",
         "raise `--memory-limit`";
