@@ -112,6 +112,12 @@ fn read_directory(directory: &Path, options: ReadOptions, trace: &mut Trace) -> 
     }
     match first_error {
         Some(error) if trace.sources.len() == before => Err(error),
+        // Of a run it is said how it ended.
+        None if trace.sources.len() == before && run.is_none() => Err(Error::NothingFound {
+            path: directory.to_owned(),
+            what: "its files hold nothing: was a run ended before its first request was answered?"
+                .to_owned(),
+        }),
         _ => Ok(()),
     }
 }
@@ -129,11 +135,19 @@ fn report_dropped(options: ReadOptions, trace: &mut Trace) {
     trace.findings.push(Finding::new(Code::LoadDropped, message).times(dropped));
 }
 
+/// Whether a run was to send requests, and has no row of one.
+fn has_no_answer(run: &RunDir) -> bool {
+    std::fs::metadata(run.requests_path()).is_ok_and(|file| file.len() == 0)
+}
+
 /// What a run says of how it ended, unless all is well.
 fn unfinished_run(run: &RunDir) -> Option<Finding> {
     let (code, what) = match run.manifest.status {
         RunStatus::Complete => return None,
         RunStatus::Running => (Code::RunRunning, "the run is still going on"),
+        RunStatus::Interrupted if has_no_answer(run) => {
+            (Code::RunInterrupted, "the run was interrupted before its first request was answered")
+        }
         RunStatus::Interrupted => (
             Code::RunInterrupted,
             "the run was interrupted; it holds what was \

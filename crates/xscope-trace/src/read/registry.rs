@@ -128,15 +128,21 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 
 /// Reads one file, of whatever format it is.
 pub(super) fn read(input: Input, options: ReadOptions, trace: &mut Trace) -> Result<()> {
-    if input.is_empty() {
-        return Err(Error::Empty {
-            path: input.path,
-            hint: "JAX writes an empty file when a profile would be larger than 2 GiB; capture \
-                   for a shorter time, without the Python tracer",
-        });
+    let named = READERS.iter().find(|reader| reader.is_named(&input.path));
+    let format = named.map_or(Format::XPlane, |reader| reader.format);
+    // A run has no rows before its first answer.
+    if input.is_empty() && format != Format::Requests {
+        let hint = match format.has_operations() {
+            true => {
+                "JAX writes an empty file when a profile would be larger than 2 GiB; capture for a \
+                 shorter time, without the Python tracer"
+            }
+            false => "whoever was to write it ended before, or its disk is full",
+        };
+        return Err(Error::Empty { path: input.path, hint });
     }
     let head = input.head();
-    if head.bytes.is_empty() {
+    if head.bytes.is_empty() && !input.is_empty() {
         // The packing is damaged at its start, or packs nothing.
         drop(head);
         let path = input.path.clone();

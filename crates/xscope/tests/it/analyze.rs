@@ -89,7 +89,8 @@ fn a_window_cuts_every_section() {
         rows.map(|row| row["busy_us"].as_f64().unwrap()).sum::<f64>()
     };
     assert!((busy(&first) + busy(&rest) - busy(&whole)).abs() < 1e-3);
-    let output = run(directory.path(), &["analyze", "x", "--from", "2s", "--to", "1s"], 2);
+    let path = fixture("jax_cpu");
+    let output = run(directory.path(), &["analyze", &path, "--from", "2s", "--to", "1s"], 2);
     assert!(stderr(&output).contains("ends before it begins"));
 }
 
