@@ -67,6 +67,19 @@ const CASES: &[(&str, Section, &[&str])] = &[
         Section::Steps,
         &["execute  prefill      2  8.700 ms", "execute  decode       4  3.700 ms"],
     ),
+    (
+        "tpu_counters.xplane.pb",
+        Section::Kernels,
+        &["ep_wait_in         1   80.00 us         80.0 %", "MXU         2        14.4 %"],
+    ),
+    ("tpu_counters.xplane.pb", Section::Kernels, &["  dma       -"]),
+    ("gpu_cmdbuf_hlo.xplane.pb", Section::Layers, &["attention  10.00 us  10.00 us   47.6 %"]),
+    (
+        "riegeli/jax0.12_cpu.xplane.riegeli",
+        Section::Kernels,
+        &["ynn_fusion  unknown         1           50   34.295 ms"],
+    ),
+    ("ranks", Section::Collectives, &["4.19 MB  100.00 us"]),
     ("mh_one.xplane.pb", Section::Collectives, &["2.200 ms  800.00 us  1.400 ms", "TPU:1 (4x)"]),
     (
         "modules.json",
