@@ -69,7 +69,8 @@ fn sources(report: &AnalyzeReport, out: &mut Text) {
         events => format!(": {} in {}", counted(events, "event"), duration(report.window_us)),
     };
     let is_packed = |path: &&Path| {
-        path.extension().is_some_and(|end| ["gz", "xz"].iter().any(|packed| end == *packed))
+        path.extension()
+            .is_some_and(|end| ["gz", "xz", "riegeli"].iter().any(|packed| end == *packed))
     };
     let unpacked = if paths.iter().any(is_packed) { " unpacked" } else { "" };
     let size = si(as_f64(bytes), "B") + unpacked;
