@@ -123,6 +123,16 @@ pub struct LeftOut {
     pub invalid: bool,
 }
 
+/// All runs of a side.
+const ALL: &str = "all";
+
+impl LeftOut {
+    /// Whether B has nothing to compare with what A measured: a gate that was not asked is not passed.
+    pub fn is_lacking(&self) -> bool {
+        self.side == "b" && self.run == ALL
+    }
+}
+
 /// What a user can choose.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -152,8 +162,10 @@ pub fn compare(a: &[Measured], b: &[Measured], options: &Options) -> Result<Comp
     let rows = rows(&figures, &options.rules);
     let left_out: Vec<LeftOut> = left_out.into_iter().collect();
     let any_invalid = left_out.iter().any(|left| left.invalid);
+    let lacking = left_out.iter().any(LeftOut::is_lacking).then_some(Gate::Undecided);
     // No figure was asked, and none has answered.
-    let gravest = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Undecided);
+    let asked = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Undecided);
+    let gravest = lacking.map_or(asked, |lacking| asked.max(lacking));
     Ok(CompareReport {
         schema: SCHEMA,
         gate: if any_invalid { gravest.max(Gate::Invalid) } else { gravest },
@@ -215,7 +227,7 @@ fn not_common(a: &[Measured], b: &[Measured], common: &[String]) -> Vec<LeftOut>
             point: point.point.clone(),
             metric: None,
             side: lacking,
-            run: "all".to_owned(),
+            run: ALL.to_owned(),
             why: "only the other side has it".to_owned(),
             invalid: false,
         });
@@ -318,6 +330,9 @@ fn usable<'a>(
             leave(None, why, true);
             continue;
         }
+        if run.points.iter().filter(|own| own.point == point).count() > 1 {
+            leave(None, "it is there more than once; the first was compared", false);
+        }
         for (metric, why) in &own.spoiled {
             leave(Some(metric), why, false);
         }
@@ -344,7 +359,7 @@ fn one_sided(point: &str, [a, b]: &[Usable<'_>; 2], rules: &Rules) -> Vec<LeftOu
         point: point.to_owned(),
         metric: Some(metric.to_owned()),
         side: if in_a.contains(metric) { "b" } else { "a" },
-        run: "all".to_owned(),
+        run: ALL.to_owned(),
         why: "only the other side has it".to_owned(),
         invalid: false,
     });

@@ -404,3 +404,26 @@ fn files_are_no_surer_than_the_runs_that_they_are_of() {
     let again = compare(&[a.clone(), b].concat(), &a, &Options::default()).unwrap();
     assert!(is_remarked(&again), "{:?}", again.findings);
 }
+
+#[test]
+fn what_one_side_lacks_or_has_twice_is_told_and_passes_no_gate() {
+    let Some(folder) = xscope_testing::cases().map(|cases| cases.join("compare")) else { return };
+    let side = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        vec![Measured::of_results(name, &results_from_json(&bytes).unwrap())]
+    };
+    let of = |b: &str| compare(&side("a.json"), &side(b), &Options::default()).unwrap();
+    let lacking = |report: &CompareReport| -> Vec<(String, Option<String>)> {
+        let lacking = report.left_out.iter().filter(|left| left.is_lacking());
+        lacking.map(|left| (left.point.clone(), left.metric.clone())).collect()
+    };
+    let fast = of("b_missing_fast.json");
+    assert_eq!(lacking(&fast), [("b4_l2".to_owned(), None)]);
+    assert_eq!(fast.gate, Gate::Undecided, "what is there is twice as fast");
+    let null = of("b_null.json");
+    assert!(lacking(&null).iter().any(|(_, metric)| metric.as_deref() == Some("p50_ms")));
+    assert!(null.gate >= Gate::Undecided);
+    let twice = of("b_dup.json");
+    let said = twice.left_out.iter().find(|left| left.point == "b1_l2").unwrap();
+    assert!(said.why.contains("more than once"), "{said:?}");
+}

@@ -109,6 +109,17 @@ pub(crate) fn headline(report: &CompareReport, style: Style) -> Text {
     let counts: Vec<String> = counts.collect();
     let counts = if counts.is_empty() { "no figures".to_owned() } else { counts.join(", ") };
     let (tone, gate, means) = gate_words(report.gate);
+    let mut lacking: Vec<&str> = report
+        .left_out
+        .iter()
+        .filter(|left| left.is_lacking())
+        .map(|it| it.point.as_str())
+        .collect();
+    lacking.dedup();
+    let means = match report.gate == Gate::Undecided && !lacking.is_empty() {
+        true => format!("B lacks figures that A has, of {}", shorten(&lacking.join(", "), 80)),
+        false => means.to_owned(),
+    };
     let means = format!(", {means}: {counts}");
     match style {
         Style::Terminal => [tone.of(gate), means.into()].into_iter().collect(),
