@@ -112,8 +112,8 @@ fn what_a_server_wrote_is_told_as_what_it_is() {
         (Writes::Nothing, Some(1), 3, "is empty (0 bytes): JAX writes an empty file when", 1),
         (Writes::Json, Some(1), 0, "(chrome_json, ", 0),
         (Writes::Growing, Some(1), 0, "1 device, busy for", 1),
-        (Writes::HostByHost, Some(2), 0, "2 devices, busy for", 2),
-        (Writes::HostByHost, None, 0, "2 devices, busy for", 2),
+        (Writes::HostByHost, Some(2), 0, "2 devices, each busy for", 2),
+        (Writes::HostByHost, None, 0, "2 devices, each busy for", 2),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let server = FakeServer::start(Kind { writes, hosts, ..Kind::default() });
