@@ -206,11 +206,12 @@ class Frontend:
 
 
 class Scheduler:
-    def __init__(self, frontend, detokenizer):
+    def __init__(self, frontend, detokenizer, buckets):
         import jax
 
         self.jax = jax
         self.frontend, self.detokenizer = frontend, detokenizer
+        self.buckets = buckets
         self.waiting = []
         self.bids = itertools.count(1)
         self.model = Model(jax)
@@ -243,7 +244,7 @@ class Scheduler:
         labels = self.waiting[0].label_ids
         items = [item for item in self.waiting if item.label_ids == labels][:MOST_ROWS]
         self.waiting = [item for item in self.waiting if item not in items]
-        return Batch(next(self.bids), items)
+        return Batch(next(self.bids), items, self.buckets)
 
     def run_batch(self, batch):
         with self.jax.profiler.TraceAnnotation("run_batch"):
@@ -277,11 +278,11 @@ class Scheduler:
 
 
 class Batch:
-    def __init__(self, bid, items):
+    def __init__(self, bid, items, buckets):
         self.bid, self.items = bid, items
         self.tokens = sum(len(item.input_ids) for item in items)
         longest = max(len(item.input_ids) for item in items)
-        self.width = next(width for width in BUCKETS if width >= longest)
+        self.width = next(width for width in buckets if width >= longest)
         self.padded_tokens = self.width * len(items)
 
 
@@ -388,10 +389,10 @@ class Detokenizer:
         return BatchOut(out.rids, [[float(value) for value in row] for row in out.logprobs])
 
 
-def run_scheduler(frontend, detokenizer):
+def run_scheduler(frontend, detokenizer, buckets):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        Scheduler(frontend, detokenizer).event_loop()
+        Scheduler(frontend, detokenizer, buckets).event_loop()
     except (EOFError, BrokenPipeError):
         pass  # the HTTP process is gone
 
@@ -405,13 +406,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=30000)
+    parser.add_argument("--buckets", type=int, nargs="+", default=BUCKETS)
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     to_scheduler, scheduler_end = context.Pipe()
     from_scheduler, to_detokenizer = context.Pipe(duplex=False)
     results, from_detokenizer = context.Pipe(duplex=False)
     children = [
-        context.Process(target=run_scheduler, args=(scheduler_end, to_detokenizer), daemon=True),
+        context.Process(
+            target=run_scheduler,
+            args=(scheduler_end, to_detokenizer, tuple(sorted(args.buckets))),
+            daemon=True,
+        ),
         context.Process(
             target=run_detokenizer, args=(from_scheduler, from_detokenizer), daemon=True
         ),

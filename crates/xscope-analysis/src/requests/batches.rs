@@ -14,7 +14,7 @@ use xscope_trace::{Metric, Picos, Trace};
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::spans::arg;
+use crate::requests::spans::{arg, computes_prompts};
 use xscope_trace::stage::Stage;
 
 /// One batch and its shares.
@@ -31,7 +31,7 @@ pub(crate) struct BatchView {
     pub shares: Vec<(SpanKey, Picos)>,
     /// The share of tokens that are no request's.
     pub padding: Picos,
-    /// Whether it made a further token for its requests: what a score waits for in vain.
+    /// Whether all it did was to make a further token for its requests: what a score waits for in vain.
     pub is_decode: bool,
 }
 
@@ -79,7 +79,7 @@ pub struct BatchPart {
 pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<BatchView> {
     let mut members: BTreeMap<BatchKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
     let mut sizes: BTreeMap<BatchKey, (u64, u64)> = BTreeMap::new();
-    let mut decodes: BTreeSet<BatchKey> = BTreeSet::new();
+    let (mut decodes, mut prompts) = (BTreeSet::new(), BTreeSet::new());
     for span in &trace.spans {
         let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
         match span.request {
@@ -90,6 +90,9 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
             None => {
                 if trace.strings.get(span.name) == Stage::Decode.name() {
                     decodes.insert(batch);
+                }
+                if computes_prompts(trace, span) {
+                    prompts.insert(batch);
                 }
                 let figure = |key| arg(trace, span, key).unwrap_or(0);
                 let size = sizes.entry(batch).or_default();
@@ -131,7 +134,7 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 device: time,
                 shares,
                 padding: time - given,
-                is_decode: decodes.contains(&key),
+                is_decode: decodes.contains(&key) && !prompts.contains(&key),
             }
         })
         .collect()

@@ -16,6 +16,7 @@ use xscope_trace::{Picos, Trace};
 use crate::devices::programs::{ProgramStage, program_stage};
 use crate::intervals::Intervals;
 use crate::requests::join::{BatchKey, Join};
+use crate::requests::spans::computes_prompts;
 
 /// What was found out by time and order.
 ///
@@ -38,7 +39,8 @@ struct ForwardPass {
     batch: BatchKey,
     start: Picos,
     end: Picos,
-    is_decode: bool,
+    computes_prompts: bool,
+    decodes: bool,
     programs: BTreeSet<ProgramId>,
 }
 
@@ -46,8 +48,8 @@ impl ForwardPass {
     /// Whether a program of this stage may be its.
     fn is_of(&self, stage: ProgramStage) -> bool {
         match stage {
-            ProgramStage::Prefill => !self.is_decode,
-            ProgramStage::Decode => self.is_decode,
+            ProgramStage::Prefill => self.computes_prompts || !self.decodes,
+            ProgramStage::Decode => self.decodes,
             _ => true,
         }
     }
@@ -167,7 +169,7 @@ impl Programs {
 
 fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut extents: BTreeMap<BatchKey, (Picos, Picos)> = BTreeMap::new();
-    let mut decodes: BTreeSet<BatchKey> = BTreeSet::new();
+    let (mut decodes, mut prompts) = (BTreeSet::new(), BTreeSet::new());
     for span in &trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
@@ -177,6 +179,9 @@ fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
             if stage == Some(Stage::Decode) {
                 decodes.insert(batch);
             }
+            if computes_prompts(trace, span) {
+                prompts.insert(batch);
+            }
             let extent = extents.entry(batch).or_insert((span.start, span.end()));
             *extent = (extent.0.min(span.start), extent.1.max(span.end()));
         }
@@ -184,8 +189,9 @@ fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut passes: Vec<ForwardPass> = extents
         .into_iter()
         .map(|(batch, (start, end))| {
-            let is_decode = decodes.contains(&batch);
-            ForwardPass { batch, start, end, is_decode, programs: BTreeSet::new() }
+            let (computes_prompts, decodes) = (prompts.contains(&batch), decodes.contains(&batch));
+            let programs = BTreeSet::new();
+            ForwardPass { batch, start, end, computes_prompts, decodes, programs }
         })
         .collect();
     passes.sort_by_key(|pass| (pass.start, pass.batch));

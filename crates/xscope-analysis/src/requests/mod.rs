@@ -91,6 +91,7 @@ pub(crate) fn request_report(
         launches: &launches,
         views: &views,
         measured: &measured,
+        batches: &batches,
     });
     let by_point = by_point(&measured, &batches, compiling, describe);
     let (latency, stages, slow) = match by_point.as_slice() {

@@ -199,6 +199,9 @@ codes! {
     MemoryReportSum = "memory_report.sum", Warning, [Memory],
         "the tensors of a memory report do not add up to its total",
         "write it again";
+    PaddingCliff = "padding.cliff", Warning, [],
+        "prompts just above the edge of a bucket are computed as if they filled the next one; how long that takes is the difference between the buckets' times, which must exceed what further tokens can explain and their 95 % intervals",
+        "let the server have a bucket of the size that is named, and measure both with `xscope bench ab`";
     PprofDangling = "pprof.dangling", Warning, [Memory],
         "references of a memory profile lead nowhere; what they mean reads as unknown",
         "save it again";

@@ -6,6 +6,7 @@
 //! every machine.
 
 mod bootstrap;
+mod line;
 mod median;
 mod moments;
 mod percentile;
@@ -14,6 +15,7 @@ mod student;
 mod times;
 
 pub use bootstrap::{FEWEST_FOR_BLOCKS, block_resample, mean_of_resample};
+pub use line::Line;
 pub use median::{FEWEST_FOR_INTERVAL, MEDIAN_CONFIDENCE, median, median_interval};
 pub use moments::{mean, moments, population_deviation};
 pub use percentile::{Percentile, Sample, select};

@@ -34,6 +34,12 @@ const STAGES: &str = "Stages (share of all requests' wall time)";
 const SLOW_STAGES: &str = "Where the slowest 1 % lose time (means)";
 const SLOW_TRAITS: &str = "What the slowest 1 % have in common (means)";
 
+const SLOW_SIZES: &str =
+    "What the size of the slowest 1 % explains (by the tokens computed for them)";
+
+/// How many slow requests are shown; JSON has all.
+const SLOW: usize = 20;
+
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
 
@@ -55,6 +61,9 @@ pub(crate) const SECTION: SectionView = SectionView {
         Table::new("stages", |_, report, rows| rows.all(of(report, |it| &it.stages))),
         Table::new("slow_stages", |_, report, rows| {
             rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.stages)))
+        }),
+        Table::new("slow_requests", |_, report, rows| {
+            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.requests)))
         }),
         Table::new("slow_traits", |_, report, rows| {
             rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.traits)))
@@ -94,6 +103,7 @@ fn grids(report: &RequestsReport) -> Vec<Grid> {
         if let Some(slow) = &point.slow {
             grids.push(Grid { title: title(SLOW_STAGES), ..slow_stages(slow) });
             grids.push(Grid { title: title(SLOW_TRAITS), ..slow_traits(slow) });
+            grids.push(slow_sizes(&title(SLOW_SIZES), slow));
         }
     }
     grids.extend(report.batches.as_ref().map(batch_parts));
@@ -201,6 +211,23 @@ fn slow_traits(slow: &SlowReport) -> Grid {
         columns(&["trait"], &["slow", "others"]),
         std::iter::once(count).chain(traits),
     )
+}
+
+fn slow_sizes(title: &str, slow: &SlowReport) -> Grid {
+    let rows = slow.requests.iter().take(SLOW).map(|one| {
+        row![
+            shorten(&one.request, 40),
+            format!("{:.3}", one.latency_ms),
+            metric(&one.tokens, 0),
+            metric(&one.expected_ms, 3),
+            metric(&one.residual_ms, 3),
+            one.slow_by.to_owned(),
+        ]
+    });
+    let mut columns =
+        columns(&["request"], &["ms", "computed tokens", "expected ms", "residual ms"]);
+    columns.push(Column::Text("slow by"));
+    Grid::new(cut::titled(title, SLOW, slow.requests.len()), columns, rows)
 }
 
 fn batch_parts(summary: &BatchSummary) -> Grid {

@@ -4,6 +4,7 @@
 mod facts;
 mod fragmented;
 mod joined_by_time;
+mod padding;
 mod recompiled;
 mod unaccounted;
 mod unjoined;
@@ -14,13 +15,14 @@ use xscope_trace::quality::Finding;
 pub(super) use crate::requests::findings::facts::Facts;
 
 /// In the order in which a report has them.
-const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 6] = [
+const FINDINGS: [fn(&Facts<'_>) -> Option<Finding>; 7] = [
     unjoined::finding,
     unaccounted::finding,
     joined_by_time::finding,
     fragmented::finding,
     wasted::finding,
     recompiled::finding,
+    padding::finding,
 ];
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
