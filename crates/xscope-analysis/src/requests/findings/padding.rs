@@ -168,7 +168,7 @@ mod tests {
         let tokens = (0..100).map(|i| if i % 10 == 0 { 56 + i / 20 } else { 66 + i % 9 });
         let batch = |tokens: u64| {
             let padded = if tokens <= 64 { 64 } else { 128 };
-            (tokens, padded, of(tokens, padded) + i64::from(tokens % 3 == 0))
+            (tokens, padded, of(tokens, padded) + i64::from(tokens.is_multiple_of(3)))
         };
         tokens.map(batch).collect()
     }
