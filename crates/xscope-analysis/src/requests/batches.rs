@@ -31,11 +31,18 @@ pub(crate) struct BatchView {
     pub shares: Vec<(SpanKey, Picos)>,
     /// The share of tokens that are no request's.
     pub padding: Picos,
-    /// Whether all it did was to make a further token for its requests: what a score waits for in vain.
+    /// What making a further token took: what a score waits for in vain.
+    pub decode: Picos,
+    /// Whether that is all it did.
     pub is_decode: bool,
 }
 
 impl BatchView {
+    /// What computing its prompts took.
+    pub(crate) fn prompts(&self) -> Picos {
+        self.device - self.decode
+    }
+
     /// Whether it is known how much of it is padding.
     pub(crate) fn is_counted(&self) -> bool {
         self.tokens > 0 && self.padded_tokens > 0
@@ -121,10 +128,13 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
             };
             let time = time.copied().unwrap_or_default();
             let whole = padded.max(tokens);
-            let shares: Vec<(SpanKey, Picos)> = members
-                .into_iter()
-                .map(|(request, own)| (request, fraction(time, own, whole)))
-                .collect();
+            let is_decode = decodes.contains(&key) && !prompts.contains(&key);
+            let decode = if is_decode { None } else { launches.decode.get(&key).copied() };
+            let decode = decode.unwrap_or_default();
+            // A further token is made for who has prompts in the batch, and none for its padding.
+            let share = |own| fraction(time - decode, own, whole) + fraction(decode, own, tokens);
+            let shares: Vec<(SpanKey, Picos)> =
+                members.into_iter().map(|(request, own)| (request, share(own))).collect();
             let given = shares.iter().fold(Picos::ZERO, |sum, &(_, time)| sum + time);
             BatchView {
                 batch,
@@ -134,7 +144,8 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 device: time,
                 shares,
                 padding: time - given,
-                is_decode: decodes.contains(&key) && !prompts.contains(&key),
+                decode: if is_decode { time } else { decode },
+                is_decode,
             }
         })
         .collect()
@@ -195,13 +206,17 @@ fn parts(views: &[BatchView], counted: bool) -> Vec<BatchPart> {
         sums[at].2 = sums[at].2.saturating_add(time);
     };
     for view in views {
-        match view.is_decode {
-            true => add(2, view.device),
-            false if counted => {
-                add(0, view.device - view.padding);
+        let prompts = view.prompts();
+        match counted {
+            _ if view.is_decode => {}
+            true => {
+                add(0, prompts - view.padding);
                 add(1, view.padding);
             }
-            false => add(0, view.device),
+            false => add(0, prompts),
+        }
+        if view.decode > Picos::ZERO || view.is_decode {
+            add(2, view.decode);
         }
     }
     let rows = sums.into_iter().filter(|&(_, batches, _)| batches > 0);
@@ -285,6 +300,28 @@ mod tests {
         let [part] = &parts[..] else { panic!("{parts:?}") };
         assert_eq!((part.name, part.batches), ("decode", 1));
         assert!((part.share - 1.0).abs() < 1e-12 && (part.device_ms - 1e-6).abs() < 1e-18);
+    }
+
+    #[test]
+    fn a_batch_of_prompts_that_decodes_too_has_both() {
+        let mut trace = one_batch(1000, &[10, 30], 80);
+        let forward = trace.strings.intern("forward");
+        for span in &mut trace.spans {
+            span.name = forward;
+        }
+        let key = (SourceId(0), SpanKey::Number(7));
+        let decode = [(key, Picos(200))].into();
+        let launches = Launches { decode, ..Launches::default() };
+        let views = batches_of(&trace, &Join::of(&trace), &launches);
+        let [view] = &views[..] else { panic!("one batch expected") };
+        let shares: Vec<i64> = view.shares.iter().map(|(_, time)| time.0).collect();
+        assert_eq!(
+            (shares, view.padding, view.prompts()),
+            (vec![150, 450], Picos(400), Picos(800))
+        );
+        let parts = summary(&views).unwrap().parts;
+        let parts: Vec<_> = parts.iter().map(|part| (part.name, part.share)).collect();
+        assert_eq!(parts, [("prefill", 0.4), ("padding", 0.4), ("decode", 0.2)]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::requests::spans::computes_prompts;
 pub(crate) struct Launches {
     /// Time in which at least one operation of the batch ran on a device.
     pub device: BTreeMap<BatchKey, Picos>,
+    /// Of that, what programs took that make a further token.
+    pub decode: BTreeMap<BatchKey, Picos>,
     /// From start to end of each execution of each batch.
     pub extents: BTreeMap<BatchKey, Vec<(Picos, Picos)>>,
     /// Executions that were joined to a batch, and how many of them could be another one's.
@@ -64,9 +66,13 @@ struct Programs {
 }
 
 impl Programs {
+    fn stage(&self, program: ProgramId) -> ProgramStage {
+        self.stages.get(&program).copied().unwrap_or(ProgramStage::Unknown)
+    }
+
     /// The pass among those that fit, in their order, to which an execution belongs.
     fn choose(&self, program: ProgramId, passes: &[ForwardPass], fits: &[usize]) -> Option<usize> {
-        let stage = self.stages.get(&program).copied().unwrap_or(ProgramStage::Unknown);
+        let stage = self.stage(program);
         let free: Vec<usize> = fits
             .iter()
             .copied()
@@ -123,6 +129,7 @@ impl Launches {
             _ => None,
         });
         let mut work: BTreeMap<BatchKey, Vec<(Picos, Picos)>> = BTreeMap::new();
+        let mut decode = work.clone();
         for ((start, end), mut launch) in found {
             let fits = fits(&passes, start);
             let Some(&last) = fits.last() else { continue };
@@ -135,10 +142,15 @@ impl Launches {
             }
             let batch = passes[chosen].batch;
             launches.extents.entry(batch).or_default().push((start, end));
+            if launch.program.is_some_and(|id| programs.stage(id) == ProgramStage::Decode) {
+                decode.entry(batch).or_default().extend_from_slice(&launch.operations);
+            }
             work.entry(batch).or_default().append(&mut launch.operations);
         }
-        launches.device =
-            work.into_iter().map(|(batch, times)| (batch, Intervals::of(times).total())).collect();
+        let total = |work: BTreeMap<BatchKey, Vec<(Picos, Picos)>>| {
+            work.into_iter().map(|(batch, times)| (batch, Intervals::of(times).total())).collect()
+        };
+        (launches.device, launches.decode) = (total(work), total(decode));
         launches
     }
 }

@@ -186,6 +186,7 @@ mod tests {
             device: Picos(1),
             shares: Vec::new(),
             padding: Picos(0),
+            decode: Picos(0),
             is_decode,
         };
         let of =

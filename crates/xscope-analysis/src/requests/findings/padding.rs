@@ -45,13 +45,14 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let ours: BTreeSet<SpanKey> =
         facts.measured.iter().flat_map(|view| view.batches.iter().copied()).collect();
     let mut buckets: BTreeMap<(u64, u64), Bucket<'_>> = BTreeMap::new();
-    let is_known =
-        |batch: &&BatchView| !batch.is_decode && batch.is_counted() && batch.device > Picos::ZERO;
+    let is_known = |batch: &&BatchView| {
+        !batch.is_decode && batch.is_counted() && batch.prompts() > Picos::ZERO
+    };
     for batch in facts.batches.iter().filter(is_known) {
         buckets.entry((batch.rows, batch.padded_tokens)).or_default().push(batch);
     }
     let prompts = buckets.values().flatten().filter(|batch| ours.contains(&batch.batch));
-    let whole_ms = millis(sum(&prompts.map(|batch| batch.device).collect::<Vec<_>>()));
+    let whole_ms = millis(sum(&prompts.map(|batch| batch.prompts()).collect::<Vec<_>>()));
     let buckets: Vec<_> = buckets.into_iter().collect();
     let cliffs = buckets.windows(2).filter_map(|pair| {
         let [((rows, below), lower), ((same, padded), upper)] = pair else { return None };
@@ -81,7 +82,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
 /// below it; `None` where these do not show that it takes any.
 fn time_of_padding(lower: &Bucket<'_>, upper: &Bucket<'_>) -> Option<f64> {
     let times = |bucket: &Bucket<'_>| -> Vec<f64> {
-        bucket.iter().map(|batch| millis(batch.device)).collect()
+        bucket.iter().map(|batch| millis(batch.prompts())).collect()
     };
     let tokens = |bucket: &Bucket<'_>| median(bucket.iter().map(|b| as_f64(b.tokens)).collect());
     let (short, long) = (median(times(lower))?, median(times(upper))?);
@@ -145,6 +146,7 @@ mod tests {
                 device: Picos(us * 1_000_000),
                 shares: Vec::new(),
                 padding: Picos::ZERO,
+                decode: Picos::ZERO,
                 is_decode: false,
             })
             .collect();

@@ -25,11 +25,11 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         .collect();
     let host = sum(&steps.iter().map(|&(_, time)| time).collect::<Vec<_>>());
     let own: BTreeSet<BatchKey> = facts.prefills().collect();
-    let device: Vec<Picos> = steps
-        .iter()
-        .filter(|(batch, _)| !own.contains(batch))
-        .filter_map(|(batch, _)| launches.device.get(batch).copied())
-        .collect();
+    let device = steps.iter().filter_map(|(batch, _)| match own.contains(batch) {
+        true => launches.decode.get(batch),
+        false => launches.device.get(batch),
+    });
+    let device: Vec<Picos> = device.copied().collect();
     let all = sum(&launches.device.values().copied().collect::<Vec<_>>());
     let device = match sum(&device) {
         Picos(0) => String::new(),
