@@ -153,7 +153,7 @@ fn chunks_that_say_what_is_not_so_are_no_harm() {
 /// What a file of one chunk of JAX answers, whatever is damaged of it.
 #[test]
 fn flips_and_cuts_give_an_answer_or_say_why_not() {
-    let file = fs::read(xscope_testing::fixture("jax_cpu/continuous.xplane.riegeli")).unwrap();
+    let file = fs::read(xscope_testing::fixture("riegeli/continuous.xplane.riegeli")).unwrap();
     let mut random = SplitMix::new(7);
     for _ in 0..3000 {
         let mut damaged = file.clone();
