@@ -51,7 +51,8 @@ fn a_fusion_is_split_by_the_cost_of_its_members() {
 
 #[test]
 fn jax_0_12_names_the_body_of_a_loop_anew() {
-    let trace = xscope_trace::read_paths(&[xscope_testing::fixture("jax_cpu_0.12/excerpt.xplane.pb")]);
+    let trace =
+        xscope_trace::read_paths(&[xscope_testing::fixture("jax_cpu_0.12/excerpt.xplane.pb")]);
     let tree = layer_tree(&trace.unwrap()).root;
     let names: Vec<&str> = tree.children.iter().map(|child| child.name.as_str()).collect();
     assert_eq!(names, ["layer_0", "layer_1", "layer_2", "layer"]);
