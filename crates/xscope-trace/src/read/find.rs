@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::read::input::{HEAD, plain_name};
-use crate::read::registry::{READERS, Reader, fits};
+use crate::read::registry::{READERS, Reader, fits, named};
 use crate::read::unpack::Packing;
 
 /// How deep a directory is searched for profiles: `run/trace/plugins/profile/<stamp>/<file>` and
@@ -44,12 +44,8 @@ pub(super) fn find_profiles(directory: &Path) -> Result<Vec<PathBuf>> {
 /// The files below a directory that a profiler wrote, whatever is in them: those that hold what devices
 /// did if they are whole. None where it cannot be looked.
 pub fn device_profiles(directory: &Path) -> Vec<PathBuf> {
-    let is_one = |path: &PathBuf| {
-        let named = READERS.iter().find(|reader| reader.is_named(path));
-        named.is_none_or(|reader| reader.format.has_operations())
-    };
     let mut files = find_profiles(directory).unwrap_or_default();
-    files.retain(is_one);
+    files.retain(|path| named(path).is_none_or(|reader| reader.format.has_operations()));
     files
 }
 

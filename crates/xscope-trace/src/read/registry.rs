@@ -102,6 +102,11 @@ pub(super) const READERS: &[Reader] = &[
     },
 ];
 
+/// The reader of files of this name, if it is one's.
+pub(super) fn named(path: &Path) -> Option<&'static Reader> {
+    READERS.iter().find(|reader| reader.is_named(path))
+}
+
 impl Reader {
     /// Whether a search takes a file of this name, whatever is in it.
     pub(super) fn is_named(&self, path: &Path) -> bool {
@@ -128,8 +133,7 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
 
 /// Reads one file, of whatever format it is.
 pub(super) fn read(input: Input, options: ReadOptions, trace: &mut Trace) -> Result<()> {
-    let named = READERS.iter().find(|reader| reader.is_named(&input.path));
-    let format = named.map_or(Format::XPlane, |reader| reader.format);
+    let format = named(&input.path).map_or(Format::XPlane, |reader| reader.format);
     // A run has no rows before its first answer.
     if input.is_empty() && format != Format::Requests {
         let hint = match format.has_operations() {
