@@ -164,8 +164,8 @@ pub fn compare(a: &[Measured], b: &[Measured], options: &Options) -> Result<Comp
     let any_invalid = left_out.iter().any(|left| left.invalid);
     let lacking = left_out.iter().any(LeftOut::is_lacking).then_some(Gate::Undecided);
     // No figure was asked, and none has answered.
-    let asked = rows.iter().map(|row| row.gate).max().unwrap_or(Gate::Undecided);
-    let gravest = lacking.map_or(asked, |lacking| asked.max(lacking));
+    let asked = rows.iter().map(|row| row.gate);
+    let gravest = asked.chain(lacking).max().unwrap_or(Gate::Undecided);
     Ok(CompareReport {
         schema: SCHEMA,
         gate: if any_invalid { gravest.max(Gate::Invalid) } else { gravest },

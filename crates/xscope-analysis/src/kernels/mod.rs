@@ -21,6 +21,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
+use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, MetaId, ProgramId, TrackKind};
 use xscope_trace::stats::{Percentile, as_f64, deviation_micros, mean_micros, select, sum};
 use xscope_trace::strings::StrId;
@@ -93,17 +94,18 @@ pub(crate) fn kernels(work: &Work<'_>) -> Vec<KernelRow> {
         (name, trace.device_label(group.device), program_name(trace, group.meta))
     };
     groups.sort_unstable_by(|a, b| b.own.cmp(&a.own).then_with(|| names(a).cmp(&names(b))));
-    let peaks: Vec<Option<Peaks>> =
-        trace.devices.iter().map(|device| peaks(trace, device, work.given)).collect();
+    let peaks = trace.devices.iter().map(|device| peaks(trace, device, work.given));
+    let peaks: IdVec<DeviceId, Option<Peaks>> = peaks.collect::<Vec<_>>().into();
     let shared = shared_costs(trace, &groups);
     let row = |group: &Executions| {
         let is_shared = shared.contains(&(group.device, group.meta));
-        kernel_row(trace, peaks[group.device.0 as usize], group, is_shared)
+        kernel_row(trace, peaks[group.device], group, is_shared)
     };
     let mut rows: Vec<KernelRow> = groups.par_iter().map(row).collect();
-    let mut noted: Vec<_> = trace.devices.ids().map(|device| insides(trace, device)).collect();
+    let noted = trace.devices.ids().map(|device| insides(trace, device));
+    let mut noted: IdVec<DeviceId, _> = noted.collect::<Vec<_>>().into();
     for row in &mut rows {
-        row.inside = noted[row.device_id.0 as usize].remove(&row.meta);
+        row.inside = noted[row.device_id].remove(&row.meta);
         if row.inside.as_ref().is_some_and(Inside::waits_for_copies) {
             row.roofline.bound_by = "dma";
         }
