@@ -4,7 +4,7 @@
 //! fill the batch up to its padded size are an entry of their own. Shares are integers and add up
 //! to the batch exactly.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use xscope_trace::model::{SpanKey, TrackKind};
@@ -12,9 +12,10 @@ use xscope_trace::stats::{millis, share};
 use xscope_trace::{Metric, Picos, Trace};
 
 use crate::intervals::Intervals;
+use crate::requests::batch_work::BatchWork;
 use crate::requests::join::{BatchKey, Join};
 use crate::requests::launches::Launches;
-use crate::requests::spans::{arg, computes_prompts};
+use crate::requests::spans::arg;
 use xscope_trace::stage::Stage;
 
 /// One batch and its shares.
@@ -86,7 +87,7 @@ pub struct BatchPart {
 pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec<BatchView> {
     let mut members: BTreeMap<BatchKey, BTreeMap<SpanKey, u64>> = BTreeMap::new();
     let mut sizes: BTreeMap<BatchKey, (u64, u64)> = BTreeMap::new();
-    let (mut decodes, mut prompts) = (BTreeSet::new(), BTreeSet::new());
+    let work = BatchWork::of(trace);
     for span in &trace.spans {
         let Some(batch) = span.batch.map(|batch| (span.source, batch)) else { continue };
         match span.request {
@@ -95,12 +96,6 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
                 *members.entry(batch).or_default().entry(request).or_default() += tokens;
             }
             None => {
-                if trace.strings.get(span.name) == Stage::Decode.name() {
-                    decodes.insert(batch);
-                }
-                if computes_prompts(trace, span) {
-                    prompts.insert(batch);
-                }
                 let figure = |key| arg(trace, span, key).unwrap_or(0);
                 let size = sizes.entry(batch).or_default();
                 *size = (size.0.max(figure("rows")), size.1.max(figure("padded_tokens")));
@@ -128,7 +123,7 @@ pub(crate) fn batches_of(trace: &Trace, join: &Join, launches: &Launches) -> Vec
             };
             let time = time.copied().unwrap_or_default();
             let whole = padded.max(tokens);
-            let is_decode = decodes.contains(&key) && !prompts.contains(&key);
+            let is_decode = work.decodes.contains(&key) && !work.prompts.contains(&key);
             let decode = if is_decode { None } else { launches.decode.get(&key).copied() };
             let decode = decode.unwrap_or_default();
             // A further token is made for who has prompts in the batch, and none for its padding.

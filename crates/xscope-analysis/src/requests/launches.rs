@@ -15,8 +15,8 @@ use xscope_trace::{Picos, Trace};
 
 use crate::devices::programs::{ProgramStage, program_stage};
 use crate::intervals::Intervals;
+use crate::requests::batch_work::BatchWork;
 use crate::requests::join::{BatchKey, Join};
-use crate::requests::spans::computes_prompts;
 
 /// What was found out by time and order.
 ///
@@ -181,19 +181,13 @@ impl Programs {
 
 fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut extents: BTreeMap<BatchKey, (Picos, Picos)> = BTreeMap::new();
-    let (mut decodes, mut prompts) = (BTreeSet::new(), BTreeSet::new());
+    let work = BatchWork::of(trace);
     for span in &trace.spans {
         let (None, Some(batch)) = (span.request, span.batch) else { continue };
         let batch = (span.source, batch);
         let stage = Stage::named(trace.strings.get(span.name));
         let is_pass = matches!(stage, Some(Stage::Forward | Stage::Decode));
         if is_pass && !join.members(batch).is_empty() {
-            if stage == Some(Stage::Decode) {
-                decodes.insert(batch);
-            }
-            if computes_prompts(trace, span) {
-                prompts.insert(batch);
-            }
             let extent = extents.entry(batch).or_insert((span.start, span.end()));
             *extent = (extent.0.min(span.start), extent.1.max(span.end()));
         }
@@ -201,7 +195,8 @@ fn forward_passes(trace: &Trace, join: &Join) -> Vec<ForwardPass> {
     let mut passes: Vec<ForwardPass> = extents
         .into_iter()
         .map(|(batch, (start, end))| {
-            let (computes_prompts, decodes) = (prompts.contains(&batch), decodes.contains(&batch));
+            let (computes_prompts, decodes) =
+                (work.prompts.contains(&batch), work.decodes.contains(&batch));
             let programs = BTreeSet::new();
             ForwardPass { batch, start, end, computes_prompts, decodes, programs }
         })

@@ -2,6 +2,7 @@
 //! and the batches that served them.
 
 pub mod batch_rows;
+mod batch_work;
 pub mod batches;
 pub mod by_point;
 mod findings;

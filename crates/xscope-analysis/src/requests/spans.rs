@@ -4,7 +4,6 @@ use rustc_hash::FxHashMap;
 use xscope_trace::Trace;
 use xscope_trace::model::ArgCell;
 use xscope_trace::model::{RequestSpan, SpanKey};
-use xscope_trace::stage::Stage;
 use xscope_trace::strings::StrId;
 
 /// The key that a server's spans have for each name that a client may know: the number itself,
@@ -47,12 +46,4 @@ pub(crate) fn args(trace: &Trace, span: &RequestSpan, key: &str) -> impl Iterato
         ArgCell::Int(value) if trace.strings.get(name) == key => u64::try_from(value).ok(),
         _ => None,
     })
-}
-
-/// Whether a span is the pass of a batch that computes prompts. Waiting for a batch has the name too, and
-/// no tokens; a batch may also have a decode step of its own.
-pub(crate) fn computes_prompts(trace: &Trace, span: &RequestSpan) -> bool {
-    span.request.is_none()
-        && trace.strings.get(span.name) == Stage::Forward.name()
-        && arg(trace, span, "padded_tokens").is_some()
 }

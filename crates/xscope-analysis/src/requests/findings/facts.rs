@@ -3,9 +3,8 @@
 use xscope_trace::Trace;
 
 use crate::requests::batches::BatchView;
-use crate::requests::join::{BatchKey, Join};
+use crate::requests::join::Join;
 use crate::requests::launches::Launches;
-use crate::requests::spans::computes_prompts;
 use crate::requests::view::RequestView;
 
 /// A trace and its requests.
@@ -17,14 +16,4 @@ pub(crate) struct Facts<'a> {
     /// Those of them that figures are made of.
     pub measured: &'a [&'a RequestView],
     pub batches: &'a [BatchView],
-}
-
-impl Facts<'_> {
-    /// The batches that computed prompts.
-    pub(super) fn prefills(&self) -> impl Iterator<Item = BatchKey> {
-        let trace = self.trace;
-        trace.spans.iter().filter_map(|span| {
-            span.batch.filter(|_| computes_prompts(trace, span)).map(|batch| (span.source, batch))
-        })
-    }
 }

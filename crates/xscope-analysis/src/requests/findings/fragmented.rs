@@ -7,13 +7,14 @@ use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::as_f64;
 
+use crate::requests::batch_work::BatchWork;
 use crate::requests::findings::facts::Facts;
 use crate::requests::join::BatchKey;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     // For each request, the batches that its items ran in.
     let mut batches: BTreeMap<SpanKey, BTreeSet<BatchKey>> = BTreeMap::new();
-    for batch in facts.prefills() {
+    for batch in BatchWork::of(facts.trace).prompts {
         for &(request, _) in facts.join.members(batch) {
             batches.entry(request).or_default().insert(batch);
         }

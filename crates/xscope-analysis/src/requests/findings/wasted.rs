@@ -8,6 +8,7 @@ use xscope_trace::model::SpanKey;
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::stats::{millis, share, sum};
 
+use crate::requests::batch_work::BatchWork;
 use crate::requests::findings::facts::Facts;
 use crate::requests::join::BatchKey;
 use xscope_trace::stage::Stage;
@@ -24,7 +25,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
         .filter(|(batch, _)| !trace.client.is_empty() && is_ours(batch))
         .collect();
     let host = sum(&steps.iter().map(|&(_, time)| time).collect::<Vec<_>>());
-    let own: BTreeSet<BatchKey> = facts.prefills().collect();
+    let own = BatchWork::of(trace).prompts;
     let device = steps.iter().filter_map(|(batch, _)| match own.contains(batch) {
         true => launches.decode.get(batch),
         false => launches.device.get(batch),
