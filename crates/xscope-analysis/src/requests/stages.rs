@@ -1,6 +1,6 @@
 //! How long requests were in each stage.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use xscope_trace::Metric;
@@ -22,6 +22,9 @@ pub struct StageRow {
     pub p99_ms: Metric,
     /// The mean.
     pub mean_ms: Metric,
+    /// The mean time of its spans while another stage counted: a moment belongs to one stage, so another
+    /// batch of a request may compute while this one is detokenized. With `mean_ms`, all that its spans cover.
+    pub overlapped_ms: Metric,
     /// Share of all requests' wall time; the shares of all stages add up to 1.
     pub share: f64,
 }
@@ -29,19 +32,25 @@ pub struct StageRow {
 /// Statistics of every stage, in pipeline order; other stages follow by name.
 pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
     let whole = sum(&views.iter().map(|view| view.total).collect::<Vec<_>>());
-    let names: BTreeSet<&StageName> = views.iter().flat_map(|view| view.stages.keys()).collect();
+    let names: BTreeSet<&StageName> = views.iter().flat_map(|view| view.stages.keys().chain(view.overlapped.keys())).collect();
     names
         .into_iter()
         .map(|name| {
-            let time = |view: &&RequestView| view.stages.get(name).copied().unwrap_or_default();
-            let mut times: Vec<Picos> = views.iter().map(time).collect();
+            let of = |stages: fn(&RequestView) -> &BTreeMap<StageName, Picos>| -> Vec<Picos> {
+                let time =
+                    |view: &&RequestView| stages(view).get(name).copied().unwrap_or_default();
+                views.iter().map(time).collect()
+            };
+            let mut times = of(|view| &view.stages);
             times.sort_unstable();
             let total = sum(&times);
+            let mean = |total| Metric::valid(mean_micros(total, times.len() as u64) / 1e3, "ms");
             StageRow {
                 name: name.clone(),
                 p50_ms: Percentile::P50.metric(&times),
                 p99_ms: Percentile::P99.metric(&times),
-                mean_ms: Metric::valid(mean_micros(total, times.len() as u64) / 1e3, "ms"),
+                mean_ms: mean(total),
+                overlapped_ms: mean(sum(&of(|view| &view.overlapped))),
                 share: share(total, whole),
             }
         })

@@ -4,7 +4,8 @@
 //! the answer, or, without a client, the server's `request` span. The server's stage spans are
 //! laid into it; of those that overlap the one that began last counts, and a wait only where
 //! nothing else goes on. What none covers is *unaccounted*. Stages therefore add up to the wall
-//! time by construction, and the unaccounted rest says how good the instrumentation is.
+//! time by construction, and the unaccounted rest says how good the instrumentation is. What a
+//! stage's spans cover while another counts is told beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ pub struct RequestView {
     pub total: Picos,
     /// Time in each stage; the values add up to `total`.
     pub stages: BTreeMap<StageName, Picos>,
+    /// Time of each stage's spans while another stage counted: with `stages`, all that its spans cover.
+    pub overlapped: BTreeMap<StageName, Picos>,
     /// The batches that served it, in order.
     pub batches: Vec<SpanKey>,
     /// Tokens of each of its sequences, as the server counted them.
@@ -226,14 +229,6 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece>) -> RequestVi
         place(a).cmp(&place(b)).then_with(|| a.stage.as_str().cmp(b.stage.as_str()))
     });
     let (start, end) = (window.0, window.1.max(window.0));
-    let unaccounted = StageName::Known(Stage::Unaccounted);
-    let mut stages: BTreeMap<StageName, Picos> = BTreeMap::new();
-    let mut add = |stage: &StageName, time: Picos| {
-        if time > Picos::ZERO {
-            let sum = stages.entry(stage.clone()).or_default();
-            *sum = sum.saturating_add(time);
-        }
-    };
     // Moments at which a piece begins or ends, and what goes on between them, by what says most.
     let mut moments = Vec::with_capacity(2 * pieces.len());
     for (index, piece) in pieces.iter().enumerate() {
@@ -245,19 +240,67 @@ fn tile(id: String, window: (Picos, Picos), mut pieces: Vec<Piece>) -> RequestVi
     }
     moments.sort_unstable();
     let mut active: BTreeSet<(Rank, usize)> = BTreeSet::new();
+    let mut tiles = Tiles::default();
     let mut at = start;
     for (moment, piece, begins) in moments {
-        let stage = active.last().map_or(&unaccounted, |&(_, index)| &pieces[index].stage);
-        add(stage, moment - at);
+        let counts = active.last().map(|&(_, index)| &pieces[index].stage);
+        tiles.add(counts, moment - at);
         at = moment;
+        let Piece { stage, rank, .. } = &pieces[piece.1];
         if begins {
             active.insert(piece);
+            tiles.open(stage, *rank);
         } else {
             active.remove(&piece);
+            tiles.close(stage, *rank);
         }
     }
-    add(&unaccounted, end - at);
-    RequestView { id, start, total: end - start, stages, ..RequestView::default() }
+    tiles.add(None, end - at);
+    let Tiles { stages, overlapped, .. } = tiles;
+    RequestView { id, start, total: end - start, stages, overlapped, ..RequestView::default() }
+}
+
+/// Time of stages, as it adds up from moment to moment.
+#[derive(Default)]
+struct Tiles {
+    stages: BTreeMap<StageName, Picos>,
+    overlapped: BTreeMap<StageName, Picos>,
+    /// The spans that are open, by stage.
+    open: BTreeMap<StageName, usize>,
+}
+
+impl Tiles {
+    /// A gap between two processes is no span: it has no time of its own beside those that are.
+    fn open(&mut self, stage: &StageName, rank: Rank) {
+        if rank != Rank::OnTheWay {
+            *self.open.entry(stage.clone()).or_default() += 1;
+        }
+    }
+
+    fn close(&mut self, stage: &StageName, rank: Rank) {
+        if rank != Rank::OnTheWay
+            && let Some(open) = self.open.get_mut(stage)
+        {
+            *open -= 1;
+        }
+    }
+
+    /// `time` in which `stage` counts, or none does.
+    fn add(&mut self, stage: Option<&StageName>, time: Picos) {
+        if time <= Picos::ZERO {
+            return;
+        }
+        let unaccounted = StageName::Known(Stage::Unaccounted);
+        let counts = stage.unwrap_or(&unaccounted);
+        let longer = |sums: &mut BTreeMap<StageName, Picos>, stage: &StageName| {
+            let sum = sums.entry(stage.clone()).or_default();
+            *sum = sum.saturating_add(time);
+        };
+        longer(&mut self.stages, counts);
+        for (stage, _) in self.open.iter().filter(|(stage, open)| **open > 0 && *stage != counts) {
+            longer(&mut self.overlapped, stage);
+        }
+    }
 }
 
 fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
@@ -277,6 +320,8 @@ fn describe(trace: &Trace, spans: &[&RequestSpan], view: &mut RequestView) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use xscope_trace::model::ArgCell;
     use xscope_trace::model::{RequestSpan, SourceId, SpanKey};
@@ -403,6 +448,18 @@ mod tests {
         assert_eq!(stage(&pieces, (0, 100)), named(&[("unaccounted", 85), ("a", 5), ("b", 10)]));
     }
 
+    #[test]
+    fn what_another_stage_hides_is_told_beside() {
+        let pieces = [("detokenize", 0, 30), ("forward", 10, 40), ("detokenize", 20, 25)];
+        let pieces = pieces.map(|(name, s, e)| Piece::of(StageName::of(name), Picos(s), Picos(e)));
+        let view = tile("r".to_owned(), (Picos(0), Picos(40)), pieces.to_vec());
+        let times = |sums: BTreeMap<StageName, Picos>| -> Vec<(String, i64)> {
+            sums.into_iter().map(|(name, time)| (name.to_string(), time.0)).collect()
+        };
+        assert_eq!(times(view.stages), named(&[("forward", 25), ("detokenize", 15)]));
+        assert_eq!(times(view.overlapped), named(&[("forward", 5), ("detokenize", 15)]));
+    }
+
     proptest! {
         #[test]
         fn stages_add_up_to_the_wall_time(
@@ -416,9 +473,19 @@ mod tests {
                     Piece::of(StageName::of(names[name]), Picos(start), Picos(start + dur))
                 })
                 .collect();
-            let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces);
+            let view = tile("r".to_owned(), (Picos(0), Picos(end)), pieces.clone());
             let total: i64 = view.stages.values().map(|time| time.0).sum();
             prop_assert_eq!(total, end);
+            for name in names.map(StageName::of) {
+                let covers = |at: i64| {
+                    let covers = |it: &Piece| it.start.0 <= at && at < it.end.0;
+                    pieces.iter().any(|piece| piece.stage == name && covers(piece))
+                };
+                let covered = (0..end).filter(|at| covers(*at)).count() as i64;
+                let told = [&view.stages, &view.overlapped];
+                let told: i64 = told.iter().filter_map(|it| it.get(&name)).map(|it| it.0).sum();
+                prop_assert_eq!(told, covered);
+            }
             let shares: f64 = stages(&[&view]).iter().map(|row| row.share).sum();
             let expected = if end > 0 { 1.0 } else { 0.0 };
             prop_assert!((shares - expected).abs() < 1e-9, "{shares}");

@@ -43,6 +43,9 @@ const SLOW: usize = 20;
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
 
+/// The column that is there only where stages of a request go on at the same time.
+const OVERLAPPED: &str = "overlapped ms";
+
 pub(crate) const SECTION: SectionView = SectionView {
     notes: |report| report.requests.iter().flat_map(|it| finding_lines(&it.findings)).collect(),
     pages: &[PageView { id: "latency", title: "Latency", content: Content::Own(latency) }],
@@ -169,7 +172,7 @@ fn summary(report: &RequestsReport) -> Grid {
 }
 
 pub(crate) fn stages(stages: &[StageRow]) -> Grid {
-    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms"]);
+    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms", OVERLAPPED]);
     columns.extend([Column::Share("share"), Column::Drawing]);
     let rows = stages.iter().map(|stage| {
         row![
@@ -177,11 +180,14 @@ pub(crate) fn stages(stages: &[StageRow]) -> Grid {
             metric(&stage.p50_ms, 3),
             metric(&stage.p99_ms, 3),
             metric(&stage.mean_ms, 3),
+            metric(&stage.overlapped_ms, 3),
             percent(stage.share),
             Cell::bar(stage.share, 24)
         ]
     });
-    Grid::new(STAGES, columns, rows)
+    let grid = Grid::new(STAGES, columns, rows);
+    let is_shown = |stage: &StageRow| stage.overlapped_ms.value.is_some_and(|ms| ms >= 5e-4);
+    if stages.iter().any(is_shown) { grid } else { grid.without(OVERLAPPED) }
 }
 
 fn waterfall(title: String, request: &Profiled) -> Grid {
