@@ -22,9 +22,9 @@ pub struct StageRow {
     pub p99_ms: Metric,
     /// The mean.
     pub mean_ms: Metric,
-    /// The mean time of its spans while another stage counted: a moment belongs to one stage, so another
-    /// batch of a request may compute while this one is detokenized. With `mean_ms`, all that its spans cover.
-    pub overlapped_ms: Metric,
+    /// The mean of all that its spans cover: a moment belongs to one stage, so what runs within a stage,
+    /// or for another batch of the request, is not in `mean_ms`.
+    pub inclusive_ms: Metric,
     /// Share of all requests' wall time; the shares of all stages add up to 1.
     pub share: f64,
 }
@@ -32,7 +32,7 @@ pub struct StageRow {
 /// Statistics of every stage, in pipeline order; other stages follow by name.
 pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
     let whole = sum(&views.iter().map(|view| view.total).collect::<Vec<_>>());
-    let names: BTreeSet<&StageName> = views.iter().flat_map(|view| view.stages.keys().chain(view.overlapped.keys())).collect();
+    let names: BTreeSet<&StageName> = views.iter().flat_map(|view| view.inclusive.keys()).collect();
     names
         .into_iter()
         .map(|name| {
@@ -50,7 +50,7 @@ pub fn stages(views: &[&RequestView]) -> Vec<StageRow> {
                 p50_ms: Percentile::P50.metric(&times),
                 p99_ms: Percentile::P99.metric(&times),
                 mean_ms: mean(total),
-                overlapped_ms: mean(sum(&of(|view| &view.overlapped))),
+                inclusive_ms: mean(sum(&of(|view| &view.inclusive))),
                 share: share(total, whole),
             }
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use maud::{Markup, html};
+use serde::Serialize;
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::requests::RequestsReport;
 use xscope_analysis::requests::batches::BatchSummary;
@@ -43,8 +44,8 @@ const SLOW: usize = 20;
 /// How many batches are shown; JSON has all.
 const BATCHES: usize = 50;
 
-/// The column that is there only where stages of a request go on at the same time.
-const OVERLAPPED: &str = "overlapped ms";
+/// The column that is there only where stages of a request lie within or beside each other.
+const INCLUSIVE: &str = "inclusive ms";
 
 pub(crate) const SECTION: SectionView = SectionView {
     notes: |report| report.requests.iter().flat_map(|it| finding_lines(&it.findings)).collect(),
@@ -61,15 +62,17 @@ pub(crate) const SECTION: SectionView = SectionView {
             let batches = report.requests.as_ref().and_then(|it| it.batches.as_ref());
             rows.all(batches.map_or(&[][..], |batches| &batches.parts))
         }),
-        Table::new("stages", |_, report, rows| rows.all(of(report, |it| &it.stages))),
+        Table::new("stages", |_, report, rows| {
+            rows.all(&by_point(report, |point| point.stages.as_slice()))
+        }),
         Table::new("slow_stages", |_, report, rows| {
-            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.stages)))
+            rows.all(&by_point(report, |point| slow_of(point, |slow| &slow.stages)))
         }),
         Table::new("slow_requests", |_, report, rows| {
-            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.requests)))
+            rows.all(&by_point(report, |point| slow_of(point, |slow| &slow.requests)))
         }),
         Table::new("slow_traits", |_, report, rows| {
-            rows.all(of(report, |it| it.slow.as_ref().map_or(&[][..], |slow| &slow.traits)))
+            rows.all(&by_point(report, |point| slow_of(point, |slow| &slow.traits)))
         }),
     ],
     difference: Some(difference),
@@ -89,6 +92,27 @@ pub(crate) const SECTION: SectionView = SectionView {
 /// Rows of the report on requests; none without requests.
 fn of<T>(report: &AnalyzeReport, rows: impl Fn(&RequestsReport) -> &[T]) -> &[T] {
     report.requests.as_ref().map_or(&[], rows)
+}
+
+/// A row of a point's table, with the point.
+#[derive(Serialize)]
+struct OfPoint<'a, T> {
+    point: &'a str,
+    #[serde(flatten)]
+    row: &'a T,
+}
+
+/// The rows of all points: no point has a figure in common with another.
+fn by_point<T>(report: &AnalyzeReport, rows: impl Fn(&PointReport) -> &[T]) -> Vec<OfPoint<'_, T>> {
+    let mut all = Vec::new();
+    for point in of(report, |it| &it.by_point) {
+        all.extend(rows(point).iter().map(|row| OfPoint { point: &point.point, row }));
+    }
+    all
+}
+
+fn slow_of<T>(point: &PointReport, rows: impl Fn(&SlowReport) -> &[T]) -> &[T] {
+    point.slow.as_ref().map_or(&[], rows)
 }
 
 fn grids(report: &RequestsReport) -> Vec<Grid> {
@@ -172,7 +196,7 @@ fn summary(report: &RequestsReport) -> Grid {
 }
 
 pub(crate) fn stages(stages: &[StageRow]) -> Grid {
-    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms", OVERLAPPED]);
+    let mut columns = columns(&["stage"], &["p50 ms", "p99 ms", "mean ms", INCLUSIVE]);
     columns.extend([Column::Share("share"), Column::Drawing]);
     let rows = stages.iter().map(|stage| {
         row![
@@ -180,14 +204,14 @@ pub(crate) fn stages(stages: &[StageRow]) -> Grid {
             metric(&stage.p50_ms, 3),
             metric(&stage.p99_ms, 3),
             metric(&stage.mean_ms, 3),
-            metric(&stage.overlapped_ms, 3),
+            metric(&stage.inclusive_ms, 3),
             percent(stage.share),
             Cell::bar(stage.share, 24)
         ]
     });
     let grid = Grid::new(STAGES, columns, rows);
-    let is_shown = |stage: &StageRow| stage.overlapped_ms.value.is_some_and(|ms| ms >= 5e-4);
-    if stages.iter().any(is_shown) { grid } else { grid.without(OVERLAPPED) }
+    let is_shown = |stage: &StageRow| metric(&stage.inclusive_ms, 3) != metric(&stage.mean_ms, 3);
+    if stages.iter().any(is_shown) { grid } else { grid.without(INCLUSIVE) }
 }
 
 fn waterfall(title: String, request: &Profiled) -> Grid {

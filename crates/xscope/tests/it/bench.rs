@@ -10,7 +10,7 @@ use xscope_testing::python;
 
 use crate::capture::Server;
 use crate::fake_server::{FakeServer, Kind, files_in};
-use crate::profile::{json_file, only_run, rows, signal, wait_for, wait_for_run};
+use crate::profile::{json_file, only_run, signal, wait_for};
 use crate::run::free_port;
 use crate::{binary, run, stderr, stdout, xscope};
 
@@ -161,19 +161,25 @@ def answer(number, body):
 
 #[test]
 fn the_server_of_a_killed_benchmark_ends_with_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let serve = format!("echo {{port}} > port; {} serve --port {{port}} & wait", binary());
-    let args = ["bench", "score", "--batch-sizes", "1", "--requests", "100000", "--", "sh", "-c"];
-    let args = [&args[..], &[&serve]].concat();
-    let mut bench = xscope(directory.path(), &args).stderr(Stdio::null()).spawn().unwrap();
-    let run_dir = wait_for_run(directory.path());
-    wait_for("the load", || rows(&run_dir) > 0);
-    let port = fs::read_to_string(directory.path().join("port")).unwrap();
-    let address = format!("127.0.0.1:{}", port.trim());
-    assert!(TcpStream::connect(&address).is_ok());
-    signal(&bench, "-KILL");
-    bench.wait().unwrap();
-    wait_for("the end of the server", || TcpStream::connect(&address).is_err());
+    let serve = format!("echo {{port}} > port; {} serve --port {{port}}", binary());
+    let score = ["--batch-sizes", "1", "--", "sh", "-c", &format!("{serve} & wait")];
+    for args in [&["score"][..], &["sweep", "grid.toml"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let sweep = format!(
+            "command = \"sh -c '{serve} --max-batch-rows {{rows}} & wait'\"\n[values]\nrows = [8]\n"
+        );
+        fs::write(directory.path().join("grid.toml"), sweep).unwrap();
+        let more: &[&str] = if args == ["score"] { &score } else { &[] };
+        let args = [&["bench"], args, &["--requests", "100000"], more].concat();
+        let mut bench = xscope(directory.path(), &args).stderr(Stdio::null()).spawn().unwrap();
+        let port = directory.path().join("port");
+        let address = || Some(format!("127.0.0.1:{}", fs::read_to_string(&port).ok()?.trim()));
+        let answers = || address().is_some_and(|address| TcpStream::connect(address).is_ok());
+        wait_for("the server", answers);
+        signal(&bench, "-KILL");
+        bench.wait().unwrap();
+        wait_for("the end of the server", || !answers());
+    }
 }
 
 #[test]

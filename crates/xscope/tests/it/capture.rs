@@ -243,17 +243,20 @@ fn no_profiler_stays_on_however_xscope_ends() {
 
 #[test]
 fn an_interrupt_ends_the_wait_for_a_server_that_never_answers() {
-    let directory = tempfile::tempdir().unwrap();
-    let server = FakeServer::start(Kind { hangs_on: "/start_profile", ..Kind::default() });
-    let mut command = xscope(directory.path(), &capture_args(&server, &[]));
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for("the order", || !server.asked("/start_profile").is_empty());
-    signal(&child, "-INT");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
-    let manifest = json_file(&only_run(directory.path()).join("run.json"));
-    assert_eq!(manifest["status"], "interrupted");
-    assert!(!server.asked("/stop_profile").is_empty(), "it may have been started all the same");
+    for hangs_on in ["/start_profile", "/stop_profile"] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = FakeServer::start(Kind { hangs_on, ..Kind::default() });
+        let args = capture_args(&server, &["--duration", "100ms"]);
+        let mut command = xscope(directory.path(), &args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for("the order", || !server.asked(hangs_on).is_empty());
+        signal(&child, "-INT");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{hangs_on}: {}", stderr(&output));
+        let manifest = json_file(&only_run(directory.path()).join("run.json"));
+        assert_eq!(manifest["status"], "interrupted", "{hangs_on}");
+        assert!(!server.asked("/stop_profile").is_empty(), "it may have been started all the same");
+    }
 }
 
 #[test]
