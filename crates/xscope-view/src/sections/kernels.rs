@@ -14,8 +14,8 @@ use xscope_analysis::{AnalyzeReport, ProfileReport};
 use crate::colour::Text;
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, Style, columns, row};
-use crate::markup::{ROWS, chart};
-use crate::sections::cut::truncate;
+use crate::markup::{ROWS, chart, grid};
+use crate::sections::cut::{titled, truncate};
 use crate::sections::differ::{Sides, differences};
 use crate::sections::operations::{marks, operations, operations_table};
 use crate::sections::view::{Content, Data, PageView, SectionView, compact, no_work};
@@ -26,11 +26,7 @@ const LISTED: usize = 100;
 
 pub(crate) const SECTION: SectionView = SectionView {
     pages: &[
-        PageView {
-            id: "kernels",
-            title: "Kernels",
-            content: Content::Own(|report| operations_table(&report.analysis)),
-        },
+        PageView { id: "kernels", title: "Kernels", content: Content::Own(page) },
         PageView { id: "roofline", title: "Roofline", content: Content::Own(roofline) },
     ],
     data: &[Data {
@@ -51,7 +47,7 @@ pub(crate) const SECTION: SectionView = SectionView {
         Section::Kernels,
         |report| {
             let first = [categories(report), kernels(report)];
-            first.into_iter().chain(stages(report)).chain(units(report)).collect()
+            first.into_iter().chain(noted(report)).collect()
         },
         no_work,
         |report, none| SectionReport {
@@ -102,6 +98,11 @@ fn kernels(report: &AnalyzeReport) -> Grid {
     Grid::new("Kernels by self time, over all programs and devices", columns, rows)
 }
 
+/// What devices note within operations: its tables, of which most profiles have none.
+fn noted(report: &AnalyzeReport) -> impl Iterator<Item = Grid> {
+    stages(report).into_iter().chain(units(report))
+}
+
 /// What devices note within operations, each with its operation.
 fn insides(report: &AnalyzeReport) -> impl Iterator<Item = (String, &Inside)> {
     let kernels = report.kernels.iter().filter_map(|it| Some((it, it.inside.as_ref()?)));
@@ -124,9 +125,7 @@ fn stages(report: &AnalyzeReport) -> Option<Grid> {
             ]
         })
     });
-    let rows: Vec<_> = rows.take(LISTED).collect();
-    let title = "Stages within kernels, as the device notes them";
-    (!rows.is_empty()).then(|| Grid::new(title, columns, rows))
+    noted_table("Stages within kernels, as the device notes them", columns, rows.collect())
 }
 
 /// How busy units were within operations, if that was sampled.
@@ -142,9 +141,13 @@ fn units(report: &AnalyzeReport) -> Option<Grid> {
             ]
         })
     });
-    let rows: Vec<_> = rows.take(LISTED).collect();
-    (!rows.is_empty())
-        .then(|| Grid::new("Units of the device within kernels, sampled", columns, rows))
+    noted_table("Units of the device within kernels, sampled", columns, rows.collect())
+}
+
+fn noted_table(title: &str, columns: Vec<Column>, mut rows: Vec<Vec<Cell>>) -> Option<Grid> {
+    let all = rows.len();
+    rows.truncate(LISTED);
+    (all > 0).then(|| Grid::new(titled(title, rows.len(), all), columns, rows))
 }
 
 fn operation_cells(operation: &KernelGroup<'_>) -> Vec<Cell> {
@@ -203,6 +206,14 @@ pub fn groups_text(groups: &[GroupRow], style: Style) -> Text {
         ]
     });
     Grid::new("Kernels by group", columns, rows).render(style)
+}
+
+fn page(report: &ProfileReport) -> Option<Markup> {
+    let operations = operations_table(&report.analysis)?;
+    Some(html! {
+        (operations)
+        @for table in noted(&report.analysis) { (grid(&table)) }
+    })
 }
 
 fn roofline(report: &ProfileReport) -> Option<Markup> {

@@ -77,3 +77,13 @@ fn the_first_sentence_has_only_figures_that_are_known() {
     let sentence = text.split("A request takes ").nth(1).unwrap().split(").").next();
     assert_eq!(sentence, Some("47.2 ms at the median (3 measured, 0 failed"));
 }
+
+#[test]
+fn the_page_of_kernels_shows_what_devices_note_within_them() {
+    let Some(cases) = xscope_testing::cases() else { return };
+    let trace = read_paths(&[cases.join("tpu_counters.xplane.pb")]).unwrap();
+    let text = report_html(Side::of_profile(profile(&trace, &RunFacts::default())));
+    for expected in ["Stages within kernels", "ep_wait_in", "Units of the device", "MXU", ">dma<"] {
+        assert!(text.contains(expected), "{expected} is not on the page");
+    }
+}
