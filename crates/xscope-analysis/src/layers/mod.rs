@@ -24,7 +24,7 @@ use crate::kernels::peaks::GivenPeaks;
 use crate::kernels::row::KernelRow;
 use crate::layers::attribution::{Attribution, How, Votes, instruction_of, split};
 use crate::layers::components::{ComponentRow, ComponentRule, UNKNOWN, Work, component, rows};
-use crate::layers::modules::launched;
+use crate::layers::modules::{By, launched};
 use crate::layers::scope::{BACKWARD, PathId, Paths};
 use crate::layers::unroll::{LoopFacts, Unrolled};
 
@@ -62,6 +62,8 @@ pub struct LayersReport {
     pub ambiguous_share: f64,
     /// Share of the whole whose scope the recorder or the program states.
     pub scoped_share: f64,
+    /// Share of the whole that ran in graphs and has the scopes that launched it when these were captured.
+    pub captured_share: f64,
     /// Share of the whole that has the scope of an operation that it reads or that reads it.
     pub guessed_share: f64,
     /// Share of the whole of which only the backward pass is known, which is no scope of the model.
@@ -82,9 +84,9 @@ pub struct LayersReport {
 }
 
 impl LayersReport {
-    /// Share of the whole that is in scopes of the model, stated or guessed.
+    /// Share of the whole that is in scopes of the model, stated, of a capture, or guessed.
     pub fn in_scopes(&self) -> f64 {
-        self.scoped_share + self.guessed_share
+        self.scoped_share + self.captured_share + self.guessed_share
     }
 
     /// What an operation on a device is made of.
@@ -148,6 +150,7 @@ struct Sums<'a> {
     parts: FxHashMap<KernelKey, Vec<(PathId, Picos, u64)>>,
     split: Picos,
     ambiguous: Picos,
+    captured: Picos,
     guessed: Picos,
     made: Picos,
     works: FxHashMap<KernelKey, Work<'a>>,
@@ -195,10 +198,10 @@ pub(crate) fn layers(
         let known = launched.get(&key_of(kernel)).filter(|_| how == How::Unknown);
         if let Some(times) = known {
             let paths = &attribution.paths;
-            let wanted = times.iter().filter(|(path, _)| paths.contain(**path, within));
+            let wanted = times.iter().filter(|((path, _), _)| paths.contain(*path, within));
             sums.add_known(kernel, wanted);
             scopes.entry(kernel.meta).or_insert_with(|| {
-                let path = times.keys().copied().reduce(|a, b| paths.shared(a, b));
+                let path = times.keys().map(|&(path, _)| path).reduce(|a, b| paths.shared(a, b));
                 paths.parts(path.unwrap_or(Paths::ROOT)).join("/")
             });
             continue;
@@ -248,10 +251,13 @@ impl<'a> Sums<'a> {
     fn add_known<'t>(
         &mut self,
         kernel: &'a KernelRow,
-        times: impl Iterator<Item = (&'t PathId, &'t (Picos, u64))>,
+        times: impl Iterator<Item = (&'t (PathId, By), &'t (Picos, u64))>,
     ) {
         let mut rest = Runs::all(kernel);
-        for (&path, &(time, count)) in times {
+        for (&(path, by), &(time, count)) in times {
+            if by == By::Capture {
+                self.captured = self.captured.saturating_add(time);
+            }
             self.add_to(path, &Runs { time, count, ..Runs::all(kernel) });
             rest.time = rest.time - time;
             rest.count = rest.count.saturating_sub(count);
@@ -327,12 +333,13 @@ impl<'a> Sums<'a> {
         };
         let parts = self.parts.into_iter().map(of_kernel).collect();
         let root = finish("device".to_owned(), root);
-        let stated = root.total - unscoped - self.guessed - self.made;
+        let stated = root.total - unscoped - self.captured - self.guessed - self.made;
         LayersReport {
             split_us: self.split.as_micros(),
             ambiguous_us: self.ambiguous.as_micros(),
             ambiguous_share: share(self.ambiguous, root.total),
             scoped_share: share(stated, root.total),
+            captured_share: share(self.captured, root.total),
             guessed_share: share(self.guessed, root.total),
             pseudo_share: share(self.made, root.total),
             backward_us: backward.as_micros(),

@@ -1,84 +1,69 @@
 //! Which module of a PyTorch model launched each operation.
 //!
-//! PyTorch's profiler records each call of a module as a slice of its host thread, `nn.Module: NAME_n`
-//! (n counts the modules of one class), and a flow from each launch to the operation on the device.
-//! An operation belongs to the modules that were open where it was launched. What a backward pass
-//! launches, on a thread of its own, belongs to none.
+//! PyTorch's profiler records a flow from each launch to the operation on the device. An operation belongs
+//! to the modules that were open where it was launched; one that was replayed in a graph, to those that
+//! were open where the graph was captured. What a backward pass launches, on a thread of its own, belongs to
+//! none.
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 use xscope_trace::ids::IdVec;
-use xscope_trace::model::{DeviceId, Flow, MetaId, Slices, TrackId, TrackKind};
+use xscope_trace::model::{DeviceId, Flow, MetaId, OpenModules, SliceRef, TrackId, TrackKind};
+use xscope_trace::strings::StrId;
 use xscope_trace::{Picos, Trace};
 
 use crate::kernels::work::Work;
-use crate::layers::scope::{MAX_DEPTH, PathId, Paths};
+use crate::layers::scope::{PathId, Paths};
 
-/// What the names of calls of modules begin with.
-const MODULE: &str = "nn.Module: ";
+/// Where it was recorded what launched an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum By {
+    /// Where it ran.
+    Launch,
+    /// Where the graph was captured that it ran in.
+    Capture,
+}
 
 /// Self time and executions of an operation on a device by the modules that launched it; what no module launched is
 /// left out.
-pub(crate) type Launched = FxHashMap<(MetaId, DeviceId), BTreeMap<PathId, (Picos, u64)>>;
+pub(crate) type Launched = FxHashMap<(MetaId, DeviceId), BTreeMap<(PathId, By), (Picos, u64)>>;
 
 /// What modules launched.
 pub(crate) fn launched(work: &Work<'_>, paths: &mut Paths) -> Launched {
     let trace = work.trace;
     let mut launched = Launched::default();
-    if !trace.metas.iter().any(|meta| trace.strings.get(meta.name).starts_with(MODULE)) {
+    if !trace.has_modules() && trace.replays.is_empty() {
         return launched;
     }
     let own = own_times(work);
+    let mut add = |op: SliceRef, path: PathId, by: By| {
+        let (track, row) = (op.track, op.row as usize);
+        let Some(device) = trace.tracks[track].device else { return };
+        let times = launched.entry((trace.tracks[track].slices.meta[row], device)).or_default();
+        let (time, count) = times.entry((path, by)).or_default();
+        *time = time.saturating_add(own[track][row]);
+        *count += 1;
+    };
     for flows in launches(trace).chunk_by(|a, b| a.from.track == b.from.track) {
-        let mut modules = Modules::of(trace, flows[0].from.track);
+        let mut modules = OpenModules::of(trace, flows[0].from.track);
         for flow in flows {
-            let (track, row) = (flow.to.track, flow.to.row as usize);
-            let Some(device) = trace.tracks[track].device else { continue };
-            let Some(path) = modules.at(flow.from.row, paths) else { continue };
-            let times = launched.entry((trace.tracks[track].slices.meta[row], device)).or_default();
-            let (time, count) = times.entry(path).or_default();
-            *time = time.saturating_add(own[track][row]);
-            *count += 1;
+            let inner =
+                |outer: Option<PathId>, name: &str| paths.child(outer.unwrap_or(Paths::ROOT), name);
+            if let Some(path) = modules.at(flow.from.row, inner) {
+                add(flow.to, path, By::Launch);
+            }
         }
+    }
+    let mut known: FxHashMap<StrId, PathId> = FxHashMap::default();
+    for replay in &trace.replays {
+        let path = *known.entry(replay.modules).or_insert_with(|| {
+            let modules = trace.strings.get(replay.modules).split('/');
+            modules.fold(Paths::ROOT, |outer, name| paths.child(outer, name))
+        });
+        add(replay.op, path, By::Capture);
     }
     launched
-}
-
-/// The modules of a thread that are open at some row, for questions in order of their rows.
-struct Modules<'a> {
-    trace: &'a Trace,
-    slices: &'a Slices,
-    /// The first row that was not looked at.
-    row: usize,
-    /// Ends and paths, the innermost last.
-    open: Vec<(Picos, PathId)>,
-}
-
-impl<'a> Modules<'a> {
-    fn of(trace: &'a Trace, track: TrackId) -> Self {
-        let slices = &trace.tracks[track].slices;
-        Self { trace, slices, row: 0, open: Vec::new() }
-    }
-
-    /// The path of the modules that are open where `row` begins.
-    fn at(&mut self, row: u32, paths: &mut Paths) -> Option<PathId> {
-        while self.row <= row as usize {
-            let start = self.slices.start[self.row];
-            while self.open.last().is_some_and(|&(end, _)| end <= start) {
-                self.open.pop();
-            }
-            let name = self.trace.strings.get(self.trace.meta(self.slices.meta[self.row]).name);
-            if let Some(name) = name.strip_prefix(MODULE) {
-                let outer = self.open.last().map_or(Paths::ROOT, |&(_, path)| path);
-                let is_deep = self.open.len() >= MAX_DEPTH;
-                let path = if is_deep { outer } else { paths.child(outer, name) };
-                self.open.push((self.slices.end(self.row), path));
-            }
-            self.row += 1;
-        }
-        self.open.last().map(|&(_, path)| path)
-    }
 }
 
 /// The flow to each operation that has one, in the order of launches.

@@ -14,6 +14,10 @@ const GRAPH_LAUNCHES: [&str; 3] = ["cuGraphLaunch", "cudaGraphLaunch", "hipGraph
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
+    // Then the captures that were found say what is known of them.
+    if !trace.replays.is_empty() {
+        return None;
+    }
     let is_launch: IdVec<MetaId, bool> = trace
         .metas
         .ids()
@@ -37,7 +41,8 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
                 "capture once more with XLA_FLAGS=--xla_gpu_enable_command_buffer="
             }
             Some(Framework::PyTorch) => {
-                "capture once more in eager mode, without graphs of CUDA or HIP,"
+                "give the profile of their capture too, or capture once more in eager mode, without \
+                 graphs of CUDA or HIP,"
             }
             _ => "capture once more without graphs",
         };

@@ -6,9 +6,9 @@ use xscope_analysis::layers::{LayerNode, layer_tree};
 use xscope_analysis::reports::analyze::{Options, analyze_with};
 use xscope_analysis::reports::analyze_report::AnalyzeReport;
 use xscope_analysis::reports::grouping::{GroupBy, grouped};
-use xscope_trace::Trace;
 use xscope_trace::model::{Flow, SliceRef, TrackId, TrackKind};
 use xscope_trace::quality::Code;
+use xscope_trace::{Picos, Trace, read_paths};
 
 use crate::build::{Made, device, made, program, track};
 use crate::real;
@@ -51,8 +51,7 @@ fn a_fusion_is_split_by_the_cost_of_its_members() {
 
 #[test]
 fn jax_0_12_names_the_body_of_a_loop_anew() {
-    let trace =
-        xscope_trace::read_paths(&[xscope_testing::fixture("jax_cpu_0.12/excerpt.xplane.pb")]);
+    let trace = read_paths(&[xscope_testing::fixture("jax_cpu_0.12/excerpt.xplane.pb")]);
     let tree = layer_tree(&trace.unwrap()).root;
     let names: Vec<&str> = tree.children.iter().map(|child| child.name.as_str()).collect();
     assert_eq!(names, ["layer_0", "layer_1", "layer_2", "layer"]);
@@ -200,7 +199,7 @@ fn check_components(name: &str, report: &AnalyzeReport) {
 #[test]
 fn layers_and_kernels_agree_on_every_component() {
     if let Some(cases) = xscope_testing::cases() {
-        let trace = xscope_trace::read_paths(&[cases.join("modules.json")]).unwrap();
+        let trace = read_paths(&[cases.join("modules.json")]).unwrap();
         let report = analyze(&trace);
         check_components("modules", &report);
         // Of the attention a quarter is in a `RotaryEmbedding`, which embeds nothing.
@@ -362,4 +361,101 @@ fn a_program_under_another_id_takes_the_scopes_of_its_variants() {
         let prefills = report.programs.iter().filter(|row| row.stage == "prefill");
         assert_eq!(prefills.map(|row| row.count).sum::<u64>(), 4, "{name}");
     }
+}
+
+/// A profile of graphs that ran some kernels each, 10 us a kernel, beside the profile of their capture: each
+/// was captured in a layer of its own.
+fn replayed(captured: &[&[&str]], ran: &[&[&str]]) -> Trace {
+    let call = |name: &str, at: usize, args: String| {
+        format!(
+            r#"{{"ph":"X","cat":"cuda_runtime","name":"{name}","pid":1,"tid":1,"ts":{at},"dur":1,"args":{{{args}}}}}"#
+        )
+    };
+    let module = |name: &str, at: usize, dur: usize| {
+        format!(
+            r#"{{"ph":"X","cat":"python_function","name":"nn.Module: {name}","pid":1,"tid":1,"ts":{at},"dur":{dur}}}"#
+        )
+    };
+    let kernel = |name: &str, at: usize, id: usize| {
+        let cat = if name.starts_with("Memcpy") { "gpu_memcpy" } else { "kernel" };
+        format!(
+            r#"{{"ph":"X","cat":"{cat}","name":"{name}","pid":0,"tid":7,"ts":{at},"dur":10,"args":{{"device":0,"correlation":{id}}}}}"#
+        )
+    };
+    let mut capture = vec![module("Model_0", 0, 9000), kernel("fill", 9500, 1)];
+    for (layer, kernels) in captured.iter().enumerate() {
+        let at = layer * 100 + 10;
+        capture.push(module(&format!("Layer_{layer}"), at, 90));
+        capture.push(call("hipStreamBeginCapture", at + 1, String::new()));
+        for (place, name) in kernels.iter().enumerate() {
+            let (call_name, args) = match name.starts_with("Memcpy") {
+                true => ("hipMemcpyAsync", String::new()),
+                false => ("hipLaunchKernel", format!(r#""kernel":"{name}""#)),
+            };
+            capture.push(call(call_name, at + 3 + place, args));
+        }
+        capture.push(call("hipStreamEndCapture", at + 80, String::new()));
+    }
+    let mut work = Vec::new();
+    for (id, kernels) in ran.iter().enumerate() {
+        let at = 1_000_000 + id * 1000;
+        work.push(call("hipGraphLaunch", at, format!(r#""correlation":{}"#, id + 1)));
+        let kernels = kernels.iter().enumerate();
+        work.extend(kernels.map(|(place, name)| kernel(name, at + 100 + place * 10, id + 1)));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, events: Vec<String>| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, format!(r#"{{"traceEvents":[{}]}}"#, events.join(","))).unwrap();
+    };
+    file("capture_traces/bs_32.json", capture);
+    file("work.json", work);
+    read_paths(&[directory.path().to_owned()]).unwrap()
+}
+
+#[test]
+fn kernels_of_a_graph_have_the_modules_of_its_capture() {
+    let graph = ["gemm", "Memcpy DtoD (Device -> Device)", "norm"];
+    let trace = replayed(&[&["embed"], &graph, &graph], &[&["embed"], &graph, &graph, &graph]);
+    let layers = [
+        ("Model_0", 100.0),
+        ("Model_0/Layer_0", 10.0),
+        ("Model_0/Layer_1", 30.0),
+        ("Model_0/Layer_2", 30.0),
+        // Whether that was layer 1 or 2 once more is not known.
+        ("fill", 0.0),
+    ];
+    check(&trace, &layers);
+    let report = analyze(&trace);
+    let shares = (report.layers.scoped_share, report.layers.captured_share);
+    assert_eq!((shares, report.devices.len()), ((0.0, 1.0), 1));
+    let said = report.quality.iter().find(|it| it.code == Code::GraphsCaptured).unwrap();
+    assert!(said.message.starts_with("4 of 4 replays of graphs"), "{}", said.message);
+    assert!(said.message.contains("what bs_32.json ran itself is in no figure"));
+    // A window has those in it.
+    let mut cut = trace;
+    let from = cut.start();
+    xscope_trace::trim::clip(&mut cut, from, from + Picos(1_000_000_000));
+    check(&cut, &[("Model_0", 10.0), ("Model_0/Layer_0", 10.0)]);
+}
+
+#[test]
+fn kernels_of_a_graph_that_was_not_captured_have_no_modules() {
+    let trace = replayed(&[&["gemm", "norm"]], &[&["norm", "gemm"], &["gemm"]]);
+    let report = analyze(&trace);
+    assert_eq!((report.layers.captured_share, report.layers.in_scopes()), (0.0, 0.0));
+    assert_eq!((report.layers.root.total_us, report.devices.len()), (30.0, 1));
+    let said = report.quality.iter().find(|it| it.code == Code::GraphsUnlike).unwrap();
+    assert!(said.message.starts_with("2 of 2 replays of graphs run other"), "{}", said.message);
+    assert!(report.quality.iter().all(|it| it.code != Code::GraphsCaptured));
+}
+
+#[test]
+fn a_real_capture_beside_a_profile_is_no_part_of_its_work() {
+    let names = ["sglang_gpu", "sglang_gpu/sglang_Qwen3-8B_prefilldecode.json.gz"];
+    let [Some(both), Some(alone)] = names.map(real) else { return };
+    let (both, alone) = (analyze(&both), analyze(&alone));
+    assert_eq!((&both.layers.root, &both.devices), (&alone.layers.root, &alone.devices));
+    assert!(both.quality.iter().any(|it| it.code == Code::GraphsCaptured));
 }

@@ -11,6 +11,7 @@ mod event;
 mod format;
 mod ids;
 mod log;
+mod modules;
 mod program;
 mod reported;
 mod requests;
@@ -27,12 +28,13 @@ pub use event::EventMeta;
 pub use format::Format;
 pub use ids::{DeviceId, MetaId, ProgramId, SourceId, TrackId};
 pub use log::{LogEvent, LogRow, Pass};
+pub use modules::OpenModules;
 pub use program::{Held, Instruction, Parameter, Program, ProgramMemory};
 pub use reported::{MemoryReport, ReportedTensor};
 pub use requests::{ClientRequest, RequestSpan, SpanKey};
 pub use source::{Clock, Source};
 pub use stacks::{StackFrame, StackLabel, StackProfile, StackValue};
-pub use track::{Counter, Dropped, Flow, Process, SliceRef, Slices, Track, TrackKind};
+pub use track::{Counter, Dropped, Flow, Process, Replay, SliceRef, Slices, Track, TrackKind};
 
 use crate::ids::IdVec;
 use crate::quality::Finding;
@@ -51,6 +53,8 @@ pub struct Trace {
     pub counters: Vec<Counter>,
     pub processes: Vec<Process>,
     pub flows: Vec<Flow>,
+    /// Of kernels that ran in graphs, what launched them where the graphs were captured; by kernel.
+    pub replays: Vec<Replay>,
     pub programs: IdVec<ProgramId, Program>,
     pub spans: Vec<RequestSpan>,
     pub client: Vec<ClientRequest>,

@@ -88,6 +88,14 @@ pub struct Flow {
     pub to: SliceRef,
 }
 
+/// A kernel that ran in a graph, and what launched it when the graph was captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    pub op: SliceRef,
+    /// The modules that were open then, from the outermost, with `/` between them.
+    pub modules: StrId,
+}
+
 /// A value over time.
 #[derive(Debug, Clone)]
 pub struct Counter {

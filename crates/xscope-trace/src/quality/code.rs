@@ -161,7 +161,14 @@ codes! {
     // Costs and scopes of such kernels are not known; those of the others stand.
     GpuCommandBuffers = "gpu.command_buffers", Warning, [],
         "kernels were launched as whole graphs and name no operation",
-        "of JAX `XLA_FLAGS=--xla_gpu_enable_command_buffer=`, of PyTorch eager mode";
+        "of JAX `XLA_FLAGS=--xla_gpu_enable_command_buffer=`, of PyTorch the profile of their capture beside this one, or eager mode";
+    GraphsCaptured = "graphs.captured", Info, [],
+        "kernels of replayed graphs have the modules that launched them when the graphs were captured; a profile of captures alone, taken before that of the work, is in no figure",
+        "nothing";
+    // What has no module says so; times and costs stand.
+    GraphsUnlike = "graphs.unlike", Warning, [],
+        "graphs were replayed whose kernels, by name and order, are in no capture that was given: no module is known of them",
+        "give the capture of the same server, batch size and rank, of a profiler that names the kernels of launches (HIP's do, CUDA's do not)";
     HloMissing = "hlo.missing", Info, [],
         "operations of programs whose HLO the file lacks have neither scope nor cost",
         "`enable_hlo_proto`, no compilation cache";

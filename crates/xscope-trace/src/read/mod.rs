@@ -1,5 +1,6 @@
 //! From paths to a [`Trace`]: finds the files, tells their formats by content, reads each.
 
+mod captures;
 pub mod chrome;
 mod clocks;
 mod devices;
@@ -73,9 +74,10 @@ pub fn read_bytes(name: &str, bytes: Vec<u8>) -> Result<Trace> {
 
 /// What can only be done when all files are read.
 fn finish(mut trace: Trace) -> Trace {
+    align(&mut trace);
+    captures::join(&mut trace);
     sort_devices(&mut trace);
     label_devices(&mut trace);
-    align(&mut trace);
     trace
 }
 

@@ -71,6 +71,13 @@ pub fn trim(trace: &mut Trace, cut: &Cut) -> Trimmed {
         .iter()
         .filter_map(|flow| Some(Flow { from: moved(flow.from)?, to: moved(flow.to)? }))
         .collect();
+    trace.replays.retain_mut(|replay| match moved(replay.op) {
+        Some(op) => {
+            replay.op = op;
+            true
+        }
+        None => false,
+    });
     for (track, kept) in trace.tracks.iter_mut().zip(&kept_rows) {
         select(&mut track.slices, kept);
     }

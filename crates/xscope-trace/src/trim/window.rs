@@ -71,7 +71,8 @@ pub fn clip(trace: &mut Trace, from: Picos, to: Picos) -> Window {
         clip_slices(&mut trace.tracks[id].slices, id, &mut window, &mut moved);
     }
     if !moved.is_empty() {
-        for end in trace.flows.iter_mut().flat_map(|flow| [&mut flow.from, &mut flow.to]) {
+        let flows = trace.flows.iter_mut().flat_map(|flow| [&mut flow.from, &mut flow.to]);
+        for end in flows.chain(trace.replays.iter_mut().map(|replay| &mut replay.op)) {
             *end = moved.get(end).copied().unwrap_or(*end);
         }
     }

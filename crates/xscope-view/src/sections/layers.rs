@@ -122,6 +122,7 @@ fn notes(report: &AnalyzeReport) -> Vec<Text> {
     let layers = &report.layers;
     let said = [
         (layers.scoped_share, "has a scope"),
+        (layers.captured_share, "has that of where its graph was captured"),
         (layers.guessed_share, "has that of an operation beside it"),
         (layers.pseudo_share, "has none but that it is of the backward pass"),
     ];
