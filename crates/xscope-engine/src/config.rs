@@ -26,6 +26,10 @@ pub struct EngineConfig {
     /// Most tokens of a batch, padding included: rows times the longest prompt. A prompt that is
     /// longer than that runs alone. More raises throughput and the latency of small requests.
     pub max_batch_tokens: usize,
+    /// The lengths, ascending, that the rows of a batch are padded to: the first that holds the longest, as
+    /// servers do that compile for each length. A batch with a longer row is padded to that; so is each
+    /// if there are none.
+    pub token_paddings: Vec<usize>,
     /// Most rows (items) of a batch.
     pub max_batch_rows: usize,
     /// How long the scheduler waits for more items when a batch is not full. 0 (the default)
@@ -76,6 +80,7 @@ impl EngineConfig {
             host: IpAddr::from([127, 0, 0, 1]),
             port: 30_000,
             max_batch_tokens: 8192,
+            token_paddings: Vec::new(),
             max_batch_rows: 64,
             batch_wait: Duration::ZERO,
             queue_limit: 1024,
@@ -112,6 +117,11 @@ impl EngineConfig {
             if value > most {
                 return Err(wrong(field, &value, "memory is reserved for all of it; choose less"));
             }
+        }
+        let paddings = &self.token_paddings;
+        if paddings.first() == Some(&0) || !paddings.is_sorted_by(|a, b| a < b) {
+            let value = format!("{paddings:?}");
+            return Err(wrong("token_paddings", &value, "lengths from 1 on, in ascending order"));
         }
         if self.context_length.is_some_and(|length| length < 2) {
             let value = self.context_length.unwrap_or_default();

@@ -85,6 +85,7 @@ impl Engine {
         let budget = Budget {
             max_rows: config.max_batch_rows,
             max_padded_tokens: config.max_batch_tokens,
+            token_paddings: config.token_paddings,
             wait: config.batch_wait,
         };
         let scheduler = Scheduler {
@@ -242,6 +243,13 @@ fn limits(config: &EngineConfig, model: &Model) -> Result<Limits, EngineError> {
             field: "context_length",
             value: context_length.to_string(),
             problem: "the model cannot take prompts of that length; leave it out for its own",
+        });
+    }
+    if let Some(padding) = config.token_paddings.last().filter(|&&padding| padding > most) {
+        return Err(EngineError::Config {
+            field: "token_paddings",
+            value: padding.to_string(),
+            problem: "the model cannot take prompts of that length; leave it out",
         });
     }
     Ok(Limits {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use xscope_model::{Logits, Model, OpRecorder, Owner, PaddedBatch};
+use xscope_model::{Logits, Model, OpRecorder, Owner, PaddedBatch, padded_to};
 use xscope_trace::{
     Nanos, clock,
     span::{ThreadId, current_thread},
@@ -88,6 +88,8 @@ pub(crate) struct Pass {
 pub(crate) struct Budget {
     pub(crate) max_rows: usize,
     pub(crate) max_padded_tokens: usize,
+    /// As in [`crate::EngineConfig`].
+    pub(crate) token_paddings: Vec<usize>,
     pub(crate) wait: Duration,
 }
 
@@ -303,7 +305,7 @@ impl State {
 
     /// Takes the next items, oldest first, while they fit; the first one always does.
     fn select(&mut self) -> Option<Selection> {
-        let Budget { max_rows, max_padded_tokens, .. } = self.scheduler.budget;
+        let Budget { max_rows, max_padded_tokens, ref token_paddings, .. } = self.scheduler.budget;
         let mut items = Vec::new();
         let mut tokens = Vec::new();
         let mut longest = 0;
@@ -311,7 +313,7 @@ impl State {
             items.push(0);
             while let Some(prompt) = waiting.job.prompts.get_mut(waiting.taken) {
                 let rows = tokens.len() + 1;
-                let padded = rows * longest.max(prompt.len());
+                let padded = rows * padded_to(longest.max(prompt.len()), token_paddings);
                 if rows > 1 && (rows > max_rows || padded > max_padded_tokens) {
                     break 'jobs;
                 }
@@ -324,7 +326,9 @@ impl State {
                 }
             }
         }
-        (!tokens.is_empty()).then_some(Selection { items, batch: PaddedBatch { tokens } })
+        let least_len = padded_to(longest, token_paddings);
+        let batch = PaddedBatch { tokens, least_len };
+        (!batch.tokens.is_empty()).then_some(Selection { items, batch })
     }
 
     fn forward(&mut self, batch: u64, rows: &PaddedBatch) -> Result<Logits, String> {

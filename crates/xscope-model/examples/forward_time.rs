@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let model = Model::load(&ModelSource::Preset, &options)?;
     let mut rec = OpRecorder::new();
     for rows in [1, 4, 8, 32] {
-        let batch = PaddedBatch { tokens: vec![(0..PROMPT_TOKENS).collect(); rows] };
+        let batch = PaddedBatch { tokens: vec![(0..PROMPT_TOKENS).collect(); rows], least_len: 0 };
         // On and off in turn, so that a machine that grows slower or faster hits both alike.
         let mut times = [Vec::new(), Vec::new()];
         for repeat in 0..2 * REPEATS {

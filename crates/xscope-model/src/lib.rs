@@ -25,7 +25,7 @@
 //! let tokens = Tokenizer::load(&source)?.encode("Is water wet? Yes")?;
 //!
 //! let mut rec = OpRecorder::new();
-//! let logits = model.forward(&PaddedBatch { tokens: vec![tokens] }, &mut rec)?;
+//! let logits = model.forward(&PaddedBatch { tokens: vec![tokens], least_len: 0 }, &mut rec)?;
 //! assert_eq!(logits.rows().len(), 1);
 //! let slowest = rec.ops().iter().max_by_key(|op| op.dur).expect("operations were recorded");
 //! println!("{} in {}", slowest.op, rec.scope_path(slowest.scope));
@@ -51,7 +51,7 @@ mod tokenizer;
 mod weights;
 
 pub use crate::{
-    batch::PaddedBatch,
+    batch::{PaddedBatch, padded_to},
     cache::KvCache,
     config::{Family, ModelConfig, RopeScaling},
     error::{ModelError, Result},

@@ -284,6 +284,9 @@ impl Model {
             self.check_vocabulary(tokens, || format!("prompt {row}"))?;
         }
         let (rows, len) = (batch.tokens.len(), batch.padded_len());
+        if len > max {
+            return fail(format!("prompts are to be padded to {len} tokens, at most {max} fit"));
+        }
         let fit = self.max_rows(len);
         if rows > fit {
             return fail(format!(

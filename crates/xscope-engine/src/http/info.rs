@@ -39,6 +39,7 @@ pub(crate) async fn server_info(State(app): State<Arc<App>>) -> Response<Body> {
         "vocab_size": limits.vocab_size,
         "context_length": limits.context_length,
         "max_batch_tokens": app.budget.max_padded_tokens,
+        "token_paddings": app.budget.token_paddings,
         "max_batch_rows": app.budget.max_rows,
         "batch_wait_ms": app.budget.wait.as_secs_f64() * 1e3,
         "queue_limit_items": app.queue.limit(),

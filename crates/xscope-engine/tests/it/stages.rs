@@ -10,7 +10,7 @@ use xscope_engine::{
 };
 
 use crate::{
-    client::{Reply, post, score},
+    client::{Reply, get, post, score},
     config, start,
 };
 
@@ -116,6 +116,38 @@ fn batches_keep_to_the_token_budget() {
         let body = json!({ "query": [1], "items": [item], "label_token_ids": [3] });
         let alone = score(engine.addr(), &body).scores();
         assert!((alone[0][0] - expected[0]).abs() < 1e-6, "{alone:?} {expected:?}");
+    }
+}
+
+/// Prompts are padded to a length of a list, which changes no score; what is longer is padded to itself.
+#[test]
+fn batches_are_padded_to_the_lengths_that_are_given() {
+    let plain = start();
+    let mut config = config(&std::env::temp_dir());
+    config.token_paddings = vec![8, 16];
+    let engine = Engine::start(config).unwrap();
+    for len in [3, 8, 9, 29] {
+        let body = json!({ "query": [1], "items": [vec![5; len - 1]], "label_token_ids": [3] });
+        let [ours, theirs] = [&engine, &plain].map(|it| score(it.addr(), &body).scores()[0][0]);
+        assert!((ours - theirs).abs() < 1e-6, "{len}: {ours} {theirs}");
+    }
+    // A batch is recorded after its answers; the next answer is after that.
+    let last = json!({ "query": [1], "items": [[2]], "label_token_ids": [3] });
+    assert_eq!(score(engine.addr(), &last).status, 200);
+    let metrics = get(engine.addr(), "/metrics").body;
+    let sum = metrics.lines().find_map(|it| it.strip_prefix("xscope_batch_padded_tokens_sum "));
+    let sum: f64 = sum.unwrap().parse().unwrap();
+    let four = f64::from(8 + 8 + 16 + 29);
+    assert!([four, four + 8.0].iter().any(|it| (it - sum).abs() < 1e-9), "{sum}");
+}
+
+#[test]
+fn lengths_to_pad_to_ascend_and_fit_the_model() {
+    for paddings in [vec![0, 8], vec![16, 8], vec![usize::MAX]] {
+        let mut config = config(&std::env::temp_dir());
+        config.token_paddings = paddings;
+        let error = Engine::start(config).unwrap_err().to_string();
+        assert!(error.contains("token_paddings"), "{error}");
     }
 }
 

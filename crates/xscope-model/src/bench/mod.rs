@@ -264,7 +264,7 @@ fn prompts(model: &Model, batch: OneBatch, seed: u64) -> PaddedBatch {
     let mut random = SplitMix::new(seed);
     let mut token = || u32::try_from(random.bits() % vocab).unwrap_or(0);
     let row = |_| (0..batch.input_len).map(|_| token()).collect();
-    PaddedBatch { tokens: (0..batch.batch_size).map(row).collect() }
+    PaddedBatch { tokens: (0..batch.batch_size).map(row).collect(), least_len: 0 }
 }
 
 fn generate(

@@ -137,7 +137,7 @@ fn batches(
                 *output_len = prompt.output_len.max(*output_len);
             }
             None => {
-                let batch = PaddedBatch { tokens: vec![prompt.tokens.clone()] };
+                let batch = PaddedBatch { tokens: vec![prompt.tokens.clone()], least_len: 0 };
                 batches.push((batch, prompt.output_len));
             }
         }

@@ -39,7 +39,9 @@ fn batches_that_cannot_run_say_why() {
         (vec![vec![0; 4096]; 9], "9 prompts of up to 4096 tokens do not fit in memory at once, 8"),
         (vec![vec![5, 4096]], "prompt 0 has token id 4096, the model's go from 0 to 4095"),
     ] {
-        let error = model.forward(&PaddedBatch { tokens }, &mut OpRecorder::new()).unwrap_err();
+        let error = model
+            .forward(&PaddedBatch { tokens, least_len: 0 }, &mut OpRecorder::new())
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
@@ -80,7 +82,7 @@ fn decoding_gives_what_a_longer_prompt_gives() {
     let (model, mut rec) = (preset(), OpRecorder::new());
     // Rows of different lengths, so that each is at its own position.
     let mut tokens = vec![vec![1, 2, 3, 4, 5], vec![6, 7], vec![8, 9, 10]];
-    let batch = PaddedBatch { tokens: tokens.clone() };
+    let batch = PaddedBatch { tokens: tokens.clone(), least_len: 0 };
     let (logits, mut cache) = model.prefill(&batch, 8, &mut rec).unwrap();
     let mut found = logits;
     for step in 0..4 {

@@ -25,7 +25,7 @@ fn preset() -> Model {
 
 /// The logits of each prompt, run as one batch.
 fn logits(model: &Model, tokens: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let batch = PaddedBatch { tokens: tokens.to_vec() };
+    let batch = PaddedBatch { tokens: tokens.to_vec(), least_len: 0 };
     let logits = model.forward(&batch, &mut OpRecorder::new()).unwrap();
     logits.rows().map(<[f32]>::to_vec).collect()
 }

@@ -9,7 +9,7 @@ use crate::preset;
 #[test]
 fn every_scope_of_the_layer_tree_is_there() {
     let (model, mut rec) = (preset(), OpRecorder::new());
-    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3], vec![4]] };
+    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3], vec![4]], least_len: 0 };
     model.forward(&batch, &mut rec).unwrap();
     let paths: BTreeSet<&str> =
         rec.scopes().iter().map(|record| rec.scope_path(record.scope)).collect();
@@ -42,7 +42,7 @@ fn every_scope_of_the_layer_tree_is_there() {
 fn work_is_exact() {
     let (model, mut rec) = (preset(), OpRecorder::new());
     let (rows, len) = (3, 8);
-    let batch = PaddedBatch { tokens: vec![(0..8).collect(), vec![4], vec![5; 7]] };
+    let batch = PaddedBatch { tokens: vec![(0..8).collect(), vec![4], vec![5; 7]], least_len: 0 };
     assert_eq!((batch.real_tokens(), batch.padded_tokens()), (16, 24));
     model.forward(&batch, &mut rec).unwrap();
 
@@ -67,7 +67,7 @@ fn work_is_exact() {
 #[test]
 fn operations_lie_in_their_scopes_and_are_the_same_every_time() {
     let (model, mut rec) = (preset(), OpRecorder::new());
-    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3]] };
+    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3]], least_len: 0 };
     let mut run = || {
         rec.clear();
         model.forward(&batch, &mut rec).unwrap();
@@ -84,7 +84,7 @@ fn operations_lie_in_their_scopes_and_are_the_same_every_time() {
 #[test]
 fn scores_are_the_same_with_recording_off() {
     let (model, mut rec) = (preset(), OpRecorder::new());
-    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3]] };
+    let batch = PaddedBatch { tokens: vec![vec![1, 2, 3]], least_len: 0 };
     let on = model.forward(&batch, &mut rec).unwrap();
     rec.clear();
     rec.set_enabled(false);

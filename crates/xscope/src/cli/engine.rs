@@ -36,6 +36,15 @@ pub(crate) struct EngineArgs {
     /// Most tokens of a batch, padding included
     #[arg(long, value_name = "N", default_value_t = 8192)]
     pub max_batch_tokens: usize,
+    /// Pad prompts to the first of these lengths that holds the longest of their batch, as servers do that
+    /// compile for each; longer ones, and all without it, are padded to the longest
+    #[arg(
+        long,
+        visible_alias = "precompile-token-paddings",
+        value_name = "N,...",
+        value_delimiter = ','
+    )]
+    pub token_paddings: Vec<usize>,
     /// Most sequences of a batch
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub max_batch_rows: usize,

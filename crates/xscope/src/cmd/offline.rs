@@ -1,6 +1,6 @@
 //! `xscope bench engine offline`: how many prompts the model gets through when all are there at once.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use xscope_analysis::reports::targets::add_cost;
 use xscope_load::{Arrivals, Ask, AskGenerate, Backend, Plan, Prompt, PromptForm, Workload};
@@ -16,6 +16,11 @@ use crate::parts::engine;
 use crate::parts::in_process::{self, Session};
 
 pub(crate) fn run(args: &OfflineArgs) -> Result<Exit> {
+    ensure!(
+        args.engine.token_paddings.is_empty(),
+        "--token-paddings is of the engine as a server: leave it out, the batches of `offline` are padded to the \
+         longest of their prompts"
+    );
     let model =
         engine::model(&args.engine.model, args.seed.seed).context("cannot load the model")?;
     let plan = Plan::new("offline", workload(args, &model), Backend::SglangGenerate)?;

@@ -21,6 +21,7 @@ pub(crate) fn config(args: EngineArgs) -> EngineConfig {
     config.json_overrides = model.overrides;
     config.device = model.device;
     config.max_batch_tokens = args.max_batch_tokens;
+    config.token_paddings = args.token_paddings;
     config.max_batch_rows = args.max_batch_rows;
     config
 }
@@ -45,6 +46,10 @@ pub(crate) fn command(args: &EngineArgs, root: &Path) -> Result<Vec<OsString>> {
         [("--max-batch-tokens", args.max_batch_tokens), ("--max-batch-rows", args.max_batch_rows)]
     {
         words.extend([name.into(), count.to_string().into()]);
+    }
+    if !args.token_paddings.is_empty() {
+        let lengths: Vec<String> = args.token_paddings.iter().map(usize::to_string).collect();
+        words.extend(["--token-paddings".into(), lengths.join(",").into()]);
     }
     if let Some(model) = &args.model.model {
         words.extend(["--model".into(), model.into()]);

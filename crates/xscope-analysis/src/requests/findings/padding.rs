@@ -68,7 +68,7 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
             "{batches} of {all} batches with {} and padded to {padded} tokens have {least_tokens} to \
              {wanted} tokens, just above the bucket of {below}: this padding takes {:.1} ms of the \
              devices, and a bucket of {wanted} would save {:.1} ms, {} of the device time of all \
-             prompts (sglang-jax: {wanted} among the sizes of --precompile-token-paddings)",
+             prompts ({wanted} among the sizes of --precompile-token-paddings)",
             counted(rows, "sequence"),
             worst.padding_ms,
             worst.saved_ms,
@@ -186,6 +186,8 @@ mod tests {
         );
         assert!(message.contains("have 66 to 80 tokens, just above the bucket of 64"), "{message}");
         assert!(message.contains("a bucket of 80 would save 43.2 ms, 32.8 %"), "{message}");
+        let flag = "(80 among the sizes of --precompile-token-paddings)";
+        assert!(message.contains(flag), "{message}");
     }
 
     #[test]
