@@ -4,7 +4,6 @@ pub mod collectives;
 pub mod host_code;
 pub(crate) mod host_kinds;
 pub mod idle;
-mod messages;
 pub mod programs;
 pub mod steps;
 pub mod timeline;

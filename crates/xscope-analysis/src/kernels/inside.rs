@@ -64,6 +64,10 @@ pub(crate) fn has_samples(trace: &Trace, track: &Track) -> bool {
     is_line(trace, track, COUNTERS)
 }
 
+pub(crate) fn is_stage_line(trace: &Trace, track: &Track) -> bool {
+    is_line(trace, track, STAGES)
+}
+
 fn is_line(trace: &Trace, track: &Track, name: &str) -> bool {
     track.kind == TrackKind::Derived
         && trace.strings.get(track.name) == name

@@ -58,7 +58,7 @@ pub fn exposed_copies(report: &AnalyzeReport) -> Share {
 pub fn waiting(report: &AnalyzeReport) -> Option<Share> {
     let part_us =
         report.collectives.iter().filter_map(|row| row.wait_us.value).reduce(|a, b| a + b)?;
-    let whole_us = report.collectives.iter().map(|row| row.total_us).sum();
+    let whole_us = report.collectives.iter().map(|row| row.total_us + row.barrier_us).sum();
     Some(Share { part_us, whole_us, of: Basis::Communication })
 }
 

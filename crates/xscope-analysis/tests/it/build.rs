@@ -36,6 +36,7 @@ pub(crate) fn device(trace: &mut Trace, name: &str) -> DeviceId {
             size: Bytes(1),
             host: StrId::EMPTY,
             server: StrId::EMPTY,
+            rank: None,
             clock: xscope_trace::model::Clock::default(),
             facts: Vec::new(),
         });

@@ -1,6 +1,8 @@
 //! Idle time, compilations and collectives of traces made by hand.
 
 use xscope_analysis::analyze;
+use xscope_analysis::devices::collectives::LateRow;
+use xscope_analysis::devices::collectives::waiting::WaitFrom;
 use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::kernels::tasks::tasks;
 use xscope_analysis::reports::analyze::{Options, analyze_with};
@@ -109,7 +111,7 @@ fn two_groups(recorded: bool) -> Trace {
     let mut trace = Trace::default();
     let id = program(&mut trace, &[made("all-reduce", "all-reduce", "", 1)], 0..1);
     trace.programs[ProgramId(0)].instructions[0].result_bytes = xscope_trace::Bytes(1000);
-    trace.programs[ProgramId(0)].instructions[0].group_size = 2;
+    trace.programs[ProgramId(0)].instructions[0].groups = vec![vec![0, 1], vec![2, 3]];
     // Start and duration of each execution, and the wait in it.
     let devices = [
         [((0, 30), Some((5, 15))), ((100, 40), Some((102, 28)))],
@@ -145,18 +147,37 @@ fn a_rendezvous_says_who_waited_in_each_group() {
     // 15 + 28 of device 0, 38 of device 2, 39 of device 3; of 210 in all.
     assert_eq!((row.wait_us.value, row.wait_us.status), (Some(120.0), Status::Valid));
     assert_eq!((row.total_us, row.transfer_us.value), (210.0, Some(90.0)));
-    assert_eq!((row.wait_from, row.last.as_str(), row.last_count), ("rendezvous", "cpu:1", 2));
+    assert_eq!(
+        (row.wait_from, row.last.as_str(), row.last_count),
+        (WaitFrom::Rendezvous, "cpu:1", 2)
+    );
     // Eight times 1000 bytes in 90 us.
     assert!((row.bytes_per_sec.value.unwrap() - 8e9 / 90.0).abs() < 1.0);
 }
 
 #[test]
-fn without_a_rendezvous_the_wait_in_groups_is_an_upper_bound() {
+fn without_a_rendezvous_the_last_of_each_group_tells_who_waited() {
     let report = analyze(&two_groups(false));
     let row = &report.collectives[0];
+    // In the first execution 20 of device 0 and 40 of device 2, then 30 of device 0 and 40 of device 3.
+    assert_eq!((row.wait_us.value, row.wait_us.status), (Some(130.0), Status::Valid));
+    assert_eq!((row.wait_from, row.transfer_us.value), (WaitFrom::Arrivals, Some(80.0)));
+    let late = |row: &LateRow| (row.device.clone(), row.count, row.caused_us);
+    let late: Vec<_> = row.late.iter().map(late).collect();
+    let expected = [("cpu:1", 2, 50.0), ("cpu:3", 1, 40.0), ("cpu:2", 1, 40.0)];
+    let mut expected = expected.map(|(name, count, us)| (name.to_owned(), count, us));
+    expected[1..].sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(late, expected);
+}
+
+#[test]
+fn without_the_devices_of_the_groups_the_wait_is_an_upper_bound() {
+    let mut trace = two_groups(false);
+    // Places that no device of the trace has.
+    trace.programs[ProgramId(0)].instructions[0].groups = vec![vec![4, 5], vec![6, 7]];
+    let row = &analyze(&trace).collectives[0];
     // Until the last device of both groups: 30 + 10 + 40, then 40 + 10 + 40.
     assert_eq!((row.wait_us.value, row.wait_us.status), (Some(170.0), Status::Degraded));
-    assert_eq!(row.wait_from, "arrivals");
 }
 
 /// Count and time of the executions of a GPU's only program, of these operations, 10 us each.

@@ -3,10 +3,11 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod collectives;
+#[cfg(test)]
 mod compare;
 #[cfg(test)]
 mod compile_log;
-#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod layers;

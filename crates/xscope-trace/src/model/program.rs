@@ -26,6 +26,8 @@ pub struct Program {
     pub operands: Vec<u32>,
     /// What an execution takes, in order.
     pub parameters: Vec<Parameter>,
+    /// The ids of the devices that it runs on together, replica by replica; empty if the trace does not say.
+    pub assignment: Vec<i64>,
     /// How the compiler laid out its memory, if the trace says.
     pub memory: Option<ProgramMemory>,
 }
@@ -83,8 +85,9 @@ pub struct Instruction {
     pub flops: Option<u64>,
     /// How often a loop runs, where the compiler knows it.
     pub trip_count: Option<u64>,
-    /// Devices that take part in a collective together; 0 if it is none or does not say.
-    pub group_size: u32,
+    /// Of a collective, the groups of devices that exchange with each other, by their places in
+    /// [`Program::assignment`]; none if it is no collective, or does not say: then all are one group.
+    pub groups: Vec<Vec<u32>>,
     /// Whether its result is that of its computation.
     pub is_root: bool,
 }

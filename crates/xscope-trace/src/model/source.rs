@@ -13,6 +13,8 @@ pub struct Source {
     pub host: StrId,
     /// Of a run with several servers, whose it is; else empty.
     pub server: StrId,
+    /// Which of the processes of a job it is of, if that is known.
+    pub rank: Option<Rank>,
     pub clock: Clock,
     /// Facts that the file states of itself: versions, options, flags; sorted by key.
     pub facts: Vec<(String, String)>,
@@ -34,4 +36,15 @@ pub struct Clock {
     pub offset: Picos,
     /// How far off `offset` may be; `None` if nothing is known of it.
     pub error: Option<Picos>,
+}
+
+/// The place of a process in a job of many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rank {
+    /// Its number among all; `None` if only its places along axes are known.
+    pub global: Option<u32>,
+    /// How many there are.
+    pub world: Option<u32>,
+    /// Its place along axes of parallelism, by their names: `TP`, `DP`, `PP`, `EP`, `CP`.
+    pub axes: Vec<(String, u32)>,
 }

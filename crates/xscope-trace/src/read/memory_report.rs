@@ -82,6 +82,7 @@ fn push_source(path: &str, bytes: usize, facts: Vec<(String, String)>, trace: &m
         size: Bytes(bytes as u64),
         host: StrId::EMPTY,
         server: StrId::EMPTY,
+        rank: None,
         clock: Clock::default(),
         facts,
     });

@@ -9,6 +9,7 @@ pub(crate) mod input;
 mod memory_report;
 mod options;
 mod pprof;
+mod ranks;
 mod registry;
 mod requests;
 mod riegeli;
@@ -30,6 +31,7 @@ use crate::read::clocks::{align, place_own, place_servers};
 use crate::read::devices::{label_devices, sort_devices};
 use crate::read::find::{find_profiles, may_be_silent};
 use crate::read::input::Input;
+use crate::read::ranks::find_ranks;
 use crate::run::{RunDir, RunStatus};
 
 /// Reads everything that `paths` name (files, TensorBoard log directories, run directories,
@@ -76,6 +78,7 @@ pub fn read_bytes(name: &str, bytes: Vec<u8>) -> Result<Trace> {
 fn finish(mut trace: Trace) -> Trace {
     align(&mut trace);
     captures::join(&mut trace);
+    find_ranks(&mut trace);
     sort_devices(&mut trace);
     label_devices(&mut trace);
     trace

@@ -68,6 +68,7 @@ pub(crate) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
         server: StrId::EMPTY,
+        rank: None,
         // When it was taken is no zero that anything counts from.
         clock: Clock::default(),
         facts: vec![("time_unix_nanos".to_owned(), parts.time_nanos.to_string())],

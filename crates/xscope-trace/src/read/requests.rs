@@ -47,6 +47,7 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) {
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
         server: StrId::EMPTY,
+        rank: None,
         clock: Clock { monotonic_epoch: Some(Nanos(zero)), ..Clock::default() },
         facts: Vec::new(),
     });

@@ -63,6 +63,7 @@ pub(super) fn read(input: Input, _: ReadOptions, trace: &mut Trace) -> Result<()
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
         server: StrId::EMPTY,
+        rank: None,
         clock: Clock {
             unix_epoch: epoch,
             error: Some(Picos::from(RESOLUTION)),

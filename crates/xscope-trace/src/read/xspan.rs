@@ -39,6 +39,7 @@ pub(super) fn read(path: &str, bytes: &[u8], trace: &mut Trace) -> Result<()> {
         size: Bytes(bytes.len() as u64),
         host: StrId::EMPTY,
         server: StrId::EMPTY,
+        rank: None,
         clock: Clock {
             unix_epoch: Some(Nanos(header.created.0.saturating_add(header.wall_offset.0))),
             monotonic_epoch: Some(header.created),

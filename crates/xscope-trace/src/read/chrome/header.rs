@@ -153,6 +153,7 @@ impl Header {
             size,
             host,
             server: StrId::EMPTY,
+            rank: None,
             clock: Clock {
                 unix_epoch: unix_epoch.map(Nanos),
                 base: Nanos(base),

@@ -207,6 +207,7 @@ fn describe(
         size: Bytes(bytes.len() as u64),
         host: trace.strings.intern(host),
         server: StrId::EMPTY,
+        rank: None,
         clock: Clock {
             unix_epoch: epoch(planes).map(Nanos),
             monotonic_epoch: find(|plane| plane.monotonic_start).map(Nanos),

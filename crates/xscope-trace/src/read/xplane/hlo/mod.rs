@@ -3,6 +3,7 @@
 //! Field numbers are those of `xla/service/hlo.proto` and `xla/xla_data.proto`.
 
 mod cost;
+mod groups;
 mod memory;
 mod shape;
 
@@ -25,6 +26,8 @@ pub(super) struct Module<'a> {
     /// Where each instruction is, by its id: computation and row.
     by_id: FxHashMap<i64, (usize, usize)>,
     memory: Option<memory::Assignment>,
+    /// The device of each replica and partition.
+    assignment: Vec<i64>,
     pub damaged: bool,
 }
 
@@ -52,8 +55,8 @@ struct RawInstruction<'a> {
     dot: Option<Message<'a>>,
     convolution: Option<Message<'a>>,
     trip_count: Option<u64>,
-    /// Devices of a replica group of a collective, 0 if it does not say.
-    group: u32,
+    /// The groups of devices that a collective is among.
+    groups: groups::Groups,
 }
 
 /// The stack frame index: all its ids count from 1.
@@ -83,6 +86,9 @@ pub(super) fn decode(proto: Message<'_>) -> Module<'_> {
             Ok((1, value)) => module.name = value.bytes(),
             Ok((3, value)) => module.computations.extend(value.message().map(decode_computation)),
             Ok((6, value)) => module.entry = value.int(),
+            Ok((15, value)) => {
+                module.assignment = value.message().map(groups::assignment).unwrap_or_default();
+            }
             Ok((17, value)) => {
                 if let Some(index) = value.message() {
                     module.frames = decode_frames(index);
@@ -148,9 +154,7 @@ fn decode_instruction(message: Message<'_>) -> RawInstruction<'_> {
             36 => integers(value, &mut instruction.operands),
             38 => integers(value, &mut instruction.called),
             43 => instruction.trip_count = trip_count(value.bytes()),
-            49 if instruction.group == 0 => instruction.group = group_size(value.message()),
-            87 => instruction.group = device_list_group(value.message()),
-            _ => {}
+            _ => groups::add(number, value, &mut instruction.groups),
         }
     }
     instruction
@@ -171,34 +175,6 @@ fn trip_count(config: &[u8]) -> Option<u64> {
     let digits: String =
         config[at..].iter().take_while(|b| b.is_ascii_digit()).map(|&b| char::from(b)).collect();
     digits.parse().ok()
-}
-
-/// How many devices a `ReplicaGroup` has.
-fn group_size(group: Option<Message<'_>>) -> u32 {
-    let mut ids = Vec::new();
-    for (number, value) in group.iter().flat_map(|m| m.fields().flatten()) {
-        if number == 1 {
-            integers(value, &mut ids);
-        }
-    }
-    u32::try_from(ids.len()).unwrap_or(u32::MAX)
-}
-
-/// The same of a `CollectiveDeviceListProto`: groups in a list (1), or how many there are and of
-/// what size (2: 2).
-fn device_list_group(list: Option<Message<'_>>) -> u32 {
-    for (number, value) in list.iter().flat_map(|m| m.fields().flatten()) {
-        let fields = || value.message().into_iter().flat_map(|m| m.fields().flatten());
-        match number {
-            1 => return group_size(value.message()),
-            2 => {
-                let size = fields().find(|(number, _)| *number == 2);
-                return size.map_or(0, |(_, v)| u32::try_from(v.uint()).unwrap_or(0));
-            }
-            _ => {}
-        }
-    }
-    0
 }
 
 fn decode_frames(message: Message<'_>) -> Frames<'_> {
@@ -236,7 +212,11 @@ impl<'a> Frames<'a> {
 impl Module<'_> {
     /// The module with its strings interned.
     pub(super) fn into_program(self, strings: &mut Strings) -> Program {
-        let mut program = Program { name: strings.intern_bytes(self.name), ..Program::default() };
+        let mut program = Program {
+            name: strings.intern_bytes(self.name),
+            assignment: self.assignment.clone(),
+            ..Program::default()
+        };
         let mut firsts = Vec::with_capacity(self.computations.len());
         let mut ranges: FxHashMap<i64, (u32, u32)> = FxHashMap::default();
         for (computation, costs) in self.computations.iter().zip(&self.flops) {
@@ -315,7 +295,7 @@ impl Module<'_> {
             elements: raw.size.elements,
             result_bytes: Bytes(raw.size.bytes),
             trip_count: raw.trip_count,
-            group_size: raw.group,
+            groups: raw.groups.clone(),
             ..Instruction::default()
         }
     }

@@ -1,6 +1,9 @@
 //! What an operation among devices sends: as PyTorch's profiler says of each (`Out msg nelems`, `dtype`),
 //! and how much of it passes the slowest link, as NCCL's own benchmarks count it.
 
+use std::hash::BuildHasher as _;
+
+use rustc_hash::FxBuildHasher;
 use xscope_trace::Trace;
 use xscope_trace::model::{ArgValue, Format, Track};
 use xscope_trace::stats::as_f64;
@@ -12,6 +15,8 @@ pub(super) struct Message {
     pub bytes: u64,
     /// Devices that exchange it; 0 if it does not say.
     pub group_size: u32,
+    /// Which devices those are, as a number that is the same for the same ones; `None` if it does not say.
+    pub group: Option<u32>,
     /// Bytes that pass a device's link; `None` if it is not known for this kind.
     pub bus_bytes: Option<f64>,
 }
@@ -23,6 +28,7 @@ pub(super) fn message(trace: &Trace, track: &Track, row: usize) -> Option<Messag
         return None;
     }
     let (mut elements, mut width, mut group_size, mut kind) = (None, None, 0, None);
+    let mut group = Vec::new();
     for (key, value) in track.slices.args.get(row, &trace.strings) {
         match (key, &value) {
             ("Out msg nelems", _) => {
@@ -32,6 +38,9 @@ pub(super) fn message(trace: &Trace, track: &Track, row: usize) -> Option<Messag
             ("Group size", _) => {
                 group_size = value.as_i64().and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
             }
+            ("Process Group Name" | "Process Group Ranks", ArgValue::Text(text)) => {
+                group.push((key.to_owned(), text.clone()));
+            }
             ("Collective name", ArgValue::Text(name)) => kind = Some(name.clone()),
             _ => {}
         }
@@ -39,7 +48,19 @@ pub(super) fn message(trace: &Trace, track: &Track, row: usize) -> Option<Messag
     let bytes = elements?.checked_mul(width?)?;
     let kind = kind.unwrap_or_else(|| trace.label(track.slices.meta[row]).to_owned());
     let bus_bytes = bus_factor(&kind, group_size).map(|factor| factor * as_f64(bytes));
-    Some(Message { bytes, group_size, bus_bytes })
+    group.sort_unstable();
+    Some(Message {
+        bytes,
+        group_size,
+        group: (!group.is_empty()).then(|| number(&group)),
+        bus_bytes,
+    })
+}
+
+/// A number for what is said of a group.
+fn number(said: &[(String, String)]) -> u32 {
+    let hash = FxBuildHasher.hash_one(said);
+    u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 /// How many times the bytes of the result on one device pass its link, in a group of so many: the bus
