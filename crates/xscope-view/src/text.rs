@@ -4,9 +4,10 @@ pub(crate) use xscope_analysis::words::{duration, percent};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 
-/// A duration in microseconds, `-` if it is not known.
+/// A duration in microseconds, marked if it is degraded, `-` if it is not known.
 pub(crate) fn known_duration(us: &Metric) -> String {
-    us.value.map_or_else(|| "-".to_owned(), duration)
+    let mark = if us.status == Status::Degraded { "?" } else { "" };
+    us.value.map_or_else(|| "-".to_owned(), |us| duration(us) + mark)
 }
 
 /// A count or rate with an SI prefix.

@@ -117,11 +117,13 @@ pub(crate) enum Said {
     },
 }
 
-/// The device that came last more often than all others together.
+/// The device for which others waited longer than for all others together.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Late {
     pub device: String,
     pub collective: String,
+    /// How long the others waited for it, added up.
+    pub caused_us: f64,
     pub times: u64,
     /// How often the collective ran.
     pub of: u64,
@@ -384,10 +386,10 @@ fn communication_text(
         None => "the trace does not say how much of it is waiting for peers".to_owned(),
     };
     let late = late.map_or_else(String::new, |late| {
-        let Late { device, collective, times, of } = late;
+        let Late { device, collective, caused_us, times, of } = late;
         format!(
-            "; {device} came last in {} of {} of {}",
-            times,
+            "; {device} kept the others waiting for {} in {times} of {} of {}",
+            duration(*caused_us),
             counted(*of, "execution"),
             cut(collective)
         )

@@ -138,13 +138,16 @@ fn communication(report: &AnalyzeReport) -> Option<Claim> {
     let exposed = totals::exposed_communication(report);
     let waiting = totals::waiting(report);
     let first = report.collectives.first()?;
-    // Among several devices one is always the last most often; that says nothing of it.
-    let late = (2 * first.last_count > first.count).then(|| Late {
-        device: first.last.clone(),
-        collective: first.name.clone(),
-        times: first.last_count,
-        of: first.count,
-    });
+    // Among several devices others always waited for one the longest; that alone says nothing of it.
+    let waited_us = first.wait_us.value.unwrap_or(0.0);
+    let late =
+        first.late.first().filter(|late| 2.0 * late.caused_us > waited_us).map(|late| Late {
+            device: late.device.clone(),
+            collective: first.name.clone(),
+            caused_us: late.caused_us,
+            times: late.count,
+            of: first.count,
+        });
     let mostly_waits = waiting.is_some_and(|waiting| waiting.value() > 0.5);
     Some(Claim {
         section: Section::Collectives,

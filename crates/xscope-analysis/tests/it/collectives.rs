@@ -62,7 +62,7 @@ fn groups_in_text(line: &str) -> Option<Vec<Vec<u32>>> {
         let place = |at: u32| if devices { at % 2 * 4 + at / 2 } else { at };
         let stride: u32 = sizes[axis as usize + 1..].iter().product();
         let (size, all) = (sizes[axis as usize], sizes.iter().product::<u32>());
-        let first = (0..all).filter(|at| at / stride % size == 0);
+        let first = (0..all).filter(|at| (at / stride).is_multiple_of(size));
         let members = |first| (0..size).map(|at| place(first + at * stride)).collect();
         return Some(first.map(members).collect());
     };

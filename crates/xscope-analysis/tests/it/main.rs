@@ -8,6 +8,7 @@ mod collectives;
 mod compare;
 #[cfg(test)]
 mod compile_log;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod layers;

@@ -47,7 +47,7 @@ fn collectives(report: &AnalyzeReport) -> Grid {
     let names = ["count", "devices", "bytes", "total", "waiting", "moving", "bandwidth"];
     let mut columns = columns(&["collective", "on"], &names);
     columns.extend(["of the bus", "hidden"].map(Column::Number));
-    columns.push(Column::Text("last most often"));
+    columns.push(Column::Text("others waited for"));
     Grid::new("Collectives", columns, report.collectives.iter().map(cells))
 }
 
@@ -87,11 +87,20 @@ fn cells(row: &CollectiveRow) -> Vec<Cell> {
         figure(&row.bytes_per_sec, "B/s"),
         figure(&row.bus_bytes_per_sec, "B/s"),
         duration(row.hidden_us),
-        match row.last_count {
-            0 => "-".to_owned(),
-            count => format!("{} ({count}x)", row.last),
-        },
+        late(row),
     ]
+}
+
+/// The device that others waited for the longest, how often and how long.
+fn late(row: &CollectiveRow) -> String {
+    match (row.late.first(), row.undecided, row.incomplete) {
+        (Some(first), ..) => {
+            format!("{} ({}x, {})", first.device, first.count, duration(first.caused_us))
+        }
+        (None, 1.., _) => "within the clocks' error".to_owned(),
+        (None, _, 1..) => "devices are missing".to_owned(),
+        _ => "-".to_owned(),
+    }
 }
 
 #[derive(Serialize)]

@@ -79,8 +79,13 @@ const CASES: &[(&str, Section, &[&str])] = &[
         Section::Kernels,
         &["ynn_fusion  unknown         1           50   34.295 ms"],
     ),
-    ("ranks", Section::Collectives, &["4.19 MB  100.00 us"]),
-    ("mh_one.xplane.pb", Section::Collectives, &["2.200 ms  800.00 us  1.400 ms", "TPU:1 (4x)"]),
+    ("ranks", Section::Collectives, &["1.100 ms  900.00 us", "gpu:1 (1x, 900.00 us)"]),
+    ("mh", Section::Collectives, &["2.200 ms  800.00 us?  1.400 ms?", "TPU:1 (4x, 800.00 us)"]),
+    (
+        "mh_one.xplane.pb",
+        Section::Collectives,
+        &["2.200 ms  800.00 us  1.400 ms", "TPU:1 (4x, 800.00 us)"],
+    ),
     (
         "modules.json",
         Section::Layers,

@@ -29,7 +29,7 @@ impl Members {
             return Self { ids: alone, jobs, world };
         }
         let ways = [ordinals(trace), by_rank(trace), by_host(trace, &sources)];
-        let Some(ids) = ways.into_iter().flatten().find(|ids| are_distinct(ids)) else {
+        let Some(ids) = ways.into_iter().flatten().find(are_distinct) else {
             return Self { ids: alone, jobs, world };
         };
         let first = *sources.first().unwrap_or(&SourceId(0));

@@ -75,10 +75,6 @@ pub struct CollectiveRow {
     pub bus_bytes_per_sec: Metric,
     /// Of `total_us`, what other operations of the same device hide.
     pub hidden_us: f64,
-    /// The device that came last most often, and how often.
-    pub last: String,
-    /// How often that was.
-    pub last_count: u64,
     /// Devices that came last in their groups, by how long they made others wait.
     pub late: Vec<LateRow>,
     /// Executions of a group of which the clocks do not say who came last.

@@ -139,8 +139,6 @@ pub(super) fn summarise(
             Metric::unavailable("B/s", "its bytes or its time after the last arrival are not known")
         }
     };
-    let late = sums.late(trace);
-    let last = late.iter().max_by_key(|row| row.count);
     let mut transfer = wait.clone();
     transfer.value = transfer.value.map(|_| sum(&sums.moving).as_micros());
     CollectiveRow {
@@ -159,9 +157,7 @@ pub(super) fn summarise(
         bytes_per_sec: rate(sent.mean),
         bus_bytes_per_sec: rate(sent.bus_mean),
         hidden_us: hidden.as_micros(),
-        last: last.map_or_else(String::new, |row| row.device.clone()),
-        last_count: last.map_or(0, |row| row.count),
-        late,
+        late: sums.late(trace),
         undecided: sums.undecided,
         incomplete: sums.incomplete,
         meta,
