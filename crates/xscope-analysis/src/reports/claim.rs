@@ -153,7 +153,8 @@ pub(crate) struct Advice {
 pub(crate) struct Claim {
     pub said: Said,
     pub section: Section,
-    /// What it is worth among others: its time as a share of the windows.
+    /// What it is worth among others: its time as a share of the windows; above 1 where operations of one
+    /// device ran at the same time.
     pub share: f64,
     pub advice: Advice,
     /// Findings that make it doubtful.
@@ -204,7 +205,7 @@ impl Claim {
     pub(crate) fn headline(&self, show: impl Fn(&[String]) -> String) -> Headline {
         Headline {
             section: self.section,
-            share: self.share,
+            share: self.share.min(1.0),
             text: self.text(),
             next: self.next(show),
             figures: self.said.figures(),

@@ -206,7 +206,7 @@ fn compiles(report: &AnalyzeReport) -> Option<Claim> {
             program: longest.program.clone(),
         },
         section: Section::Compiles,
-        share: took.value().min(1.0),
+        share: took.value(),
         advice: advice(longest.advice.clone()),
         doubts: Vec::new(),
     })

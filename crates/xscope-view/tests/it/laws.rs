@@ -299,6 +299,15 @@ fn events() -> impl Strategy<Value = Vec<Made>> {
     proptest::collection::vec((0_usize..4, any::<usize>(), 0_u32..100_000, 0_u32..20_000), 1..60)
 }
 
+/// Two kernels at once on one stream: their times are twice the window.
+#[test]
+fn sentences_do_not_outrun_their_rows_where_kernels_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made.json");
+    std::fs::write(&path, chrome(&[(2, 5, 0, 9320), (2, 5, 1, 9320)], false)).unwrap();
+    check("made", &read_paths(&[path]).unwrap());
+}
+
 proptest! {
     #[test]
     fn sentences_do_not_outrun_their_rows_on_any_trace(events in events(), is_jax in any::<bool>()) {
