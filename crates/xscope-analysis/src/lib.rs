@@ -6,6 +6,7 @@
 //! Time is counted in picoseconds and summed as integers, so shares add up exactly; it becomes a
 //! float only where a report shows it.
 
+pub mod clocks;
 pub mod compare;
 pub mod compiles;
 pub mod devices;

@@ -33,6 +33,7 @@ sections! {
     Devices = "devices",
     Idle = "idle",
     Collectives = "collectives",
+    Clocks = "clocks",
     Compiles = "compiles",
     Programs = "programs",
     Steps = "steps",

@@ -11,6 +11,7 @@ use xscope_trace::quality::{Code, Finding};
 use xscope_trace::read::{ReadOptions, half_of_memory, read_paths_with};
 use xscope_trace::run::RunDir;
 
+use crate::clocks::measure;
 use crate::error::{Result, chain};
 use crate::reports::analyze::needs_host_slice;
 use crate::reports::profile::{RunFacts, profile};
@@ -27,7 +28,19 @@ pub fn read_options() -> ReadOptions {
 ///
 /// As [`read_paths_with`].
 pub fn read(paths: &[PathBuf]) -> Result<Trace> {
-    Ok(read_paths_with(paths, read_options())?)
+    read_with(paths, read_options())
+}
+
+/// Reads profiles, keeping what `options` say, and puts files on one clock by what their devices did
+/// together.
+///
+/// # Errors
+///
+/// As [`read_paths_with`].
+pub fn read_with(paths: &[PathBuf], options: ReadOptions) -> Result<Trace> {
+    let mut trace = read_paths_with(paths, options)?;
+    measure(&mut trace);
+    Ok(trace)
 }
 
 /// [`read`], but of a run nothing may be left that can be read: what else is known of it is still

@@ -4,6 +4,7 @@ use xscope_trace::overhead::OverheadRecord;
 use xscope_trace::trim::Window;
 use xscope_trace::{Picos, Trace};
 
+use crate::clocks::report::clocks;
 use crate::compiles::is_compile;
 use crate::devices::collectives::is_rendezvous;
 use crate::devices::host_kinds::{is_copy_call, is_transfer};
@@ -80,6 +81,7 @@ pub fn analyze_with(trace: &Trace, options: &Options) -> AnalyzeReport {
         programs: told.programs,
         steps: told.steps,
         collectives: on_devices.collectives,
+        clocks: clocks(trace),
         categories: categories(&kernels),
         layers: told.layers,
         requests: told.requests,

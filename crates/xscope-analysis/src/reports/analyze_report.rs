@@ -4,6 +4,7 @@ use serde::Serialize;
 use xscope_trace::quality::{Code, Figures, Finding};
 use xscope_trace::{Picos, Trace};
 
+use crate::clocks::report::ClockRow;
 use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::devices::collectives::CollectiveRow;
@@ -61,6 +62,8 @@ pub struct AnalyzeReport {
     pub compiles: Vec<CompileRow>,
     /// By total time, largest first.
     pub collectives: Vec<CollectiveRow>,
+    /// How far the clocks of files are apart.
+    pub clocks: Vec<ClockRow>,
     /// Self time by category; the shares add up to 1.
     pub categories: Vec<CategoryRow>,
     /// By self time, largest first.

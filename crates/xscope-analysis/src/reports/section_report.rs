@@ -3,6 +3,7 @@
 use serde::Serialize;
 use xscope_trace::quality::Finding;
 
+use crate::clocks::report::ClockRow;
 use crate::compiles::CompileRow;
 use crate::devices::DeviceRow;
 use crate::devices::collectives::CollectiveRow;
@@ -53,6 +54,9 @@ pub struct SectionReport<'a> {
     /// Of `collectives`: operations among devices, by total time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collectives: Option<&'a [CollectiveRow]>,
+    /// Of `clocks`: how far the clocks of files are apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<&'a [ClockRow]>,
     /// Of `compiles`: compilations, by start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compiles: Option<&'a [CompileRow]>,

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod collectives;
 #[cfg(test)]
 mod compare;

@@ -32,7 +32,7 @@ pub use modules::OpenModules;
 pub use program::{Held, Instruction, Parameter, Program, ProgramMemory};
 pub use reported::{MemoryReport, ReportedTensor};
 pub use requests::{ClientRequest, RequestSpan, SpanKey};
-pub use source::{Clock, Rank, Source};
+pub use source::{Clock, ClockVerdict, MeasuredClock, Rank, Source};
 pub use stacks::{StackFrame, StackLabel, StackProfile, StackValue};
 pub use track::{Counter, Dropped, Flow, Process, Replay, SliceRef, Slices, Track, TrackKind};
 

@@ -21,7 +21,7 @@ pub struct Source {
 }
 
 /// How a source's own clock relates to the trace's time axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Clock {
     /// When the source's time zero was, in nanoseconds since the Unix epoch, if it says so.
     pub unix_epoch: Option<Nanos>,
@@ -36,6 +36,40 @@ pub struct Clock {
     pub offset: Picos,
     /// How far off `offset` may be; `None` if nothing is known of it.
     pub error: Option<Picos>,
+    /// What its devices and those of other sources did together says of it.
+    pub measured: Option<MeasuredClock>,
+}
+
+/// What is known of a source's clock by what its devices did together with those of others. Against the
+/// first of those sources.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeasuredClock {
+    pub verdict: ClockVerdict,
+    /// What it was ahead, by the times that the files state.
+    pub ahead: Picos,
+    /// The least and the most that it can have been ahead.
+    pub certain: (Picos, Picos),
+    /// What it gains, in millionths; `None` if that cannot be told from what ends of exchanges differ.
+    pub drift_ppm: Option<f64>,
+    /// How far off that is, or below what nothing can be told.
+    pub drift_error_ppm: f64,
+    /// Whether ends of exchanges tell it, which then end at one time everywhere; else only what is certain does.
+    pub by_ends: bool,
+    /// Exchanges that it was told by.
+    pub matched: u64,
+    /// What was subtracted from its times.
+    pub moved: Picos,
+}
+
+/// What became of a clock that was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockVerdict {
+    /// Nothing proves the times wrong that its file states.
+    Kept,
+    /// It was wrong, or files did not say when they began.
+    Corrected,
+    /// What is certain of it contradicts itself.
+    Contradiction,
 }
 
 /// The place of a process in a job of many.

@@ -110,6 +110,16 @@ codes! {
     ChromeUnterminated = "chrome.unterminated", Info, [],
         "the array of a JSON file is not closed, as where its writer was stopped",
         "end the capture before its process";
+    // The rest of the sources is compared all the same.
+    ClockAmbiguousStep = "clock.ambiguous_step", Warning, [Causes],
+        "sessions of several files begin or end with other executions, and those are too alike to tell which is which",
+        "begin and end the captures together";
+    ClockContradiction = "clock.contradiction", Error, [Causes],
+        "what devices of several files did together cannot be put on one clock: an end lies before a start that it waits for",
+        "give files of one run only, and all of them";
+    ClockCorrected = "clock.corrected", Info, [],
+        "the clocks of files were apart by more than can be, and their times were corrected by what their devices did together",
+        "see `clocks`; run a time service on the hosts";
     ClockFarApart = "clock.far_apart", Warning, [Causes, Joins],
         "profiles of sessions more than 90 days apart were given together",
         "look at each alone";

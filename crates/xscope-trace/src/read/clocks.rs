@@ -32,7 +32,6 @@ pub(super) fn align(trace: &mut Trace) {
             (None, _) => clock.unix_epoch.map(|epoch| epoch.0),
         })
         .collect();
-    let Some(first) = zeros.iter().flatten().min().copied() else { return };
     let timed = trace.sources.iter().zip(&zeros).filter(|(source, _)| source.format.has_times());
     let (timed, unplaced) = timed.fold((0, 0_u64), |(timed, unplaced), (_, zero)| {
         (timed + 1, unplaced + u64::from(zero.is_none()))
@@ -47,6 +46,7 @@ pub(super) fn align(trace: &mut Trace) {
             .times(unplaced),
         );
     }
+    let Some(first) = zeros.iter().flatten().min().copied() else { return };
     let mut far_apart = 0;
     for zero in &mut zeros {
         if zero.is_some_and(|zero| zero.saturating_sub(first) > MOST_DAYS_APART * NANOS_PER_DAY) {
@@ -72,35 +72,54 @@ pub(super) fn align(trace: &mut Trace) {
 }
 
 fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
-    let shift = |times: &mut [Picos], by: Picos| {
-        if by != Picos::ZERO {
-            times.iter_mut().for_each(|time| *time = time.saturating_add(by));
-        }
+    move_times(trace, |source, time| time.saturating_add(shift_of(source)));
+}
+
+/// Subtracts from all times of a source what its clock is ahead, and what it gains, per picosecond, away from
+/// a moment.
+pub fn move_source(trace: &mut Trace, moved: SourceId, ahead: Picos, drift: Option<(f64, Picos)>) {
+    if ahead == Picos::ZERO && drift.is_none() {
+        return;
+    }
+    let gained = |time: Picos| {
+        drift.map_or(Picos::ZERO, |(drift, at)| {
+            #[expect(clippy::cast_precision_loss, reason = "of a millionth of it")]
+            #[expect(clippy::cast_possible_truncation, reason = "far less than the time itself")]
+            Picos(((time.0.saturating_sub(at.0)) as f64 * drift).round() as i64)
+        })
     };
+    let by =
+        |time: Picos| time.saturating_add(Picos(-ahead.0)).saturating_add(Picos(-gained(time).0));
+    move_times(trace, |source, time| if source == moved { by(time) } else { time });
+    let clock = &mut trace.sources[moved].clock;
+    clock.offset = clock.offset.saturating_add(Picos(-ahead.0));
+}
+
+fn move_times(trace: &mut Trace, to: impl Fn(SourceId, Picos) -> Picos) {
     for track in &mut trace.tracks {
-        shift(&mut track.slices.start, shift_of(track.source));
+        let source = track.source;
+        track.slices.start.iter_mut().for_each(|time| *time = to(source, *time));
     }
     for dropped in &mut trace.dropped {
         let Some(track) = trace.tracks.get(dropped.track) else { continue };
-        let by = shift_of(track.source);
-        dropped.first = dropped.first.saturating_add(by);
-        dropped.last = dropped.last.saturating_add(by);
+        (dropped.first, dropped.last) =
+            (to(track.source, dropped.first), to(track.source, dropped.last));
     }
     for counter in &mut trace.counters {
-        shift(&mut counter.at, shift_of(counter.source));
+        let source = counter.source;
+        counter.at.iter_mut().for_each(|time| *time = to(source, *time));
     }
     for span in &mut trace.spans {
-        span.start = span.start.saturating_add(shift_of(span.source));
+        span.start = to(span.source, span.start);
     }
     for row in &mut trace.log {
-        let by = shift_of(row.source);
-        row.at = row.at.map(|at| at.saturating_add(by));
+        row.at = row.at.map(|at| to(row.source, at));
     }
     for request in &mut trace.client {
-        let by = shift_of(request.source);
-        request.intended = request.intended.saturating_add(by);
-        request.sent = request.sent.map(|sent| sent.saturating_add(by));
-        request.end = request.end.saturating_add(by);
+        let to = |time| to(request.source, time);
+        request.intended = to(request.intended);
+        request.sent = request.sent.map(to);
+        request.end = to(request.end);
     }
 }
 

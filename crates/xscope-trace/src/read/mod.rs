@@ -20,6 +20,7 @@ mod xspan;
 
 use std::path::{Path, PathBuf};
 
+pub use clocks::move_source;
 pub use find::{device_profiles, whole_profile};
 pub use options::{ReadOptions, half_of_memory};
 

@@ -1,6 +1,7 @@
 //! The sections of the report, each with all that is known of how to show it: a section is one file here
 //! and a line in [`ALL`]. Terminal, Markdown, pages, differences, CSV and JSON go through this list.
 
+mod clocks;
 mod collectives;
 mod compiles;
 pub(crate) mod cut;
@@ -43,6 +44,7 @@ pub(crate) const ALL: &[&SectionView] = &[
     &memory::SECTION,
     &compiles::SECTION,
     &collectives::SECTION,
+    &clocks::SECTION,
     &programs::SECTION,
     &steps::SECTION,
     &overhead::SECTION,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use regex_lite::Regex;
-use xscope_analysis::from_disk::{flaws_of_runs, memory_reports, read_options};
+use xscope_analysis::from_disk::{flaws_of_runs, memory_reports, read_options, read_with};
 use xscope_analysis::kernels::peaks::{GivenPeaks, Peaks};
 use xscope_analysis::kernels::row::Filter;
 use xscope_analysis::kernels::tasks::{SCHEMA, TasksReport, tasks};
@@ -17,7 +17,7 @@ use xscope_analysis::section::Section;
 use xscope_engine::measure_cpu;
 use xscope_trace::memory_report::SUMMARY;
 use xscope_trace::model::DeviceKind;
-use xscope_trace::read::{ReadOptions, read_paths, read_paths_with, whole_profile};
+use xscope_trace::read::{ReadOptions, read_paths, whole_profile};
 use xscope_trace::run::RunDir;
 use xscope_trace::trim::clip;
 use xscope_trace::{Bytes, Trace};
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit> {
     let mut options = options(args)?;
     let wanted = load_options(args);
     // The process ends with this command, so giving its memory back piece by piece is in vain.
-    let mut trace = ManuallyDrop::new(read_paths_with(paths, wanted)?);
+    let mut trace = ManuallyDrop::new(read_with(paths, wanted)?);
     trace.findings.extend(flaws_of_runs(paths));
     let window = cut::window(&trace, (args.from, args.to), args.step)?;
     if args.chip.is_some() && trace.devices.iter().all(|it| it.kind == DeviceKind::Cpu) {

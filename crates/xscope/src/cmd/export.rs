@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use xscope_analysis::chain;
+use xscope_analysis::from_disk::read_with;
 use xscope_analysis::memory::hbm_usage::add_hbm_usage;
 use xscope_analysis::requests::follow::joins;
 use xscope_load::post_json;
+use xscope_trace::read::ReadOptions;
 use xscope_trace::run::{RunDir, RunManifest, replace_file};
 use xscope_trace::write::{Target, Written, to_file, to_stream};
 use xscope_trace::{Trace, atomic};
@@ -48,7 +50,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<Exit> {
     {
         return cut::of_file(&args.cut, input, output).map(|()| Exit::Fine);
     }
-    let mut trace = xscope_trace::read_paths(&args.paths)?;
+    let mut trace = read_with(&args.paths, ReadOptions::default())?;
     add_hbm_usage(&mut trace);
     let trimmed = cut::of_trace(&args.cut, &mut trace)?;
     let joins = joins(&trace);

@@ -10,7 +10,7 @@ const LEAST: usize = 4;
 
 /// Which execution of another list is the first of this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Lag {
+pub(super) struct Lag {
     pub by: i64,
     /// Whether others would fit as well.
     pub is_ambiguous: bool,
@@ -18,7 +18,7 @@ pub(crate) struct Lag {
 
 /// How many executions `ends` begins after `others`, both in order. Ends of the same executions differ
 /// by what their clocks differ, and by little more: at any other lag they scatter as the executions do.
-pub(crate) fn lag(others: &[Picos], ends: &[Picos]) -> Lag {
+pub(super) fn lag(others: &[Picos], ends: &[Picos]) -> Lag {
     let count = |ends: &[Picos]| i64::try_from(ends.len()).unwrap_or(i64::MAX);
     let more = count(others) - count(ends);
     let most = more.abs().saturating_add(MORE);

@@ -9,6 +9,7 @@
 //! from the one to the other.
 
 mod barriers;
+mod executions;
 mod lags;
 mod members;
 mod messages;
@@ -18,21 +19,21 @@ mod summary;
 pub mod waiting;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
-use xscope_trace::model::{DeviceId, MetaId, SourceId};
+use xscope_trace::model::MetaId;
 use xscope_trace::{Metric, Picos, Trace};
 
-use crate::devices::collectives::members::{Groups, Members};
+pub(crate) use crate::devices::collectives::executions::Executions;
+pub(crate) use crate::devices::collectives::messages::synchronises;
 pub(crate) use crate::devices::collectives::rendezvous::{Rendezvous, is_rendezvous};
-use crate::devices::collectives::runs::{CollectiveRun, half};
-pub(crate) use crate::devices::collectives::runs::{CollectiveRuns, runs};
+use crate::devices::collectives::runs::half;
+pub(crate) use crate::devices::collectives::runs::{CollectiveRun, CollectiveRuns, runs};
 use crate::devices::collectives::summary::summarise;
 use crate::devices::collectives::waiting::WaitFrom;
-use crate::kernels::row::{KernelRow, program_name};
+use crate::kernels::row::KernelRow;
 
 /// One collective over all devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,9 +104,6 @@ pub struct LateRow {
     pub caused_us: f64,
 }
 
-/// What identifies a collective: its job, name and program's name.
-type Key<'a> = (SourceId, Cow<'a, str>, &'a str);
-
 /// All collectives, by total time, from what ran of them on all devices.
 pub(crate) fn collectives(
     trace: &Trace,
@@ -114,17 +112,9 @@ pub(crate) fn collectives(
 ) -> Vec<CollectiveRow> {
     let categories: FxHashMap<MetaId, &str> =
         kernels.iter().map(|kernel| (kernel.meta, kernel.category.as_str())).collect();
-    let members = Members::of(trace);
-    let row = |((_, name, program), (meta, runs)): (Key<'_>, (MetaId, Vec<&[CollectiveRun]>))| {
-        let groups = members.groups(trace, meta);
-        let runs = in_executions(trace, &groups, runs.concat());
-        let mut row = summarise(trace, meta, &groups, &runs);
-        row.name = name.into_owned();
-        program.clone_into(&mut row.program);
-        row
-    };
+    let executions = Executions::of(trace, devices);
     let mut rows: Vec<CollectiveRow> =
-        by_collective(trace, &members, devices).into_par_iter().map(row).collect();
+        executions.par_iter().map(|executions| summarise(trace, executions)).collect();
     for row in &mut rows {
         row.category = categories.get(&row.meta).map_or_else(String::new, |&name| {
             half(name).map_or(Cow::Borrowed(name), |(whole, _)| whole).into_owned()
@@ -132,68 +122,4 @@ pub(crate) fn collectives(
     }
     rows.sort_by(|a, b| (b.total, &a.name, &a.program).cmp(&(a.total, &b.name, &b.program)));
     rows
-}
-
-/// What ran of each collective, by its key, from one device after the other.
-fn by_collective<'a>(
-    trace: &'a Trace,
-    members: &Members,
-    devices: &'a [CollectiveRuns],
-) -> BTreeMap<Key<'a>, (MetaId, Vec<&'a [CollectiveRun]>)> {
-    let key = |device: DeviceId, meta: MetaId| -> Key<'a> {
-        let job = members.job(trace.devices[device].source);
-        let name = trace.label(meta);
-        let whole = half(name).map_or(Cow::Borrowed(name), |(whole, _)| whole);
-        (job, whole, program_name(trace, meta))
-    };
-    let mut groups: BTreeMap<Key<'a>, (MetaId, Vec<&[CollectiveRun]>)> = BTreeMap::new();
-    for CollectiveRuns { device, ranges, runs } in devices {
-        for (meta, range) in ranges {
-            let group = groups.entry(key(*device, *meta)).or_insert((*meta, Vec::new()));
-            group.1.push(&runs[range.clone()]);
-        }
-    }
-    groups
-}
-
-/// The runs of a collective in order, each with its group and its execution: those of one execution and
-/// one group together.
-fn in_executions(
-    trace: &Trace,
-    groups: &Groups,
-    mut runs: Vec<CollectiveRun>,
-) -> Vec<CollectiveRun> {
-    for run in &mut runs {
-        run.group = groups.of(run.device).or(run.message.and_then(|message| message.group));
-    }
-    let source = |run: &CollectiveRun| trace.devices[run.device].source;
-    if runs.iter().any(|run| source(run) != source(&runs[0])) {
-        number_across(&mut runs, source);
-    }
-    // Those of one device are in order, which makes this little work.
-    runs.sort_by_key(|run| (run.execution, run.number, run.group, run.device));
-    runs
-}
-
-/// Counts executions of each group alike on all sources, whose own numbers say nothing of the others'.
-fn number_across(runs: &mut [CollectiveRun], source: impl Fn(&CollectiveRun) -> SourceId) {
-    runs.sort_by_key(|run| (run.group, source(run), run.execution, run.number, run.start));
-    for of_group in runs.chunk_by_mut(|a, b| a.group == b.group) {
-        let mut reference: Option<Vec<Picos>> = None;
-        for of_source in of_group.chunk_by_mut(|a, b| source(a) == source(b)) {
-            let mut executions: Vec<&mut [CollectiveRun]> = of_source
-                .chunk_by_mut(|a, b| (a.execution, a.number) == (b.execution, b.number))
-                .collect();
-            executions.sort_by_key(|runs| runs.iter().map(|run| run.start).min());
-            let end = |runs: &&mut [CollectiveRun]| runs.iter().map(CollectiveRun::end).max();
-            let ends: Vec<Picos> = executions.iter().filter_map(end).collect();
-            let reference = reference.get_or_insert_with(|| ends.clone());
-            let first = lags::lag(reference, &ends).by;
-            for (at, execution) in (first..).zip(executions) {
-                for run in execution {
-                    (run.execution, run.number) = (at, 0);
-                }
-            }
-        }
-    }
 }

@@ -23,9 +23,14 @@ pub(crate) fn is_rendezvous(name: &str) -> bool {
 }
 
 impl<'a> Rendezvous<'a> {
+    /// Of a trace that records none.
+    pub(super) fn none() -> Self {
+        Self { threads: FxHashMap::default(), kinds: IdVec::default() }
+    }
+
     pub(crate) fn of(trace: &'a Trace) -> Self {
         if trace.strings.find(RENDEZVOUS).is_none() {
-            return Self { threads: FxHashMap::default(), kinds: IdVec::default() };
+            return Self::none();
         }
         let hosts = trace.tracks.iter().filter(|track| track.kind == TrackKind::HostThread);
         let name = |meta: &EventMeta| trace.strings.get(meta.name);

@@ -18,7 +18,7 @@ use crate::kernels::row::program_name;
 
 /// One execution on one device.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CollectiveRun {
+pub(crate) struct CollectiveRun {
     /// The module execution.
     pub execution: i64,
     /// How often the device ran the collective before in that.
@@ -35,11 +35,11 @@ pub(super) struct CollectiveRun {
     /// What other operations of the device hide of it.
     pub hidden: Picos,
     /// What it exchanged, if its event says it.
-    pub message: Option<Message>,
+    pub(super) message: Option<Message>,
 }
 
 impl CollectiveRun {
-    pub(super) fn end(&self) -> Picos {
+    pub(crate) fn end(&self) -> Picos {
         self.start.saturating_add(self.dur)
     }
 }
@@ -54,14 +54,40 @@ pub(crate) struct CollectiveRuns {
 }
 
 /// What ran of collectives on a device, which computed at some times.
-pub(crate) fn runs<'t>(
-    trace: &'t Trace,
+pub(crate) fn runs(
+    trace: &Trace,
     device: DeviceId,
     classes: &Classes,
-    rendezvous: &'t Rendezvous<'_>,
+    rendezvous: &Rendezvous<'_>,
     computation: &Intervals,
 ) -> CollectiveRuns {
     let is_wanted = |meta: MetaId| classes[meta] == Some(Class::Communication);
+    let runs = wanted(trace, device, is_wanted, rendezvous, computation);
+    let mut runs = runs.with_whole_operations(trace, computation);
+    runs.add_barriers(trace);
+    runs
+}
+
+impl CollectiveRuns {
+    /// Operations of a device and when they ran, without what else is known of them.
+    pub(crate) fn plain(
+        trace: &Trace,
+        device: DeviceId,
+        is_wanted: impl Fn(MetaId) -> bool + Copy,
+    ) -> Self {
+        let none = Intervals::default();
+        let runs = wanted(trace, device, is_wanted, &Rendezvous::none(), &none);
+        runs.with_whole_operations(trace, &none)
+    }
+}
+
+fn wanted<'t>(
+    trace: &'t Trace,
+    device: DeviceId,
+    is_wanted: impl Fn(MetaId) -> bool + Copy,
+    rendezvous: &'t Rendezvous<'_>,
+    computation: &Intervals,
+) -> CollectiveRuns {
     let tracks = || trace.device_tracks(device, TrackKind::Ops);
     let metas = tracks().flat_map(|track| track.slices.meta.iter().copied());
     let mut by_meta = ByMeta::of(trace, metas.filter(|&meta| is_wanted(meta)));
@@ -84,6 +110,8 @@ pub(crate) fn runs<'t>(
         rows.filter(|&(_, meta)| is_wanted(meta)).map(move |(row, meta)| {
             let (start, end) = (slices.start[row], slices.end(row));
             let waited = host.and_then(|host| rendezvous.waited(host, &mut met, start, end));
+            // More than it took is of others on the same thread at the same time.
+            let waited = waited.map(|waited| waited.min(end - start));
             let execution = slices.run_of(row).unwrap_or(0);
             let message = message(trace, track, row);
             (meta, CollectiveRun { execution, start, dur: end - start, waited, message, ..none })
@@ -98,10 +126,7 @@ pub(crate) fn runs<'t>(
     for (_, range) in &by_meta.ranges {
         number(&mut runs[range.clone()]);
     }
-    let runs = CollectiveRuns { device, ranges: by_meta.ranges, runs };
-    let mut runs = runs.with_whole_operations(trace, computation);
-    runs.add_barriers(trace);
-    runs
+    CollectiveRuns { device, ranges: by_meta.ranges, runs }
 }
 
 /// Which half of an operation that runs beside others its name says that it is.

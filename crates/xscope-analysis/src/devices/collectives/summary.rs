@@ -7,6 +7,7 @@ use xscope_trace::model::{DeviceId, MetaId};
 use xscope_trace::stats::{as_f64, sum};
 use xscope_trace::{Metric, Picos, Trace};
 
+use crate::devices::collectives::executions::Executions;
 use crate::devices::collectives::members::Groups;
 use crate::devices::collectives::messages::{Message, bus_factor};
 use crate::devices::collectives::runs::CollectiveRun;
@@ -30,20 +31,15 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(trace: &Trace, groups: &Groups, runs: &[CollectiveRun]) -> Self {
+    fn of(trace: &Trace, executions: &Executions) -> Self {
         let mut sums = Self::default();
-        let size = |run: &CollectiveRun| match run.message {
-            Some(Message { group_size: 1.., .. }) => run.message.map(|it| it.group_size as usize),
-            _ => groups.size(run.group),
-        };
-        let key = |run: &CollectiveRun| (run.execution, run.number);
-        for execution in runs.chunk_by(|a, b| key(a) == key(b)) {
+        for execution in executions.each() {
             if let Some(waits) = Waits::in_barrier(execution) {
                 sums.add(execution, waits);
                 continue;
             }
-            for runs in execution.chunk_by(|a, b| a.group == b.group) {
-                if size(&runs[0]).is_some_and(|size| runs.len() < size) {
+            for (runs, is_missing) in executions.groups_of(execution) {
+                if is_missing {
                     sums.incomplete += 1;
                 } else if runs.len() > 1 {
                     sums.add(runs, Waits::of(trace, runs));
@@ -102,18 +98,13 @@ impl Sums {
     }
 }
 
-/// What the executions of one collective say; those of one execution and one group are together.
-pub(super) fn summarise(
-    trace: &Trace,
-    meta: MetaId,
-    groups: &Groups,
-    runs: &[CollectiveRun],
-) -> CollectiveRow {
+/// What the executions of one collective say.
+pub(super) fn summarise(trace: &Trace, executions: &Executions) -> CollectiveRow {
+    let Executions { meta, groups, runs, .. } = executions;
     let total = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.dur));
     let hidden = runs.iter().fold(Picos::ZERO, |sum, run| sum.saturating_add(run.hidden));
-    let executions = runs.chunk_by(|a, b| (a.execution, a.number) == (b.execution, b.number));
-    let sums = Sums::of(trace, groups, runs);
-    let sent = Sent::of(trace, meta, groups, runs);
+    let sums = Sums::of(trace, executions);
+    let sent = Sent::of(trace, *meta, groups, runs);
     let secs = sum(&sums.moving).as_micros() / 1e6 / as_f64(sums.moving.len().max(1) as u64);
     let devices: BTreeSet<DeviceId> = runs.iter().map(|run| run.device).collect();
     let known = !sums.moving.is_empty();
@@ -142,10 +133,10 @@ pub(super) fn summarise(
     let mut transfer = wait.clone();
     transfer.value = transfer.value.map(|_| sum(&sums.moving).as_micros());
     CollectiveRow {
-        name: String::new(),
+        name: executions.name.clone(),
         category: String::new(),
-        program: String::new(),
-        count: executions.count() as u64,
+        program: executions.program.clone(),
+        count: executions.each().count() as u64,
         devices: devices.len() as u64,
         on: devices.iter().map(|&device| trace.device_label(device).to_owned()).collect(),
         group_size: sent.group_size,
@@ -160,7 +151,7 @@ pub(super) fn summarise(
         late: sums.late(trace),
         undecided: sums.undecided,
         incomplete: sums.incomplete,
-        meta,
+        meta: *meta,
         total,
         wait: sums.wait,
         wait_us: wait,

@@ -52,8 +52,17 @@ impl Waits {
         }
         let error = |run: &CollectiveRun| clock_error(trace, source(run));
         match runs.iter().map(error).collect::<Option<Vec<Picos>>>() {
-            Some(errors) if !is_one_source => arrivals(runs, &errors),
-            _ if is_one_source => arrivals(runs, &vec![Picos::ZERO; runs.len()]),
+            Some(errors) if !is_one_source => {
+                let by_ends = |run: &CollectiveRun| {
+                    trace.sources[source(run)].clock.measured.is_some_and(|it| it.by_ends)
+                };
+                // Where exchanges end at one time, this one says how far off the clocks are now.
+                let ends = runs.iter().map(CollectiveRun::end);
+                let spread = ends.clone().max().zip(ends.min()).map(|(last, first)| last - first);
+                let most = spread.filter(|_| runs.iter().all(by_ends)).unwrap_or(Picos(i64::MAX));
+                arrivals(runs, &errors, most)
+            }
+            _ if is_one_source => arrivals(runs, &vec![Picos::ZERO; runs.len()], Picos::ZERO),
             _ => {
                 let taken: Vec<Picos> = runs.iter().map(|run| run.dur).collect();
                 shortest(WaitFrom::Durations, runs, &taken)
@@ -100,8 +109,9 @@ fn shortest(from: WaitFrom, runs: &[CollectiveRun], times: &[Picos]) -> Waits {
     Waits::decided(from, waited, late)
 }
 
-/// Until the last of the group began; its lead must be above the error of the clocks.
-fn arrivals(runs: &[CollectiveRun], errors: &[Picos]) -> Waits {
+/// Until the last of the group began; its lead must be above the error of the clocks, which is `most` at
+/// most.
+fn arrivals(runs: &[CollectiveRun], errors: &[Picos], most: Picos) -> Waits {
     let arrival = runs.iter().map(|run| run.start).max().unwrap_or_default();
     let waited: Vec<Picos> =
         runs.iter().map(|run| arrival.clamp(run.start, run.end()) - run.start).collect();
@@ -116,9 +126,8 @@ fn arrivals(runs: &[CollectiveRun], errors: &[Picos]) -> Waits {
     };
     let last_error = error_of(&is_last);
     let is_close = runs.iter().zip(errors).any(|(run, &error)| {
-        !is_last(run)
-            && arrival - run.start <= error.saturating_add(last_error)
-            && error > Picos::ZERO
+        let error = error.saturating_add(last_error).min(most);
+        !is_last(run) && error > Picos::ZERO && arrival - run.start <= error
     });
     let mut waits = Waits::decided(WaitFrom::Arrivals, waited, late);
     if somebody_waited && is_close {
