@@ -1,11 +1,11 @@
 //! Why devices idle: every moment between a device's first and last operation in which none runs
 //! has one cause.
 //!
-//! Causes are asked in this order, so that they add up: a host thread compiles; data is moved
-//! between host and device; no request is in flight (where requests are known); another device that
-//! runs the same programs is busy, so this one waits for it; a host thread is in a call that copies
-//! while no copy runs; a host thread does something, and the innermost of what it does is named; a host
-//! thread waits for something to do; unknown.
+//! Causes are asked in this order, so that they add up: the device notes that it is in a barrier; a host
+//! thread compiles; data is moved between host and device; no request is in flight (where requests are
+//! known); another device that runs the same programs is busy, so this one waits for it; a host thread is
+//! in a call that copies while no copy runs; a host thread does something, and the innermost of what it
+//! does is named; a host thread waits for something to do; unknown.
 
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -15,6 +15,7 @@ use xscope_trace::model::{DeviceId, MetaId, ProgramId, Track, TrackKind};
 use xscope_trace::stats::share;
 use xscope_trace::{Picos, Trace};
 
+use crate::devices::collectives::Barriers;
 use crate::devices::host_code::{CodeRow, host_code, times_of};
 use crate::devices::host_kinds::{
     HostKind, awaiting_threads, host_kinds, is_transfer, records_copies,
@@ -104,7 +105,9 @@ pub(crate) fn idle(
     }
     let begin = |device: DeviceId| {
         let peers = unions.get(groups[device].as_slice());
-        Unexplained::of(&busy[device], peers, &known)
+        let barriers = Barriers::of(trace, device);
+        let barriers = Intervals::of_ordered(barriers.times().iter().copied());
+        Unexplained::of(&busy[device], &barriers, peers, &known)
     };
     let devices: Vec<DeviceId> = busy.ids().collect();
     let begun: Vec<Unexplained> = devices.into_par_iter().map(begin).collect();
@@ -158,9 +161,16 @@ struct Unexplained {
 }
 
 impl Unexplained {
-    fn of(busy: &Intervals, peers: Option<&Intervals>, known: &KnownTimes) -> Self {
+    /// Of a device that was in barriers at some times, and whose peers were busy at others.
+    fn of(
+        busy: &Intervals,
+        barriers: &Intervals,
+        peers: Option<&Intervals>,
+        known: &KnownTimes,
+    ) -> Self {
         let mut rest = gaps(busy);
         let whole = rest.total();
+        let mut waited = rest.cut(barriers);
         let mut causes =
             vec![("compile", rest.cut(&known.compile)), ("transfer", rest.cut(&known.transfer))];
         let mut unasked = Picos::ZERO;
@@ -170,8 +180,9 @@ impl Unexplained {
             rest = asked;
         }
         if let Some(peers) = peers {
-            causes.push(("peer", rest.cut(peers)));
+            waited = waited.saturating_add(rest.cut(peers));
         }
+        causes.push(("peer", waited));
         Self { whole, causes, unasked, rest }
     }
 

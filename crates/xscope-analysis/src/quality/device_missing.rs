@@ -3,6 +3,7 @@
 use xscope_trace::Picos;
 use xscope_trace::quality::{Code, Figures, Finding, Severity};
 
+use crate::devices::collectives::Barriers;
 use crate::quality::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
@@ -18,6 +19,11 @@ pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
                 "no operation of any device is in what could be read of the trace; it is damaged [{}]",
                 damage.code
             ),
+            None if facts.trace.devices.ids().any(|id| !Barriers::of(facts.trace, id).times().is_empty()) => {
+                "no operation of any device ran in this time: chips were in a barrier, and waited for each \
+                 other"
+                    .to_owned()
+            }
             None => "no operation of any device is in the trace; check that work was running while it \
                      was captured and that the device tracer was on"
                 .to_owned(),

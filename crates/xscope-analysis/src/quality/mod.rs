@@ -16,6 +16,8 @@ mod hosts_duplicate;
 mod json_capped;
 mod kernels_outlier;
 mod python_tracer_on;
+mod ranks_duplicate;
+mod ranks_missing;
 mod scopes_missing;
 mod warm_up_in_window;
 mod warm_up_requests;
@@ -46,6 +48,8 @@ const FINDINGS: &[fn(&Facts<'_>) -> Option<Finding>] = &[
     json_capped::finding,
     kernels_outlier::finding,
     python_tracer_on::finding,
+    ranks_duplicate::finding,
+    ranks_missing::finding,
     scopes_missing::finding,
     warm_up_in_window::finding,
     warm_up_requests::finding,

@@ -3,8 +3,11 @@
 use xscope_analysis::devices::collectives::CollectiveRow;
 use xscope_analysis::devices::collectives::waiting::WaitFrom;
 use xscope_analysis::{AnalyzeReport, analyze};
+use xscope_trace::Picos;
 use xscope_trace::metric::Status;
+use xscope_trace::quality::Code;
 use xscope_trace::read::read_paths;
+use xscope_trace::trim::clip;
 
 use crate::{case, real};
 
@@ -150,4 +153,42 @@ fn nccl_is_mostly_waiting_and_without_all_ranks_nobody_is_late() {
     for row in &report.collectives {
         assert_eq!((row.wait_us.value, row.incomplete), (None, row.count), "{row:?}");
     }
+}
+
+#[test]
+fn a_chip_in_a_barrier_waits_for_its_peers_and_is_not_without_work() {
+    let Some(trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let report = analyze(&trace);
+    // Its second and third barrier; the first is before its first operation.
+    let idle = report.idle.iter().find(|row| row.device == "TPU:0").unwrap();
+    let peer = idle.causes.iter().find(|row| row.cause == "peer").unwrap();
+    assert!((peer.us - 24_607.0).abs() < 300.0, "{idle:?}");
+
+    let Some(mut trace) = real("tpu_v6e/tpu_inference.xplane.pb") else { return };
+    let ms = |ms: i64| Picos(ms * 1_000_000_000);
+    clip(&mut trace, ms(7155), ms(7165));
+    let said =
+        analyze(&trace).quality.into_iter().find(|it| it.code == Code::DeviceMissing).unwrap();
+    assert!(said.message.contains("chips were in a barrier"), "{}", said.message);
+}
+
+#[test]
+fn ranks_that_are_missing_or_there_twice_are_said() {
+    let rank =
+        |rank: u32| xscope_testing::trace(&format!("ranks_dlrm/rank{rank}.pt.trace.json.gz"));
+    let Some(first) = rank(0) else { return };
+    let said = |files: &[std::path::PathBuf]| -> Vec<String> {
+        let findings = analyze(&read_paths(files).unwrap()).quality.into_iter();
+        let ranks = findings.filter(|it| it.code.to_string().starts_with("ranks."));
+        ranks.map(|it| format!("{}: {}", it.code.to_string(), it.message)).collect()
+    };
+    assert_eq!(said(std::slice::from_ref(&first)), [""; 0], "one file alone is what is looked at");
+    let some: Vec<_> = [0, 1, 3].into_iter().filter_map(rank).collect();
+    let expected = "ranks.missing: 3 of 8 ranks are here, without 2, 4, 5, 6, 7: in what these take part \
+                    in nobody is called late";
+    assert_eq!(said(&some), [expected]);
+    let all: Vec<_> = (0..8).filter_map(rank).collect();
+    assert_eq!(said(&all), [""; 0]);
+    let twice = [all, vec![first]].concat();
+    assert!(said(&twice)[0].starts_with("ranks.duplicate: "), "{:?}", said(&twice));
 }

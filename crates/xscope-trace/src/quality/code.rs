@@ -232,6 +232,12 @@ codes! {
     PythonTracerOn = "python_tracer.on", Warning, [HostTimes],
         "host times are stretched (an `info` below 1000 calls, or 10,000 a second)",
         "`python_tracer_level` 0";
+    RanksDuplicate = "ranks.duplicate", Warning, [Operations],
+        "several files are of one rank at the same time; what it did counts twice",
+        "give each file once";
+    RanksMissing = "ranks.missing", Warning, [],
+        "files of some ranks of a job are not there; in what these take part in nobody is called late",
+        "give the files of all ranks";
     RequestsBadRow = "requests.bad_row", Warning, [Latencies],
         "rows of `requests.jsonl` cannot be read; their requests are missing",
         "copy the run again";

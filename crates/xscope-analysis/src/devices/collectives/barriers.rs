@@ -16,7 +16,7 @@ pub(crate) struct Barriers {
 }
 
 impl Barriers {
-    pub(super) fn of(trace: &Trace, device: DeviceId) -> Self {
+    pub(crate) fn of(trace: &Trace, device: DeviceId) -> Self {
         let lines = trace.tracks.iter().filter(|track| track.device == Some(device));
         let notes = lines.filter(|track| is_stage_line(trace, track));
         let is_barrier = |name: &str| name == BARRIER || name.starts_with("barrier-cores.");

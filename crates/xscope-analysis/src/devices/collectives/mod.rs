@@ -26,6 +26,7 @@ use serde::Serialize;
 use xscope_trace::model::MetaId;
 use xscope_trace::{Metric, Picos, Trace};
 
+pub(crate) use crate::devices::collectives::barriers::Barriers;
 pub(crate) use crate::devices::collectives::executions::Executions;
 pub(crate) use crate::devices::collectives::messages::synchronises;
 pub(crate) use crate::devices::collectives::rendezvous::{Rendezvous, is_rendezvous};
