@@ -12,8 +12,11 @@ pub(crate) enum PlaneKind {
     Other,
 }
 
-/// A plane's kind and device number. Sub-process planes carry a ` [pid]` suffix.
+/// A plane's kind and device number. Sub-process planes carry a ` [pid]` suffix, those of merged traces
+/// begin with the `[TP00-EP01] ` of their rank.
 pub(crate) fn classify(name: &str) -> (PlaneKind, i64) {
+    let merged = name.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let name = merged.map_or(name, |(_, name)| name);
     let name = name.split_once(" [").map_or(name, |(plain, _)| plain);
     let number = |text: &str| {
         text.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)

@@ -3,11 +3,12 @@
 use xscope_analysis::devices::collectives::CollectiveRow;
 use xscope_analysis::devices::collectives::waiting::WaitFrom;
 use xscope_analysis::{AnalyzeReport, analyze};
-use xscope_trace::Picos;
 use xscope_trace::metric::Status;
 use xscope_trace::quality::Code;
-use xscope_trace::read::read_paths;
+use xscope_trace::read::{read_bytes, read_paths};
 use xscope_trace::trim::clip;
+use xscope_trace::write::{Joins, Target, to_stream};
+use xscope_trace::{Picos, Trace};
 
 use crate::{case, real};
 
@@ -191,4 +192,24 @@ fn ranks_that_are_missing_or_there_twice_are_said() {
     assert_eq!(said(&all), [""; 0]);
     let twice = [all, vec![first]].concat();
     assert!(said(&twice)[0].starts_with("ranks.duplicate: "), "{:?}", said(&twice));
+}
+
+/// What devices are called, and what is said of collectives without names of devices.
+fn gist(trace: &Trace) -> (Vec<String>, Vec<(u64, u64, Option<f64>)>) {
+    let report = analyze(trace);
+    let rows = report.collectives.iter().map(|row| (row.count, row.devices, row.wait_us.value));
+    (report.devices.iter().map(|row| row.name.clone()).collect(), rows.collect())
+}
+
+#[test]
+fn ranks_that_are_merged_into_one_file_stay_apart() {
+    for (name, parts) in [("fleet/rfc_names", 4), ("fleet/pgroup", 4)] {
+        let Some(trace) = case(name) else { return };
+        let mut merged = Vec::new();
+        to_stream(&trace, &Joins::by_id(&trace), Target::Chrome, &mut merged).unwrap();
+        let merged = read_bytes("merged.trace.json", merged).unwrap();
+        let ((_, of_parts), (names, of_merged)) = (gist(&trace), gist(&merged));
+        assert_eq!(names.len(), parts, "{names:?}");
+        assert_eq!(of_merged, of_parts, "{name}");
+    }
 }

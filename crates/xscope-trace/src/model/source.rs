@@ -82,3 +82,17 @@ pub struct Rank {
     /// Its place along axes of parallelism, by their names: `TP`, `DP`, `PP`, `EP`, `CP`.
     pub axes: Vec<(String, u32)>,
 }
+
+impl Rank {
+    /// As SGLang marks processes of merged traces: `TP00-EP01`; else `rank 3`.
+    pub fn mark(&self) -> String {
+        match (self.axes.is_empty(), self.global) {
+            (false, _) => {
+                let axes = self.axes.iter().map(|(axis, place)| format!("{axis}{place:02}"));
+                axes.collect::<Vec<_>>().join("-")
+            }
+            (true, Some(global)) => format!("rank {global}"),
+            (true, None) => String::new(),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::IdVec;
-use crate::model::{DeviceId, SourceId, Trace, Track, TrackId};
+use crate::model::{DeviceId, Rank, SourceId, Trace, Track, TrackId};
 use crate::strings::StrId;
 use crate::write::facts::hosts;
 
@@ -122,6 +122,19 @@ struct Described<'a> {
 }
 
 impl Described<'_> {
+    /// What tells processes of several ranks or hosts apart that have one name.
+    fn mark(&self, source: SourceId) -> Option<String> {
+        let trace = self.keys.trace;
+        let first = trace.devices.iter().next()?.source;
+        if trace.devices.iter().all(|device| device.source == first) {
+            return None;
+        }
+        let found = trace.sources.get(source)?;
+        let rank = found.rank.as_ref().map(Rank::mark);
+        let host = self.several.then(|| trace.strings.get(found.host).to_owned());
+        rank.or(host).filter(|mark| !mark.is_empty())
+    }
+
     fn shown(&self, key: Key, pids: &mut Pids) -> Shown {
         let trace = self.keys.trace;
         let (host, wanted, device) = match key {
@@ -149,6 +162,11 @@ impl Described<'_> {
         if self.several && self.keys.grouping == Grouping::Devices {
             let host = self.keys.hosts.get(host).map_or("", |&host| trace.strings.get(host));
             name = format!("{name} ({host})");
+        }
+        if let (Key::Named(source, ..), Grouping::Recorded) = (key, self.keys.grouping)
+            && let Some(mark) = self.mark(source)
+        {
+            name = format!("[{mark}] {name}");
         }
         let labels = listed.map_or(StrId::EMPTY, |process| process.labels);
         Shown { pid: pids.take(wanted, self.keys.grouping), name, labels, host, device }

@@ -3,11 +3,11 @@
 use proptest::prelude::{Strategy, any, proptest};
 use xscope_analysis::AnalyzeReport;
 use xscope_analysis::framework::Framework;
+use xscope_analysis::from_disk::read;
 use xscope_analysis::reports::claim::{Basis, ClaimFigure};
 use xscope_analysis::section::Section;
 use xscope_analysis::{analyze, words::percent};
 use xscope_trace::Trace;
-use xscope_trace::read::read_paths;
 use xscope_view::{Style, section_report, section_text};
 
 /// The numbers with units of a text, each as it stands there.
@@ -177,7 +177,13 @@ fn check_shares(name: &str, report: &AnalyzeReport) {
     }
     for row in &report.collectives {
         let wait = row.wait_us.value.unwrap_or_default();
-        assert!(wait <= row.total_us * (1.0 + 1e-9) && wait >= 0.0, "{name}: {row:?}");
+        let (inside, most) = (wait - row.barrier_us, row.total_us * (1.0 + 1e-9) + 1e-6);
+        assert!(inside <= most && inside >= -1e-6, "{name}: {row:?}");
+        let moving = row.transfer_us.value.unwrap_or_default();
+        assert!(inside + moving <= most && moving >= 0.0, "{name}: {row:?}");
+        let caused: f64 = row.late.iter().map(|late| late.caused_us).sum();
+        assert!(caused <= wait * (1.0 + 1e-9) + 1e-3, "{name}: {row:?}");
+        assert!(row.late.iter().all(|late| late.count <= row.count), "{name}: {row:?}");
         assert!(row.hidden_us <= row.total_us * (1.0 + 1e-9), "{name}: {row:?}");
     }
 }
@@ -205,25 +211,25 @@ fn sentences_do_not_outrun_their_rows_on_real_traces() {
     let (Some(traces), Some(cases)) = (xscope_testing::traces(), xscope_testing::cases()) else {
         return;
     };
-    let mut read = 0;
+    let mut checked = 0;
     for folder in [traces, cases] {
         let files = xscope_testing::files(&folder);
         // What takes a debug build a minute.
         let slow = std::env::var_os("XSCOPE_SLOW_TESTS").is_some();
         for path in files.iter().filter(|path| slow || path.extension().is_none_or(|it| it != "xz"))
         {
-            if let Ok(trace) = read_paths(std::slice::from_ref(path)) {
+            if let Ok(trace) = read(std::slice::from_ref(path)) {
                 check(&path.display().to_string(), &trace);
-                read += 1;
+                checked += 1;
             }
         }
         for together in ["ranks_dlrm", "jax_cpu/multihost2x4", "ranks", "mh"] {
-            if let Ok(trace) = read_paths(&[folder.join(together)]) {
+            if let Ok(trace) = read(&[folder.join(together)]) {
                 check(together, &trace);
             }
         }
     }
-    assert!(read > 40, "{read}");
+    assert!(checked > 40, "{checked}");
 }
 
 /// An event of a trace: what it is of, its name, start and duration.
@@ -305,7 +311,7 @@ fn sentences_do_not_outrun_their_rows_where_kernels_overlap() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.json");
     std::fs::write(&path, chrome(&[(2, 5, 0, 9320), (2, 5, 1, 9320)], false)).unwrap();
-    check("made", &read_paths(&[path]).unwrap());
+    check("made", &read(&[path]).unwrap());
 }
 
 proptest! {
@@ -314,6 +320,6 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("made.json");
         std::fs::write(&path, chrome(&events, is_jax)).unwrap();
-        check("made", &read_paths(&[path]).unwrap());
+        check("made", &read(&[path]).unwrap());
     }
 }
