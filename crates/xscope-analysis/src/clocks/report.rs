@@ -26,8 +26,10 @@ pub struct ClockRow {
     pub certain_least_us: Metric,
     /// The most that it can be ahead.
     pub certain_most_us: Metric,
-    /// What it gains, in millionths; degraded, as the most that it may be, where that cannot be told.
+    /// What it gains, in millionths; unavailable where that is less than what can be told.
     pub drift_ppm: Metric,
+    /// How far off that may be: three standard errors; below this nothing can be told.
+    pub drift_error_ppm: Metric,
     /// Exchanges among devices that it was told by.
     #[serde(rename = "exchange_count")]
     pub exchanges: u64,
@@ -101,7 +103,8 @@ fn row(trace: &Trace, id: SourceId, source: &Source) -> ClockRow {
         ),
         certain_least_us: of(|it| it.certain.0),
         certain_most_us: of(|it| it.certain.1),
-        drift_ppm: drift(measured).unwrap_or_else(|| known(None, "ppm")),
+        drift_ppm: measured.map_or_else(|| known(None, "ppm"), drift),
+        drift_error_ppm: known(measured.map(|it| it.drift_error_ppm), "ppm"),
         exchanges: measured.map_or(0, |it| it.matched),
     }
 }
@@ -117,18 +120,15 @@ fn method(trace: &Trace, id: SourceId) -> Method {
     }
 }
 
-fn drift(measured: Option<&MeasuredClock>) -> Option<Metric> {
-    let measured = measured?;
-    Some(match measured.drift_ppm {
+fn drift(measured: &MeasuredClock) -> Metric {
+    match measured.drift_ppm {
         Some(drift) => Metric::valid(drift, "ppm"),
         // The file that the others are compared with.
         None if measured.certain == (Picos::ZERO, Picos::ZERO) => Metric::valid(0.0, "ppm"),
-        None => Metric::degraded(
-            measured.drift_error_ppm,
-            "ppm",
-            "not measurable below this: ends of exchanges differ by more than the clocks drift",
-        ),
-    })
+        None => {
+            Metric::unavailable("ppm", "ends of exchanges differ by more than the clock drifts")
+        }
+    }
 }
 
 /// `3 of 8`, `TP 0, DP 1`.

@@ -4,14 +4,13 @@ use xscope_analysis::AnalyzeReport;
 use xscope_analysis::clocks::report::{ClockRow, Method};
 use xscope_analysis::reports::section_report::SectionReport;
 use xscope_analysis::section::Section;
-use xscope_trace::Metric;
 
 use crate::csv::Table;
 use crate::grid::{Cell, Column, Grid, columns, row};
 use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::view::{Content, Empty, PageView, SectionView};
-use crate::text::{duration, known_duration, metric, shorten};
+use crate::text::{duration, known_duration, shorten};
 
 pub(crate) const SECTION: SectionView = SectionView {
     pages: &[PageView { id: "clocks", title: "Clocks", content: Content::Tables { charts: &[] } }],
@@ -32,9 +31,10 @@ fn clocks(report: &AnalyzeReport) -> Grid {
 }
 
 fn cells(row: &ClockRow) -> Vec<Cell> {
-    let drift = |drift: &Metric| match drift.value {
-        Some(value) if drift.reason.is_some() => format!("< {value:.1}"),
-        _ => metric(drift, 1),
+    let drift = match (row.drift_ppm.value, row.drift_error_ppm.value) {
+        (Some(drift), Some(error)) => format!("{drift:.1} ± {error:.1}"),
+        (None, Some(error)) => format!("< {error:.1}"),
+        _ => "-".to_owned(),
     };
     row![
         shorten(&row.source, 48),
@@ -45,7 +45,7 @@ fn cells(row: &ClockRow) -> Vec<Cell> {
         known_duration(&row.error_us),
         known_duration(&row.certain_least_us),
         known_duration(&row.certain_most_us),
-        drift(&row.drift_ppm),
+        drift,
         row.exchanges.to_string(),
         match row.method {
             Method::Exchanges => duration(row.moved_us),
