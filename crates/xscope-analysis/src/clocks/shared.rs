@@ -1,13 +1,15 @@
 //! The exchanges that devices of several sources took part in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use xscope_trace::ids::IdVec;
 use xscope_trace::model::{DeviceId, MetaId, SourceId};
 use xscope_trace::{Picos, Trace};
 
-use crate::devices::collectives::{CollectiveRun, CollectiveRuns, Executions, synchronises};
+use crate::devices::collectives::{
+    CollectiveRun, CollectiveRuns, Executions, Members, synchronises,
+};
 
 /// One exchange of a group, on the sources that its devices are of.
 #[derive(Debug, Clone)]
@@ -45,8 +47,7 @@ pub(super) struct Joined {
 pub(super) fn joined(trace: &Trace) -> Vec<Joined> {
     let is_wanted: IdVec<MetaId, bool> =
         trace.metas.ids().map(|meta| synchronises(trace.label(meta))).collect();
-    let sources: BTreeSet<SourceId> = trace.devices.iter().map(|device| device.source).collect();
-    if sources.len() < 2 || !is_wanted.iter().any(|wanted| *wanted) {
+    if !Members::of(trace).join_sources() || !is_wanted.iter().any(|wanted| *wanted) {
         return Vec::new();
     }
     let devices: Vec<DeviceId> = trace.devices.ids().collect();

@@ -37,6 +37,11 @@ impl Members {
         Self { ids, jobs: trace.sources.ids().map(of_job).collect(), world }
     }
 
+    /// Whether devices of several sources are of one job.
+    pub(crate) fn join_sources(&self) -> bool {
+        self.jobs.iter_ids().any(|(source, job)| source != *job)
+    }
+
     /// The job that a source is of, called after its first source.
     pub(super) fn job(&self, source: SourceId) -> SourceId {
         self.jobs[source]

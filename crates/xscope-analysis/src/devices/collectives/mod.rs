@@ -28,6 +28,7 @@ use xscope_trace::{Metric, Picos, Trace};
 
 pub(crate) use crate::devices::collectives::barriers::Barriers;
 pub(crate) use crate::devices::collectives::executions::Executions;
+pub(crate) use crate::devices::collectives::members::Members;
 pub(crate) use crate::devices::collectives::messages::synchronises;
 pub(crate) use crate::devices::collectives::rendezvous::{Rendezvous, is_rendezvous};
 use crate::devices::collectives::runs::half;
