@@ -63,11 +63,16 @@ fn number(said: &[(String, String)]) -> u32 {
     u32::try_from(hash >> 32).unwrap_or_default()
 }
 
+/// A name without what differs between the ways to write it: `all-reduce.3`, `ncclKernel_AllReduce`.
+fn letters(name: &str) -> String {
+    let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
+    letters.to_ascii_lowercase()
+}
+
 /// Whether nobody leaves an operation before all devices have come to it, by what it is called; what sends
 /// in one direction only does not wait for who receives.
 pub(crate) fn synchronises(name: &str) -> bool {
-    let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
-    let letters = letters.to_ascii_lowercase();
+    let letters = letters(name);
     // NCCL sends all to all by pairs of calls in one kernel.
     [
         "allreduce",
@@ -84,8 +89,7 @@ pub(crate) fn synchronises(name: &str) -> bool {
 /// How many times the bytes of the result on one device pass its link, in a group of so many: the bus
 /// bandwidth of NCCL's benchmarks, which the speed of the link bounds whatever the operation.
 pub(super) fn bus_factor(name: &str, group_size: u32) -> Option<f64> {
-    let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
-    let letters = letters.to_ascii_lowercase();
+    let letters = letters(name);
     let others = f64::from(group_size.checked_sub(1)?);
     let size = f64::from(group_size);
     let is = |names: &[&str]| names.iter().any(|name| letters.contains(name));
