@@ -4,10 +4,15 @@ pub(crate) use xscope_analysis::words::{duration, percent};
 use xscope_trace::Metric;
 use xscope_trace::metric::Status;
 
+/// What a metric's value is as text, marked if it is degraded; `-` if it has none.
+pub(crate) fn marked(metric: &Metric, as_text: impl Fn(f64) -> String) -> String {
+    let mark = if metric.status == Status::Degraded { "?" } else { "" };
+    metric.value.map_or_else(|| "-".to_owned(), |value| as_text(value) + mark)
+}
+
 /// A duration in microseconds, marked if it is degraded, `-` if it is not known.
 pub(crate) fn known_duration(us: &Metric) -> String {
-    let mark = if us.status == Status::Degraded { "?" } else { "" };
-    us.value.map_or_else(|| "-".to_owned(), |us| duration(us) + mark)
+    marked(us, duration)
 }
 
 /// A count or rate with an SI prefix.
@@ -21,23 +26,17 @@ pub(crate) fn si(value: f64, unit: &str) -> String {
 
 /// A metric's value, marked if it is degraded; `-` if it has none.
 pub(crate) fn metric(metric: &Metric, digits: usize) -> String {
-    match (metric.value, metric.status) {
-        (Some(value), Status::Valid) => format!("{value:.digits$}"),
-        (Some(value), _) => format!("{value:.digits$}?"),
-        (None, _) => "-".to_owned(),
-    }
+    marked(metric, |value| format!("{value:.digits$}"))
 }
 
 /// A rate with an SI prefix, marked if it is degraded; `-` if it has none.
 pub(crate) fn rate(metric: &Metric) -> String {
-    let mark = if metric.status == Status::Degraded { "?" } else { "" };
-    metric.value.map_or_else(|| "-".to_owned(), |value| si(value, "") + mark)
+    marked(metric, |value| si(value, ""))
 }
 
 /// A share, marked if it is degraded; `-` if it is not known.
 pub(crate) fn share(metric: &Metric) -> String {
-    let mark = if metric.status == Status::Degraded { "?" } else { "" };
-    metric.value.map_or_else(|| "-".to_owned(), |value| percent(value) + mark)
+    marked(metric, percent)
 }
 
 /// A bar of up to `width` cells for a share between 0 and 1.

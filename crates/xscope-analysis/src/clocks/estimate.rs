@@ -3,6 +3,8 @@
 //! Ends are that time, plus what the clock is ahead, plus what it drifts, plus what the ends differ. Medians
 //! over sources and over exchanges in turns find the first three, whatever a few of them say.
 
+use xscope_trace::stats;
+
 use crate::clocks::shared::Event;
 
 const ROUNDS: usize = 10;
@@ -130,13 +132,6 @@ fn drift(apart: &[(f64, f64)]) -> f64 {
 }
 
 /// Zero of nothing.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let middle = values.len() / 2;
-    let is_odd = values.len() % 2 == 1;
-    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if is_odd { upper } else { f64::midpoint(lower, upper) }
+fn median(values: Vec<f64>) -> f64 {
+    stats::median(values).unwrap_or(0.0)
 }

@@ -75,8 +75,10 @@ fn measure_joined(joined: &Joined) -> Vec<Found> {
         }
         event
     };
-    let events: Vec<Event> = joined.events.iter().map(level).collect();
-    let certain = certain(&events, count);
+    let certain = match drifts.iter().all(Option::is_none) {
+        true => plain,
+        false => certain(&joined.events.iter().map(level).collect::<Vec<_>>(), count),
+    };
     let found = |((estimate, certain), drift): ((Estimate, (f64, f64)), Option<f64>)| Found {
         ahead: choose(&estimate, certain),
         estimate,

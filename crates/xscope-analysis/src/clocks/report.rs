@@ -92,7 +92,7 @@ fn row(trace: &Trace, id: SourceId, source: &Source) -> ClockRow {
     ClockRow {
         source: source.path.clone(),
         hostname: trace.strings.get(source.host).to_owned(),
-        rank: source.rank.as_ref().map(rank_text).unwrap_or_default(),
+        rank: source.rank.as_ref().map(Rank::to_string).unwrap_or_default(),
         method: method(trace, id),
         moved_us: measured.map_or(0.0, |it| it.moved.as_micros()),
         ahead_us: ahead,
@@ -129,14 +129,4 @@ fn drift(measured: &MeasuredClock) -> Metric {
             Metric::unavailable("ppm", "ends of exchanges differ by more than the clock drifts")
         }
     }
-}
-
-/// `3 of 8`, `TP 0, DP 1`.
-pub fn rank_text(rank: &Rank) -> String {
-    let global = rank.global.map(|global| match rank.world {
-        Some(world) => format!("{global} of {world}"),
-        None => global.to_string(),
-    });
-    let axes = rank.axes.iter().map(|(axis, place)| format!("{axis} {place}"));
-    global.into_iter().chain(axes).collect::<Vec<_>>().join(", ")
 }

@@ -7,16 +7,14 @@ use xscope_trace::model::{Rank, SourceId};
 use xscope_trace::quality::{Code, Finding};
 use xscope_trace::{Picos, Trace};
 
-use crate::clocks::report::rank_text;
 use crate::quality::facts::Facts;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
     let mut ranks: BTreeMap<String, Vec<(SourceId, &Rank)>> = BTreeMap::new();
-    for (id, source) in trace.sources.iter_ids() {
-        let has_devices = trace.devices.iter().any(|device| device.source == id);
-        if let Some(rank) = source.rank.as_ref().filter(|_| has_devices) {
-            ranks.entry(rank_text(rank)).or_default().push((id, rank));
+    for id in trace.device_sources() {
+        if let Some(rank) = trace.sources[id].rank.as_ref() {
+            ranks.entry(rank.to_string()).or_default().push((id, rank));
         }
     }
     let extents = |files: &[(SourceId, &Rank)]| {

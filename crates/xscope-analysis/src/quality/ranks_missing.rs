@@ -11,7 +11,7 @@ const NAMED: usize = 8;
 
 pub(super) fn finding(facts: &Facts<'_>) -> Option<Finding> {
     let trace = facts.trace;
-    let files: BTreeSet<_> = trace.devices.iter().map(|device| device.source).collect();
+    let files = trace.device_sources();
     let ranks = files.iter().filter_map(|&file| trace.sources[file].rank.as_ref());
     let known: Vec<(u32, u32)> =
         ranks.filter_map(|rank| Some((rank.global?, rank.world?))).collect();

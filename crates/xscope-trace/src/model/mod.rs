@@ -19,7 +19,7 @@ mod source;
 mod stacks;
 mod track;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use args::StatNames;
 pub use args::{ArgCell, ArgStore, ArgTable, ArgValue, LazyArgs};
@@ -119,6 +119,11 @@ impl Trace {
     /// Tracks of one kind that belong to `device`.
     pub fn device_tracks(&self, device: DeviceId, kind: TrackKind) -> impl Iterator<Item = &Track> {
         self.tracks.iter().filter(move |track| track.device == Some(device) && track.kind == kind)
+    }
+
+    /// The sources that devices are of.
+    pub fn device_sources(&self) -> BTreeSet<SourceId> {
+        self.devices.iter().map(|device| device.source).collect()
     }
 
     /// Number of slices in all tracks, those that were not kept included.

@@ -1,5 +1,7 @@
 //! Files that went into a trace, and their clocks.
 
+use std::fmt;
+
 use crate::model::Format;
 use crate::strings::StrId;
 use crate::time::{Bytes, Nanos, Picos};
@@ -81,6 +83,18 @@ pub struct Rank {
     pub world: Option<u32>,
     /// Its place along axes of parallelism, by their names: `TP`, `DP`, `PP`, `EP`, `CP`.
     pub axes: Vec<(String, u32)>,
+}
+
+/// `3 of 8`, `TP 0, DP 1`.
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let global = self.global.map(|global| match self.world {
+            Some(world) => format!("{global} of {world}"),
+            None => global.to_string(),
+        });
+        let axes = self.axes.iter().map(|(axis, place)| format!("{axis} {place}"));
+        f.write_str(&global.into_iter().chain(axes).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Rank {

@@ -68,11 +68,10 @@ pub(super) fn align(trace: &mut Trace) {
     for (source, &shift) in trace.sources.iter_mut().zip(&shifts) {
         source.clock.offset = shift;
     }
-    shift_times(trace, |source| shifts.get(source.0 as usize).copied().unwrap_or_default());
-}
-
-fn shift_times(trace: &mut Trace, shift_of: impl Fn(SourceId) -> Picos) {
-    move_times(trace, |source, time| time.saturating_add(shift_of(source)));
+    move_times(trace, |source| {
+        let by = *shifts.get(source.0 as usize)?;
+        (by != Picos::ZERO).then_some(Move { by, drift: None })
+    });
 }
 
 /// Subtracts from all times of a source what its clock is ahead, and what it gains, per picosecond, away from
@@ -81,33 +80,50 @@ pub fn move_source(trace: &mut Trace, moved: SourceId, ahead: Picos, drift: Opti
     if ahead == Picos::ZERO && drift.is_none() {
         return;
     }
-    let gained = |time: Picos| {
-        drift.map_or(Picos::ZERO, |(drift, at)| {
-            #[expect(clippy::cast_precision_loss, reason = "of a millionth of it")]
-            #[expect(clippy::cast_possible_truncation, reason = "far less than the time itself")]
-            Picos(((time.0.saturating_sub(at.0)) as f64 * drift).round() as i64)
-        })
-    };
-    let by =
-        |time: Picos| time.saturating_add(Picos(-ahead.0)).saturating_add(Picos(-gained(time).0));
-    move_times(trace, |source, time| if source == moved { by(time) } else { time });
+    let by = Move { by: Picos(-ahead.0), drift };
+    move_times(trace, |source| (source == moved).then_some(by));
     let clock = &mut trace.sources[moved].clock;
-    clock.offset = clock.offset.saturating_add(Picos(-ahead.0));
+    clock.offset = clock.offset.saturating_add(by.by);
 }
 
-fn move_times(trace: &mut Trace, to: impl Fn(SourceId, Picos) -> Picos) {
+/// How times of a source move.
+#[derive(Clone, Copy)]
+struct Move {
+    /// What is added.
+    by: Picos,
+    /// What its clock gains, per picosecond, away from a moment.
+    drift: Option<(f64, Picos)>,
+}
+
+impl Move {
+    fn of(&self, time: Picos) -> Picos {
+        let gained = self.drift.map_or(0, |(drift, at)| {
+            #[expect(clippy::cast_precision_loss, reason = "of a millionth of it")]
+            #[expect(clippy::cast_possible_truncation, reason = "far less than the time itself")]
+            ((time.0.saturating_sub(at.0) as f64 * drift).round() as i64)
+        });
+        time.saturating_add(self.by).saturating_add(Picos(-gained))
+    }
+}
+
+/// Moves the times of sources; of those that stay nothing is looked at, for there are millions.
+fn move_times(trace: &mut Trace, move_of: impl Fn(SourceId) -> Option<Move>) {
+    let all = |times: &mut [Picos], source: SourceId| {
+        if let Some(by) = move_of(source) {
+            times.iter_mut().for_each(|time| *time = by.of(*time));
+        }
+    };
+    let to = |source: SourceId, time: Picos| move_of(source).map_or(time, |by| by.of(time));
     for track in &mut trace.tracks {
-        let source = track.source;
-        track.slices.start.iter_mut().for_each(|time| *time = to(source, *time));
+        all(&mut track.slices.start, track.source);
     }
     for dropped in &mut trace.dropped {
         let Some(track) = trace.tracks.get(dropped.track) else { continue };
-        (dropped.first, dropped.last) =
-            (to(track.source, dropped.first), to(track.source, dropped.last));
+        dropped.first = to(track.source, dropped.first);
+        dropped.last = to(track.source, dropped.last);
     }
     for counter in &mut trace.counters {
-        let source = counter.source;
-        counter.at.iter_mut().for_each(|time| *time = to(source, *time));
+        all(&mut counter.at, counter.source);
     }
     for span in &mut trace.spans {
         span.start = to(span.source, span.start);

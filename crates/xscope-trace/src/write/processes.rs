@@ -73,7 +73,8 @@ impl Processes {
         for (key, track) in tracks.iter().zip(&trace.tracks) {
             names.entry(*key).or_insert(track.process);
         }
-        let described = Described { keys: &keys, names, several: hosts.len() > 1 };
+        let marked = trace.device_sources().len() > 1;
+        let described = Described { keys: &keys, names, several: hosts.len() > 1, marked };
         let mut pids = Pids::default();
         let shown = all.iter().map(|&key| described.shown(key, &mut pids)).collect();
         let order: BTreeMap<Key, usize> =
@@ -119,16 +120,14 @@ struct Described<'a> {
     keys: &'a Keys<'a>,
     names: BTreeMap<Key, StrId>,
     several: bool,
+    /// Whether devices are of several files, so that processes of one name are told apart.
+    marked: bool,
 }
 
 impl Described<'_> {
     /// What tells processes of several ranks or hosts apart that have one name.
     fn mark(&self, source: SourceId) -> Option<String> {
         let trace = self.keys.trace;
-        let first = trace.devices.iter().next()?.source;
-        if trace.devices.iter().all(|device| device.source == first) {
-            return None;
-        }
         let found = trace.sources.get(source)?;
         let rank = found.rank.as_ref().map(Rank::mark);
         let host = self.several.then(|| trace.strings.get(found.host).to_owned());
@@ -163,7 +162,8 @@ impl Described<'_> {
             let host = self.keys.hosts.get(host).map_or("", |&host| trace.strings.get(host));
             name = format!("{name} ({host})");
         }
-        if let (Key::Named(source, ..), Grouping::Recorded) = (key, self.keys.grouping)
+        if self.marked
+            && let (Key::Named(source, ..), Grouping::Recorded) = (key, self.keys.grouping)
             && let Some(mark) = self.mark(source)
         {
             name = format!("[{mark}] {name}");

@@ -8,7 +8,6 @@ use xscope_analysis::reports::totals;
 use xscope_analysis::section::Section;
 use xscope_analysis::{AnalyzeReport, ProfileReport};
 use xscope_trace::Metric;
-use xscope_trace::metric::Status;
 
 use crate::colour::Text;
 use crate::csv::Table;
@@ -17,7 +16,7 @@ use crate::markup::ROWS;
 use crate::sections::cut::truncate;
 use crate::sections::differ::{Sides, differences, sums};
 use crate::sections::view::{Content, Data, Empty, PageView, SectionView, compact, no_work_or};
-use crate::text::{duration, known_duration, percent, shorten, si};
+use crate::text::{duration, known_duration, marked, percent, shorten, si};
 
 /// How many are charted.
 const CHARTED: usize = 20;
@@ -67,10 +66,7 @@ fn notes(report: &AnalyzeReport) -> Vec<Text> {
 }
 
 fn cells(row: &CollectiveRow) -> Vec<Cell> {
-    let figure = |metric: &Metric, unit| {
-        let mark = if metric.status == Status::Degraded { "?" } else { "" };
-        metric.value.map_or_else(|| "-".to_owned(), |value| si(value, unit) + mark)
-    };
+    let figure = |metric: &Metric, unit| marked(metric, |value| si(value, unit));
     row![
         shorten(&row.name, 40),
         match row.on.as_slice() {

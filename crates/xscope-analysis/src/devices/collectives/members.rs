@@ -23,7 +23,7 @@ impl Members {
     pub(crate) fn of(trace: &Trace) -> Self {
         let alone = trace.devices.iter().map(|device| Some(device.ordinal)).collect();
         let jobs = trace.sources.ids().collect();
-        let sources: BTreeSet<SourceId> = trace.devices.iter().map(|it| it.source).collect();
+        let sources = trace.device_sources();
         let world = world(trace, &sources);
         if sources.len() < 2 {
             return Self { ids: alone, jobs, world };
